@@ -1,0 +1,1 @@
+"""The common corruptions as batched tensor functions."""

@@ -1,0 +1,178 @@
+"""A network with its normalisation inside and its parts named."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from catchup_eval.errors import Missing, UserError
+from catchup_eval.hooks import capturing
+
+
+class Trace(NamedTuple):
+    """One forward pass, seen at three places."""
+
+    logits: Tensor  # (N, K)
+    features: Tensor  # (N, D), what the last linear layer is given
+    maps: Tensor | None  # (N, D, h, w), what the head pools; None where nothing is pooled
+
+
+class Normalize(nn.Module):
+    """`(pixels - mean) / std` per channel; pixels `(N, C, H, W)` in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise UserError(f"expected as many means as positive stds, got {mean} and {std}")
+        # Settings, not weights: kept out of the state dict, stored in the checkpoint's card.
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """Any `nn.Module`, asked in pixels.
+
+    Args:
+        net: takes normalised images (N, C, H, W), gives logits (N, K).
+        mean, std: per channel, in units of [0, 1].
+        stages: names of the submodules after which features may be mixed, in forward order; the
+            first is the stem. Empty: features cannot be mixed.
+        head: name of the last linear layer.
+        pool: name of the module that pools the last feature map; None where there is none.
+        name: what tables and figures call this network.
+
+    Raises:
+        UserError: a name that is no submodule of `net`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        stages: Sequence[str] = (),
+        head: str,
+        pool: str | None,
+        name: str = "model",
+    ):
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.net = net
+        self.name = name
+        self._stages, self._head, self._pool = tuple(stages), head, pool
+        for part in (*stages, head, *([pool] if pool else [])):
+            _submodule(net, part)
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The modules after which features may be mixed; number 0 is the stem, the paper's k = 1."""
+        return [_submodule(self.net, stage) for stage in self._stages]
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last linear layer: `logits = head(features)`."""
+        head = _submodule(self.net, self._head)
+        if not isinstance(head, nn.Linear):
+            raise Missing(f"a linear head ({self._head} is a {type(head).__name__})")
+        return head
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (N, K) of pixels (N, C, H, W) in [0, 1]."""
+        return self.net(self.normalize(pixels))  # type: ignore[no-any-return]
+
+    def trace(self, pixels: Tensor) -> Trace:
+        """Logits, features and, where the head pools a map, that map; one forward pass."""
+        parts: dict[str, nn.Module] = {"features": self.head}
+        if self._pool:
+            parts["maps"] = _submodule(self.net, self._pool)
+        with capturing(**parts) as seen:
+            logits = self(pixels)
+        return Trace(logits, seen["features"].flatten(1), seen.get("maps"))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(N, D): what the last linear layer is given."""
+        return self.trace(pixels).features
+
+    def feature_map(self, pixels: Tensor) -> Tensor:
+        """(N, D, h, w): what the head pools.
+
+        Raises:
+            Missing: as :meth:`pooled_map`.
+        """
+        return self.pooled_map(self.trace(pixels))
+
+    def pooled_map(self, trace: Trace) -> Tensor:
+        """The trace's map (N, D, h, w), once it is shown to be what the head averages.
+
+        Raises:
+            Missing: the features are not the plain mean of such a map, so that a class activation
+                map would not explain the logit (Zhou et al. 2016: mean(CAM) + bias == logit).
+        """
+        maps, features = trace.maps, trace.features
+        if maps is None or maps.ndim != 4 or maps.shape[:2] != features.shape:
+            raise Missing("a head that averages one feature map")
+        if not torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-4):
+            raise Missing("a head that averages one feature map")
+        return maps
+
+
+def _submodule(net: nn.Module, name: str) -> nn.Module:
+    try:
+        return net.get_submodule(name)
+    except AttributeError:
+        there = ", ".join(child for child, _ in net.named_children())
+        raise UserError(
+            f"{type(net).__name__} has no submodule {name!r}; at its top level there are: {there}"
+        ) from None
+
+
+def wrap(
+    net: nn.Module,
+    *,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    stages: Sequence[str] = (),
+    head: str | None = None,
+    pool: str | None = None,
+    name: str | None = None,
+) -> Classifier:
+    """A :class:`Classifier` around your own network.
+
+    Args:
+        net: takes images normalised with `mean` and `std`, gives logits (N, K). The defaults
+            leave the pixels in [0, 1].
+        stages: names of the submodules after which features may be mixed, the stem first.
+        head: name of the last linear layer; found by itself where it is the last `nn.Linear`.
+        pool: name of the pooling module before it; found by itself where it is the last
+            average pooling module.
+        name: for tables; the class's name where it is not given.
+
+    Raises:
+        UserError: a name that is no submodule, or no linear layer at all.
+    """
+    head = head or _last(net, nn.Linear)
+    if head is None:
+        raise UserError(f"{type(net).__name__} has no linear layer; say which is its head")
+    pool = pool or _last(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+    return Classifier(
+        net,
+        mean=mean,
+        std=std,
+        stages=stages,
+        head=head,
+        pool=pool,
+        name=name or type(net).__name__.lower(),
+    )
+
+
+def _last(net: nn.Module, *kinds: type[nn.Module]) -> str | None:
+    names = [name for name, module in net.named_modules() if isinstance(module, kinds)]
+    return names[-1] if names else None

@@ -1,0 +1,157 @@
+"""A model on a data set: what every question needs of it, computed once and shared."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catchup_eval.datasets.imageset import Batch, ImageSet
+from catchup_eval.errors import Missing, UserError
+from catchup_eval.lending import evaluating
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.randomness import generator
+
+Item = TypeVar("Item")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the model says about one part, in the part's order, on the CPU."""
+
+    logits: Tensor  # (N, K)
+    features: Tensor  # (N, D)
+    labels: Tensor  # (N,)
+    index: Tensor  # (N,)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(N,) bool: whether the largest logit is the label's."""
+        return (self.logits.argmax(1) == self.labels).numpy()
+
+
+@dataclass
+class Subject:
+    """A classifier on an image set.
+
+    Args:
+        model: asked in evaluation mode; given back as it was.
+        data: its parts.
+        device: where to compute; the model is expected there.
+        batch_size: changes the speed and the memory, no number beyond rounding.
+        seed: of everything an analysis draws.
+        checkpoints: the same network at several epochs, by epoch, for questions about training.
+        history: rows per epoch of a training run, for the same.
+        progress: called with (done, total) as an analysis goes on.
+    """
+
+    model: Classifier
+    data: ImageSet
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    batch_size: int = 250
+    seed: int = 0
+    checkpoints: Mapping[int, Classifier] = field(default_factory=dict)
+    history: Any = None
+    progress: Progress | None = None
+    _outputs: dict[str, Outputs] = field(default_factory=dict, repr=False)
+
+    def has(self, need: str) -> bool:
+        """Whether this is here: "test", "train", "out", "boxes", "checkpoints" or "history"."""
+        if need == "checkpoints":
+            return bool(self.checkpoints)
+        if need == "history":
+            return self.history is not None
+        return self.data.has(need)
+
+    def batches(self, part: str) -> Iterator[Batch]:
+        """The part's samples in order, on the device.
+
+        Raises:
+            Missing: there is no such part.
+        """
+        return self.data.part(part).to(self.device).batches(self.batch_size)
+
+    def outputs(self, part: str) -> Outputs:
+        """Logits and features of a whole part; computed at the first call.
+
+        Raises:
+            Missing: there is no such part, or the network has no linear head.
+        """
+        if part not in self._outputs:
+            self._outputs[part] = self._compute(part)
+        return self._outputs[part]
+
+    @torch.no_grad()
+    def _compute(self, part: str) -> Outputs:
+        rows = []
+        with evaluating(self.model):
+            for batch in self.batches(part):
+                trace = self.model.trace(batch.images)
+                rows.append((trace.logits, trace.features, batch.labels, batch.index))
+        outputs = Outputs(*(torch.cat(column).cpu() for column in zip(*rows, strict=True)))
+        classes = outputs.logits.shape[1]
+        if int(outputs.labels.max()) >= classes:
+            raise UserError(
+                f"{self.data.name} has labels up to {int(outputs.labels.max())}, "
+                f"but {self.model.name} gives {classes} logits"
+            )
+        return outputs
+
+    @torch.no_grad()
+    def maps(self, part: str) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Batch, feature maps (N, D, h, w) and logits (N, K), streamed: maps are large.
+
+        Raises:
+            Missing: the head does not average one feature map.
+        """
+        with evaluating(self.model):
+            for batch in self.batches(part):
+                trace = self.model.trace(batch.images)
+                yield batch, self.model.pooled_map(trace), trace.logits
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, K) logits, on the CPU, of images (N, C, H, W) in [0, 1] that are no part of the set.
+
+        Raises:
+            UserError: pixels outside [0, 1].
+        """
+        in_range(images)
+        with evaluating(self.model):
+            chunks = torch.split(images, self.batch_size)
+            return torch.cat([self.model(chunk.to(self.device)).cpu() for chunk in chunks])
+
+    def generator(self, *key: int | str) -> np.random.Generator:
+        """A generator that depends on the subject's seed and this key."""
+        return generator(self.seed, *key)
+
+    def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
+        """The same items, with progress told as each is done."""
+        for done, item in enumerate(items, 1):
+            yield item
+            if self.progress:
+                self.progress(done, total)
+
+
+def in_range(images: Tensor) -> None:
+    """Stop at the door what is not in pixels.
+
+    Raises:
+        UserError: a value outside [0, 1] or not a number; the range that came is shown.
+    """
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"expected pixels in [0, 1], got {low:.3g} to {high:.3g}; "
+            "normalisation is inside the model"
+        )
+
+
+def require(subject: Subject, needs: Iterable[str]) -> None:
+    """Raise `Missing` for the first of `needs` that the subject does not have."""
+    for need in sorted(needs):
+        if not subject.has(need):
+            raise Missing(need)

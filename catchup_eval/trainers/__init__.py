@@ -1,0 +1,1 @@
+"""Train a classifier with any of the methods."""
