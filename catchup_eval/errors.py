@@ -1,11 +1,11 @@
 """The errors of the toolkit, as a tree.
 
     CatchupError
-    ├── UserError          a mistake that the user can mend: one sentence, exit code 2
-    │   ├── UnknownName    a method, model, data set, analysis or setting that does not exist
-    │   └── BadFile        a file that is absent, cut short, foreign or not what was promised
-    ├── Missing            what a model or a data set lacks for one question; that question is skipped
-    └── Interrupted        stopped by a signal; what was done is saved and the command goes on from there
+    +-- UserError          a mistake that the user can mend: one sentence, exit code 2
+    |   +-- UnknownName    a method, model, data set, analysis or setting that does not exist
+    |   +-- BadFile        a file that is absent, cut short, foreign or not what was promised
+    +-- Missing            what a model or a data set lacks; the question is skipped
+    +-- Interrupted        stopped by a signal; what was done is saved
 
 Every message says what was expected, what came, and what there is.
 """

@@ -73,7 +73,7 @@ class Classifier(nn.Module):
 
     @property
     def stages(self) -> list[nn.Module]:
-        """The modules after which features may be mixed; the first, the stem, is the paper's k = 1."""
+        """The modules after which features may be mixed; the stem first (the paper's k = 1)."""
         return [_submodule(self.net, stage) for stage in self._stages]
 
     @property

@@ -1,4 +1,4 @@
-"""The shape of an analysis: one file, numbers first, pictures from the numbers alone."""
+"""The shape of an analysis: numbers first, pictures from the numbers alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Measure(Protocol):
 
 
 class Analysis(Protocol):
-    """What a module of this package must have to be listed in `ANALYSES`.
+    """What a module of `catchup_eval.analysis` must have to be listed in `ANALYSES`.
 
     Attributes:
         TITLE: a few words, for headings.

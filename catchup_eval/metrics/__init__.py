@@ -1,0 +1,1 @@
+"""Pure numbers from arrays: one number, one function."""
