@@ -37,7 +37,9 @@ class Headline:
 class Measure(Protocol):
     """Ask the question of a subject; settings are keyword-only, their defaults are the paper's."""
 
-    def __call__(self, subject: Any, **settings: Any) -> Result: ...
+    def __call__(self, subject: Any, **settings: Any) -> Result:
+        """Rows and samples."""
+        ...
 
 
 class Analysis(Protocol):
@@ -64,4 +66,6 @@ class Analysis(Protocol):
     HEADLINES: tuple[Headline, ...]
     measure: Measure
 
-    def plot(self, result: Result) -> dict[str, Figure]: ...
+    def plot(self, result: Result) -> dict[str, Figure]:
+        """Figures by name."""
+        ...

@@ -1,0 +1,259 @@
+"""How a model is asked for, everywhere: `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
+
+    s0.safetensors                      an own checkpoint: its card says the rest
+    ours=s*.safetensors                 a glob: the seeds of one group
+    resnet20@net.th?norm=imagenet       a published file and its network
+    torchvision:resnet50@IMAGENET1K_V2  torchvision's network and weights
+    mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
+
+`norm` is one of :data:`NORMS` or `mean/std` as in `0.5,0.5,0.5/0.25,0.25,0.25`; `classes` is needed
+only where no weights say it. Other keys go to the network's builder.
+"""
+
+import glob
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from torch import Tensor, nn
+
+from catchup_eval import checkpoints
+from catchup_eval.checkpoints import Card
+from catchup_eval.errors import BadFile, UnknownName, UserError
+from catchup_eval.models.architectures import ARCHITECTURES, TORCHVISION, build, check_options
+from catchup_eval.models.classifier import Classifier, wrap
+
+NORMS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin")
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A parsed request for one model.
+
+    Args:
+        architecture: empty where the checkpoint's card says it.
+        weights: a path, a name of published weights, or empty.
+        options: the keys after `?`, values as they were typed.
+        name: what tables call it.
+        named: whether the user chose that name.
+    """
+
+    architecture: str
+    weights: str
+    options: Mapping[str, str]
+    name: str
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to be asked.
+
+    Args:
+        model: in evaluation mode.
+        card: what its checkpoint says about it; None for foreign weights.
+        seed: of its training, 0 where unknown; tells the members of one group apart.
+        preprocessing: how its images are normalised, one line.
+    """
+
+    model: Classifier
+    card: Card | None
+    seed: int
+    preprocessing: str
+
+
+def parse(text: str) -> ModelSpec:
+    """The request that `text` spells.
+
+    Raises:
+        UserError: it asks for nothing, or the options are no `key=value&key=value`.
+
+    Example:
+        >>> parse("a=resnet20@net.th?norm=imagenet").name
+        'a'
+    """
+    body, _, query = text.partition("?")
+    head, equals, rest = body.partition("=")
+    named = bool(equals) and "/" not in head and "@" not in head
+    target = rest if named else body
+    architecture, _, weights = target.partition("@")
+    if not weights and architecture.endswith(SUFFIXES):
+        architecture, weights = "", architecture
+    if not (architecture or weights):
+        raise UserError(f"expected a model as [NAME=]ARCH[@WEIGHTS][?key=value], got {text!r}")
+    name = head if named else _name(architecture, weights)
+    return ModelSpec(architecture, weights, _options(text, query), name, named)
+
+
+def _name(architecture: str, weights: str) -> str:
+    if weights.endswith(SUFFIXES):
+        return Path(weights).stem
+    return architecture.rpartition(":")[2] or architecture
+
+
+def _options(text: str, query: str) -> dict[str, str]:
+    if not query:
+        return {}
+    try:
+        return dict(parse_qsl(query, strict_parsing=True))
+    except ValueError:
+        raise UserError(f"expected key=value&key=value after '?', got {text!r}") from None
+
+
+def expand(text: str) -> list[ModelSpec]:
+    """The models that `text` asks for: one, or one for each file that a glob finds.
+
+    Raises:
+        BadFile: the glob finds nothing.
+    """
+    spec = parse(text)
+    if not glob.has_magic(spec.weights):
+        return [spec]
+    found = sorted(glob.glob(spec.weights))
+    if not found:
+        raise BadFile(f"no file matches {spec.weights}")
+    group = spec.name if spec.named else Path(spec.weights).stem.replace("*", "").strip("-_.")
+    return [replace(spec, weights=path, name=group or "models", named=True) for path in found]
+
+
+def load(text: str | ModelSpec, *, classes: int | None = None) -> Loaded:
+    """The model that a spec asks for, in evaluation mode on the CPU.
+
+    Args:
+        text: one model; a glob must find exactly one file.
+        classes: of the data set, for a network whose weights do not tell.
+
+    Raises:
+        UnknownName, BadFile, UserError: what is wrong with the request, in one sentence.
+    """
+    spec = _single(text) if isinstance(text, str) else text
+    loaded = _own(spec) if not spec.architecture else _foreign(spec, classes)
+    loaded.model.eval()
+    return loaded
+
+
+def _single(text: str) -> ModelSpec:
+    specs = expand(text)
+    if len(specs) != 1:
+        raise UserError(f"{text} finds {len(specs)} files where one model is expected")
+    return specs[0]
+
+
+def _own(spec: ModelSpec) -> Loaded:
+    weights, card = checkpoints.read(spec.weights)
+    if card is None:
+        raise UserError(
+            f"{spec.weights} does not say which network it belongs to; "
+            f"write ARCH@{spec.weights}, with ARCH one of: {', '.join(ARCHITECTURES)}, "
+            f"{TORCHVISION}NAME or FILE.py:FACTORY"
+        )
+    model = build(card.architecture, mean=card.mean, std=card.std, name=spec.name, **card.options)
+    checkpoints.load_state(model.net, weights, spec.weights)
+    return Loaded(model, card, card.seed or 0, _line(card.mean, card.std))
+
+
+def _foreign(spec: ModelSpec, classes: int | None) -> Loaded:
+    options = dict(spec.options)
+    mean, std = _normalisation(spec, options.pop("norm", None))
+    published = spec.architecture.startswith(TORCHVISION) and not spec.weights.endswith(SUFFIXES)
+    weights = {} if published or not spec.weights else checkpoints.read(spec.weights)[0]
+    wanted = int(options.pop("classes", 0)) or _head_size(weights) or classes
+    if published:
+        options |= {"weights": spec.weights} if spec.weights else {}
+        wanted = wanted or IMAGENET_CLASSES
+    if not spec.weights:
+        raise UserError(f"{spec.architecture} has no weights; write {spec.architecture}@FILE")
+    if wanted is None:
+        raise UserError(f"{spec.name}: the weights do not tell the classes; add ?classes=N")
+    model = _build(spec, wanted, mean, std, options)
+    if weights:
+        checkpoints.load_state(model.net, weights, spec.weights)
+    return Loaded(model, None, 0, _line(mean, std))
+
+
+def _build(
+    spec: ModelSpec,
+    classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    options: dict[str, str],
+) -> Classifier:
+    if ".py:" not in spec.architecture:
+        typed = {key: _typed(value) for key, value in options.items()}
+        return build(
+            spec.architecture, classes=classes, mean=mean, std=std, name=spec.name, **typed
+        )
+    parts: dict[str, Any] = {key: options.pop(key) for key in ("head", "pool") if key in options}
+    if "stages" in options:
+        parts["stages"] = options.pop("stages").split(",")
+    factory = _factory(spec.architecture)
+    check_options(spec.architecture, factory, options)
+    net = factory(**{key: _typed(value) for key, value in options.items()})
+    return wrap(net, mean=mean, std=std, name=spec.name, **parts)
+
+
+def _factory(target: str) -> Callable[..., nn.Module]:
+    path, _, attribute = target.rpartition(":")
+    if not Path(path).is_file():
+        raise BadFile(f"there is no file {path}")
+    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert module_spec and module_spec.loader  # given for every .py file
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, attribute):
+        raise UnknownName(
+            f"function of {path}", attribute, [n for n in vars(module) if n[0] != "_"]
+        )
+    return getattr(module, attribute)  # type: ignore[no-any-return]
+
+
+def _normalisation(
+    spec: ModelSpec, norm: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if norm is None and spec.architecture.startswith(TORCHVISION):
+        norm = "imagenet"
+    if norm is None:
+        raise UserError(
+            f"{spec.name}: say how its images are normalised, "
+            f"as ?norm=NAME with NAME one of {', '.join(NORMS)}, or ?norm=mean,.../std,..."
+        )
+    if norm in NORMS:
+        return NORMS[norm]
+    try:
+        mean, std = (tuple(map(float, half.split(","))) for half in norm.split("/"))
+    except ValueError:
+        raise UnknownName("normalisation", norm, [*NORMS, "R,G,B/R,G,B"]) from None
+    return mean, std
+
+
+def _head_size(weights: Mapping[str, Tensor]) -> int | None:
+    matrices = [value for value in weights.values() if value.ndim == 2]
+    return len(matrices[-1]) if matrices else None
+
+
+def _typed(value: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _line(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    return f"(pixels - {_listed(mean)}) / {_listed(std)}"
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -1,0 +1,162 @@
+"""What a report is drawn from: models, data, results, and what was skipped; kept on disk."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from catchup_eval.errors import BadFile
+from catchup_eval.files import write_text
+from catchup_eval.results import Member, Result, join
+from catchup_eval.store import Provenance, Store
+
+
+class ModelInfo(BaseModel):
+    """One network of a study.
+
+    Attributes:
+        key: the folder of its results, unique in the study: `catchup-s0`.
+        group: what tables and figures call it; the seeds of one method share it.
+        seed: of its training.
+        spec: how it was asked for.
+        fingerprint: of weights and normalisation.
+        preprocessing: how its images are normalised, one line.
+        parameters: how many there are.
+        card: what its checkpoint says about its training; empty for foreign weights.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    group: str
+    seed: int
+    spec: str
+    fingerprint: str
+    preprocessing: str
+    parameters: int
+    card: dict[str, Any] = {}
+
+
+class DataInfo(BaseModel):
+    """The image set of a study; `parts` is the number of images of each part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    about: str
+    subset: str
+    fingerprint: str
+    classes: int
+    parts: dict[str, int]
+
+
+class Skip(BaseModel):
+    """A question that could not be asked, and why: "needs boxes"."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    analysis: str
+    reason: str
+
+
+class StudyInfo(BaseModel):
+    """All of a study but its results; `study.json`.
+
+    Attributes:
+        name: the report's.
+        command: what repeats it.
+        reference: the group that the others are compared with.
+        analyses: the questions, in order.
+        machine: processor, cores, device, in words.
+        seconds: what the whole took, training included, over all calls.
+        date: of the last change, ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    command: str
+    reference: str
+    analyses: tuple[str, ...]
+    models: tuple[ModelInfo, ...]
+    data: DataInfo
+    skipped: tuple[Skip, ...] = ()
+    seed: int = 0
+    machine: str = ""
+    versions: dict[str, str] = {}
+    seconds: float = 0.0
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Finished results and what they belong to; a report needs nothing else.
+
+    Args:
+        info: everything but the numbers.
+        results: by (model key, analysis).
+        provenance: likewise.
+    """
+
+    info: StudyInfo
+    results: Mapping[tuple[str, str], Result]
+    provenance: Mapping[tuple[str, str], Provenance] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> list[str]:
+        """The names of the groups, in order, each once."""
+        return list(dict.fromkeys(model.group for model in self.info.models))
+
+    def seeds(self, group: str) -> list[ModelInfo]:
+        """The models of one group."""
+        return [model for model in self.info.models if model.group == group]
+
+    def asked(self) -> list[str]:
+        """The analyses that have at least one result, in order."""
+        done = {analysis for _, analysis in self.results}
+        return [name for name in self.info.analyses if name in done]
+
+    def members(self, analysis: str) -> Iterator[Member]:
+        """Each model's result of one question, where it has one."""
+        for model in self.info.models:
+            result = self.results.get((model.key, analysis))
+            if result is not None:
+                yield Member(model.group, model.seed, result)
+
+    def joined(self, analysis: str) -> Result:
+        """The question's results for all models, as one that can be drawn."""
+        return join(self.members(analysis))
+
+
+def save(info: StudyInfo, folder: Path) -> None:
+    """Write `study.json`, whole or not at all."""
+    write_text(folder / "study.json", info.model_dump_json(indent=1))
+
+
+def load(folder: Path) -> Study:
+    """A study from its folder.
+
+    Raises:
+        BadFile: the folder holds none, or a damaged one.
+    """
+    path = folder / "study.json"
+    try:
+        info = StudyInfo.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadFile(f"{folder} holds no report: there is no {path}") from None
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise BadFile(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    store = Store(folder)
+    results, provenance = {}, {}
+    for model in info.models:
+        for analysis in info.analyses:
+            record = store.record(model.key, analysis)
+            if record is None or record.key.weights != model.fingerprint:
+                continue
+            results[model.key, analysis] = store.get(model.key, analysis)
+            provenance[model.key, analysis] = record.provenance
+    return Study(info, results, provenance)
