@@ -8,6 +8,7 @@ import hashlib
 import json
 import pickle
 import platform
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,11 @@ def _first(error: ValidationError) -> str:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of old pickles; an error says it better
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "WeightsUnpickler" in str(error):
+        if not _like_html(path) and "Unsupported" in str(error):
             raise BadFile(
                 f"{path} holds Python objects beside tensors, and running a stranger's pickle is "
                 "unsafe; save its state_dict() alone, or as safetensors"
@@ -112,9 +115,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     return _weights(content, path)
 
 
+def _like_html(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip().startswith(b"<")
+
+
 def _seen(path: Path) -> str:
-    head = path.read_bytes()[:512].lstrip()
-    if head[:1] == b"<":
+    if _like_html(path):
         return "it starts like an HTML page"
     return f"it has {path.stat().st_size:,} bytes and may be cut short"
 

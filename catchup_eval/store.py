@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -112,8 +113,14 @@ class Store:
         try:
             with np.load(samples, allow_pickle=False) as arrays:
                 return Result(read_frame(frame), dict(arrays))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise BadFile(f"the stored result {frame} cannot be read: {error}") from error
+
+    def copy(self, source: "Store", model: str, analysis: str) -> None:
+        """Take over one finished result of another store."""
+        record = source.record(model, analysis)
+        if record is not None and source.folder != self.folder:
+            self.put(model, source.get(model, analysis), record)
 
 
 def read_frame(path: Path) -> pd.DataFrame:

@@ -84,6 +84,12 @@ class Classifier(nn.Module):
             raise Missing(f"a linear head ({self._head} is a {type(head).__name__})")
         return head
 
+    @property
+    def preprocessing(self) -> str:
+        """How its images are normalised, one line."""
+        mean, std = (_listed(part) for part in (self.normalize.mean, self.normalize.std))
+        return f"(pixels - {mean}) / {std}"
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (N, K) of pixels (N, C, H, W) in [0, 1]."""
         return self.net(self.normalize(pixels))  # type: ignore[no-any-return]
@@ -122,6 +128,10 @@ class Classifier(nn.Module):
         if not torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-4):
             raise Missing("a head that averages one feature map")
         return maps
+
+
+def _listed(values: Tensor) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values.flatten().tolist()) + ")"
 
 
 def _submodule(net: nn.Module, name: str) -> nn.Module:

@@ -64,13 +64,11 @@ class Loaded:
         model: in evaluation mode.
         card: what its checkpoint says about it; None for foreign weights.
         seed: of its training, 0 where unknown; tells the members of one group apart.
-        preprocessing: how its images are normalised, one line.
     """
 
     model: Classifier
     card: Card | None
     seed: int
-    preprocessing: str
 
 
 def parse(text: str) -> ModelSpec:
@@ -160,10 +158,11 @@ def _own(spec: ModelSpec) -> Loaded:
         )
     model = build(card.architecture, mean=card.mean, std=card.std, name=spec.name, **card.options)
     checkpoints.load_state(model.net, weights, spec.weights)
-    return Loaded(model, card, card.seed or 0, _line(card.mean, card.std))
+    return Loaded(model, card, card.seed or 0)
 
 
 def _foreign(spec: ModelSpec, classes: int | None) -> Loaded:
+    check_architecture(spec.architecture)
     options = dict(spec.options)
     mean, std = _normalisation(spec, options.pop("norm", None))
     published = spec.architecture.startswith(TORCHVISION) and not spec.weights.endswith(SUFFIXES)
@@ -179,7 +178,14 @@ def _foreign(spec: ModelSpec, classes: int | None) -> Loaded:
     model = _build(spec, wanted, mean, std, options)
     if weights:
         checkpoints.load_state(model.net, weights, spec.weights)
-    return Loaded(model, None, 0, _line(mean, std))
+    return Loaded(model, None, 0)
+
+
+def check_architecture(name: str) -> None:
+    """Raise `UnknownName` where no network has this name."""
+    if name not in ARCHITECTURES and ".py:" not in name and not name.startswith(TORCHVISION):
+        others = (TORCHVISION + "NAME", "FILE.py:FACTORY", "PATH.safetensors")
+        raise UnknownName("architecture", name, [*ARCHITECTURES, *others])
 
 
 def _build(
@@ -249,11 +255,3 @@ def _typed(value: str) -> Any:
         except ValueError:
             continue
     return {"true": True, "false": False}.get(value.lower(), value)
-
-
-def _line(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    return f"(pixels - {_listed(mean)}) / {_listed(std)}"
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -1,0 +1,43 @@
+# make run    set up, then the default run: train three networks, question them, write a report
+# make test   set up, then all tests
+# make check  format, lint and types; changes nothing
+# make fix    mend what can be mended by itself
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run test check fix clean
+
+run: .venv/.installed-run
+	$(BIN)/catchup-eval run $(ARGS)
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: .venv/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "catchup-eval needs Python 3.11 or newer; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+# torch and torchvision come together from one index: a torch found elsewhere breaks torchvision.
+.venv/.installed-run: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (about two minutes the first time)"
+	$(PIP) install --editable '.[attacks]'
+	touch $@
+
+.venv/.installed-dev: pyproject.toml | .venv/bin/python
+	@echo "installing into .venv (about two minutes the first time)"
+	$(PIP) install --editable '.[attacks,test,check]'
+	touch $@ .venv/.installed-run

@@ -1,0 +1,115 @@
+"""The networks a command was asked about: who they are, loaded one at a time."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from catchup_eval import checkpoints
+from catchup_eval.errors import UserError
+from catchup_eval.models import spec as specs
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.store import plain
+from catchup_eval.study import ModelInfo
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network to question.
+
+    Args:
+        info: who it is.
+        model: in evaluation mode, on the CPU.
+        history: rows per epoch of its training, where they lie beside its weights.
+    """
+
+    info: ModelInfo
+    model: Classifier
+    history: pd.DataFrame | None = field(default=None, repr=False)
+
+
+def from_specs(texts: Sequence[str], classes: int) -> list[Candidate]:
+    """The networks that these specs ask for.
+
+    Raises:
+        UserError: two networks would stand under one name.
+    """
+    found = [one for text in texts for one in specs.expand(text)]
+    loaded = [(one, specs.load(one, classes=classes)) for one in found]
+    seeds = _seeds([one.name for one, _ in loaded], [it.seed for _, it in loaded])
+    candidates = []
+    for (one, it), seed in zip(loaded, seeds, strict=True):
+        card = it.card.model_dump() if it.card else {}
+        info = describe(it.model, one.name, seed, _spelled(one), card)
+        candidates.append(Candidate(info, it.model, history_beside(Path(one.weights))))
+    _distinct([candidate.info for candidate in candidates])
+    return candidates
+
+
+def _spelled(one: specs.ModelSpec) -> str:
+    query = "&".join(f"{key}={value}" for key, value in one.options.items())
+    target = "@".join(filter(None, (one.architecture, one.weights)))
+    return f"{one.name}={target}" + (f"?{query}" if query else "")
+
+
+def _seeds(groups: Sequence[str], seeds: Sequence[int]) -> list[int]:
+    """The seeds as the cards tell them; 0, 1, 2, ... in a group where they do not tell it apart."""
+    pairs = Counter(zip(groups, seeds, strict=True))
+    given: Counter[str] = Counter()
+    told = []
+    for group, seed in zip(groups, seeds, strict=True):
+        clear = all(count == 1 for (name, _), count in pairs.items() if name == group)
+        told.append(seed if clear else given[group])
+        given[group] += 1
+    return told
+
+
+def _distinct(infos: Sequence[ModelInfo]) -> None:
+    by_group: dict[str, set[str]] = {}
+    for info in infos:
+        by_group.setdefault(info.group, set()).add(str(Path(info.spec).parent))
+    prints = Counter((info.group, info.fingerprint) for info in infos)
+    doubled = [group for (group, _), count in prints.items() if count > 1]
+    if doubled:
+        raise UserError(f"{doubled[0]!r} is asked for twice with the same weights")
+    for group, folders in by_group.items():
+        if len(folders) > 1:
+            raise UserError(
+                f"two models from different folders are both called {group!r}; "
+                "name them, as in a=PATH b=PATH"
+            )
+
+
+def describe(
+    model: Classifier,
+    group: str,
+    seed: int,
+    spec: str,
+    card: Mapping[str, Any],
+) -> ModelInfo:
+    """Who a network is."""
+    return ModelInfo(
+        key=f"{slug(group)}-s{seed}",
+        group=group,
+        seed=seed,
+        spec=spec,
+        fingerprint=checkpoints.fingerprint(model),
+        preprocessing=model.preprocessing,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        card=plain(card),
+    )
+
+
+def slug(name: str) -> str:
+    """The name with nothing in it that a file name cannot have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+def history_beside(weights: Path) -> pd.DataFrame | None:
+    """The history of a training, from the file beside its checkpoint."""
+    path = weights.with_suffix(".history.csv")
+    return pd.read_csv(path) if path.is_file() else None

@@ -1,0 +1,126 @@
+"""What a command prints: progress bars on a terminal, plain lines elsewhere."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+
+import pandas as pd
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+Tell = Callable[..., None]  # (done, total, note="")
+
+
+class Console:
+    """Where a command prints.
+
+    Args:
+        quiet: nothing but results and errors.
+        verbose: details too.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False):
+        self._terminal = Terminal(highlight=False, soft_wrap=True)
+        self._quiet, self._verbose = quiet, verbose
+
+    def say(self, text: str) -> None:
+        """One line, unless quiet."""
+        if not self._quiet:
+            self.result(text)
+
+    def detail(self, text: str) -> None:
+        """One line for those who asked for details."""
+        if self._verbose:
+            self.result(text)
+
+    def result(self, text: str) -> None:
+        """What the command was called for; always printed."""
+        self._terminal.print(text, markup=False)
+
+    def table(self, frame: pd.DataFrame, title: str = "") -> None:
+        """A small table, with the frame's columns as they are."""
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column in frame.columns:
+            table.add_column(Text(str(column)), overflow="fold")
+        for row in frame.itertuples(index=False):
+            table.add_row(*(Text(str(cell)) for cell in row))
+        self._terminal.print(table, soft_wrap=False)
+
+    @contextmanager
+    def jobs(self, weights: Sequence[float]) -> Iterator["Jobs"]:
+        """Show progress over jobs whose relative costs are `weights`."""
+        jobs = Jobs(self, weights)
+        if self._quiet or not self._terminal.is_terminal:
+            yield jobs
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            _Clock(),
+            console=self._terminal,
+            transient=True,
+        ) as progress:
+            jobs.show(progress)
+            yield jobs
+
+
+class Jobs:
+    """Progress over a list of jobs, each of a known share of the whole."""
+
+    def __init__(self, console: Console, weights: Sequence[float]):
+        self._console = console
+        self._weights = list(weights)
+        self._number = 0
+        self._progress: Progress | None = None
+        self._whole = self._current = TaskID(0)
+
+    def show(self, progress: Progress) -> None:
+        """Draw the bars on `progress` from now on."""
+        self._progress = progress
+        self._whole = progress.add_task("whole run", total=sum(self._weights))
+        self._current = progress.add_task("", total=1.0, visible=False)
+
+    def pass_over(self) -> None:
+        """The next job is done already."""
+        self._number += 1
+
+    @contextmanager
+    def job(self, label: str) -> Iterator[Tell]:
+        """The next job; gives the function that takes its progress."""
+        before = sum(self._weights[: self._number])
+        weight = self._weights[self._number] if self._number < len(self._weights) else 0.0
+        self._number += 1
+        started = monotonic()
+
+        def tell(done: int, total: int, note: str = "") -> None:
+            if self._progress:
+                share = done / max(total, 1)
+                text = f"{label}  {note}".rstrip()
+                self._progress.update(self._current, completed=share, description=text)
+                self._progress.update(self._whole, completed=before + share * weight)
+
+        if self._progress:
+            self._progress.reset(self._current, description=label, visible=True)
+        yield tell
+        tell(1, 1)
+        seconds = monotonic() - started
+        self._console.say(f"[{self._number}/{len(self._weights)}] {label}: {seconds:.1f} s")
+
+
+SILENT = Jobs(Console(quiet=True), ())
+
+
+class _Clock(ProgressColumn):
+    """Elapsed and, from the share that is done, remaining time."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.elapsed or 0.0
+        share = task.completed / task.total if task.total else 0.0
+        left = f"{_minutes(elapsed * (1 - share) / share)} left" if share > 0.01 else ""
+        return Text(f"{share:4.0%} {_minutes(elapsed)}  {left}", style="dim")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

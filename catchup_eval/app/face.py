@@ -1,0 +1,219 @@
+"""The Python face: evaluate a model, compare several, in a script or a notebook."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from catchup_eval import datasets, report, study
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.app import questions as asking
+from catchup_eval.app.candidates import Candidate, describe
+from catchup_eval.app.evaluate import check_reference, study_info
+from catchup_eval.app.questions import Questions
+from catchup_eval.datasets import ImageSet
+from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.models import spec
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.report import figures
+from catchup_eval.results import Result
+from catchup_eval.store import Record, Store
+from catchup_eval.study import Study
+
+
+def load(text: str, *, classes: int | None = None) -> Classifier:
+    """The model that a spec asks for, as `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
+
+    Args:
+        text: such as `ours=best.safetensors`, `torchvision:resnet50@IMAGENET1K_V2` or
+            `resnet20@net.th?norm=cifar10`.
+        classes: only where the weights do not tell.
+
+    Raises:
+        UserError: what is wrong with the request, in one sentence.
+    """
+    return spec.load(text, classes=classes).model
+
+
+def data(name: str, root: Path | str = "data") -> ImageSet:
+    """An image set by name (`digits` is always here), or an `.npz` file of images and labels."""
+    return datasets.load(name, root)
+
+
+class Figures(dict[str, Figure]):
+    """Figures by name, which a notebook shows."""
+
+    def _repr_html_(self) -> str:
+        return "".join(f'<img alt="{name}" src="{_inline(fig)}">' for name, fig in self.items())
+
+
+def _inline(figure: Figure) -> str:
+    buffer = BytesIO()
+    with figures.style():
+        figure.savefig(buffer, format="png")
+    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
+
+
+class Finding:
+    """The answer to one question.
+
+    Attributes:
+        result: rows and per-sample outcomes.
+    """
+
+    def __init__(self, name: str, result: Result):
+        self._name = name
+        self.result = result
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per number, self-checks left out."""
+        return self.result.table
+
+    def plot(self) -> Figures:
+        """The figures of this question."""
+        return Figures(ANALYSES[self._name].plot(self.result))
+
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_() + self.result._repr_html_()
+
+
+class Findings(Mapping[str, Finding]):
+    """All answers, by question.
+
+    Attributes:
+        study: everything, as a report is drawn from.
+    """
+
+    def __init__(self, finished: Study, keys: Mapping[tuple[str, str], Record]):
+        self.study = finished
+        self._records = keys
+
+    def __getitem__(self, name: str) -> Finding:
+        if name not in self.study.asked():
+            raise UnknownName("answer", name, self.study.asked())
+        single = len(self.study.info.models) == 1
+        key = self.study.info.models[0].key
+        result = self.study.results[key, name] if single else self.study.joined(name)
+        return Finding(name, result)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.study.asked())
+
+    def __len__(self) -> int:
+        return len(self.study.asked())
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The summary: one row per headline number."""
+        return report.summary(self.study, ANALYSES)
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """What could not be asked, and why."""
+        rows = [skip.model_dump() for skip in self.study.info.skipped]
+        return pd.DataFrame(rows, columns=["model", "analysis", "reason"])
+
+    def save(self, folder: Path | str) -> Path:
+        """Write results, tables, figures and the page; gives the page's path."""
+        folder = Path(folder)
+        for (model, name), result in self.study.results.items():
+            Store(folder).put(model, result, self._records[model, name])
+        study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
+        return report.write(study.load(folder), ANALYSES, folder)
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(index=False))
+
+
+def evaluate(
+    model: Classifier,
+    data: ImageSet,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    batch_size: int = 250,
+    seed: int = 0,
+) -> Findings:
+    """Ask a model the questions that it and the data allow.
+
+    Args:
+        model: from `load` or `wrap`; given back as it was.
+        data: from `data` or `from_arrays`.
+        only, skip: names of questions; all of them where neither is given.
+        settings: by question; the defaults are the paper's.
+        device: "auto" takes a GPU if there is one.
+        seed: of what the questions draw.
+
+    Raises:
+        UnknownName: a question or a setting that does not exist.
+    """
+    return _asked({model.name: [model]}, data, "", only, skip, settings, device, batch_size, seed)
+
+
+def compare(
+    models: Mapping[str, Classifier | Sequence[Classifier]],
+    data: ImageSet,
+    *,
+    reference: str = "",
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    batch_size: int = 250,
+    seed: int = 0,
+) -> Findings:
+    """Ask several models, or several seeds of several methods, the same questions.
+
+    Args:
+        models: by name; a sequence holds the seeds of one method. Three seeds or more compare
+            methods, fewer compare these very networks.
+        reference: the name that the others are compared with; the first where it is not given.
+
+    The other arguments are those of :func:`evaluate`.
+    """
+    groups = {
+        name: [value] if isinstance(value, Classifier) else list(value)
+        for name, value in models.items()
+    }
+    return _asked(groups, data, reference, only, skip, settings, device, batch_size, seed)
+
+
+def _asked(
+    groups: Mapping[str, Sequence[Classifier]],
+    data: ImageSet,
+    reference: str,
+    only: Sequence[str],
+    skip: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]] | None,
+    device: str,
+    batch_size: int,
+    seed: int,
+) -> Findings:
+    if not any(groups.values()):
+        raise UserError("expected at least one model")
+    asking.check_settings(settings or {})
+    check_reference(reference, list(groups))
+    questions = Questions(
+        asking.choose(only, skip), settings or {}, seed, asking.device_of(device), batch_size
+    )
+    candidates = [
+        Candidate(describe(model, group, number, group, {}), model)
+        for group, networks in groups.items()
+        for number, model in enumerate(networks)
+    ]
+    info = study_info("comparison", "from Python", reference, candidates, data, questions)
+    finished = asking.in_memory(candidates, data, questions, info)
+    records = {
+        (candidate.info.key, name): Record(key=questions.key(candidate, data, name), provenance=how)
+        for candidate in candidates
+        for (key, name), how in finished.provenance.items()
+        if key == candidate.info.key
+    }
+    return Findings(finished, records)

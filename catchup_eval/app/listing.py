@@ -1,0 +1,72 @@
+"""What there is: models, methods, analyses, data, recipes, plans."""
+
+import inspect
+from collections.abc import Callable, Mapping
+
+from catchup_eval.errors import UnknownName
+
+Rows = dict[str, str]
+
+
+def _models() -> Rows:
+    from catchup_eval.models.architectures import ARCHITECTURES
+
+    rows = {name: entry.about for name, entry in ARCHITECTURES.items()}
+    rows["torchvision:NAME"] = "any torchvision classifier; residual families with their stages"
+    rows["FILE.py:FACTORY"] = "a function of yours that builds a network"
+    return rows
+
+
+def _methods() -> Rows:
+    from catchup_eval.trainers.methods import METHODS
+
+    return {name: _first_line(build) for name, build in METHODS.items()}
+
+
+def _analyses() -> Rows:
+    from catchup_eval.analysis import ANALYSES
+
+    return {name: analysis.QUESTION for name, analysis in ANALYSES.items()}
+
+
+def _data() -> Rows:
+    from catchup_eval.datasets import DATASETS
+
+    return {name: entry.about for name, entry in DATASETS.items()}
+
+
+def _recipes() -> Rows:
+    from catchup_eval.trainers.recipe import RECIPES
+
+    return dict(RECIPES)
+
+
+def _plans() -> Rows:
+    from catchup_eval.app.plan import shipped
+
+    return {name: plan.about for name, plan in shipped().items()}
+
+
+LISTS: Mapping[str, Callable[[], Rows]] = {
+    "models": _models,
+    "methods": _methods,
+    "analyses": _analyses,
+    "data": _data,
+    "recipes": _recipes,
+    "plans": _plans,
+}
+
+
+def listing(kind: str) -> Rows:
+    """Name and one line for each thing of a kind.
+
+    Raises:
+        UnknownName: no such kind.
+    """
+    if kind not in LISTS:
+        raise UnknownName("list", kind, LISTS)
+    return LISTS[kind]()
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]

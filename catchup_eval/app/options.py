@@ -1,0 +1,128 @@
+"""The options that every computing command has, written once."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+SEVERAL = ("--seeds", "--methods", "--only", "--skip")  # take all words up to the next option
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every computing command can be told."""
+
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.",
+        ),
+    ] = "auto"
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Images per evaluation batch; changes speed and memory, not the numbers.",
+        ),
+    ] = 250
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Use only N class-balanced images of each evaluated part; the report says so.",
+        ),
+    ] = None
+    only: Annotated[
+        list[str],
+        typer.Option(metavar="QUESTION...", help="Ask only these questions (see: list analyses)."),
+    ] = field(default_factory=list)
+    skip: Annotated[
+        list[str], typer.Option(metavar="QUESTION...", help="Do not ask these questions.")
+    ] = field(default_factory=list)
+    set: Annotated[
+        list[str],
+        typer.Option(
+            metavar="QUESTION.KEY=VALUE",
+            help="Change one setting of a question, such as landscape.points=21; may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the report's folder.")
+    ] = None
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where report folders are made.")] = (
+        Path("reports")
+    )
+    data_root: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded data sets lie."
+        ),
+    ] = Path("data")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do everything again, also what is done.")
+    ] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only where the result is.")
+    ] = False
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Print details: fingerprints, preprocessing, seconds."
+        ),
+    ] = False
+
+
+def computing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all of :class:`Options`; it receives them as `options`."""
+
+    def wrapper(**arguments: Any) -> None:
+        common = {each.name: arguments.pop(each.name) for each in fields(Options)}
+        command(**arguments, options=Options(**common))
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+    hints = get_type_hints(Options, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_default(each),
+            annotation=hints[each.name],
+        )
+        for each in fields(Options)
+    ]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
+
+
+def _default(each: Any) -> Any:
+    return each.default_factory() if callable(each.default_factory) else each.default
+
+
+def spread(words: list[str]) -> list[str]:
+    """`--seeds 0 1 2` as `--seeds 0 --seeds 1 --seeds 2`, for each of :data:`SEVERAL`.
+
+    Example:
+        >>> spread(["train", "digits", "--seeds", "0", "1", "--fresh"])
+        ['train', 'digits', '--seeds', '0', '--seeds', '1', '--fresh']
+    """
+    spelled: list[str] = []
+    option = ""
+    for word in words:
+        if word.startswith("-"):
+            option = word if word in SEVERAL else ""
+            spelled += [] if option else [word]
+        else:
+            spelled += [option, word] if option else [word]
+    return spelled

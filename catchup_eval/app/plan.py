@@ -1,0 +1,127 @@
+"""A plan: what to train, what to ask, on which data; a TOML file."""
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from catchup_eval.errors import BadFile, UnknownName, UserError
+
+DEFAULT = "digits"
+
+
+class Plan(BaseModel):
+    """What one run does.
+
+    Attributes:
+        name: of the report's folder.
+        about: one line, for `list plans`.
+        data: an image set by name, or a `.npz` file.
+        recipe: how networks are trained; see `list recipes`.
+        methods: which are trained; see `list methods`.
+        seeds: each method is trained once with each.
+        epochs: instead of the recipe's.
+        models: specs of further networks that are only questioned.
+        reference: the group the others are compared with; the first where it is not given.
+        only, skip: of the questions.
+        seed: of what the questions draw.
+        settings: by question.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    about: str = ""
+    data: str = "digits"
+    recipe: str = "digits"
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    epochs: int | None = None
+    models: tuple[str, ...] = ()
+    reference: str = ""
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    seed: int = 0
+    settings: dict[str, dict[str, Any]] = {}
+
+
+def shipped() -> dict[str, Plan]:
+    """The plans that come with the package, by name."""
+    folder = resources.files("catchup_eval.app") / "plans"
+    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
+    return {
+        file.name.removesuffix(".toml"): read(file.read_text(), file.name)
+        for file in sorted(files, key=lambda file: file.name)
+    }
+
+
+def find(name: str) -> Plan:
+    """A shipped plan by name, or the plan in a TOML file.
+
+    Raises:
+        UnknownName: neither.
+        BadFile: no valid TOML.
+        UserError: a key that plans do not have, or a value of another kind.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise BadFile(f"there is no file {path}")
+        return read(path.read_text(encoding="utf-8"), name)
+    plans = shipped()
+    if name not in plans:
+        raise UnknownName("plan", name, plans)
+    return plans[name]
+
+
+def read(text: str, source: str) -> Plan:
+    """The plan that a TOML text spells; `source` names it in errors."""
+    try:
+        return Plan.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise BadFile(f"{source} is no valid TOML: {error}") from error
+    except ValidationError as error:
+        raise _explained(error, source) from error
+
+
+def _explained(error: ValidationError, source: str) -> UserError:
+    detail = error.errors()[0]
+    key = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return UnknownName(f"key of {source}", key, Plan.model_fields)
+    return UserError(f"{source}: {key}: {detail['msg']}, got {detail['input']!r}")
+
+
+def write(plan: Plan) -> str:
+    """The plan as TOML, without what is left at its default."""
+    content = plan.model_dump(exclude_defaults=True, mode="json")
+    settings = content.pop("settings", {})
+    lines = [f"{key} = {_value(value)}" for key, value in content.items()]
+    for question, values in settings.items():
+        lines += ["", f"[settings.{question}]"]
+        lines += [f"{key} = {_value(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return repr(value)
+
+
+def differences(plan: Plan, other: Plan) -> list[str]:
+    """What changed from `other` to `plan`, one line a key."""
+    new, old = plan.model_dump(), other.model_dump()
+    return [f"{key}: {old[key]} -> {new[key]}" for key in new if new[key] != old[key]]
+
+
+def overridden(plan: Plan, changes: Mapping[str, Any]) -> Plan:
+    """The plan with those of `changes` that say something."""
+    return plan.model_copy(update={key: value for key, value in changes.items() if value})

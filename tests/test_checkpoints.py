@@ -1,0 +1,155 @@
+"""Weights are read safely, and what does not fit is said in one sentence."""
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from catchup_eval import checkpoints
+from catchup_eval.checkpoints import Card, fingerprint, load_state, read, save
+from catchup_eval.errors import BadFile
+from catchup_eval.models.classifier import Classifier
+
+CARD = Card(
+    architecture="preactresnet10",
+    options={"classes": 10, "width": 4},
+    mean=(0.25,) * 3,
+    std=(0.2,) * 3,
+    classes=tuple("0123456789"),
+    method="catchup",
+    settings={"alpha": 1.0},
+    seed=3,
+    history={"last": 97.5},
+)
+
+
+def test_a_checkpoint_comes_back_whole(tmp_path: Path, network: Classifier) -> None:
+    save(tmp_path / "a.safetensors", network, CARD)
+    weights, card = read(tmp_path / "a.safetensors")
+    assert card == CARD
+    state = network.net.state_dict()
+    assert weights.keys() == state.keys()
+    assert all(torch.equal(weights[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.net."])
+@pytest.mark.parametrize("nest", [(), ("state_dict",), ("model", "state_dict")])
+def test_wrappers_are_taken_off(tmp_path: Path, prefix: str, nest: tuple[str, ...]) -> None:
+    net = nn.Linear(3, 2)
+    content: object = OrderedDict((prefix + k, v) for k, v in net.state_dict().items())
+    for key in reversed(nest):
+        content = {key: content, "epoch": 3, "best": 0.5}
+    torch.save(content, tmp_path / "a.pth")
+    other = nn.Linear(3, 2)
+    load_state(other, read(tmp_path / "a.pth")[0], "a.pth")
+    assert torch.equal(other.weight, net.weight)
+
+
+def test_a_prefix_in_the_middle_stays() -> None:
+    net = nn.Sequential(OrderedDict(inner=nn.Sequential(OrderedDict(module=nn.Linear(2, 2)))))
+    weights = {f"module.{name}": value for name, value in net.state_dict().items()}
+    load_state(net, weights, "x")
+
+
+def test_what_does_not_fit_is_one_readable_sentence() -> None:
+    weights = {"weight": torch.zeros(5, 3), "other": torch.zeros(1)}
+    with pytest.raises(BadFile) as error:
+        load_state(nn.Linear(3, 2), weights, "net.pth")
+    text = str(error.value)
+    assert "net.pth does not fit Linear" in text
+    assert "1 missing: bias" in text and "1 unexpected: other" in text
+    assert "weight (5, 3) where (2, 3) is expected" in text
+
+
+def test_nothing_is_loaded_where_something_does_not_fit() -> None:
+    net = nn.Linear(3, 2)
+    before = net.weight.clone()
+    with pytest.raises(BadFile):
+        load_state(net, {"weight": torch.zeros(2, 3)}, "x")
+    assert torch.equal(net.weight, before)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("ran"),))
+
+
+def test_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"weight": torch.zeros(1)}, "x": Evil()}, "a.pth")
+    Path("b.pth").write_bytes(pickle.dumps(Evil()))
+    for name in ("a.pth", "b.pth"):
+        with pytest.raises(BadFile):
+            read(name)
+    assert not Path("ran").exists()
+
+
+def test_a_whole_model_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "a.pth")
+    with pytest.raises(BadFile, match=r"save its state_dict\(\) alone"):
+        read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_an_html_page_is_recognised(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("<!DOCTYPE html><html>404</html>")
+    with pytest.raises(BadFile, match="HTML"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(share=st.floats(0, 0.999))
+def test_a_truncated_file_is_one_sentence(
+    tmp_path: Path, network: Classifier, suffix: str, share: float
+) -> None:
+    path = tmp_path / f"whole.{suffix}"
+    if suffix == "pth":
+        torch.save(network.net.state_dict(), path)
+    else:
+        save(path, network, CARD)
+    whole = path.read_bytes()
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(BadFile):
+        read(cut)
+
+
+def test_absent_and_empty_of_weights(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="there is no file"):
+        read(tmp_path / "a.pth")
+    torch.save({"epoch": 3}, tmp_path / "b.pth")
+    with pytest.raises(BadFile, match="holds no weights"):
+        read(tmp_path / "b.pth")
+
+
+def test_a_damaged_card_is_named(tmp_path: Path, network: Classifier) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: value.contiguous() for name, value in network.net.state_dict().items()}
+    save_file(state, tmp_path / "a.safetensors", metadata={"card": "{}"})
+    with pytest.raises(BadFile, match=r"the card of .*architecture"):
+        read(tmp_path / "a.safetensors")
+
+
+def test_the_fingerprint_depends_on_every_weight_and_on_the_normalisation(
+    network: Classifier,
+) -> None:
+    before = fingerprint(network)
+    assert fingerprint(network) == before
+    with torch.no_grad():
+        network.head.bias[0] += 1e-6
+    changed = fingerprint(network)
+    network.normalize.mean[0, 0, 0, 0] += 0.01
+    assert len({before, changed, fingerprint(network)}) == 3
+
+
+def test_versions_name_what_numbers_depend_on() -> None:
+    assert set(checkpoints.versions()) == {"catchup-eval", "python", "torch"}

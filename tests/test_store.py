@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from catchup_eval.errors import BadFile
+from catchup_eval.results import Result, Rows
+from catchup_eval.store import Key, Provenance, Record, Store, plain
+
+KEY = Key(weights="w", data="d", analysis="clean", version=1, seed=0, settings={"bins": 15})
+HOW = Provenance(seconds=1.0, device="cpu", versions={}, date="2026-01-01T00:00:00+00:00")
+
+
+def result() -> Result:
+    rows = Rows("clean@1")
+    rows.rate("accuracy", [True, False, True], attack="none", epsilon=0)
+    rows.add("nll", 0.25, unit="nats", n=3, attack="fgsm", epsilon=4)
+    rows.check("a check, with a comma", True, 3)
+    return Result(rows.frame(), {"correct": np.array([True, False, True])})
+
+
+def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("m-s0", result(), Record(key=KEY, provenance=HOW))
+    back = store.get("m-s0", "clean")
+    pd.testing.assert_frame_equal(back.frame, result().frame, check_dtype=False)
+    assert back.samples["correct"].tolist() == [True, False, True]
+    assert back.samples["correct"].dtype == bool
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"weights": "x"}, {"data": "x"}, {"version": 2}, {"seed": 1}, {"settings": {"bins": 10}}],
+)
+def test_any_other_key_is_not_done(tmp_path: Path, change: dict[str, object]) -> None:
+    store = Store(tmp_path)
+    store.put("m-s0", result(), Record(key=KEY, provenance=HOW))
+    assert store.has("m-s0", KEY)
+    assert not store.has("m-s0", KEY.model_copy(update=change))
+    assert KEY.digest != KEY.model_copy(update=change).digest
+
+
+def test_a_result_without_its_sidecar_is_not_done(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("m-s0", result(), Record(key=KEY, provenance=HOW))
+    store.path("m-s0", "clean", "json").unlink()
+    assert not store.has("m-s0", KEY)
+
+
+def test_a_damaged_sidecar_is_not_done(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("m-s0", result(), Record(key=KEY, provenance=HOW))
+    store.path("m-s0", "clean", "json").write_text('{"key": 1')
+    assert not store.has("m-s0", KEY)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz"])
+def test_a_damaged_result_is_named(tmp_path: Path, suffix: str) -> None:
+    store = Store(tmp_path)
+    store.put("m-s0", result(), Record(key=KEY, provenance=HOW))
+    store.path("m-s0", "clean", suffix).write_bytes(b"")
+    with pytest.raises(BadFile, match="cannot be read"):
+        store.get("m-s0", "clean")
+
+
+def test_settings_are_plain_before_and_after() -> None:
+    assert plain({"b": (1, 2), "a": None}) == {"a": None, "b": [1, 2]}
