@@ -1,0 +1,114 @@
+"""The network before the first step: fresh, or another training's to go on from."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from catchup_eval import checkpoints
+from catchup_eval.checkpoints import Card
+from catchup_eval.datasets.imageset import ImageSet
+from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.models import spec
+from catchup_eval.models.architectures import build
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.randomness import generator, isolated
+from catchup_eval.trainers.recipe import Recipe
+
+
+def weights_digest(recipe: Recipe) -> dict[str, str]:
+    """The initial weights may change under the same name."""
+    path = Path(spec.parse(recipe.weights).weights) if recipe.weights else Path()
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return {"weights_digest": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
+
+
+def first_weights(recipe: Recipe, data: ImageSet, seed: int) -> tuple[Classifier, Card]:
+    """The network before the first step, and how its card begins.
+
+    Raises:
+        UserError: labels that are no classes of the data.
+        UnknownName, BadFile: what the recipe asks for is not there.
+    """
+    _check_labels(data)
+    classes = len(data.classes)
+    with isolated(generator(seed, "weights")):
+        model, architecture, options = (
+            _loaded(recipe.weights, classes) if recipe.weights else _built(recipe, data)
+        )
+    card = Card(
+        architecture=architecture,
+        options=options | {"classes": classes},
+        mean=_values(model.normalize.mean),
+        std=_values(model.normalize.std),
+        classes=data.classes,
+        versions=checkpoints.versions(),
+    )
+    return model, card
+
+
+def _check_labels(data: ImageSet) -> None:
+    for name in filter(data.has, ("train", "test")):
+        labels = data.part(name).labels
+        if not len(labels):
+            continue
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(data.classes):
+            raise UserError(
+                f"{data.name} has {len(data.classes)} classes, so its labels should be 0 to "
+                f"{len(data.classes) - 1}; the part {name} has {low} to {high}"
+            )
+
+
+def _built(recipe: Recipe, data: ImageSet) -> tuple[Classifier, str, dict[str, Any]]:
+    mean, std = _normalisation(recipe, data)
+    options = recipe.options | {"classes": len(data.classes)}
+    return build(recipe.architecture, mean=mean, std=std, **options), recipe.architecture, options
+
+
+def _normalisation(recipe: Recipe, data: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if not recipe.norm:
+        return data.mean, data.std
+    if recipe.norm not in spec.NORMS:
+        raise UnknownName("normalisation", recipe.norm, spec.NORMS)
+    return spec.NORMS[recipe.norm]
+
+
+def _values(buffer: Tensor) -> tuple[float, ...]:
+    """The shortest decimals that give these float32 values again."""
+    return tuple(float(str(value)) for value in buffer.flatten().numpy())
+
+
+def _loaded(weights: str, classes: int) -> tuple[Classifier, str, dict[str, Any]]:
+    """A network to go on from, with a new head where the classes differ; how it is built."""
+    loaded = spec.load(weights, classes=classes)
+    if loaded.model.head.out_features != classes:
+        _replace_head(loaded.model, classes)
+    if loaded.card is not None:
+        return loaded.model, loaded.card.architecture, dict(loaded.card.options)
+    asked = spec.parse(weights)
+    if ".py:" in asked.architecture:
+        raise UserError(
+            f"{asked.architecture} cannot be built from a checkpoint's card; train it with "
+            "catchup_eval.trainers.fit.fit in a script of your own"
+        )
+    options = {key: _typed(value) for key, value in asked.options.items() if key != "norm"}
+    return loaded.model, asked.architecture, options
+
+
+def _typed(value: str) -> Any:
+    try:
+        return json.loads(value.lower())
+    except ValueError:
+        return value
+
+
+def _replace_head(model: Classifier, classes: int) -> None:
+    head = model.head
+    name = next(name for name, module in model.net.named_modules() if module is head)
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.net.get_submodule(parent), leaf, nn.Linear(head.in_features, classes))

@@ -1,0 +1,161 @@
+"""The training loop. It knows no method; it is handed one.
+
+The order of the samples, crops, flips and all that the method draws come from one numpy generator;
+what the network itself draws (dropout) comes from torch's global generators, which are seeded from
+it and given back.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from catchup_eval.datasets.imageset import Part
+from catchup_eval.errors import UserError
+from catchup_eval.lending import evaluating
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.randomness import generator, isolated
+from catchup_eval.trainers.augment import augment
+from catchup_eval.trainers.history import History
+from catchup_eval.trainers.mixing.method import Loss
+from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.trainers.resume import Pause, resumable
+from catchup_eval.trainers.run import Run
+
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, where it stands in words
+
+GUARD = 100  # steps between two looks at the loss, because each waits for the device
+
+
+def fit(
+    model: Classifier,
+    method: Loss,
+    train: Part,
+    validation: Part | None,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    resume: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    after_epoch: Callable[[History], None] | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Train `model` in place; the weights of the last epoch stay in it.
+
+    Nothing is selected on `validation`: it is only watched. The model moves to `device`; the mode
+    of each submodule is given back. On a CPU, a training that was stopped and goes on ends with
+    the very weights, bit for bit, of one that was not.
+
+    Args:
+        model: trained in training mode.
+        method: gives the mean loss of images (N, C, H, W) in [0, 1] and labels (N,). If it is an
+            `nn.Module`, its parameters are trained too and its state is saved; its `start_epoch()`
+            is called before each epoch if it has one.
+        train: held on the device as a whole.
+        validation: None: the history has NaN for it.
+        recipe: all the settings; its [methods] have gone into `method`.
+        seed: of everything that is drawn.
+        resume: a file to go on from and to keep the state in; SIGINT and SIGTERM then end the
+            training after a step, with everything saved. The caller deletes it.
+        identity: what else a resume file must agree in, such as the method's name and settings.
+        after_epoch: called with the history after each epoch.
+        progress: called after each step.
+
+    Raises:
+        Interrupted: by a signal; the same call goes on.
+        UserError: the loss is no number any more, the resume file is another training's, or there
+            is nothing to train on.
+        BadFile: the resume file is damaged.
+    """
+    if not len(train):
+        raise UserError("expected images to train on, got an empty part")
+    device = torch.device(device)
+    draw = generator(seed, "training")
+    claims = {
+        "seed": seed,
+        "recipe": recipe.training(),
+        "train": train.fingerprint,
+        "validation": "" if validation is None else validation.fingerprint,
+    }
+    for module in (model, method):
+        if isinstance(module, nn.Module):
+            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train = train.to(device)
+    validation = None if validation is None else validation.to(device)
+
+    with isolated(draw), _training(model):
+        run = Run(model, method, recipe, len(train), draw, device)
+        with resumable(run, resume, {**claims, **(identity or {})}) as pause:
+            while run.epoch < recipe.epochs:
+                run.begin_epoch()
+                for rows in run.batches():
+                    with run.timed():
+                        _step(run, train, rows)
+                    _tell(run, progress)
+                    pause()
+                with run.timed():  # waits for the device, so that the clock tells the truth
+                    run.check_weights()
+                run.finish_epoch(*validate(model, validation, recipe.batch_size, pause))
+                if after_epoch:
+                    after_epoch(run.history)
+                _tell(run, progress)
+                pause()
+    return run.history
+
+
+def _step(run: Run, train: Part, rows: torch.Tensor) -> None:
+    run.set_learning_rates()
+    batch = train.batch(rows)
+    images = augment(batch.images, run.recipe.augmentation, run.draw)
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.mixed_precision):
+        loss = run.method(images, batch.labels, run.draw)
+    run.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    run.optimiser.step()
+    run.note(loss, len(rows))
+    if run.step % GUARD == 0:
+        run.check_loss()
+
+
+@torch.no_grad()
+def validate(
+    model: Classifier, part: Part | None, batch_size: int, pause: Pause = lambda: None
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 in %, in evaluation mode; NaN where there is no part."""
+    if part is None or not len(part):
+        return nan, nan
+    loss = torch.zeros((), device=part.images.device)
+    right = torch.zeros_like(loss)
+    with evaluating(model):
+        for batch in part.batches(batch_size):
+            logits = model(batch.images).float()
+            loss += F.cross_entropy(logits, batch.labels, reduction="sum")
+            right += (logits.argmax(1) == batch.labels).sum()
+            pause()
+    return float(loss) / len(part), 100 * float(right) / len(part)
+
+
+def _tell(run: Run, progress: Progress | None) -> None:
+    if progress is None:
+        return
+    done = f"epoch {min(run.epoch + 1, run.recipe.epochs)}/{run.recipe.epochs}"
+    top1 = run.history.summary.get("last")
+    progress(run.step, run.steps, done if top1 is None else f"{done}, top-1 {top1:.1f} %")
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    """Training mode for a while; afterwards no gradients are left, and modes are as they were."""
+    with evaluating(model):  # which gives each submodule its own mode back
+        model.train()
+        try:
+            yield
+        finally:
+            model.zero_grad(set_to_none=True)

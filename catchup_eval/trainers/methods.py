@@ -1,0 +1,81 @@
+"""The ways of training: `METHODS` lists them, and each is here by its name.
+
+method = METHODS["catchup"](model, alpha=10.0)      # or methods.catchup(model, alpha=10.0)
+loss = method(images, labels, generator)            # a scalar; call backward on it
+method.close()                                      # takes its hooks off the model
+"""
+
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any
+
+from torch import nn
+
+from catchup_eval.errors import UnknownName
+from catchup_eval.trainers.mixing.baseline import baseline as baseline
+from catchup_eval.trainers.mixing.catchup import catchup as catchup
+from catchup_eval.trainers.mixing.cutmix import cutmix as cutmix
+from catchup_eval.trainers.mixing.input_mixup import input_mixup as input_mixup
+from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup as manifold_mixup
+from catchup_eval.trainers.mixing.method import Criterion as Criterion
+from catchup_eval.trainers.mixing.method import Method as Method
+from catchup_eval.trainers.mixing.random_channel import random_channel as random_channel
+
+Build = Callable[..., Method]  # (model, *, criterion=cross_entropy, <settings>)
+
+METHODS: dict[str, Build] = {
+    "baseline": baseline,
+    "input_mixup": input_mixup,
+    "cutmix": cutmix,
+    "manifold_mixup": manifold_mixup,
+    "catchup": catchup,
+    "random_channel": random_channel,
+}
+
+
+def build(name: str, model: nn.Module, **settings: Any) -> Method:
+    """The method of this name on `model`, with settings that may come from a file or a command.
+
+    Raises:
+        UnknownName: no such method, or a setting that it does not have.
+        UserError: a value or a model that the method refuses.
+    """
+    known = default_settings(name)
+    for setting in settings:
+        if setting not in known and setting != "criterion":
+            raise UnknownName(f"{name} setting", setting, known)
+    return METHODS[name](model, **settings)
+
+
+def default_settings(name: str) -> dict[str, Any]:
+    """The settings of a method with their defaults, less `criterion`, which is a function.
+
+    Raises:
+        UnknownName: no such method.
+
+    Example:
+        >>> default_settings("cutmix")
+        {'alpha': 1.0, 'probability': 1.0}
+    """
+    parameters = signature(_builder(name)).parameters.values()
+    settings = [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
+    return {each.name: each.default for each in settings if each.name != "criterion"}
+
+
+def summary(name: str) -> str:
+    """A method in one line.
+
+    Raises:
+        UnknownName: no such method.
+
+    Example:
+        >>> summary("input_mixup")
+        'The weighted mean of two images, at every step (Zhang et al. 2018).'
+    """
+    return (_builder(name).__doc__ or "").partition("\n")[0]
+
+
+def _builder(name: str) -> Build:
+    if name not in METHODS:
+        raise UnknownName("method", name, METHODS)
+    return METHODS[name]

@@ -1,0 +1,21 @@
+"""No mixing: the loss of the batch as it is."""
+
+from numpy.random import Generator
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
+
+
+def baseline(model: nn.Module, *, criterion: Criterion = cross_entropy) -> Method:
+    """The batch as it is, nothing mixed; draws nothing.
+
+    Args:
+        model: any network (N, 3, H, W) -> (N, K).
+        criterion: mean loss of logits (N, K) and labels (N,).
+    """
+
+    def loss(images: Tensor, labels: Tensor, _generator: Generator) -> Tensor:
+        return criterion(model(images), labels)
+
+    return Closure(loss)

@@ -1,0 +1,95 @@
+"""CutMix: a box of the partner pasted into the image (Yun et al. 2019)."""
+
+from typing import NamedTuple
+
+from numpy.random import Generator
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from catchup_eval.errors import UserError
+from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
+from catchup_eval.trainers.mixing.pairs import check_alpha, draw_pairs, pair_loss
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels, `bottom` and `right` exclusive."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def area(self) -> int:
+        """In pixels."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+def cutmix_box(height: int, width: int, weight: float, row: int, column: int) -> Box:
+    """The box that leaves the image about `weight` of its area, clipped to the image.
+
+    The reference code's rule (clovaai/CutMix-PyTorch): sides `int(side * sqrt(1 - weight))`, edges
+    at the centre -+ `side // 2`. So a side of odd length loses one pixel.
+
+    Example:
+        >>> cutmix_box(32, 32, 0.75, 16, 16)
+        Box(top=8, bottom=24, left=8, right=24)
+    """
+    share = (1 - weight) ** 0.5
+    top, bottom = _interval(row, int(height * share), height)
+    left, right = _interval(column, int(width * share), width)
+    return Box(top, bottom, left, right)
+
+
+def _interval(centre: int, length: int, end: int) -> tuple[int, int]:
+    return max(centre - length // 2, 0), min(centre + length // 2, end)
+
+
+def cutmix_paste(images: Tensor, partner: Tensor, box: Box) -> Tensor:
+    """A copy of `images` (N, C, H, W) with the box of each one's `partner` (N,) pasted in place."""
+    window = (slice(None), slice(None), slice(box.top, box.bottom), slice(box.left, box.right))
+    mixed = images.clone()
+    mixed[window] = images[window][partner]
+    return mixed
+
+
+def cutmix(
+    model: nn.Module,
+    *,
+    criterion: Criterion = cross_entropy,
+    alpha: float = 1.0,
+    probability: float = 1.0,
+) -> Method:
+    """A box of one image pasted into another, labels weighted by area (Yun et al. 2019).
+
+    One box for the whole batch, as in the reference code; the label's weight is the share of the
+    area that the image really keeps. Draws, in this order: whether to cut; then the weight, the
+    partners, the box's row, its column.
+
+    Args:
+        model: any network (N, 3, H, W) -> (N, K).
+        criterion: mean loss of logits (N, K) and labels (N,).
+        alpha: the box leaves a share from Beta(alpha, alpha) before it is clipped; 1.0 is the
+            paper's; 0 mixes nothing.
+        probability: that a step cuts at all. The paper's commands take 1.0 on ImageNet, as Catch-up
+            Mix does at its input, and 0.5 on CIFAR.
+
+    Raises:
+        UserError: a negative `alpha`, a `probability` outside [0, 1].
+    """
+    check_alpha(alpha)
+    if not (isinstance(probability, int | float) and 0 <= probability <= 1):
+        raise UserError(f"expected probability as a number from 0 to 1, got {probability!r}")
+
+    def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        if generator.random() >= probability:
+            return criterion(model(images), labels)
+        pairs = draw_pairs(generator, alpha, images)
+        height, width = images.shape[2:]
+        row, column = int(generator.integers(height)), int(generator.integers(width))
+        box = cutmix_box(height, width, pairs.weight, row, column)
+        logits = model(cutmix_paste(images, pairs.partner, box))
+        kept = 1 - box.area / (height * width)
+        return pair_loss(criterion, logits, labels, pairs._replace(weight=kept))
+
+    return Closure(loss)

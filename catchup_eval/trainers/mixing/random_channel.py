@@ -1,0 +1,62 @@
+"""RandomChannelMix: the control for Catch-up Mix's choice of channels (Kang et al. 2024, B.2)."""
+
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from catchup_eval.randomness import torch_generator
+from catchup_eval.trainers.mixing.baseline import baseline
+from catchup_eval.trainers.mixing.channels import LabelRatio, keep_lowest, mix_channels
+from catchup_eval.trainers.mixing.features import Layers, choose_layers, feature_method, stages_of
+from catchup_eval.trainers.mixing.method import Criterion, Method
+from catchup_eval.trainers.mixing.pairs import Pairs, check_alpha
+
+
+def random_channel_mask(features: Tensor, weight: float, generator: Generator) -> Tensor:
+    """(N, C) bool: floor(weight * C) random channels for each image of `features` (N, C, H, W).
+
+    Drawn on the host, so that every device gets the same ones.
+    """
+    noise = torch.rand(features.shape[:2], generator=torch_generator(generator))
+    return keep_lowest(noise.to(features.device, non_blocking=True), weight)
+
+
+def random_channel(
+    model: nn.Module,
+    *,
+    criterion: Criterion = cross_entropy,
+    alpha: float = 10.0,
+    layers: Layers = None,
+    label_ratio: LabelRatio = "sampled",
+) -> Method:
+    """Random channels from one image, the rest from another: a control (Kang et al. 2024, B.2).
+
+    As :func:`~catchup_eval.trainers.mixing.catchup.catchup` in all but the choice of channels, and
+    never at the input. The paper says no more than that; assumed here: channels are drawn for each
+    image anew, and the numbers of channels, the weight and the labels are Catch-up Mix's.
+
+    Args:
+        model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
+        criterion: mean loss of logits (N, K) and labels (N,).
+        alpha: the weight is from Beta(alpha, alpha); Catch-up Mix's. 0 keeps every channel.
+        layers: drawn uniformly, from 1 (the stem) up; by default all.
+        label_ratio: as in Catch-up Mix.
+
+    Raises:
+        UserError: a network without stages, a layer that it does not have, a negative `alpha`.
+        UnknownName: another `label_ratio`.
+    """
+    check_alpha(alpha)
+
+    def mask(features: Tensor, pairs: Pairs, generator: Generator) -> Tensor:
+        return random_channel_mask(features, pairs.weight, generator)
+
+    return feature_method(
+        model,
+        criterion=criterion,
+        layers=choose_layers(layers, len(stages_of(model)), first=1),
+        alpha=alpha,
+        at_input=baseline(model, criterion=criterion),
+        mix=mix_channels(mask, label_ratio),
+    )

@@ -1,0 +1,196 @@
+"""From a recipe, a method and a data set to a checkpoint; what is finished is not done again.
+
+FOLDER/NAME.safetensors              the last epoch's weights, with their card; written last
+FOLDER/NAME.history.csv              the history, after every epoch
+FOLDER/NAME-epoch010.safetensors     what the recipe keeps
+FOLDER/NAME.resume.pt                while a training is under way
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from catchup_eval import checkpoints
+from catchup_eval.checkpoints import Card
+from catchup_eval.datasets.imageset import ImageSet
+from catchup_eval.errors import UserError
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.randomness import generator, isolated
+from catchup_eval.trainers import methods
+from catchup_eval.trainers.first_weights import first_weights, weights_digest
+from catchup_eval.trainers.fit import Progress, fit
+from catchup_eval.trainers.history import History, read_history
+from catchup_eval.trainers.recipe import Recipe, load_recipe
+from catchup_eval.trainers.resume import expect_same
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training on disk.
+
+    Args:
+        checkpoint: its file; a model spec by itself.
+        skipped: it was finished before.
+        resumed: it went on from where an earlier call had stopped.
+    """
+
+    checkpoint: Path
+    skipped: bool = False
+    resumed: bool = False
+
+    @property
+    def history_path(self) -> Path:
+        """The CSV of the history."""
+        return self.checkpoint.with_suffix(".history.csv")
+
+    @property
+    def history(self) -> History:
+        """Read from its file."""
+        return read_history(self.history_path)
+
+    @property
+    def resume_path(self) -> Path:
+        """Where the state lies while a training is under way."""
+        return self.checkpoint.with_suffix(".resume.pt")
+
+    def at_epoch(self, epoch: int) -> Path:
+        """Where the checkpoint kept after this epoch lies."""
+        return self.checkpoint.with_name(f"{self.checkpoint.stem}-epoch{epoch:03d}.safetensors")
+
+    @property
+    def kept(self) -> dict[int, Path]:
+        """The checkpoints that were kept, by epoch."""
+        epochs = [epoch.epoch for epoch in self.history.epochs]
+        return {epoch: self.at_epoch(epoch) for epoch in epochs if self.at_epoch(epoch).is_file()}
+
+
+def train(
+    recipe: Recipe | str | Path,
+    method: str,
+    data: ImageSet,
+    *,
+    folder: Path | str,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train one network, go on with it, or find it finished.
+
+    Args:
+        recipe: or its name, or the path of its file.
+        method: one of `METHODS`.
+        data: its part "train" is learned from; "test", if there is one, is only watched.
+        folder: of the checkpoint and all that belongs to it.
+        seed: of the first weights and of everything that is drawn.
+        name: of the files; `METHOD-sSEED` where it is not given.
+        settings: of the method; they win over the recipe's.
+        fresh: start over, whatever lies there.
+        progress: called after each step with steps done, steps in all, and words.
+
+    Raises:
+        Interrupted: by SIGINT or SIGTERM; the same call goes on.
+        UserError: what lies there was trained otherwise, the labels do not fit the classes, or the
+            loss is no number any more.
+        UnknownName: no such recipe, method, setting, architecture or normalisation.
+        Missing: the data has no training part.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    files = Trained(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
+    claims = _claims(recipe, method, data, seed, settings or {})
+    if files.checkpoint.exists() and not fresh:
+        expect_same(_claimed(files.checkpoint), claims, f"{files.checkpoint} was trained otherwise")
+        return replace(files, skipped=True)
+
+    model, card = first_weights(recipe, data, seed)
+    card = card.model_copy(update=claims)
+    with isolated(generator(seed, "method")):
+        built = methods.build(method, model, **card.settings)
+    if fresh:
+        _clear(files)
+    resumed = files.resume_path.exists()
+
+    def keep(history: History) -> None:
+        history.write(files.history_path)
+        if len(history.epochs) in recipe.keep:
+            _save(files.at_epoch(len(history.epochs)), model, card, history)
+
+    with closing(built):
+        history = fit(
+            model,
+            built,
+            data.part("train"),
+            data.part("test") if data.has("test") else None,
+            recipe,
+            seed=seed,
+            device=device,
+            resume=files.resume_path,
+            identity={"method": method, "settings": card.settings},
+            after_epoch=keep,
+            progress=progress,
+        )
+    _save(files.checkpoint, model, card, history)
+    files.resume_path.unlink(missing_ok=True)
+    return replace(files, resumed=resumed)
+
+
+def _save(path: Path, model: Classifier, card: Card, history: History) -> None:
+    facts = {"epoch": len(history.epochs), "history": history.summary}
+    checkpoints.save(path, model, card.model_copy(update=facts))
+
+
+def _clear(files: Trained) -> None:
+    kept = files.kept.values() if files.history_path.exists() else []
+    for path in (files.checkpoint, files.resume_path, *kept, files.history_path):
+        path.unlink(missing_ok=True)
+
+
+def _claims(
+    recipe: Recipe, method: str, data: ImageSet, seed: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the weights depend on, as the card has it."""
+    for known in (method, *recipe.methods):
+        methods.default_settings(known)  # raises for a name that is no method
+    own = {**recipe.methods.get(method, {}), **settings}
+    return {
+        "data": data.name,
+        "data_fingerprint": _fingerprint(data),
+        "method": method,
+        "settings": _plain({**methods.default_settings(method), **own}),
+        "recipe": recipe.training() | weights_digest(recipe),
+        "seed": seed,
+    }
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has them, so that they are the same before and after storing; sets become lists."""
+    try:
+        return json.loads(json.dumps(settings, default=sorted, sort_keys=True))  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise UserError(
+            f"expected settings as plain values, which a checkpoint's card can keep: {error}"
+        ) from error
+
+
+def _claimed(checkpoint: Path) -> dict[str, Any]:
+    _, card = checkpoints.read(checkpoint)
+    if card is None:
+        raise UserError(f"{checkpoint} has no card, so it is not from here; choose another name")
+    return card.model_dump(
+        include={"data", "data_fingerprint", "method", "settings", "recipe", "seed"}
+    )
+
+
+def _fingerprint(data: ImageSet) -> str:
+    """Of the parts that a training sees; sets that only evaluations see may come and go."""
+    seen = {
+        name: data.part(name) for name in ("train", "test") if name == "train" or data.has(name)
+    }
+    return replace(data, parts=seen).fingerprint

@@ -1,0 +1,283 @@
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from catchup_eval.datasets.imageset import Part
+from catchup_eval.errors import BadFile, Interrupted, UserError
+from catchup_eval.models.classifier import wrap
+from catchup_eval.trainers.fit import fit
+from catchup_eval.trainers.interrupt import listening
+from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.settings import check
+
+STEPS = 3  # in an epoch
+
+
+def recipe_of(**changes):
+    values = {
+        "architecture": "preactresnet10",
+        "epochs": 4,
+        "batch_size": 8,
+        "optimiser": {"lr": 0.05, "weight_decay": 1e-3, "nesterov": True},
+        "schedule": {"kind": "one_cycle"},
+        "augmentation": {"padding": 1, "fill": "reflect", "flip": True},
+    }
+    return check(Recipe, values | changes, "test")
+
+
+def some_part(n=20, seed=0):
+    draw = np.random.default_rng(seed)
+    images = draw.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
+    return Part(torch.from_numpy(images), torch.from_numpy(draw.integers(4, size=n)))
+
+
+class Remembering(nn.Module):
+    """A method with all that a method may have: draws, a parameter, a memory, epochs."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("last", torch.zeros(3, 8, 8))
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.long))
+
+    def start_epoch(self):
+        self.epochs += 1
+
+    def forward(self, images, labels, draw):
+        weight = draw.beta(2, 2) * 0.2 + 0.01 * self.epochs
+        mixed = (1 - weight) * images + weight * self.last
+        self.last.copy_(images[int(draw.integers(len(images)))])
+        return F.cross_entropy(self.scale * self.model(mixed), labels)
+
+
+class Training:
+    """One process's worth: a fresh network, its method, and what is left after `fit`."""
+
+    def __init__(self, path=None, stop_after=None, how=None, **changes):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            layers = [
+                nn.Conv2d(3, 8, 3, padding=1),
+                nn.BatchNorm2d(8),
+                nn.ReLU(),
+                nn.Dropout(0.3),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(8, 4),
+            ]
+            self.method = Remembering(wrap(nn.Sequential(*layers)))
+        self.path, self.stop_after, self.how = path, stop_after, how
+        self.recipe = recipe_of(**changes)
+
+    def run(self, seed=0, identity=None, validation=True):
+        model = self.method.model
+        part = some_part(6, 1) if validation else None
+        self.history = fit(
+            model,
+            self.method,
+            some_part(),
+            part,
+            self.recipe,
+            seed=seed,
+            resume=self.path,
+            identity=identity,
+            progress=self._told,
+        )
+        return self
+
+    def _told(self, done, _total, _words):
+        if done == self.stop_after:
+            self.how()
+
+    def outcome(self):
+        frame = self.history.frame.drop(columns="seconds")
+        return {**self.method.state_dict(), "history": torch.from_numpy(frame.to_numpy())}
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def press_control_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def lose_power():
+    raise MemoryError
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return Training().run().outcome()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.resume.pt"
+
+
+# In the midst of an epoch, at its end, after the first step, in the last epoch, at the very end.
+@pytest.mark.parametrize("step", [1, 4, 2 * STEPS, 4 * STEPS - 1, 4 * STEPS])
+def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(uninterrupted, path, step):
+    with pytest.raises(Interrupted):
+        Training(path, step, terminate).run()
+    assert_same(Training(path).run().outcome(), uninterrupted)
+
+
+def test_stopped_again_and_again(uninterrupted, path):
+    for step in (2, 3, 7, 11):
+        with pytest.raises(Interrupted):
+            Training(path, step, press_control_c).run()
+    assert_same(Training(path).run().outcome(), uninterrupted)
+
+
+def test_killed_without_a_warning_it_goes_on_from_the_last_save(uninterrupted, path, monkeypatch):
+    monkeypatch.setattr("catchup_eval.trainers.resume.SECONDS", 0)
+    monkeypatch.setattr("catchup_eval.trainers.resume.SHARE", 0)
+    with pytest.raises(MemoryError):
+        Training(path, 8, lose_power).run()
+    state = torch.load(path, weights_only=True)
+    assert (len(state["history"]), state["position"]) == (2, 8)  # step 7 of 3 an epoch
+    assert_same(Training(path).run().outcome(), uninterrupted)
+
+
+def test_stopped_while_validating(uninterrupted, path):
+    training = Training(path)
+
+    def hook(module, _):
+        if not module.training:
+            terminate()
+
+    handle = training.method.model.register_forward_pre_hook(hook)
+    with pytest.raises(Interrupted, match="after 3 of 12 steps"):
+        training.run()
+    handle.remove()
+    assert_same(Training(path).run().outcome(), uninterrupted)
+
+
+def test_saving_changes_nothing(uninterrupted, path, monkeypatch):
+    monkeypatch.setattr("catchup_eval.trainers.resume.SECONDS", 0)
+    monkeypatch.setattr("catchup_eval.trainers.resume.SHARE", 0)
+    assert_same(Training(path).run().outcome(), uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("stop", "number"), [(terminate, signal.SIGTERM), (press_control_c, signal.SIGINT)]
+)
+def test_an_interruption_says_what_happened_and_how_to_go_on(path, stop, number):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted) as caught:
+        Training(path, 4, stop).run()
+    message = str(caught.value)
+    assert caught.value.signal_number == number
+    assert f"stopped by {number.name} after 4 of 12 steps" in message
+    assert str(path) in message
+    assert "goes on from there" in message
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    assert list(path.parent.iterdir()) == [path]  # nothing temporary is left
+
+
+def test_without_a_file_signals_are_left_alone():
+    with pytest.raises(KeyboardInterrupt):
+        Training(None, 4, press_control_c).run()
+
+
+def test_a_second_signal_acts_as_before():
+    with pytest.raises(KeyboardInterrupt), listening() as heard:
+        press_control_c()
+        assert heard.came is signal.SIGINT
+        press_control_c()
+
+
+def test_other_threads_hear_nothing():
+    seen = []
+
+    def listen():
+        with listening() as heard:
+            seen.append((heard.came, signal.getsignal(signal.SIGINT)))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [(None, before)]
+
+
+@pytest.fixture
+def stopped(path):
+    with pytest.raises(Interrupted):
+        Training(path, 4, terminate).run(identity={"method": "a", "settings": {"alpha": 1.0}})
+    return path
+
+
+SAME = {"method": "a", "settings": {"alpha": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "difference"),
+    [
+        ({}, {"seed": 1}, "seed is 0 there and 1 here"),
+        ({"epochs": 9}, {}, "recipe.epochs is 4 there and 9 here"),
+        (
+            {"schedule": {"kind": "cosine"}},
+            {},
+            "recipe.schedule.kind is 'one_cycle' there and 'cosine' here",
+        ),
+        ({}, {"identity": {**SAME, "method": "b"}}, "method is 'a' there and 'b' here"),
+        (
+            {},
+            {"identity": {"method": "a", "settings": {"alpha": 0.5}}},
+            "settings.alpha is 1.0 there and 0.5 here",
+        ),
+        ({}, {"identity": {"method": "a"}}, "settings.alpha is 1.0 there and 'absent' here"),
+        ({}, {"validation": False}, "validation is '"),
+    ],
+)
+def test_another_training_is_not_gone_on_with(stopped, changes, arguments, difference):
+    with pytest.raises(UserError, match="belongs to another training") as caught:
+        Training(stopped, **changes).run(**{"identity": SAME, **arguments})
+    assert difference in str(caught.value)
+    assert "--fresh" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no file of torch", None])
+def test_a_damaged_file_is_refused_in_one_sentence(stopped, content):
+    stopped.write_bytes(stopped.read_bytes()[:-200] if content is None else content)
+    with pytest.raises(BadFile, match="is no whole resume file; delete it"):
+        Training(stopped).run(identity=SAME)
+
+
+def test_a_foreign_pickle_is_not_run(path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(path.parent / "sprung"),))
+
+    torch.save({"identity": Trap()}, path)
+    with pytest.raises(BadFile):
+        Training(path).run()
+    assert not (path.parent / "sprung").exists()
+
+
+def test_the_last_sound_state_outlives_a_training_that_breaks(path, monkeypatch):
+    monkeypatch.setattr("catchup_eval.trainers.resume.SECONDS", 0)
+    monkeypatch.setattr("catchup_eval.trainers.resume.SHARE", 0)
+    training = Training(path, 7)
+    training.how = lambda: training.method.model.net[0].weight.data.fill_(torch.nan)
+    with pytest.raises(UserError, match=r"a\.resume\.pt holds the last sound state"):
+        training.run()
+    state = torch.load(path, weights_only=True)
+    assert all(value.isfinite().all() for value in state["model"].values())
+    assert (len(state["history"]), state["position"]) == (2, 0)
