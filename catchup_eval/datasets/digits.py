@@ -4,8 +4,8 @@ scikit-learn's 1,797 handwritten digits (UCI Optical Recognition of Handwritten 
 pasted at a random place, size and colour onto a 32x32 crop of one of scikit-learn's two
 photographs, dimmed to half. Left halves of the photographs are for training, right halves for
 testing, so that no background leaks. `out` holds crops of the right halves without a digit;
-`out:letters` is nearer: letters of matplotlib's DejaVu Sans Bold, brought to the digits' 8x8 grid and
-pasted the same way (they are typed where the digits are written: a novelty besides the class).
+`out:letters` is nearer: letters of matplotlib's DejaVu Sans Bold, brought to the digits' 8x8 grid
+and pasted the same way (they are typed where the digits are written: a novelty besides the class).
 """
 
 from functools import cache
@@ -96,7 +96,7 @@ def _crop(photographs: list[np.ndarray], draw: Generator) -> np.ndarray:
 
 
 def _paste(glyph: np.ndarray, photographs: list[np.ndarray], draw: Generator) -> Paste:
-    """The glyph (8, 8) uint8 in one bright colour on a random crop; integer arithmetic throughout."""
+    """The glyph (8, 8) uint8 in one bright colour on a random crop; integers throughout."""
     image = _crop(photographs, draw).astype(int)
     size = int(draw.integers(SIZES[0], SIZES[1] + 1))
     top, left = draw.integers(SIDE - size + 1, size=2)

@@ -150,7 +150,7 @@ class ImageSet:
         return True
 
     def limited(self, n: int, seed: int = 0) -> "ImageSet":
-        """At most `n` class-balanced samples of each evaluated part; the set says that it is a subset."""
+        """At most `n` class-balanced samples of each evaluated part; the set says what was cut."""
         parts = {
             name: part if name == "train" else part.limited(n, seed)
             for name, part in self.parts.items()

@@ -1,0 +1,302 @@
+"""Your own images and labels: arrays in memory, or a `.npz` file of them.
+
+images          (N, H, W, 3), (N, 3, H, W) or grey (N, H, W): uint8, or floats in [0, 1]
+labels          (N,) whole numbers from 0
+boxes           (N, 4) x0 y0 x1 y1 in pixels, x1 and y1 exclusive; optional, as all that follow
+index           (N,) stable sample numbers
+train_images, train_labels, train_boxes
+out_images, out_NAME_images      images of none of the classes
+class_names     (K,) text
+mean, std       (3,) in [0, 1]: what networks trained on this set normalise with
+"""
+
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from catchup_eval.datasets.imageset import ImageSet, Part
+from catchup_eval.errors import BadFile, UserError
+
+MOST_CLASSES = 100_000  # more are taken for a mistake: identifiers instead of class numbers
+NEEDED = ["images", "labels"]
+TRAIN = ["train_images", "train_labels"]
+OPTIONAL = [*TRAIN, "train_boxes", "boxes", "index", "class_names", "mean", "std"]
+OUT = re.compile(r"out_(?:(?P<name>\w+)_)?images")
+
+
+def from_arrays(
+    images: ArrayLike,
+    labels: ArrayLike,
+    *,
+    name: str = "arrays",
+    boxes: ArrayLike | None = None,
+    index: ArrayLike | None = None,
+    train: tuple[ArrayLike, ArrayLike] | None = None,
+    train_boxes: ArrayLike | None = None,
+    out: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    class_names: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    about: str = "",
+) -> ImageSet:
+    """An image set of arrays; the shapes are this module's.
+
+    Floats are rounded to the nearest of 256 levels. Grey images get three equal channels.
+
+    Args:
+        images, labels, boxes, index: the test part.
+        train: images and labels of the training part.
+        train_boxes: of the training part.
+        out: images of none of the classes, or several such sets by name.
+        class_names: by label; the numbers themselves where not given.
+        mean, std: of each channel; where not given, those of the training images, or of the test
+            images where there is no training part. They matter for training only: a trained
+            network brings its own.
+
+    Raises:
+        UserError: another shape, type or range; the message shows what came.
+    """
+    parts = {"test": _part("", images, labels, boxes, index)}
+    if train is not None:
+        parts["train"] = _part("train_", *train, train_boxes)
+    for key, outside in _several(out).items():
+        pixels = _pixels(f"out images {key}".strip(), outside)
+        parts[f"out:{key}" if key else "out"] = Part(pixels, torch.full((len(pixels),), -1))
+    like = parts.get("train", parts["test"])
+    return ImageSet(
+        name=name,
+        parts=parts,
+        classes=_classes(class_names, parts),
+        mean=_three("mean", mean) if mean is not None else _mean(like),
+        std=_three("std", std, positive=True) if std is not None else _std(like),
+        about=about,
+    )
+
+
+def from_npz(path: Path | str) -> ImageSet:
+    """The image set in a `.npz` file, named after it; nothing in it is unpickled.
+
+    Raises:
+        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+        UserError: as :func:`from_arrays`, or an array of an unknown name.
+    """
+    path = Path(path)
+    arrays = _read(path)
+    try:
+        return _assemble(path, arrays)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> ImageSet:
+    _check_names(arrays)
+    train = None
+    if "train_images" in arrays:
+        train = arrays["train_images"], arrays["train_labels"]
+    found = {key: OUT.fullmatch(key) for key in arrays}
+    class_names = arrays.get("class_names")
+    return from_arrays(
+        arrays["images"],
+        arrays["labels"],
+        name=path.stem,
+        boxes=arrays.get("boxes"),
+        index=arrays.get("index"),
+        train=train,
+        train_boxes=arrays.get("train_boxes"),
+        out={match["name"] or "": arrays[key] for key, match in found.items() if match},
+        class_names=None if class_names is None else _texts(class_names),
+        mean=arrays.get("mean"),  # type: ignore[arg-type]  # checked as any sequence is
+        std=arrays.get("std"),  # type: ignore[arg-type]
+        about=f"images and labels of {path.name}",
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:  # a damaged archive can fail in a dozen ways
+        fault = _fault(path, error)
+        raise BadFile(f"expected an .npz archive of arrays in {path}: {fault}") from error
+    foreign = sorted(key for key, array in arrays.items() if not isinstance(array, np.ndarray))
+    if foreign:
+        raise BadFile(f"expected arrays only in {path}; no arrays are: {', '.join(foreign)}")
+    return arrays
+
+
+def _fault(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if zipfile.is_zipfile(path):
+        return str(error).split("\n")[0] or type(error).__name__
+    with path.open("rb") as file:
+        page = file.read(64).lstrip().startswith(b"<")
+    return "it is a web page" if page else "it is cut short or something else"
+
+
+def _check_names(arrays: Mapping[str, np.ndarray]) -> None:
+    needed = NEEDED + TRAIN * any(key.startswith("train_") for key in arrays)
+    allowed = [*needed, *(key for key in OPTIONAL if key not in needed)]
+    unknown = [key for key in arrays if key not in allowed and not OUT.fullmatch(key)]
+    if unknown or not set(needed) <= set(arrays):
+        raise UserError(
+            f"expected the arrays {' and '.join(needed)}, and of others only "
+            f"{', '.join(allowed[len(needed) :])}, out_images, out_NAME_images; "
+            f"got {', '.join(sorted(arrays)) or 'none'}"
+        )
+
+
+def _several(out: ArrayLike | Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike]:
+    if out is None:
+        return {}
+    return out if isinstance(out, Mapping) else {"": out}
+
+
+def _part(
+    prefix: str,
+    images: ArrayLike,
+    labels: ArrayLike,
+    boxes: ArrayLike | None,
+    index: ArrayLike | None = None,
+) -> Part:
+    pixels = _pixels(f"{prefix}images", images)
+    n, _, height, width = pixels.shape
+    return Part(
+        pixels,
+        _whole(f"{prefix}labels", labels, n, below=MOST_CLASSES),
+        torch.arange(n) if index is None else _numbers(index, n),
+        None if boxes is None else _boxes(f"{prefix}boxes", boxes, n, height, width),
+    )
+
+
+def _array(what: str, values: ArrayLike) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"expected {what} as one array, got {type(values).__name__}") from error
+
+
+def _pixels(what: str, images: ArrayLike) -> Tensor:
+    """(N, 3, H, W) uint8."""
+    array = _array(what, images)
+    shape = array.shape
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and shape[-1] in (1, 3) and shape[1] not in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    elif array.ndim == 4 and shape[-1] in (1, 3):
+        raise UserError(f"{what} of shape {shape} may have their channels first or last")
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or array.size == 0:
+        raise UserError(
+            f"expected {what} as (N, H, W, 3), (N, 3, H, W) or (N, H, W), got shape {shape}"
+        )
+    levels = _levels(what, array)
+    wide = np.broadcast_to(levels, (len(levels), 3, *levels.shape[2:]))
+    return torch.from_numpy(np.array(wide, order="C"))
+
+
+def _levels(what: str, array: np.ndarray) -> np.ndarray:
+    """The same as uint8."""
+    if array.dtype == np.uint8:
+        return array
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"expected {what} as uint8 or as floats in [0, 1], got {array.dtype}")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):
+        raise UserError(f"expected {what} as floats in [0, 1], got {low:.3g} to {high:.3g}")
+    return np.round(array.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _whole(what: str, numbers: ArrayLike, n: int, *, below: int) -> Tensor:
+    """(N,) int64 in [0, below)."""
+    array = _array(what, numbers)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise UserError(
+            f"expected {what} as ({n},) whole numbers, got {array.dtype} of shape {array.shape}"
+        )
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= below:
+        raise UserError(f"expected {what} from 0 to at most {below - 1}, got {low} to {high}")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _numbers(index: ArrayLike, n: int) -> Tensor:
+    numbers = _whole("index", index, n, below=2**63)
+    if len(np.unique(numbers.numpy())) < n:
+        raise UserError(f"expected {n} different sample numbers in index, some come twice")
+    return numbers
+
+
+def _boxes(what: str, boxes: ArrayLike, n: int, height: int, width: int) -> Tensor:
+    array = _array(what, boxes)
+    if array.shape != (n, 4) or array.dtype.kind not in "iuf":
+        raise UserError(
+            f"expected {what} as ({n}, 4) numbers, got {array.dtype} of shape {array.shape}"
+        )
+    x0, y0, x1, y1 = array.astype(np.float64).T
+    inside = (x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)
+    if not inside.all():
+        row = int(np.flatnonzero(~inside)[0])
+        raise UserError(
+            f"expected {what} as x0 y0 x1 y1 inside {width} x {height} pixels, "
+            f"got {array[row].tolist()} in row {row}"
+        )
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _classes(class_names: Sequence[str] | None, parts: Mapping[str, Part]) -> tuple[str, ...]:
+    count = 1 + max(int(part.labels.max()) for part in parts.values())
+    if class_names is None:
+        return tuple(str(label) for label in range(count))
+    if len(class_names) < count:
+        raise UserError(
+            f"labels go up to {count - 1}, but there are {len(class_names)} class names"
+        )
+    return tuple(str(name) for name in class_names)
+
+
+def _texts(class_names: np.ndarray) -> list[str]:
+    if class_names.ndim != 1 or class_names.dtype.kind != "U":
+        raise UserError(
+            "expected class_names as one row of text, "
+            f"got {class_names.dtype} of shape {class_names.shape}"
+        )
+    return [str(name) for name in class_names]
+
+
+def _three(what: str, values: Sequence[float], *, positive: bool = False) -> tuple[float, ...]:
+    array = _array(what, values)
+    fits = array.shape == (3,) and array.dtype.kind in "iuf"
+    if not fits or not ((array >= 0) & (array <= 1)).all() or (positive and array.min() == 0):
+        raise UserError(
+            f"expected {what} as three numbers in {'(' if positive else '['}0, 1], "
+            f"got {np.array2string(array, threshold=6)}"
+        )
+    return tuple(float(value) for value in array)
+
+
+def _mean(part: Part) -> tuple[float, ...]:
+    return tuple(round(float(v), 4) for v in _by_channel(part)[0])
+
+
+def _std(part: Part) -> tuple[float, ...]:
+    # At least one grey level: a channel without contrast must not be divided by zero.
+    return tuple(round(max(float(v), 1 / 255), 4) for v in _by_channel(part)[1])
+
+
+def _by_channel(part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std of each channel, from counts of the 256 levels: exact, and small in memory."""
+    levels = np.arange(256) / 255
+    channels = part.images.transpose(0, 1).flatten(1)
+    counts = np.stack([torch.bincount(channel, minlength=256).numpy() for channel in channels])
+    shares = counts / channels.shape[1]
+    mean = shares @ levels
+    return mean, np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0))

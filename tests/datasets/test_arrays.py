@@ -1,0 +1,266 @@
+"""Arrays and .npz files: every layout that is meant, and one sentence for all others."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from catchup_eval.datasets import from_arrays
+from catchup_eval.datasets.arrays import from_npz
+from catchup_eval.errors import BadFile, UserError
+
+DRAW = np.random.default_rng(0)
+COLOUR = DRAW.integers(0, 256, (6, 8, 9, 3), dtype=np.uint8)
+GREY = COLOUR[..., 0]
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+BOXES = np.array([[0, 0, 9, 8]] * 6)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (COLOUR, COLOUR.transpose(0, 3, 1, 2)),
+        (COLOUR.transpose(0, 3, 1, 2), COLOUR.transpose(0, 3, 1, 2)),
+        (GREY, np.stack([GREY] * 3, 1)),
+        (GREY[..., None], np.stack([GREY] * 3, 1)),
+        (GREY[:, None], np.stack([GREY] * 3, 1)),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.float16, np.float32, np.float64])
+def test_every_layout_is_read(images: np.ndarray, expected: np.ndarray, kind: type) -> None:
+    given_ = images if kind is np.uint8 else (images / 255).astype(kind)
+    part = from_arrays(given_, LABELS).part("test")
+    assert part.images.is_contiguous() and part.images.dtype == torch.uint8
+    np.testing.assert_array_equal(part.images.numpy(), expected)
+    assert part.labels.tolist() == LABELS.tolist()
+    assert part.index.tolist() == list(range(6))
+
+
+def test_tensors_and_lists_are_arrays_too() -> None:
+    data = from_arrays(torch.from_numpy(COLOUR), LABELS.tolist())
+    np.testing.assert_array_equal(data.part("test").images, COLOUR.transpose(0, 3, 1, 2))
+
+
+def test_what_is_given_is_not_shared() -> None:
+    images = COLOUR.transpose(0, 3, 1, 2).copy()
+    data = from_arrays(images, LABELS)
+    images[:] = 0
+    assert data.part("test").images.any()
+
+
+def test_a_whole_set() -> None:
+    data = from_arrays(
+        COLOUR,
+        LABELS,
+        name="mine",
+        boxes=BOXES,
+        index=LABELS + 10 * np.arange(6),
+        train=(GREY, LABELS),
+        train_boxes=BOXES,
+        out={"": GREY[:2], "near": COLOUR[:3]},
+        class_names=["a", "b", "c"],
+    )
+    assert {name: len(part) for name, part in data.parts.items()} == {
+        "test": 6,
+        "train": 6,
+        "out": 2,
+        "out:near": 3,
+    }
+    assert data.classes == ("a", "b", "c") and data.name == "mine"
+    assert data.part("boxes").index.tolist() == [0, 11, 22, 30, 41, 52]
+    assert (data.part("out").labels == -1).all()
+
+
+def test_mean_and_std_are_the_training_images() -> None:
+    data = from_arrays(GREY, LABELS, train=(COLOUR, LABELS))
+    np.testing.assert_allclose(data.mean, (COLOUR / 255).mean((0, 1, 2)), atol=5e-5)
+    np.testing.assert_allclose(data.std, (COLOUR / 255).std((0, 1, 2)), atol=5e-5)
+    alone = from_arrays(GREY, LABELS)
+    np.testing.assert_allclose(alone.mean, [(GREY / 255).mean()] * 3, atol=5e-5)
+    flat = from_arrays(np.full_like(GREY, 7), LABELS)
+    assert min(flat.std) > 0, "a network may divide by it"
+    stated = from_arrays(GREY, LABELS, mean=(0, 0.5, 1), std=(0.1, 0.2, 1))
+    assert stated.mean == (0, 0.5, 1) and stated.std == (0.1, 0.2, 1)
+
+
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"images": COLOUR[..., :2]}, r"got shape \(6, 8, 9, 2\)"),
+    ({"images": COLOUR[0, 0]}, r"got shape \(9, 3\)"),
+    ({"images": COLOUR[:0]}, r"got shape \(0, 8, 9, 3\)"),
+    ({"images": np.zeros((6, 3, 8, 3), np.uint8)}, "channels first or last"),
+    ({"images": COLOUR.astype(int)}, "uint8 or as floats .*, got int64"),
+    ({"images": COLOUR > 9}, "got bool"),
+    ({"images": COLOUR.astype(float)}, "floats in .*, got 0 to 255"),
+    ({"images": COLOUR / 127.5 - 1}, "got -1 to 1"),
+    ({"images": np.full((6, 8, 9), np.nan)}, "got nan to nan"),
+    ({"images": np.full((6, 8, 9), np.inf)}, "got inf to inf"),
+    ({"images": [[1], [2, 3]]}, "images as one array, got list"),
+    ({"labels": LABELS[:5]}, r"labels as \(6,\) whole numbers, got int64 of shape \(5,\)"),
+    ({"labels": LABELS[:, None]}, r"of shape \(6, 1\)"),
+    ({"labels": LABELS / 2}, "got float64"),
+    ({"labels": LABELS - 1}, "labels from 0 to at most 99999, got -1 to 1"),
+    ({"labels": LABELS.astype("m8[s]")}, "got timedelta64"),
+    ({"labels": np.full(6, 2**64 - 1, np.uint64)}, "got 18446744073709551615"),
+    ({"boxes": BOXES[:, :3]}, r"boxes as \(6, 4\) numbers, got int64 of shape \(6, 3\)"),
+    ({"boxes": BOXES + np.eye(6, 4, dtype=int)[::-1]}, "inside 9 x 8 pixels, got .* in row 2"),
+    ({"boxes": BOXES[:, [2, 1, 0, 3]]}, "in row 0"),
+    ({"boxes": BOXES * np.nan}, "in row 0"),
+    ({"index": LABELS}, "6 different sample numbers"),
+    ({"index": np.arange(6) - 1}, "got -1 to 4"),
+    ({"class_names": ["a", "b"]}, "labels go up to 2, but there are 2 class names"),
+    ({"train": (GREY, LABELS[:2])}, "train_labels"),
+    ({"train": (COLOUR.astype(float), LABELS)}, "train_images"),
+    ({"out": {"near": COLOUR.astype(float)}}, "out images near"),
+    ({"mean": (0.5, 0.5)}, r"mean as three numbers in \[0, 1\]"),
+    ({"mean": (125.3, 123.0, 113.9)}, "got .125.3"),
+    ({"std": (0.5, 0.5, 0.0)}, r"std as three numbers in \(0, 1\]"),
+    ({"std": (0.5, 0.5, np.nan)}, "std as three numbers"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES)
+def test_a_mistake_is_shown(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_arrays(**({"images": COLOUR, "labels": LABELS} | change))
+
+
+ANY_ARRAY = npst.arrays(
+    st.one_of(npst.scalar_dtypes(), st.just(np.dtype("U3"))),
+    npst.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(images=ANY_ARRAY, labels=ANY_ARRAY, boxes=st.none() | ANY_ARRAY, index=st.none() | ANY_ARRAY)
+def test_wild_arrays_make_a_set_or_one_sentence(
+    images: np.ndarray, labels: np.ndarray, boxes: np.ndarray | None, index: np.ndarray | None
+) -> None:
+    try:
+        data = from_arrays(images, labels, boxes=boxes, index=index)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert data.part("test").images.shape[1] == 3
+
+
+def archive(**arrays: np.ndarray) -> bytes:
+    file = BytesIO()
+    np.savez_compressed(file, allow_pickle=True, **arrays)
+    return file.getvalue()
+
+
+WHOLE = {"images": COLOUR, "labels": LABELS}
+
+
+def read(tmp_path: Path, content: bytes) -> Any:
+    path = tmp_path / "mine.npz"
+    path.write_bytes(content)
+    return from_npz(path)
+
+
+def test_a_file_of_everything(tmp_path: Path) -> None:
+    content = archive(
+        **WHOLE,
+        boxes=BOXES,
+        index=np.arange(6) + 5,
+        train_images=GREY,
+        train_labels=LABELS,
+        train_boxes=BOXES,
+        out_images=GREY,
+        out_far_away_images=COLOUR,
+        class_names=np.array(["a", "b", "c", "spare"]),
+        mean=np.array([0.1, 0.2, 0.3]),
+        std=np.array([0.1, 0.2, 0.3]),
+    )
+    data = read(tmp_path, content)
+    assert set(data.parts) == {"test", "train", "out", "out:far_away"}
+    assert data.name == "mine" and data.classes[-1] == "spare"
+    assert data.mean == data.std == (0.1, 0.2, 0.3)
+    assert data.part("test").index[0] == 5
+    assert "mine.npz" in data.about
+    same = from_arrays(COLOUR, LABELS, boxes=BOXES, index=np.arange(6) + 5)
+    assert data.part("test").fingerprint == same.part("test").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cut short or something else"),
+        (b"<!DOCTYPE html><title>404</title>", "it is a web page"),
+        (archive(**WHOLE)[:-30], "cut short"),
+        (archive(**WHOLE, boxes=np.array([None, {}])), "Object arrays cannot be loaded"),
+        (archive(**WHOLE | {"labels": LABELS.astype(object)}), "Object arrays"),
+    ],
+)
+def test_a_file_that_is_none(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(BadFile, match=message) as error:
+        read(tmp_path, content)
+    assert "mine.npz" in str(error.value)
+
+
+def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
+    file = BytesIO()
+    np.save(file, COLOUR)
+    with pytest.raises(BadFile, match="something else"):
+        read(tmp_path, file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": COLOUR}, "expected the arrays images and labels.*; got images"),
+        ({}, "got none"),
+        (WHOLE | {"x_train": COLOUR}, "got images, labels, x_train"),
+        (WHOLE | {"train_images": COLOUR}, "images and labels and train_images and train_labels"),
+        (WHOLE | {"train_boxes": BOXES}, "and train_images and train_labels"),
+        (WHOLE | {"class_names": np.arange(3)}, "class_names as one row of text, got int64"),
+        (WHOLE | {"labels": LABELS / 2}, "mine.npz: expected labels"),
+    ],
+)
+def test_a_file_of_other_arrays(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        read(tmp_path, archive(**arrays))
+    assert "mine.npz" in str(error.value)
+
+
+CONTENT = archive(**WHOLE)
+wild = settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@wild
+@given(st.integers(0, len(CONTENT) - 1))
+def test_a_file_cut_anywhere_is_told(tmp_path: Path, length: int) -> None:
+    with pytest.raises(BadFile):
+        read(tmp_path, CONTENT[:length])
+
+
+@wild
+@given(at=st.integers(0, len(CONTENT) - 1), bits=st.integers(1, 255))
+def test_a_damaged_byte_is_told_or_harmless(tmp_path: Path, at: int, bits: int) -> None:
+    damaged = bytearray(CONTENT)
+    damaged[at] ^= bits
+    try:
+        data = read(tmp_path, bytes(damaged))
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        np.testing.assert_array_equal(data.part("test").images, COLOUR.transpose(0, 3, 1, 2))
+
+
+@wild
+@given(st.binary(max_size=200))
+def test_wild_bytes_are_told(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(BadFile):
+        read(tmp_path, b"PK\x03\x04" + content)
