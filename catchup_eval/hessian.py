@@ -134,7 +134,7 @@ class _Curvature(NamedTuple):
     def multiply(self, vector: Tensor) -> Tensor:
         """The Hessian times a vector, both over the reached entries."""
         sizes = [p.numel() for p in self.solver.params]
-        pairs = zip(vector.split(sizes), self.solver.params, strict=True)
+        pairs = zip(torch.split(vector, sizes), self.solver.params, strict=True)
         parts = [part.view_as(parameter) for part, parameter in pairs]
         return _flat(hessian_vector_product(self.solver.gradsH, self.solver.params, parts))
 
@@ -156,7 +156,7 @@ class _Curvature(NamedTuple):
 def _curvature(
     model: nn.Module, images: Tensor, labels: Tensor, criterion: Criterion
 ) -> Iterator[_Curvature]:
-    twin = copy.deepcopy(model).eval()
+    twin = copy.deepcopy(model).eval().requires_grad_(True)
     twin.zero_grad(set_to_none=True)
     try:
         with torch.enable_grad(), warnings.catch_warnings():
@@ -189,14 +189,14 @@ def _rayleigh_ritz(multiply: Callable[[Tensor], Tensor], vectors: Tensor) -> Eig
     """The best eigenpairs within the span of the vectors (count, P)."""
     basis = torch.linalg.qr(vectors.T).Q.T
     products = torch.stack([multiply(vector) for vector in basis])
-    square = (basis @ products.T).double()
+    square = (basis @ products.T).cpu().double()
     values, turns = torch.linalg.eigh((square + square.T) / 2)
     order = values.abs().argsort(descending=True)
     values, turns = values[order], turns.T[order].to(basis)
     vectors = turns @ basis
-    left = (turns @ products - values.to(basis)[:, None] * vectors).norm(dim=1)
-    residuals = left.double() / values.abs()
-    return Eigenpairs(values.cpu().numpy(), vectors, residuals.cpu().numpy())
+    left = turns @ products - values.to(basis)[:, None] * vectors
+    residuals = left.norm(dim=1).cpu().double() / values.abs()
+    return Eigenpairs(values.numpy(), vectors, residuals.numpy())
 
 
 def _lanczos(multiply: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The shape of an analysis: numbers first, pictures from the numbers alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,14 +34,6 @@ class Headline:
     chance: float | str | None = None
 
 
-class Measure(Protocol):
-    """Ask the question of a subject; settings are keyword-only, their defaults are the paper's."""
-
-    def __call__(self, subject: Any, **settings: Any) -> Result:
-        """Rows and samples."""
-        ...
-
-
 class Analysis(Protocol):
     """What a module of `catchup_eval.analysis` must have to be listed in `ANALYSES`.
 
@@ -53,7 +45,7 @@ class Analysis(Protocol):
         NEEDS: what it asks of the subject, of: test, train, out, boxes, checkpoints, history.
         VERSION: raised when a number it gives changes.
         HEADLINES: what stands for it in summaries; the first is the verdict's.
-        measure: numbers, from a subject.
+        measure: numbers, from a subject; settings are keyword-only, their defaults the paper's.
         plot: figures by name, from a result alone: a single one or several models joined.
     """
 
@@ -63,8 +55,12 @@ class Analysis(Protocol):
     SOURCE: str
     NEEDS: frozenset[str]
     VERSION: int
-    HEADLINES: tuple[Headline, ...]
-    measure: Measure
+    measure: Callable[..., Result]  # (subject, *, settings)
+
+    @property
+    def HEADLINES(self) -> tuple[Headline, ...]:  # noqa: N802
+        """What stands for it in summaries and comparisons."""
+        ...
 
     def plot(self, result: Result) -> dict[str, Figure]:
         """Figures by name."""

@@ -1,0 +1,263 @@
+"""Does the network lean on few of its features, or on many?
+
+The latent vector before the last linear layer is dropped dimension by dimension (set to 0, the
+bias stays), from the highest value down or from the lowest up, and the head predicts from the rest
+(the paper's Figures 1c, 5 and 6). Columns: `drop_from` ("top" or "bottom"), `fraction` (of the D
+dimensions that is dropped, 0 to 1), then `metric`, `value`, `unit`, `n` images, `low` and `high`
+(95 % interval) and `protocol` (with the ranking and the value). Metrics:
+
+- `accuracy`: top-1 in percent at this fraction, Wilson interval
+- `area`: area under accuracy over fraction in percent, that is the mean accuracy over all
+  fractions (trapezoid); bootstrap over images. 100 would be: right without a single feature
+- `filters_for_90`: how many dimensions carry 90 % of an image's influence, mean over the images,
+  bootstrap over images
+- `share_for_90`: the same in percent of D
+- `gini`: Gini coefficient of influence in percent, mean over the images, bootstrap over images;
+  0: all dimensions count alike, near 100: one counts alone
+
+The influence of a dimension in one image is its magnitude as a share of the image's total: the
+paper's filter influence (equations 4 and 5, before the difference) where a filter is one number.
+
+What the paper leaves open, and what is done here: the ranking is made for each image anew
+(`ranking="dataset"`: once, by the mean over the images; this gives far flatter curves), by the
+signed value (`by="magnitude"`: without the sign; the same after a final ReLU, not for
+PreActResNets without one).
+
+Self-checks: nothing dropped gives the clean outcomes; everything dropped gives the class of the
+largest bias.
+
+Samples: `index` (N,), `area_top` and `area_bottom` (N,) each image's own area, 0 to 1;
+`filters_for_90` (N,), `gini` (N,) 0 to 1; `lorenz` (D + 1,), the mean Lorenz curve of influence:
+what the 0, 1, ..., D weakest dimensions hold.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from torch import Tensor, nn
+
+from catchup_eval.errors import UnknownName
+from catchup_eval.metrics import inequality
+from catchup_eval.question import Headline
+from catchup_eval.report import figures
+from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
+from catchup_eval.results import Result, Rows
+from catchup_eval.statistics import bootstrap_mean
+from catchup_eval.subject import Outputs, Subject
+
+TITLE = "Feature drop"
+QUESTION = "Does the network lean on few of its features, or on many?"
+READING = (
+    "The slower the solid line falls, the more features the network can do without; the later the "
+    "dashed line falls, the fewer it uses at all. The inset shows how unevenly influence is "
+    "spread: on the diagonal every filter counts alike."
+)
+SOURCE = "Catch-up Mix, Figures 1c, 5 and 6"
+NEEDS = frozenset({"test"})
+VERSION = 1
+HEADLINES = (
+    Headline(
+        "area",
+        "area, features dropped from the top",
+        "higher",
+        where={"drop_from": "top"},
+        outcomes=("area_top",),
+    ),
+)
+ENDS = ("top", "bottom")
+ROWS = 2048  # of the latent matrix at a time: bounds the memory
+DASHED = (0, (4, 1.5))
+Box = tuple[float, float, float, float]  # left, bottom, width, height
+PLACES: tuple[Box, ...] = tuple(
+    (left, bottom, 0.34, 0.34) for left in (0.54, 0.34, 0.14) for bottom in (0.4, 0.22, 0.56)
+)
+MARGIN = 0.1  # for the labels left of the inset and below it
+
+
+def measure(
+    subject: Subject,
+    *,
+    points: int = 33,
+    ranking: Literal["sample", "dataset"] = "sample",
+    by: Literal["value", "magnitude"] = "value",
+) -> Result:
+    """The rows and samples described above.
+
+    Args:
+        points: of the grid from nothing to everything dropped; 33 steps 512 dimensions by 16.
+        ranking: for each image anew, or once for the data set.
+        by: what is ranked.
+
+    Raises:
+        UnknownName: another ranking or value.
+        Missing: the network has no linear head.
+    """
+    _known("ranking", ranking, ("sample", "dataset"))
+    _known("value to rank by", by, ("value", "magnitude"))
+    outputs = subject.outputs("test")
+    features = outputs.features
+    dropped = np.unique(np.linspace(0, features.shape[1], points).round().astype(int))
+    keys = _keys(features, ranking, by)
+    right = outcomes(subject.model.head, features, outputs.labels, keys, dropped)
+    fractions = dropped / features.shape[1]
+    samples = {
+        "index": outputs.index.numpy(),
+        **{
+            f"area_{end}": np.trapezoid(right[end].astype(float), fractions, axis=0) for end in ENDS
+        },
+        **influence(features),
+    }
+    rows = Rows(f"drop-{ranking}-{by}@1")
+    _accuracy_rows(rows, right, fractions)
+    _summary_rows(rows, samples)
+    _checks(rows, right["top"], outputs, subject.model.head.bias)
+    return Result(rows.frame(), samples)
+
+
+def _known(kind: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise UnknownName(kind, name, names)
+
+
+def _keys(features: Tensor, ranking: str, by: str) -> Tensor:
+    """(N, D): what the dimensions are ranked by, in each image."""
+    keys = features.abs() if by == "magnitude" else features
+    return keys.mean(0, keepdim=True).expand_as(keys) if ranking == "dataset" else keys
+
+
+@torch.no_grad()
+def outcomes(
+    head: nn.Linear, features: Tensor, labels: Tensor, keys: Tensor, dropped: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Whether the head is still right; bool (P, N), for dropping from the "top" and the "bottom".
+
+    Args:
+        features: (N, D) latent vectors.
+        labels: (N,).
+        keys: (N, D) the largest of a row is its top; of equals, the first.
+        dropped: (P,) numbers of dimensions set to 0.
+    """
+    parts: dict[str, list[np.ndarray]] = {end: [] for end in ENDS}
+    for rows in torch.split(torch.arange(len(features)), ROWS):
+        values = features[rows].to(head.weight)
+        ranks = _ranks(keys[rows]).to(values.device)
+        depth = values.shape[1]
+        for end, kept in (
+            ("top", [ranks >= k for k in dropped]),
+            ("bottom", [ranks < depth - k for k in dropped]),
+        ):
+            predictions = torch.stack([head(values * keep).argmax(1) for keep in kept]).cpu()
+            parts[end].append((predictions == labels[rows]).numpy())
+    return {end: np.concatenate(arrays, axis=1) for end, arrays in parts.items()}
+
+
+def _ranks(keys: Tensor) -> Tensor:
+    """(N, D): the place of each dimension in its row, 0 for the largest."""
+    order = keys.argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(keys.shape[1]).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def influence(features: Tensor) -> dict[str, np.ndarray]:
+    """How unevenly the dimensions of each latent vector (N, D) weigh; the samples of that name."""
+    ascending = [inequality.shares(rows.abs()) for rows in torch.split(features, ROWS)]
+    curves = torch.stack([inequality.lorenz(rows).sum(0) for rows in ascending]).sum(0)
+    return {
+        "filters_for_90": torch.cat([inequality.carriers(r, 0.9) for r in ascending]).numpy(),
+        "gini": torch.cat([inequality.gini(rows) for rows in ascending]).numpy(),
+        "lorenz": (curves / len(features)).numpy(),
+    }
+
+
+def _accuracy_rows(rows: Rows, right: dict[str, np.ndarray], fractions: np.ndarray) -> None:
+    for end in ENDS:
+        for fraction, hits in zip(fractions, right[end], strict=True):
+            rows.rate("accuracy", hits, drop_from=end, fraction=float(fraction))
+
+
+def _summary_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
+    def mean(metric: str, values: np.ndarray, unit: str, **condition: str) -> None:
+        interval = bootstrap_mean(values)
+        rows.add(metric, values.mean(), unit=unit, n=len(values), interval=interval, **condition)
+
+    depth = len(samples["lorenz"]) - 1
+    for end in ENDS:
+        mean("area", 100 * samples[f"area_{end}"], "%", drop_from=end)
+    mean("filters_for_90", samples["filters_for_90"], "filters")
+    mean("share_for_90", 100 * samples["filters_for_90"] / depth, "%")
+    mean("gini", 100 * samples["gini"], "%")
+
+
+def _checks(rows: Rows, from_top: np.ndarray, outputs: Outputs, bias: Tensor | None) -> None:
+    n = len(outputs.labels)
+    changed = np.mean(from_top[0] != outputs.correct)  # near-ties may flip on another device
+    rows.check("nothing dropped changes at most 0.1 % of the outcomes", changed <= 0.001, n)
+    alone = 0 if bias is None else int(bias.argmax())
+    hits = int((outputs.labels == alone).sum())
+    claim = "everything dropped gives the class of the largest bias"
+    rows.check(claim, int(from_top[-1].sum()) == hits, n)
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Accuracy over the fraction dropped, from both ends, with the Lorenz curve of influence."""
+    with figures.style():
+        models = by_model(result)
+        looks = figures.looks(list(models))
+        columns = 2 if max(map(len, models)) < 10 else 1
+        fig = figures.figure(figures.COLUMN, 2.8 + 0.16 * (len(models) + 2) / columns)
+        axes = fig.subplots()
+        for name, results in models.items():
+            _lines(axes, results, looks[name], name, shade(len(models)))
+        axes.set(
+            xlabel="features dropped (%)", ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103)
+        )
+        _inset(axes, models, looks)
+        axes.plot([], [], color=figures.GREY, linestyle="-", label="from the top")
+        axes.plot([], [], color=figures.GREY, linestyle=DASHED, label="from the bottom")
+        figures.legend_below(fig, axes, columns=columns)
+        title = "area from the top / from the bottom / filters for 90 %"
+        fig.legends[0].set_title(title, FontProperties(size=7))
+        return {"curve": fig}
+
+
+def _lines(axes: Axes, results: list[Result], look: figures.Look, name: str, pale: float) -> None:
+    top, bottom = (mean_value(results, "area", drop_from=end) for end in ENDS)
+    filters = mean_value(results, "filters_for_90")
+    label = f"{figures.drawn(name)}: {top:.1f} / {bottom:.1f} / {filters:.0f}"
+    for end, dash in zip(ENDS, ("-", DASHED), strict=True):
+        line = curve(results, "accuracy", "fraction", drop_from=end)
+        line = line._replace(x=100 * line.x)
+        style = {"marker": look.marker, "markevery": 8, "label": label if end == "top" else None}
+        draw(axes, line, look, dash=dash, shade=pale, **style)
+
+
+def _inset(axes: Axes, models: dict[str, list[Result]], looks: dict[str, figures.Look]) -> None:
+    inset = axes.inset_axes(_emptiest(axes))
+    inset.plot([0, 100], [0, 100], color=figures.GREY, linewidth=0.6)
+    for name, results in models.items():
+        for samples in (result.samples for result in results):
+            curve = 100 * samples["lorenz"]
+            x = np.linspace(0, 100, len(curve))
+            inset.plot(x, curve, color=looks[name].color, linestyle=looks[name].dash, linewidth=0.9)
+    ends = {"ticks": (0, 100), "ticklabels": ("0", "100 %"), "lim": (0, 100)}
+    inset.set(**{side + key: value for side in "xy" for key, value in ends.items()})
+    inset.tick_params(labelsize=6.5, length=2, pad=1)
+    inset.set_xlabel("filters", fontsize=6.5, labelpad=-6)
+    inset.set_ylabel("influence", fontsize=6.5, labelpad=-16)
+
+
+def _emptiest(axes: Axes) -> Box:
+    """Of a few places for the inset, in axes coordinates, the one that covers the fewest points."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    points = np.concatenate([to_axes.transform(line.get_xydata()) for line in axes.lines])
+
+    def covered(box: Box) -> int:
+        inside = (points > np.array(box[:2]) - MARGIN) & (points < np.add(box[:2], box[2:]) + 0.02)
+        return int(inside.all(1).sum())
+
+    return min(PLACES, key=covered)

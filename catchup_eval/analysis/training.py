@@ -1,0 +1,152 @@
+"""How did the training go: did it end, did it overfit, how much does the choice of epoch matter?
+
+Read from the run's history; no image is looked at. Columns: `epoch` (from 1; where a number belongs
+to one), then `metric`, `value`, `unit`, `n`, `low` and `high` (none here: one run has no interval,
+and the figure's bands are over seeds) and `protocol`. Of the whole run, with `n` the epochs that
+the number is drawn from:
+
+- `last_top1`: top-1 in percent after the last epoch: what all other questions are asked of
+- `best_top1`: the highest of all epochs, in percent, and its first `epoch`; it was chosen on the
+  images it is measured on, so it is too good
+- `median_of_last_10_top1`: median over the last 10 epochs (all, where there are fewer), in percent
+
+Of each epoch, with `n` = 1, where the history has it:
+
+- `train_loss`: mean over the epoch's training batches, in nats, as the method computes it (on mixed
+  labels, where labels are mixed)
+- `validation_loss`: mean cross-entropy of the held-out images, in nats
+- `top1`: accuracy on the held-out images, in percent
+- `seconds`: duration of the epoch's training
+- `learning_rate`: of the optimiser, a rate
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from catchup_eval.errors import Missing
+from catchup_eval.question import Headline
+from catchup_eval.report import figures
+from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
+from catchup_eval.results import Result, Rows
+from catchup_eval.subject import Subject
+
+TITLE = "Training"
+QUESTION = "Did the training end, did it overfit, and how much does the choice of epoch matter?"
+READING = (
+    "The weights of the last epoch (filled mark) are evaluated in all other questions. The best "
+    "epoch (star) was chosen on the images it is measured on; where it lies far above the median "
+    "of the last ten (bar), a best-epoch table would flatter. Training losses of methods that mix "
+    "labels cannot be compared with those of others."
+)
+SOURCE = "the run's own history"
+NEEDS = frozenset({"history"})
+VERSION = 1
+HEADLINES = (Headline("last_top1", "top-1 after the last epoch", "higher"),)
+TAIL = 10  # epochs of the median, as in the mixup papers' tables
+UNITS = {
+    "train_loss": "nats",
+    "validation_loss": "nats",
+    "top1": "%",
+    "seconds": "s",
+    "learning_rate": "rate",
+}
+MARKED = ("last_top1", "best_top1", "median_of_last_10_top1")
+DASHED = (0, (4, 1.5))
+BAR: dict[str, Any] = {"linewidth": 3, "alpha": 0.5, "solid_capstyle": "butt"}
+LAST: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
+STAR: dict[str, Any] = {"marker": "*", "markersize": 9}
+
+
+def measure(subject: Subject) -> Result:
+    """The rows described above.
+
+    Raises:
+        Missing: there is no history, or it has no epoch with a top-1.
+    """
+    history = subject.history
+    if history is None or "top1" not in history or history["top1"].isna().all():
+        raise Missing("a training history with top-1")
+    rows = Rows("history@1")
+    _summary(rows, history.dropna(subset=["top1"]))
+    for metric in (name for name in UNITS if name in history):
+        for epoch, value in history[["epoch", metric]].dropna().itertuples(index=False):
+            rows.add(metric, value, unit=UNITS[metric], n=1, epoch=float(epoch))
+    return Result(rows.frame())
+
+
+def _summary(rows: Rows, history: pd.DataFrame) -> None:
+    epochs, top1 = (history[name].to_numpy(float) for name in ("epoch", "top1"))
+    n, best = len(top1), int(top1.argmax())
+    rows.add("last_top1", top1[-1], unit="%", n=1, epoch=epochs[-1])
+    rows.add("best_top1", top1[best], unit="%", n=n, epoch=epochs[best])
+    tail = top1[-TAIL:]
+    rows.add("median_of_last_10_top1", float(np.median(tail)), unit="%", n=len(tail))
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Loss and accuracy over the epochs, bands over seeds; best, last and median of ten marked."""
+    with figures.style():
+        models = by_model(result)
+        fig = figures.figure(figures.PAGE, 2.5 + 0.16 * (len(models) // 2))
+        losses, accuracy = fig.subplots(1, 2)
+        for name, look in figures.looks(list(models)).items():
+            _losses(losses, models[name], look, shade(len(models)))
+            _accuracy(accuracy, models[name], look, shade(len(models)))
+            label = f"{figures.drawn(name)}: {_summary_text(models[name])}"
+            accuracy.plot([], [], **_style(look), marker=look.marker, label=label)
+        losses.set(ylabel="loss (nats)", yscale="log")
+        accuracy.set(ylabel="top-1 (%)")
+        for axes in (losses, accuracy):
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        figures.legend_below(fig, accuracy, columns=2)
+        _keys(losses, accuracy)
+        return {"curves": fig}
+
+
+def _style(look: figures.Look) -> dict[str, Any]:
+    return {"color": look.color, "linestyle": look.dash}
+
+
+def _losses(axes: Axes, results: Sequence[Result], look: figures.Look, pale: float) -> None:
+    for metric, dash in (("train_loss", "-"), ("validation_loss", DASHED)):
+        line = curve(results, metric, "epoch")
+        if len(line.x):
+            draw(axes, line, look, dash=dash, shade=pale)
+
+
+def _accuracy(axes: Axes, results: Sequence[Result], look: figures.Look, pale: float) -> None:
+    line = curve(results, "top1", "epoch")
+    draw(axes, line, look, dash=look.dash, shade=pale)
+    last, best, median = (mean_value(results, metric) for metric in MARKED)
+    peak = np.mean([result.rows("best_top1")["epoch"].iloc[0] for result in results])
+    tail = line.x[-TAIL:]
+    axes.plot(tail[[0, -1]], [median, median], color=look.color, **BAR)
+    axes.plot(peak, best, color=look.color, **STAR)
+    axes.plot(tail[-1], last, color=look.color, marker=look.marker, **LAST)
+
+
+def _summary_text(results: Sequence[Result]) -> str:
+    last, best, median = (mean_value(results, metric) for metric in MARKED)
+    return f"last {last:.1f}, best {best:.1f}, median {median:.1f}"
+
+
+def _keys(losses: Axes, accuracy: Axes) -> None:
+    """What dashes and marks mean, in grey, where the curves are not."""
+    grey: dict[str, Any] = {"color": figures.GREY}
+    kinds: list[tuple[str, Any]] = [("training", "-"), ("validation", DASHED)]
+    lines = [Line2D([], [], **grey, linestyle=dash, label=label) for label, dash in kinds]
+    losses.legend(handles=lines, loc="lower left")
+    marks: dict[str, dict[str, Any]] = {
+        "last epoch": {"linestyle": "", "marker": "o", **LAST},
+        "best epoch": {"linestyle": "", **STAR},
+        "median of the last 10": BAR,
+    }
+    handles = [Line2D([], [], **grey, **style, label=label) for label, style in marks.items()]
+    accuracy.legend(handles=handles, loc="lower right")

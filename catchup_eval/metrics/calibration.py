@@ -1,0 +1,143 @@
+"""How far confidence can be believed: pure numbers from logits or probabilities.
+
+Per-sample scores (NLL, Brier) come back per sample, so that they can be averaged, bootstrapped
+and paired; the calibration error and the temperature belong to a whole set.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+TEMPERATURES = (1 / 20, 20.0)  # where all predictions are right the best temperature is 0
+
+
+class Reliability(NamedTuple):
+    """A reliability diagram: one value per bin of confidence, from 0 to 1; NaN in empty bins."""
+
+    counts: np.ndarray  # (bins,) samples
+    confidence: np.ndarray  # (bins,) mean, in [0, 1]
+    accuracy: np.ndarray  # (bins,) in [0, 1]
+
+
+def log_probabilities(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
+    """Logarithm of the softmax of `logits / temperature`, in float64.
+
+    Args:
+        logits: (N, K).
+        temperature: one number, or (N,) one for each sample.
+    """
+    divisor = np.asarray(temperature, float).reshape(-1, 1)
+    return np.asarray(log_softmax(np.asarray(logits, float) / divisor, axis=1))
+
+
+def nll(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood of each sample in nats (N,).
+
+    Args:
+        log_p: (N, K) log-probabilities.
+        labels: (N,) class indices.
+
+    Example:
+        >>> nll(np.log([[0.5, 0.5]]), np.array([0])).round(3)
+        array([0.693])
+    """
+    picked: np.ndarray = log_p[np.arange(len(labels)), labels]
+    return -picked
+
+
+def brier(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Brier score of each sample (N,), in [0, 2]: squared error summed over all K classes.
+
+    This is Brier's own definition (Brier 1950); some tools divide it by 2 or by K. With two
+    classes it is twice the squared error of the positive class's probability.
+
+    Args:
+        log_p: (N, K) log-probabilities.
+        labels: (N,) class indices.
+
+    Example:
+        >>> brier(np.log([[0.75, 0.25]]), np.array([1]))
+        array([1.125])
+    """
+    error = np.exp(log_p)
+    error[np.arange(len(labels)), labels] -= 1
+    return np.asarray((error**2).sum(axis=1))
+
+
+def bin_numbers(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of each confidence (N,): 0 to `bins` - 1, of equal width, closed above.
+
+    Bin m is (m / bins, (m + 1) / bins] as in Guo et al. 2017, so that 1 belongs to the last one;
+    0 belongs to the first.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+
+
+def expected_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy, weighted by how full each bin is, in [0, 1].
+
+    Guo et al. 2017, equation 3: equal-width bins on the largest probability, absolute gaps.
+    It is biased upwards where samples are few: a perfectly calibrated model scores above 0.
+
+    Args:
+        confidence: (N,) the largest probability of each sample.
+        correct: (N,) whether the prediction is right.
+        bins: 15 in Guo et al.
+
+    Example:
+        >>> expected_calibration_error(np.full(4, 0.5), np.array([1, 0, 1, 0]))
+        0.0
+    """
+    gaps = np.bincount(bin_numbers(confidence, bins), correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15) -> Reliability:
+    """Count, mean confidence and accuracy in each bin; arguments as for the calibration error."""
+    numbers = bin_numbers(confidence, bins)
+    counts = np.bincount(numbers, minlength=bins)
+    divisor = np.where(counts, counts, np.nan)
+    mean_confidence = np.bincount(numbers, confidence, minlength=bins) / divisor
+    accuracy = np.bincount(numbers, np.asarray(correct, float), minlength=bins) / divisor
+    return Reliability(counts, mean_confidence, accuracy)
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that minimises the mean NLL of these samples (Guo et al. 2017, section 4.2).
+
+    The NLL has one minimum in the temperature; it is searched within :data:`TEMPERATURES`.
+    Where every prediction is right there is none, and a very low one comes out; without samples 1.
+
+    Args:
+        logits: (N, K).
+        labels: (N,) class indices.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return float(nll(log_probabilities(logits, np.exp(log_temperature)), labels).mean())
+
+    if not len(labels):
+        return 1.0
+    best = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    return float(np.exp(best.x))
+
+
+def cross_fitted_temperature(
+    logits: np.ndarray, labels: np.ndarray, draw: np.random.Generator
+) -> np.ndarray:
+    """A temperature for each sample (N,), fitted on the half of the set that lacks it.
+
+    The set is cut into two random halves; each half is scaled by what the other one gives, so
+    that no sample's own label decides its temperature.
+    """
+    first = np.zeros(len(labels), bool)
+    first[draw.permutation(len(labels))[: len(labels) // 2]] = True
+    temperatures = np.empty(len(labels))
+    temperatures[first] = fit_temperature(logits[~first], labels[~first])
+    temperatures[~first] = fit_temperature(logits[first], labels[first])
+    return temperatures

@@ -1,0 +1,198 @@
+"""What every analysis owes; a new one is covered by being listed in ANALYSES."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.datasets import ImageSet
+from catchup_eval.errors import Missing
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.report import figures
+from catchup_eval.results import CHECK, COLUMNS, Member, Result, join
+from catchup_eval.store import Key, Provenance, Record, Store
+from catchup_eval.subject import Subject, require
+
+# Small settings, so that each measurement takes about a second.
+QUICK: dict[str, dict[str, Any]] = {
+    "adversarial": {"pgd_steps": 2},
+    "landscape": {"points": 3, "probes": 2},
+}
+NEEDS = {"test", "train", "out", "boxes", "checkpoints", "history"}
+HISTORY = pd.DataFrame(
+    {
+        "epoch": range(1, 13),
+        "train_loss": np.linspace(2, 0.1, 12),
+        "validation_loss": np.linspace(2, 0.3, 12),
+        "top1": np.linspace(20, 97, 12),
+        "seconds": 1.0,
+        "learning_rate": 0.1,
+    }
+)
+
+Measured = Callable[..., Result]
+Networks = Callable[..., Classifier]
+
+everyone = pytest.mark.parametrize("name", ANALYSES)
+
+
+def subject(model: Classifier, data: ImageSet, batch_size: int = 16) -> Subject:
+    return Subject(model, data, batch_size=batch_size, history=HISTORY)
+
+
+@pytest.fixture(scope="module")
+def measured(few_digits: ImageSet, networks: Networks) -> Callable[[str, int], Result]:
+    """`measured(name, seed)`: an analysis of a network, computed once in this module."""
+    known: dict[tuple[str, int], Result] = {}
+
+    def of(name: str, seed: int = 0) -> Result:
+        if (name, seed) not in known:
+            asked = subject(networks(seed), few_digits)
+            known[name, seed] = ANALYSES[name].measure(asked, **QUICK.get(name, {}))
+        return known[name, seed]
+
+    return of
+
+
+def state(model: Classifier) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return {
+        "tensors": digest.hexdigest(),
+        "modes": [module.training for module in model.modules()],
+        "gradients": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        "requires": [p.requires_grad for p in model.parameters()],
+        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()],
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": np.random.get_state()[1].tobytes(),
+    }
+
+
+@everyone
+def test_it_says_what_it_is(name: str) -> None:
+    analysis = ANALYSES[name]
+    assert set(analysis.NEEDS) <= NEEDS
+    assert analysis.VERSION >= 1
+    assert analysis.QUESTION.endswith("?")
+    assert all((analysis.TITLE, analysis.READING, analysis.SOURCE, analysis.HEADLINES))
+
+
+@everyone
+def test_the_same_numbers_twice(
+    name: str, few_digits: ImageSet, measured: Measured, networks: Networks
+) -> None:
+    again = ANALYSES[name].measure(subject(networks(0), few_digits), **QUICK.get(name, {}))
+    first = measured(name)
+    pd.testing.assert_frame_equal(again.frame, first.frame)
+    assert again.samples.keys() == first.samples.keys()
+    for key, array in again.samples.items():
+        np.testing.assert_array_equal(array, first.samples[key], err_msg=key)
+
+
+@everyone
+def test_another_batch_size_changes_nothing_but_rounding(
+    name: str, few_digits: ImageSet, measured: Measured, networks: Networks
+) -> None:
+    asked = subject(networks(0), few_digits, batch_size=7)
+    again = ANALYSES[name].measure(asked, **QUICK.get(name, {}))
+    values = measured(name).frame["value"].to_numpy()
+    # One sample of forty is 2.5 points: rounding may flip a near-tie, no more.
+    np.testing.assert_allclose(again.frame["value"].to_numpy(), values, rtol=0.02, atol=2.6)
+
+
+@everyone
+def test_what_was_lent_is_given_back(name: str, few_digits: ImageSet, networks: Networks) -> None:
+    model = networks(0).train()
+    model.net.layer1[0].bn1.eval()  # a batch norm that its owner froze
+    model.net.conv1.weight.requires_grad_(False)
+    model.head.bias.grad = torch.ones(10)
+    before = state(model)
+    ANALYSES[name].measure(subject(model, few_digits), **QUICK.get(name, {}))
+    after = state(model)
+    torch.testing.assert_close(after.pop("gradients"), before.pop("gradients"))
+    assert after == before
+
+
+@everyone
+def test_the_frame_is_tidy(name: str, measured: Measured) -> None:
+    frame = measured(name).frame
+    assert list(frame.columns[-len(COLUMNS) :]) == COLUMNS
+    condition = [column for column in frame.columns if column not in COLUMNS]
+    assert not frame.duplicated([*condition, "metric"]).any(), "one row per number"
+    assert frame["value"].notna().all()
+    bounded = frame[frame["low"].notna()]
+    assert (bounded["low"] <= bounded["value"] + 1e-9).all()
+    assert (bounded["value"] <= bounded["high"] + 1e-9).all()
+    rates = frame[frame["unit"] == "%"]
+    assert rates["value"].between(0, 100).all()
+    assert frame["protocol"].str.fullmatch(r"[\w.+-]+@\d+").all()
+
+
+@everyone
+def test_its_docstring_names_every_column_and_metric(name: str, measured: Measured) -> None:
+    frame = measured(name).frame
+    words = set(re.findall(r"\w+", ANALYSES[name].__doc__ or ""))
+    metrics = frame[frame["unit"] != CHECK]["metric"].unique()
+    columns = [column for column in frame.columns if column not in COLUMNS]
+    missing = [word for word in (*columns, *metrics) if not set(re.findall(r"\w+", word)) <= words]
+    assert not missing
+
+
+@everyone
+def test_its_headlines_are_in_the_frame(name: str, measured: Measured) -> None:
+    result = measured(name)
+    for headline in ANALYSES[name].HEADLINES:
+        value = result.value(headline.metric, **headline.where)
+        assert headline.better in ("higher", "lower")
+        for outcome in headline.outcomes:
+            mean = headline.scale * float(np.mean(result.samples[outcome]))
+            assert mean == pytest.approx(value, abs=1e-3), (headline.label, outcome)
+        if isinstance(headline.chance, str):
+            assert np.isfinite(result.value(headline.chance, **headline.where))
+
+
+def pictures(figures_: dict[str, Figure]) -> Iterator[tuple[str, bytes]]:
+    for key, figure in figures_.items():
+        buffer = BytesIO()
+        with figures.style():
+            figure.savefig(buffer, format="png", dpi=60)
+        yield key, buffer.getvalue()
+
+
+@everyone
+def test_it_redraws_from_its_own_files(name: str, tmp_path: Path, measured: Measured) -> None:
+    result = measured(name)
+    key = Key(weights="w", data="d", analysis=name, version=1, seed=0, settings={})
+    how = Provenance(seconds=0, device="cpu", versions={}, date="")
+    Store(tmp_path).put("m", result, Record(key=key, provenance=how))
+    stored = Store(tmp_path).get("m", name)
+    drawn, again = (dict(pictures(ANALYSES[name].plot(r))) for r in (result, stored))
+    assert drawn and drawn == again
+
+
+@everyone
+def test_it_draws_several_models_and_seeds(name: str, measured: Measured) -> None:
+    several = join(
+        Member(model, seed, measured(name, number))
+        for number, (model, seed) in enumerate([("base", 0), ("base", 1), ("ours", 0), ("ours", 1)])
+    )
+    assert dict(pictures(ANALYSES[name].plot(several)))
+
+
+@everyone
+def test_a_subject_that_lacks_something_is_told_so(
+    name: str, few_digits: ImageSet, networks: Networks
+) -> None:
+    empty = ImageSet("empty", {}, few_digits.classes, few_digits.mean, few_digits.std)
+    with pytest.raises(Missing, match="|".join(ANALYSES[name].NEEDS)):
+        require(Subject(networks(0), empty), ANALYSES[name].NEEDS)

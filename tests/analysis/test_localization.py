@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from catchup_eval.analysis import localization
+from catchup_eval.datasets import ImageSet, Part
+from catchup_eval.errors import Missing, UnknownName
+from catchup_eval.metrics import boxes
+from catchup_eval.models.classifier import wrap
+from catchup_eval.results import Member, join
+from catchup_eval.subject import Subject
+
+
+class Brightness(nn.Module):
+    """Channel 0 is the image averaged over 2x2 pixels; class 0 likes it bright, class 1 dark."""
+
+    def __init__(self, bias=0.0):
+        super().__init__()
+        self.shrink = nn.AvgPool2d(2)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(1, 2)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+            self.head.bias.copy_(torch.tensor([bias, 0.0]))
+
+    def forward(self, x):
+        return self.head(self.pool(self.shrink(x[:, :1])).flatten(1))
+
+
+def bright_squares(labels=(0, 0, 0, 0)):
+    """16x16 images, black but for one white square each; the first is half as wide as its box."""
+    truth = [(0, 0, 8, 4), (4, 4, 12, 12), (8, 8, 16, 16), (8, 0, 12, 4)]
+    images = torch.zeros(4, 3, 16, 16, dtype=torch.uint8)
+    for image, (x0, y0, x1, y1) in zip(images, truth, strict=True):
+        image[:, y0:y1, x0:x1] = 255
+    images[0, :, :, 4:] = 0
+    found = torch.tensor(truth, dtype=torch.float32)
+    part = Part(images, torch.tensor(labels), boxes=found)
+    return ImageSet("squares", {"test": part}, ("bright", "dark"), (0.0,) * 3, (1.0,) * 3)
+
+
+def brightness(bias=0.0):
+    return wrap(Brightness(bias), head="head", pool="pool")
+
+
+def test_bright_squares_are_found_where_they_are():
+    result = localization.measure(Subject(brightness(), bright_squares()), threshold=0.5)
+    assert result.samples["iou"][1:].tolist() == [1, 1, 1]
+    assert result.samples["iou"][0] == pytest.approx(0.5, abs=0.15)
+    assert result.samples["predicted"][1].tolist() == [4, 4, 12, 12]
+    assert (result.checks["value"] == 1).all()
+
+
+def test_a_wrong_answer_costs_top1_localization_but_not_gt_known():
+    subject = Subject(brightness(bias=-9.0), bright_squares())  # answers "dark" to everything
+    result = localization.measure(subject, threshold=0.5)
+    assert result.value("accuracy") == result.value("top1_localization") == 0
+    assert result.value("gt_known") >= 75
+
+
+def test_the_map_is_that_of_the_true_class():
+    """The dark class's map of a bright square is highest around the square, not on it."""
+    subject = Subject(brightness(), bright_squares(labels=(1, 1, 1, 1)))
+    predicted = localization.measure(subject, threshold=0.5).samples["predicted"]
+    assert predicted[1].tolist() == [0, 0, 16, 16]
+
+
+def test_the_mean_of_a_map_is_its_logit_less_the_bias(network, few_digits):
+    batch = few_digits.part("test").batch(slice(0, 8))
+    with torch.no_grad():
+        trace = network.trace(batch.images)
+        cams = localization.activation_maps(trace.maps, network.head.weight, batch.labels)
+    logit = trace.logits.gather(1, batch.labels[:, None])[:, 0]
+    assert torch.allclose(cams.mean((1, 2)) + network.head.bias[batch.labels], logit, atol=1e-5)
+
+
+def test_the_sweep_is_the_single_threshold_at_each_threshold(network, few_digits):
+    sweep = localization.measure(Subject(network, few_digits))
+    for threshold in (0.05, 0.2, 0.65):
+        single = localization.measure(Subject(network, few_digits), threshold=threshold)
+        assert single.value("gt_known") == sweep.value("gt_known_at", threshold=threshold)
+    best = sweep.rows("gt_known_at")["value"].max()
+    assert sweep.value("max_box_accuracy") == best == 100 * sweep.samples["max_box"].mean()
+
+
+def test_the_yardsticks_by_hand():
+    data = bright_squares()
+    result = localization.measure(Subject(brightness(), data))
+    truth = data.part("test").boxes.numpy()
+    assert result.value("centred_width") == 80  # there is no part to take it from
+    for metric, box in (("centred_box", [1.6, 1.6, 14.4, 14.4]), ("whole_image", [0, 0, 16, 16])):
+        hits = boxes.iou(np.array([box] * 4), truth) >= 0.5
+        assert result.value(metric) == 100 * hits.mean()
+
+
+def test_the_centred_box_is_as_large_as_the_training_boxes(network, few_digits):
+    train = few_digits.part("train")
+    result = localization.measure(Subject(network, few_digits))
+    width = (train.boxes[:, 2] - train.boxes[:, 0]).mean() / 32
+    assert result.value("centred_width") == pytest.approx(100 * float(width))
+
+
+def test_the_outcomes_of_the_headlines_have_the_headlines_as_their_mean(network, few_digits):
+    result = localization.measure(Subject(network, few_digits))
+    for headline in localization.HEADLINES:
+        (name,) = headline.outcomes
+        assert 100 * result.samples[name].mean() == pytest.approx(result.value(headline.metric))
+
+
+def test_the_contact_sheet_ends_with_the_worst_of_the_images_not_drawn(network, few_digits):
+    samples = localization.measure(Subject(network, few_digits)).samples
+    rows, iou = samples["sheet_rows"], samples["iou"]
+    assert len(set(rows)) == 12
+    rest = np.setdiff1d(np.arange(len(iou)), rows)
+    assert iou[rows[9:]].max() <= iou[rest].min()
+    image = few_digits.part("test").images[rows[0]].permute(1, 2, 0).numpy()
+    assert np.array_equal(samples["sheet_images"][0], image)
+
+
+def test_the_two_scales_are_two_protocols(network, few_digits):
+    for normalise in ("minmax", "max"):
+        frame = localization.measure(Subject(network, few_digits), normalise=normalise).frame
+        assert set(frame["protocol"]) == {f"cam-{normalise}@1"}
+    with pytest.raises(UnknownName, match="minmax"):
+        localization.measure(Subject(network, few_digits), normalise="minmx")
+
+
+def test_what_is_lacking_is_named(network, few_digits):
+    part = few_digits.part("test")
+    bare = Part(part.images, part.labels)
+    unboxed = ImageSet("unboxed", {"test": bare}, few_digits.classes, (0.0,), (1.0,))
+    with pytest.raises(Missing, match="boxes"):
+        localization.measure(Subject(network, unboxed))
+    flat = wrap(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
+    with pytest.raises(Missing, match="a head that averages one feature map"):
+        localization.measure(Subject(flat, few_digits))
+
+
+def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):
+    first, second = (
+        localization.measure(Subject(model, few_digits)) for model in (network, networks(1))
+    )
+    assert set(localization.plot(first)) == {"localization", "contact_sheet"}
+    joined = join([Member("a", 0, first), Member("a", 1, second), Member("b", 0, second)])
+    pictures = localization.plot(joined)
+    legend = [text.get_text() for text in pictures["localization"].legends[0].get_texts()]
+    mean = (first.value("gt_known") + second.value("gt_known")) / 2
+    assert legend[0] == f"a: {mean:.1f} % at 0.2"
+    assert len(pictures["contact_sheet"].axes) == 24

@@ -1,0 +1,206 @@
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from catchup_eval.attacks import fgsm, gradient_sign, pgd, torchattacks_attack
+from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.randomness import generator, per_image
+
+EPSILON = 4 / 255
+
+
+@pytest.fixture
+def images() -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    return torch.rand(12, 3, 16, 16, generator=draw)
+
+
+@pytest.fixture
+def labels() -> Tensor:
+    return torch.arange(12) % 10
+
+
+def linear(weights: list[list[float]]) -> nn.Module:
+    """Two pixels, one class for each row of weights."""
+    head = nn.Linear(2, len(weights), bias=False)
+    head.weight.data = torch.tensor(weights)
+    return nn.Sequential(nn.Flatten(), head)
+
+
+def draws(count: int) -> list[np.random.Generator]:
+    return list(per_image(0, "pgd", np.arange(count)))
+
+
+def state(model: nn.Module) -> dict[str, Any]:
+    return {
+        "tensors": {key: value.clone() for key, value in model.state_dict().items()},
+        "gradients": [p.grad is None for p in model.parameters()],
+        "modes": [module.training for module in model.modules()],
+        "requires": [p.requires_grad for p in model.parameters()],
+        "torch": torch.get_rng_state(),
+        "numpy": torch.from_numpy(np.random.get_state()[1].astype(np.int64)),
+    }
+
+
+def test_fgsm_on_a_linear_model_by_hand() -> None:
+    """Label 0, rows (1, 0) and (0, 0): less of the first pixel; the second counts for nothing."""
+    model = linear([[1.0, 0.0], [0.0, 0.0]])
+    images = torch.tensor([0.5, 0.5, 0.01, 1.0]).view(2, 1, 1, 2)
+    attacked = fgsm(model, images, torch.tensor([0, 0]), 0.1)
+    expected = torch.tensor([0.4, 0.5, 0.0, 1.0]).view(2, 1, 1, 2)
+    torch.testing.assert_close(attacked, expected)
+
+
+def test_a_sure_model_is_attacked_all_the_same() -> None:
+    """At a logit gap of 95 the gradient is 5e-42; the mean over 10,000 images would lose it."""
+    model = linear([[0.0, 95.0], [1.0, 0.0]])
+    images = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(10_000, 1, 1, 2)
+    sign = gradient_sign(model, images, torch.zeros(10_000, dtype=torch.long))
+    assert (sign[:, 0, 0, 0] == 1).all()
+
+
+def test_pgd_on_a_linear_model_ends_where_fgsm_does() -> None:
+    model = linear([[1.0, -2.0], [0.5, 3.0]])  # of two classes: the gradient keeps its sign
+    images = torch.rand(8, 1, 1, 2, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(8) % 2
+    many = pgd(model, images, labels, 0.1, step_size=0.03, steps=20, generators=draws(8))
+    torch.testing.assert_close(many, fgsm(model, images, labels, 0.1))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_points_stay_in_the_ball_and_in_the_pixels(
+    network: Classifier, images: Tensor, labels: Tensor, steps: int
+) -> None:
+    points = pgd(network, images, labels, 0.2, step_size=0.15, steps=steps, generators=draws(12))
+    assert points.min() >= 0 and points.max() <= 1
+    assert (points - images).abs().max() <= 0.2 + 1e-6
+    assert (points - images).abs().max() > 0.1
+
+
+def test_epsilon_0_changes_nothing(network: Classifier, images: Tensor, labels: Tensor) -> None:
+    assert torch.equal(fgsm(network, images, labels, 0), images)
+    still = pgd(network, images, labels, 0, step_size=0.1, steps=3, generators=draws(12))
+    assert torch.equal(still, images)
+
+
+def test_an_image_gets_the_same_start_in_every_batch(images: Tensor) -> None:
+    model = linear([[1.0, -2.0], [0.5, 3.0]])
+    whole, labels = images[:, :1, :1, :2], torch.zeros(12, dtype=torch.long)
+    start = pgd(model, whole, labels, 0.1, step_size=0, steps=1, generators=draws(12))
+    part = pgd(model, whole[4:7], labels[4:7], 0.1, step_size=0, steps=1, generators=draws(12)[4:7])
+    assert torch.equal(start[4:7], part)
+    assert not torch.equal(start, whole)
+
+
+def test_who_is_fooled_by_one_start_is_fooled_by_three(network: Classifier, images: Tensor) -> None:
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+
+    def fooled(restarts: int) -> Tensor:
+        points = pgd(
+            network, images, labels, 2 / 255, step_size=1 / 255, steps=2, restarts=restarts,
+            generators=draws(12),
+        )  # fmt: skip
+        with torch.no_grad():
+            return network(points).argmax(1) != labels
+
+    once, thrice = fooled(1), fooled(3)
+    assert (thrice >= once).all()
+
+
+def test_pgd_raises_the_loss_further_than_fgsm(network: Classifier, images: Tensor) -> None:
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+    many = pgd(network, images, labels, EPSILON, step_size=1 / 255, steps=10, generators=None)
+
+    def loss(points: Tensor) -> float:
+        with torch.no_grad():
+            return float(nn.functional.cross_entropy(network(points), labels))
+
+    assert loss(images) < loss(fgsm(network, images, labels, EPSILON)) < loss(many)
+
+
+def test_autocast_and_no_grad_around_do_not_matter(
+    network: Classifier, images: Tensor, labels: Tensor
+) -> None:
+    plain = fgsm(network, images, labels, EPSILON)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        within = fgsm(network, images, labels, EPSILON)
+    assert torch.equal(plain, within)
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "PGD", "CW", "Square"])
+def test_the_model_and_the_generators_are_given_back(
+    network: Classifier, images: Tensor, labels: Tensor, attack: str
+) -> None:
+    network.train()
+    network.net.layer1[0].bn1.eval()  # a batch norm that its owner froze
+    network.net.conv1.weight.requires_grad_(False)
+    kept, before = images.clone(), state(network)
+    if attack == "fgsm":
+        fgsm(network, images, labels, EPSILON)
+    elif attack == "pgd":
+        pgd(network, images, labels, EPSILON, step_size=EPSILON, steps=2, generators=draws(12))
+    else:
+        pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
+        settings = {"n_queries": 3} if attack == "Square" else {"steps": 2}
+        torchattacks_attack(attack, network, **settings)(images, labels, generator(0))
+    after = state(network)
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert torch.equal(images, kept)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.2, float("nan")])
+def test_pixels_outside_0_to_1_are_refused(
+    network: Classifier, images: Tensor, labels: Tensor, value: float
+) -> None:
+    images[0, 0, 0, 0] = value
+    with pytest.raises(UserError, match="expected pixels in"):
+        fgsm(network, images, labels, EPSILON)
+    with pytest.raises(UserError, match="expected pixels in"):
+        pgd(network, images, labels, EPSILON, step_size=0.1, steps=1, generators=None)
+
+
+def test_equal_to_torchattacks_bit_for_bit(
+    network: Classifier, images: Tensor, labels: Tensor
+) -> None:
+    pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
+    theirs = torchattacks_attack("FGSM", network, eps=EPSILON)(images, labels, generator(0))
+    assert torch.equal(fgsm(network, images, labels, EPSILON), theirs)
+    settings = {"eps": EPSILON, "alpha": 2 / 255, "steps": 5, "random_start": False}
+    theirs = torchattacks_attack("PGD", network, **settings)(images, labels, generator(0))
+    ours = pgd(network, images, labels, EPSILON, step_size=2 / 255, steps=5, generators=None)
+    assert torch.equal(ours, theirs)
+
+
+def test_a_library_attack_is_decided_by_its_generator(
+    network: Classifier, images: Tensor, labels: Tensor
+) -> None:
+    pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
+    attack = torchattacks_attack("PGD", network, eps=EPSILON, steps=1)
+    first, again, other = (attack(images, labels, generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_unknown_library_attacks_and_settings_are_named(network: Classifier) -> None:
+    pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
+    with pytest.raises(UnknownName, match="did you mean 'MIFGSM'"):
+        torchattacks_attack("MIFGSN", network)
+    with pytest.raises(
+        UserError, match=r"epsilon.*it takes model, eps, alpha, steps, random_start"
+    ):
+        torchattacks_attack("PGD", network, epsilon=EPSILON)
+
+
+def test_without_the_extra_the_command_that_installs_it_is_shown(
+    network: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchattacks", None)
+    with pytest.raises(UserError, match=r'pip install "catchup-eval\[attacks\]"'):
+        torchattacks_attack("FGSM", network)

@@ -1,0 +1,227 @@
+import copy
+import gc
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import nn
+from torch.nn import functional as F
+
+from catchup_eval import hessian
+from catchup_eval.randomness import generator
+
+
+class TinyNet(nn.Module):
+    """Smooth, with a batch norm, a dropout and a layer that the loss does not reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.unused = nn.Linear(2, 2)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = torch.tanh(self.norm(self.conv(x)))
+        return self.head(self.drop(x.mean((2, 3))))
+
+
+@pytest.fixture(scope="module")
+def case():
+    draw = torch.Generator().manual_seed(3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = TinyNet().double()
+    net.norm.running_mean.fill_(0.1)
+    images = torch.rand(12, 3, 6, 6, generator=draw, dtype=torch.double)
+    labels = torch.randint(3, (12,), generator=draw)
+    return net, images, labels
+
+
+def exact_hessian(net, images, labels, criterion=F.cross_entropy):
+    """(P, P), column by column, by double autograd over all parameters."""
+    twin = copy.deepcopy(net).eval()
+    flat = nn.utils.parameters_to_vector(twin.parameters()).detach()
+    names = [name for name, _ in twin.named_parameters()]
+    shapes = [p.shape for p in twin.parameters()]
+
+    def loss(vector):
+        parts = vector.split([shape.numel() for shape in shapes])
+        weights = {
+            name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)
+        }
+        return criterion(torch.func.functional_call(twin, weights, (images,)), labels)
+
+    return torch.autograd.functional.hessian(loss, flat)
+
+
+def test_the_eigenpairs_are_those_of_scipy(case):
+    net, images, labels = case
+    exact = exact_hessian(*case).numpy()
+    operator = LinearOperator(exact.shape, matvec=lambda v: exact @ v, dtype=float)
+    values, vectors = eigsh(operator, k=2, which="LM")
+    order = np.argsort(-np.abs(values))
+    found = hessian.top_eigenvectors(
+        net, images, labels, tolerance=1e-8, generator=generator(0, "test")
+    )
+    assert np.allclose(found.values, values[order], rtol=1e-5)
+    cosines = np.abs((found.vectors.numpy() * vectors.T[order]).sum(1))
+    assert np.allclose(cosines, 1, atol=1e-4)
+    assert (found.residuals < 1e-2).all()
+
+
+def test_the_vectors_are_orthonormal_and_zero_where_the_loss_does_not_reach(case):
+    net, images, labels = case
+    pairs = hessian.top_eigenvectors(
+        net, images, labels, count=3, tolerance=1e-3, generator=generator(0, "test")
+    )
+    gram = pairs.vectors @ pairs.vectors.T
+    assert torch.allclose(gram, torch.eye(3, dtype=torch.double), atol=1e-10)
+    names = [name for name, p in net.named_parameters() for _ in range(p.numel())]
+    unused = torch.tensor([name.startswith("unused") for name in names])
+    assert pairs.vectors.shape == (3, len(names))
+    assert (pairs.vectors[:, unused] == 0).all()
+
+
+def test_a_loose_tolerance_costs_little_after_the_rayleigh_ritz_step(case):
+    net, images, labels = case
+    exact = np.linalg.eigvalsh(exact_hessian(*case).numpy())
+    pairs = hessian.top_eigenvectors(
+        net, images, labels, tolerance=1e-3, generator=generator(0, "test")
+    )
+    assert pairs.values[0] == pytest.approx(exact[np.abs(exact).argmax()], rel=1e-4)
+
+
+def test_frozen_parameters_count(case):
+    net, images, labels = case
+    frozen = copy.deepcopy(net).requires_grad_(False)
+    pairs = [
+        hessian.top_eigenvectors(model, images, labels, generator=generator(0, "test"))
+        for model in (net, frozen)
+    ]
+    assert np.array_equal(pairs[0].values, pairs[1].values)
+    assert not any(p.requires_grad for p in frozen.parameters())
+
+
+def test_the_mean_of_many_probes_is_the_trace(case):
+    net, images, labels = case
+    exact = float(exact_hessian(*case).trace())
+    probes = hessian.trace(net, images, labels, probes=300, generator=generator(0, "test"))
+    error = probes.std(ddof=1) / np.sqrt(len(probes))
+    assert abs(probes.mean() - exact) < 4 * error < abs(exact)
+
+
+def half_square(outputs, targets):
+    return 0.5 * (outputs.squeeze(1) - targets).square().mean()
+
+
+@pytest.fixture(scope="module")
+def quadratic():
+    """A linear model under a quadratic loss: the Hessian is X'X / N, whatever the weights."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 5, generator=draw, dtype=torch.double)
+    y = torch.randn(20, generator=draw, dtype=torch.double)
+    return nn.Linear(5, 1, bias=False).double(), x, y, (x.T @ x / 20).numpy()
+
+
+def test_a_negative_trace_is_not_cut_short(quadratic):
+    """pyhessian's own stopping rule ends after two probes here, whatever their spread."""
+    net, x, y, exact = quadratic
+
+    def mountain(outputs, targets):
+        return -half_square(outputs, targets)
+
+    probes = hessian.trace(
+        net, x, y, probes=400, criterion=mountain, generator=generator(0, "test")
+    )
+    assert len(probes) == 400
+    assert probes.mean() == pytest.approx(-np.trace(exact), rel=0.05)
+
+
+def test_the_largest_in_magnitude_may_be_negative(quadratic):
+    net, x, y, exact = quadratic
+
+    def mountain(outputs, targets):
+        return -half_square(outputs, targets)
+
+    pairs = hessian.top_eigenvectors(
+        net, x, y, criterion=mountain, tolerance=1e-10, generator=generator(0, "test")
+    )
+    assert np.allclose(pairs.values, -np.sort(np.linalg.eigvalsh(exact))[::-1][:2], rtol=1e-6)
+
+
+def test_lanczos_that_runs_to_its_end_finds_the_whole_spectrum(quadratic):
+    net, x, y, exact = quadratic
+    found = hessian.density(
+        net, x, y, runs=3, steps=8, criterion=half_square, generator=generator(0, "test")
+    )
+    assert found.nodes.shape == found.weights.shape == (3, 8)
+    assert np.allclose(found.weights.sum(1), 1)
+    for nodes, weights in zip(found.nodes, found.weights, strict=True):
+        assert np.allclose(np.sort(nodes[weights > 0]), np.linalg.eigvalsh(exact))
+
+
+def test_a_short_lanczos_run_keeps_the_moments_of_its_start(case):
+    """k steps integrate polynomials of degree 2k - 1 exactly: here v'Hv and v'H^3 v."""
+    net, images, labels = case
+    exact = exact_hessian(*case).numpy()
+    found = hessian.density(net, images, labels, steps=4, generator=generator(0, "test"))
+    reached = np.abs(exact).sum(0) > 0
+    draw = hessian.torch_generator(generator(0, "test"))
+    start = (torch.randint(2, (int(reached.sum()),), generator=draw) * 2 - 1).double().numpy()
+    start /= np.linalg.norm(start)
+    inner = exact[np.ix_(reached, reached)]
+    for power in (1, 3):
+        moment = start @ np.linalg.matrix_power(inner, power) @ start
+        assert (found.weights * found.nodes**power).sum() == pytest.approx(moment, rel=1e-9)
+
+
+def test_a_smoothed_density_has_the_area_one():
+    found = hessian.Density(np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[0.3, 0.7], [0.9, 0.1]]))
+    at = np.linspace(-5, 10, 3001)
+    assert np.trapezoid(hessian.gaussian_density(found, at, 0.2), at) == pytest.approx(1)
+
+
+def test_the_model_and_the_global_generators_are_given_back(case):
+    net, images, labels = copy.deepcopy(case[0]).train(), *case[1:]
+    net.norm.eval()  # frozen by its owner
+    net.conv.weight.grad = torch.ones_like(net.conv.weight)
+    before = copy.deepcopy(net.state_dict())
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        hessian.top_eigenvectors(net, images, labels, generator=generator(0, "test"))
+        hessian.trace(net, images, labels, probes=2, generator=generator(0, "test"))
+    assert not raised
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+    assert net.training and net.drop.training and not net.norm.training
+    assert torch.equal(net.conv.weight.grad, torch.ones_like(net.conv.weight))
+    assert net.head.weight.grad is None
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_the_graph_is_freed_without_the_garbage_collector(case):
+    net, images, labels = copy.deepcopy(case[0]), *case[1:]
+    weights = []
+    net.conv.register_forward_pre_hook(lambda conv, _: weights.append(weakref.ref(conv.weight)))
+    gc.collect()
+    gc.disable()
+    try:
+        hessian.trace(net, images, labels, probes=1, generator=generator(0, "test"))
+        assert weights and all(weight() is None for weight in weights)
+    finally:
+        gc.enable()
+
+
+def test_the_generator_decides(case):
+    net, images, labels = case
+    first, again, other = (
+        hessian.trace(net, images, labels, probes=3, generator=generator(seed, "test"))
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
