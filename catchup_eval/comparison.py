@@ -271,18 +271,32 @@ class Ranking:
     ties: tuple[tuple[str, ...], ...]
 
 
-def ranking(line: Line) -> Ranking:
-    """Ranks with intervals that hold together at 95 %.
+def rankings(lines: Iterable[Line]) -> list[Ranking]:
+    """Each line's ranks, with intervals that hold together at 95 %.
 
-    All pairs are tested, with Holm's correction over the pairs; a group's interval is what the
-    significant pairs leave open (Al Mohamad, Goeman and van Zwet 2022). A group without a value
-    has no rank.
+    All pairs of groups are tested, with Holm's correction over all pairs of all lines; a group's
+    interval is what the significant pairs leave open (Al Mohamad, Goeman and van Zwet 2022). More
+    pairs are tested here than for the verdicts, so that a pair may differ there and be tied here.
+    A group without a value has no rank.
     """
+    ordered = [(line, _order(line)) for line in lines]
+    pairs = [(line, pair) for line, order in ordered for pair in combinations(order, 2)]
+    tested = [difference(line.readings[a], line.readings[b])[0] for line, (a, b) in pairs]
+    apart = holm([one.p for one in tested]) < LEVEL
+    above: dict[int, set[tuple[str, str]]] = {id(line): set() for line, _ in ordered}
+    for (line, pair), told in zip(pairs, apart):
+        above[id(line)] |= {pair} if told else set()
+    return [_ranking(line, order, above[id(line)]) for line, order in ordered]
+
+
+def _order(line: Line) -> list[str]:
+    """The groups from best to worst."""
     known = [group for group, reading in line.readings.items() if not np.isnan(reading.mean)]
-    order = sorted(known, key=lambda group: -line.sign * line.readings[group].mean)
-    above = _significant_pairs(line, order)
-    means = [-line.sign * line.readings[group].mean for group in order]
-    places = stats.rankdata(means)
+    return sorted(known, key=lambda group: -line.sign * line.readings[group].mean)
+
+
+def _ranking(line: Line, order: Sequence[str], above: set[tuple[str, str]]) -> Ranking:
+    places = stats.rankdata([-line.sign * line.readings[group].mean for group in order])
     ranks = tuple(
         Rank(
             group,
@@ -293,18 +307,6 @@ def ranking(line: Line) -> Ranking:
         for group, place in zip(order, places)
     )
     return Ranking(line, ranks, _ties(order, above))
-
-
-def _significant_pairs(line: Line, groups: Sequence[str]) -> set[tuple[str, str]]:
-    """(better, worse) for each pair that differs significantly."""
-    pairs = list(combinations(groups, 2))
-    tested = [difference(line.readings[a], line.readings[b])[0] for a, b in pairs]
-    adjusted = holm([one.p for one in tested])
-    return {
-        pair if line.sign * one.value > 0 else pair[::-1]
-        for pair, one, p in zip(pairs, tested, adjusted)
-        if p < LEVEL
-    }
 
 
 def _ties(order: Sequence[str], above: set[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
@@ -356,22 +358,41 @@ def agreement(study: Study) -> Agreement | None:
     (`prediction`): two good networks give the same answers by being right alone.
     """
     for name, of in (("correct", "correctness"), ("prediction", "predictions")):
-        for analysis in study.asked():
-            answers = _answers(study, analysis, name)
-            if answers is not None:
-                return Agreement(of, tuple(answers), _kappas(list(answers.values())))
+        answers = _answers(study, name)
+        if answers:
+            return Agreement(of, tuple(answers), _kappas(list(answers.values())))
     return None
 
 
-def _answers(study: Study, analysis: str, name: str) -> dict[str, list[np.ndarray]] | None:
-    answers: dict[str, list[np.ndarray]] = {}
-    for member in study.members(analysis):
-        if name not in member.result.samples:
-            return None
-        answers.setdefault(member.model, []).append(np.asarray(member.result.samples[name]))
-    shapes = {array.shape for arrays in answers.values() for array in arrays}
-    complete = len(answers) > 1 and len(shapes) == 1 and len(next(iter(shapes))) == 1
-    return answers if complete else None
+def alone(study: Study) -> dict[str, np.ndarray]:
+    """For each group, the numbers of the samples that it alone gets right.
+
+    Right by all of its networks, and by no network of another group. The numbers are the sample
+    `index`, or the places in the part where that is not stored. Empty where no question stored on
+    which samples the networks are right.
+    """
+    answers = _answers(study, "correct")
+    index = next(iter(_answers(study, "index").values()), [None])[0]
+    every = {group: np.all(hits, axis=0) for group, hits in answers.items()}
+    some = {group: np.any(hits, axis=0) for group, hits in answers.items()}
+    own = {
+        group: np.flatnonzero(every[group] & ~np.any([some[o] for o in some if o != group], axis=0))
+        for group in answers
+    }
+    return own if index is None else {group: index[places] for group, places in own.items()}
+
+
+def _answers(study: Study, name: str) -> dict[str, list[np.ndarray]]:
+    """What each group's networks answered, from the first question that stored it for all."""
+    for analysis in study.asked():
+        answers: dict[str, list[np.ndarray]] = {}
+        for member in study.members(analysis):
+            if name in member.result.samples:
+                answers.setdefault(member.model, []).append(member.result.samples[name])
+        shapes = {array.shape for arrays in answers.values() for array in arrays}
+        if len(answers) > 1 and len(shapes) == 1 and len(next(iter(shapes))) == 1:
+            return answers
+    return {}
 
 
 def _kappas(answers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

@@ -46,10 +46,15 @@ def isolated(source: np.random.Generator) -> Iterator[None]:
     """Run code that draws from the global generators: seeded from `source`, states given back."""
     numpy_state = np.random.get_state()
     seed = int(source.integers(2**31))
-    with torch.random.fork_rng():
+    devices = range(torch.cuda.device_count()) if _cuda_is_on() else ()
+    with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(seed)
         np.random.seed(seed)
         try:
             yield
         finally:
             np.random.set_state(numpy_state)
+
+
+def _cuda_is_on() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

@@ -92,7 +92,7 @@ def paired(outcome: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> Di
     gaps = [
         np.asarray(a, float) - np.asarray(b, float) for a, b in zip(outcome, reference, strict=True)
     ]
-    if len(gaps) == 1 and np.isin(gaps[0], (-1, 0, 1)).all():
+    if len(gaps) == 1 and np.isin([*outcome, *reference], (0, 1)).all():
         return _mcnemar(gaps[0])
     value = float(gaps[0].mean())
     error = float(np.sqrt(sum(_squared_error(gap) for gap in gaps)))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catchup_eval.datasets.imageset import Batch, ImageSet
+from catchup_eval.datasets.imageset import Batch, ImageSet, Part
 from catchup_eval.errors import Missing, UserError
 from catchup_eval.lending import evaluating
 from catchup_eval.models.classifier import Classifier
@@ -51,7 +51,7 @@ class Subject:
     model: Classifier
     data: ImageSet
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    batch_size: int = 250
+    batch_size: int = 100
     seed: int = 0
     checkpoints: Mapping[int, Classifier] = field(default_factory=dict)
     history: Any = None
@@ -123,6 +123,18 @@ class Subject:
         with evaluating(self.model):
             chunks = torch.split(images, self.batch_size)
             return torch.cat([self.model(chunk.to(self.device)).cpu() for chunk in chunks])
+
+    def correct(self, part: Part, change: Callable[[Part], Tensor]) -> np.ndarray:
+        """(N,) bool: which images are recognised when they are shown as `change` gives them.
+
+        Args:
+            change: from some rows of the part to their images (n, C, H, W) uint8.
+        """
+        answers = []
+        for start in range(0, len(part), self.batch_size):
+            some = part[start : start + self.batch_size]
+            answers.append(self.logits(change(some).float() / 255).argmax(1) == some.labels)
+        return torch.cat(answers).numpy()
 
     def generator(self, *key: int | str) -> np.random.Generator:
         """A generator that depends on the subject's seed and this key."""

@@ -52,7 +52,7 @@ def network() -> Classifier:
     return tiny_network()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def networks() -> Callable[..., Classifier]:
     """Builds small classifiers: `networks(seed, width=4)`."""
     return tiny_network

@@ -48,7 +48,7 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="[NAME=]ARCH[@WEIGHTS][?key=value&...], a checkpoint's path, or a glob: the seeds of one group.",
+        help="[NAME=]ARCH[@WEIGHTS][?key=value&...] or a path; a glob is the seeds of one group.",
     ),
 ]
 Data = Annotated[

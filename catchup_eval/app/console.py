@@ -7,7 +7,6 @@ from time import monotonic
 import pandas as pd
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 Tell = Callable[..., None]  # (done, total, note="")
@@ -39,14 +38,14 @@ class Console:
         """What the command was called for; always printed."""
         self._terminal.print(text, markup=False)
 
-    def table(self, frame: pd.DataFrame, title: str = "") -> None:
-        """A small table, with the frame's columns as they are."""
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for column in frame.columns:
-            table.add_column(Text(str(column)), overflow="fold")
-        for row in frame.itertuples(index=False):
-            table.add_row(*(Text(str(cell)) for cell in row))
-        self._terminal.print(table, soft_wrap=False)
+    def table(self, frame: pd.DataFrame, title: str) -> None:
+        """A small table; a line that is wider than the terminal is for the terminal to wrap."""
+        columns = [[str(name), *map(str, frame[name])] for name in frame.columns]
+        widths = [max(map(len, column)) for column in columns]
+        self.result(title)
+        for cells in zip(*columns, strict=True):
+            padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+            self.result("  ".join(padded).rstrip())
 
     @contextmanager
     def jobs(self, weights: Sequence[float]) -> Iterator["Jobs"]:

@@ -11,6 +11,7 @@ from catchup_eval.app import questions as asking
 from catchup_eval.app.candidates import Candidate, from_specs
 from catchup_eval.app.console import Console, Jobs
 from catchup_eval.app.options import Options
+from catchup_eval.app.plan import Plan
 from catchup_eval.app.questions import Questions
 from catchup_eval.datasets import ImageSet
 from catchup_eval.errors import UnknownName, UserError
@@ -51,23 +52,30 @@ def load_data(name: str, options: Options) -> ImageSet:
     return data if options.limit is None else data.limited(options.limit)
 
 
-def questions_of(options: Options, settings: dict[str, dict[str, Any]], seed: int = 0) -> Questions:
-    """What a command's options ask.
+def questions_of(options: Options, plan: Plan | None = None) -> Questions:
+    """What a command's options, and its plan, ask.
 
     Raises:
         UnknownName: a question or a setting that does not exist.
     """
-    merged = {name: dict(values) for name, values in settings.items()}
+    plan = plan or Plan(name="")
+    names = asking.choose(tuple(options.only) or plan.only, tuple(options.skip) or plan.skip)
+    settings = {name: dict(values) for name, values in plan.settings.items()}
     for name, values in read_settings(options.set).items():
-        merged.setdefault(name, {}).update(values)
-    asking.check_settings(merged)
+        settings.setdefault(name, {}).update(values)
+    asking.check_settings(settings)
     return Questions(
-        asking.choose(options.only, options.skip),
-        merged,
-        seed,
+        names,
+        settings,
+        plan.seed,
         asking.device_of(options.device),
         options.batch_size,
     )
+
+
+def weights(questions: Questions, networks: int) -> list[float]:
+    """Relative costs of all questions of that many networks, for the clock."""
+    return [asking.WEIGHTS.get(name, 5.0) for name in questions.names] * networks
 
 
 def evaluate(
@@ -82,7 +90,7 @@ def evaluate(
     """Answer what is missing about these models; gives the exit code."""
     console = Console(quiet=options.quiet, verbose=options.verbose)
     data = load_data(data_name, options)
-    questions = questions_of(options, {})
+    questions = questions_of(options)
     candidates = from_specs(models, len(data.classes))
     check_reference(reference, [candidate.info.group for candidate in candidates])
     folder = options.out / (options.name or f"evaluate-{Path(data_name).stem}")
@@ -94,9 +102,8 @@ def evaluate(
         foresee(console, Store(folder), candidates, data, questions, fresh=options.fresh)
         return DONE
     started = monotonic()
-    weights = [asking.WEIGHTS.get(name, 5) for name in questions.names] * len(candidates)
-    with console.jobs(weights) as jobs:
-        skipped = answer_and_save(info, folder, candidates, data, questions, options, jobs)
+    with console.jobs(weights(questions, len(candidates))) as jobs:
+        skipped = fill(info, folder, candidates, data, questions, options, jobs)
     info = finish(info, folder, skipped, monotonic() - started)
     return tell(console, study.load(folder), folder, page=page)
 
@@ -130,7 +137,7 @@ def study_info(
     )
 
 
-def answer_and_save(
+def fill(
     info: StudyInfo,
     folder: Path,
     candidates: Sequence[Candidate],
@@ -182,7 +189,8 @@ def tell(console: Console, finished: Study, folder: Path, *, page: bool) -> int:
     """Print the one table that matters and where the rest is; gives the exit code."""
     path = report.write(finished, ANALYSES, folder) if page else folder / "results"
     title = ", ".join(filter(None, (finished.info.data.name, finished.info.data.subset)))
-    console.table(report.summary(finished, ANALYSES), title)
+    summary = report.summary(finished, ANALYSES)
+    console.table(summary.drop(columns=["Question", "n", "Protocol"]), title)
     for skip in finished.info.skipped:
         console.say(f"skipped {skip.model}: {skip.analysis}: {skip.reason}")
     console.result(str(path))

@@ -138,7 +138,7 @@ def evaluate(
     skip: Sequence[str] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "auto",
-    batch_size: int = 250,
+    batch_size: int = 100,
     seed: int = 0,
 ) -> Findings:
     """Ask a model the questions that it and the data allow.
@@ -166,7 +166,7 @@ def compare(
     skip: Sequence[str] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "auto",
-    batch_size: int = 250,
+    batch_size: int = 100,
     seed: int = 0,
 ) -> Findings:
     """Ask several models, or several seeds of several methods, the same questions.

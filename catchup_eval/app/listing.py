@@ -1,6 +1,5 @@
 """What there is: models, methods, analyses, data, recipes, plans."""
 
-import inspect
 from collections.abc import Callable, Mapping
 
 from catchup_eval.errors import UnknownName
@@ -18,9 +17,9 @@ def _models() -> Rows:
 
 
 def _methods() -> Rows:
-    from catchup_eval.trainers.methods import METHODS
+    from catchup_eval.trainers.methods import METHODS, summary
 
-    return {name: _first_line(build) for name, build in METHODS.items()}
+    return {name: summary(name) for name in METHODS}
 
 
 def _analyses() -> Rows:
@@ -66,7 +65,3 @@ def listing(kind: str) -> Rows:
     if kind not in LISTS:
         raise UnknownName("list", kind, LISTS)
     return LISTS[kind]()
-
-
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]

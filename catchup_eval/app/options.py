@@ -29,7 +29,7 @@ class Options:
             min=1,
             help="Images per evaluation batch; changes speed and memory, not the numbers.",
         ),
-    ] = 250
+    ] = 100
     limit: Annotated[
         int | None,
         typer.Option(

@@ -6,14 +6,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict
 
-from catchup_eval.errors import BadFile, UnknownName, UserError
+from catchup_eval.errors import BadFile, UnknownName
+from catchup_eval.settings import Settings, check
 
 DEFAULT = "digits"
 
 
-class Plan(BaseModel):
+class Plan(Settings):
     """What one run does.
 
     Attributes:
@@ -31,7 +32,7 @@ class Plan(BaseModel):
         settings: by question.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
 
     name: str
     about: str = ""
@@ -80,19 +81,9 @@ def find(name: str) -> Plan:
 def read(text: str, source: str) -> Plan:
     """The plan that a TOML text spells; `source` names it in errors."""
     try:
-        return Plan.model_validate(tomllib.loads(text))
+        return check(Plan, tomllib.loads(text), source)
     except tomllib.TOMLDecodeError as error:
         raise BadFile(f"{source} is no valid TOML: {error}") from error
-    except ValidationError as error:
-        raise _explained(error, source) from error
-
-
-def _explained(error: ValidationError, source: str) -> UserError:
-    detail = error.errors()[0]
-    key = ".".join(map(str, detail["loc"]))
-    if detail["type"] == "extra_forbidden":
-        return UnknownName(f"key of {source}", key, Plan.model_fields)
-    return UserError(f"{source}: {key}: {detail['msg']}, got {detail['input']!r}")
 
 
 def write(plan: Plan) -> str:

@@ -50,7 +50,7 @@ class Questions:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    batch_size: int = 250
+    batch_size: int = 100
 
     def key(self, candidate: Candidate, data: ImageSet, name: str) -> Key:
         """What the result of one question depends on."""

@@ -1,1 +1,9 @@
-"""From results to figures, tables and pages."""
+"""From results to figures, tables and pages; no network is asked.
+
+index = report.write(study, analyses, "reports/friday")
+table = report.summary(study, analyses)
+"""
+
+from catchup_eval.report.page import summary, write
+
+__all__ = ["summary", "write"]

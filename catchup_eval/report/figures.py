@@ -4,13 +4,14 @@ Figures are `matplotlib.figure.Figure`, never `pyplot`: no global state, no disp
 The palettes keep their order in grey print and for colour-blind readers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 COLUMN = 3.25  # inches: one column of a two-column paper
 PAGE = 6.875  # inches: its full width
@@ -20,6 +21,7 @@ GREY = "#9a9a9a"
 MARKERS = ("o", "s", "D", "^", "v", "P")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 3)), (0, (8, 2)))
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"
+SHORT = 26  # letters of a name in a figure
 
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -77,6 +79,19 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     }
 
 
+def drawn(name: str) -> str:
+    """A name as a figure can show it: no formula, not hidden from legends, not too long.
+
+    Example:
+        >>> drawn("_a$b$")
+        ' _a\\\\$b\\\\$'
+    """
+    if len(name) > SHORT:
+        name = f"{name[: SHORT // 2]}...{name[3 - SHORT // 2 :]}"
+    name = name.replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
 def figure(width: float = COLUMN, height: float = 2.4) -> Figure:
     """An empty figure whose parts keep clear of each other."""
     return Figure(figsize=(width, height), layout="constrained")
@@ -87,3 +102,12 @@ def legend_below(fig: Figure, axes: Axes, columns: int = 3) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         fig.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def names_below(fig: Figure, looks: Mapping[str, Look]) -> None:
+    """A legend under the figure that says which colour and marker is whose."""
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="none", label=drawn(name))
+        for name, look in looks.items()
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))

@@ -1,0 +1,189 @@
+"""The part of a page that compares: verdicts, differences, ranks, trade-offs, agreement."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catchup_eval import comparison
+from catchup_eval.comparison import SEEDS, Agreement, Line, Verdict
+from catchup_eval.report import figures, overview
+from catchup_eval.report.agreements import agreement_plot
+from catchup_eval.report.differences import difference_plot
+from catchup_eval.report.figures import Look
+from catchup_eval.report.pictures import Picture, save
+from catchup_eval.report.ranks import ranking_plot
+from catchup_eval.report.tables import Table, cells
+from catchup_eval.report.tradeoffs import tradeoff_plot
+from catchup_eval.study import Study
+
+OVER_SEEDS = (
+    f"Both groups have {SEEDS} or more seeds: the difference is tested over the seeds with Welch's "
+    "t test, and is about the methods."
+)
+OVER_SAMPLES = (
+    f"With fewer than {SEEDS} seeds in a group, the difference is tested over the samples, which "
+    "both groups have seen: rates of one network each with McNemar's exact test, other means by "
+    "random sign flips, an AUROC with DeLong's test. Outcomes are averaged over a group's seeds. "
+    "It is about these networks, and says nothing about another training run."
+)
+UNDECIDED = (
+    "Cannot tell is not the same as equal: the interval says how large a difference may have been "
+    "missed."
+)
+DIFFERENCES = (
+    "One row for each headline, turned so that right is better; so are the numbers beside it. The "
+    "bar is the 95 % interval; a filled diamond is significant after Holm's correction, an open "
+    "circle is not; a caret means that the bar goes on."
+)
+RANKS = (
+    "The mark is the place by the numbers as they are, the bar the 95 % interval of the rank. A "
+    "bracket joins a statistical tie: of its members, no two differ significantly. All pairs are "
+    "tested, with Holm's correction over all pairs of all questions; these are more tests than the "
+    "verdicts need, so a pair may differ there and be tied here."
+)
+TRADEOFFS = (
+    "Right and up is better. Crosses are 95 % intervals. The dotted line joins the models that no "
+    "other one beats in both numbers."
+)
+KAPPA = (
+    "Cohen's kappa between two models {on}, image by image: 1 where they agree throughout, 0 where "
+    "they agree no more than chance would have it."
+)
+OWN_SEEDS = (
+    "On the diagonal stand the seeds of one method among themselves: two methods that agree less "
+    "than that are wrong on different images."
+)
+SHOWN = 12  # numbers of images that only one model gets right
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One view of the comparison: how to read it, and a figure, a table or only the words."""
+
+    title: str
+    reading: str
+    picture: Picture | None = None
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is said where there is more than one group.
+
+    Args:
+        reference: the group that the others are compared with.
+        verdicts: on the questions.
+        further: on the further headlines; may be empty.
+        how: over what the differences were tested, in sentences.
+    """
+
+    reference: str
+    verdicts: Table
+    further: Table
+    how: str
+    charts: Sequence[Chart]
+
+
+def compared(
+    study: Study, lines: Sequence[Line], verdicts: Sequence[Verdict], folder: Path
+) -> Comparison:
+    """Lay out the comparison and save its figures."""
+    reference = study.info.reference
+    looks = figures.looks(study.groups)
+    charts = [
+        _differences(verdicts, reference, looks, folder),
+        *_ranks(lines, looks, folder),
+        *_tradeoffs(lines, looks, folder),
+        *_agreement(study, folder),
+        *_alone(study),
+    ]
+    return Comparison(
+        reference,
+        overview.verdict_table(verdicts, reference, primary=True),
+        overview.verdict_table(verdicts, reference, primary=False),
+        _how(verdicts),
+        charts,
+    )
+
+
+def _how(verdicts: Sequence[Verdict]) -> str:
+    over = {verdict.over for verdict in verdicts}
+    sentences = (("seeds", OVER_SEEDS), ("samples", OVER_SAMPLES))
+    return " ".join([*(text for kind, text in sentences if kind in over), UNDECIDED])
+
+
+def _differences(
+    verdicts: Sequence[Verdict], reference: str, looks: Mapping[str, Look], folder: Path
+) -> Chart:
+    figure = difference_plot(verdicts, reference, looks)
+    alt = f"Difference of every headline to {reference}; the table of verdicts has the numbers."
+    return Chart("Differences", DIFFERENCES, save(figure, folder, "comparison-differences", alt))
+
+
+def _ranks(lines: Sequence[Line], looks: Mapping[str, Look], folder: Path) -> Iterator[Chart]:
+    """Nothing for two groups: there, the verdict is the ranking."""
+    shared = [line for line in lines if line.primary and len(line.readings) > 1]
+    if len(looks) < 3 or not shared:
+        return
+    rankings = comparison.rankings(shared)
+    told = [
+        f"{one.line.headline.label}: "
+        + ", ".join(f"{rank.group} {rank.best} to {rank.worst}" for rank in one.ranks)
+        for one in rankings
+    ]
+    alt = f"Rank intervals. {'; '.join(told)}."
+    yield Chart(
+        "Ranks", RANKS, save(ranking_plot(rankings, looks), folder, "comparison-ranks", alt)
+    )
+
+
+def _tradeoffs(lines: Sequence[Line], looks: Mapping[str, Look], folder: Path) -> Iterator[Chart]:
+    figure = tradeoff_plot(lines, looks)
+    if figure is not None:
+        alt = "The first question's rate against each other question's, a mark for each model."
+        yield Chart("Trade-offs", TRADEOFFS, save(figure, folder, "comparison-tradeoffs", alt))
+
+
+def _agreement(study: Study, folder: Path) -> Iterator[Chart]:
+    """A figure from three numbers on; one number is said."""
+    alike = comparison.agreement(study)
+    if alike is None:
+        return
+    on = "in being right" if alike.of == "correctness" else "in their answers"
+    reading = KAPPA.format(on=on)
+    own = np.isfinite(np.diag(alike.kappa)).any()
+    if len(alike.groups) == 2 and not own:
+        first, second = alike.groups
+        said = f"Between {first} and {second} it is {alike.kappa[1, 0]:.2f}."
+        yield Chart("Agreement", f"{reading} {said}")
+    else:
+        reading = f"{reading} {OWN_SEEDS}" if own else reading
+        picture = save(agreement_plot(alike), folder, "comparison-agreement", _alt(alike))
+        yield Chart("Agreement", reading, picture)
+
+
+def _alt(alike: Agreement) -> str:
+    low = zip(*np.tril_indices(len(alike.groups)), strict=True)
+    told = [
+        f"{alike.groups[i]} and {alike.groups[j]} {alike.kappa[i, j]:.2f}"
+        for i, j in low
+        if np.isfinite(alike.kappa[i, j])
+    ]
+    return f"Cohen's kappa of {alike.of}: {', '.join(told)}."
+
+
+def _alone(study: Study) -> Iterator[Chart]:
+    found = comparison.alone(study)
+    if not found:
+        return
+    rows = [
+        cells([group, len(numbers), ", ".join(map(str, numbers[:SHOWN]))])
+        for group, numbers in found.items()
+    ]
+    caption = f"Images that one model alone gets right, and the numbers of the first {SHOWN}."
+    columns = ["Model", "Images", "Their numbers"]
+    table = Table("alone", caption, columns, [[row] for row in rows], notes=1)
+    reading = "Right by all networks of the model, wrong by all networks of the others."
+    yield Chart("Who alone is right", reading, table=table)

@@ -1,0 +1,71 @@
+"""One model's curve, over its seeds or its samples, from a result that may hold several models."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from catchup_eval.report.figures import Look
+from catchup_eval.results import Result, members
+from catchup_eval.statistics import over_seeds
+
+
+class Curve(NamedTuple):
+    """Values along a condition; `low` and `high` are NaN where there is no interval."""
+
+    x: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def by_model(result: Result) -> dict[str, list[Result]]:
+    """The results of each model, one for each of its seeds, in order of appearance."""
+    models: dict[str, list[Result]] = {}
+    for member in members(result):
+        models.setdefault(member.model, []).append(member.result)
+    return models
+
+
+def curve(results: Sequence[Result], metric: str, along: str, **condition: str) -> Curve:
+    """`metric` along a numeric condition.
+
+    Args:
+        results: of one model. One: its own values and intervals. Several: the mean over these
+            seeds with Student's 95 % interval.
+        along: the column of the condition.
+    """
+    rows = pd.concat([result.rows(metric, **condition) for result in results])
+    if len(results) == 1:
+        rows = rows.sort_values(along)
+        return Curve(*(rows[name].to_numpy(float) for name in (along, "value", "low", "high")))
+    points = [(x, group["value"].to_numpy(float)) for x, group in rows.groupby(along)]
+    columns = [(float(x), values.mean(), *over_seeds(values)) for x, values in points]  # type: ignore[arg-type]
+    return Curve(*np.array(columns, float).reshape(-1, 4).T)
+
+
+def mean_value(results: Sequence[Result], metric: str, **condition: float | str) -> float:
+    """The mean over seeds of the one value of `metric` under this condition."""
+    return float(np.mean([result.value(metric, **condition) for result in results]))
+
+
+def shade(models: int) -> float:
+    """How dark an interval's band may be, so that those of several models do not make mud."""
+    return 0.15 if models <= 2 else 0.08
+
+
+def draw(
+    axes: Axes, line: Curve, look: Look, *, dash: Any = "-", shade: float = 0.15, **style: Any
+) -> None:
+    """A line with its interval as a pale band; the band never stretches the axes.
+
+    Args:
+        dash: of the line, for what several models share; pass `look.dash` to tell models apart.
+        style: further arguments of :meth:`matplotlib.axes.Axes.plot`.
+    """
+    axes.plot(line.x, line.value, color=look.color, linestyle=dash, **style)
+    limits = axes.dataLim.frozen()
+    axes.fill_between(line.x, line.low, line.high, color=look.color, alpha=shade, linewidth=0)
+    axes.dataLim.set(limits)

@@ -1,0 +1,173 @@
+"""What the numbers rest on: self-checks, gaps, costs, the models and the machine."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from catchup_eval.question import Analysis
+from catchup_eval.report import numbers
+from catchup_eval.report.tables import Cell, Table, cells
+from catchup_eval.study import ModelInfo, Skip, Study
+
+PASSED, FAILED = Cell("✓", "passed", "passed"), Cell("✗", "failed", "failed")
+ABSENT = Cell(numbers.NONE)
+
+
+def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
+    """Every self-check and whether it passed, for each model; with seeds, how many passed."""
+    blocks = []
+    for name in study.asked():
+        checks = study.joined(name).checks
+        blocks.append(
+            [
+                [Cell(_title(name, analyses)), Cell(str(claim)), *_marks(rows, study.groups)]
+                for claim, rows in checks.groupby("metric", sort=False)
+            ]
+        )
+    caption = "What must hold if the measuring is right, and whether it does."
+    columns = ["Question", "Claim", *study.groups]
+    return Table("checks", caption, columns, [block for block in blocks if block], words=2)
+
+
+def _title(name: str, analyses: Mapping[str, Analysis]) -> str:
+    return analyses[name].TITLE if name in analyses else name
+
+
+def _marks(rows: pd.DataFrame, groups: Sequence[str]) -> list[Cell]:
+    return [_mark(list(rows["value"][rows["model"] == group] == 1)) for group in groups]
+
+
+def _mark(passed: Sequence[bool]) -> Cell:
+    if not passed:
+        return ABSENT
+    mark = PASSED if all(passed) else FAILED
+    if len(passed) == 1:
+        return mark
+    return mark._replace(text=f"{mark.text} {sum(passed)}/{len(passed)}")
+
+
+def failed(checks: Table) -> list[str]:
+    """The claims that do not hold for every model."""
+    return [
+        f"{row[0].text}: {row[1].text}"
+        for row in checks.rows
+        if any(cell.tone == "failed" for cell in row)
+    ]
+
+
+def skips(study: Study, analyses: Mapping[str, Analysis]) -> list[tuple[str, str, str]]:
+    """(question, reason, models) for each question that was not asked of some model."""
+    who: dict[tuple[str, str], list[str]] = {}
+    for skip in [*study.info.skipped, *_unknown(study, analyses)]:
+        who.setdefault((_title(skip.analysis, analyses), skip.reason), []).append(skip.model)
+    return [(title, reason, _who(study, keys)) for (title, reason), keys in who.items()]
+
+
+def _unknown(study: Study, analyses: Mapping[str, Analysis]) -> list[Skip]:
+    reason = "this version does not know the question"
+    return [
+        Skip(model=model.key, analysis=name, reason=reason)
+        for name in study.asked()
+        if name not in analyses
+        for model in study.info.models
+    ]
+
+
+def _who(study: Study, keys: Sequence[str]) -> str:
+    group = {model.key: model.group for model in study.info.models}
+    if set(group) <= set(keys):
+        return "all models"
+    return ", ".join(dict.fromkeys(group.get(key, key) for key in keys))
+
+
+def cost_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
+    """Seconds that each question took for one network of each group."""
+    cost = {
+        _title(name, analyses): [_seconds(study, name, group) for group in study.groups]
+        for name in study.asked()
+    }
+    if len(cost) > 1:
+        cost["Together"] = [float(np.nansum(column)) for column in zip(*cost.values())]
+    blocks = [[cells([title, *map(numbers.seconds, row)])] for title, row in cost.items()]
+    caption = "Time to evaluate one network, the mean over its seeds."
+    return Table("cost", caption, ["Question", *study.groups], blocks)
+
+
+def _seconds(study: Study, name: str, group: str) -> float:
+    keys = [(model.key, name) for model in study.seeds(group)]
+    known = [study.provenance[key].seconds for key in keys if key in study.provenance]
+    return float(np.mean(known)) if known else np.nan
+
+
+def models_table(study: Study) -> Table:
+    """Each network: where it came from and how its training ended."""
+    columns = [
+        "Model",
+        "Seed",
+        "Method",
+        "Parameters",
+        "Epochs",
+        "Best",
+        "Last",
+        "Median",
+        "Weights",
+    ]
+    blocks = [[_model_row(model) for model in study.seeds(group)] for group in study.groups]
+    caption = (
+        "What was evaluated. Best, last and median of the last ten epochs are top-1 in percent "
+        "during training, where the checkpoint tells."
+    )
+    return Table("models", caption, columns, blocks, words=3, notes=1)
+
+
+def _model_row(model: ModelInfo) -> list[Cell]:
+    card, history = model.card, model.card.get("history") or {}
+    ends = [_share(history, key) for key in ("best", "last", "median")]
+    return cells(
+        [
+            model.group,
+            model.seed,
+            card.get("method") or numbers.NONE,
+            f"{model.parameters:,}",
+            card.get("epoch") or numbers.NONE,
+            *ends,
+            model.fingerprint,
+        ]
+    )
+
+
+def _share(history: Mapping[str, Any], word: str) -> str:
+    value = next((value for key, value in history.items() if key.startswith(word)), None)
+    return numbers.NONE if value is None else numbers.number(float(value), "%")
+
+
+def cards(study: Study) -> list[tuple[str, str]]:
+    """(model key, all that is known of it as indented JSON) for each network."""
+    return [
+        (model.key, json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False))
+        for model in study.info.models
+    ]
+
+
+def facts(study: Study) -> list[tuple[str, str]]:
+    """(name, text): the data, the machine and the versions that the numbers depend on."""
+    info, data = study.info, study.info.data
+    devices = dict.fromkeys(run.device for run in study.provenance.values())
+    known = [
+        ("Data", f"{data.name}: {data.about}" if data.about else data.name),
+        ("Fingerprint", data.fingerprint),
+        ("Classes", str(data.classes)),
+        ("Parts", ", ".join(f"{part} {size:,}" for part, size in data.parts.items())),
+        ("Subset", data.subset),
+        ("Preprocessing", "; ".join(dict.fromkeys(model.preprocessing for model in info.models))),
+        ("Seed", str(info.seed)),
+        ("Machine", info.machine),
+        ("Device", ", ".join(devices)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in info.versions.items())),
+        ("Time in all", numbers.seconds(info.seconds)),
+        ("Last change", info.date),
+    ]
+    return [(name, text) for name, text in known if text]

@@ -1,0 +1,156 @@
+"""The tables that stand for the whole: every headline, and every verdict."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from catchup_eval.comparison import Line, Reading, Verdict
+from catchup_eval.report import numbers
+from catchup_eval.report.tables import Cell, Table, cells
+from catchup_eval.study import Study
+
+TONES = {"better": "better", "worse": "worse", "cannot tell": "unknown"}
+READ = (
+    "Brackets are 95 % intervals: over the images for one network, over the seeds for the mean of "
+    "three or more; two seeds stand in parentheses."
+)
+
+
+def label(line: Line) -> str:
+    """What a headline is called, with its unit: "accuracy (%)"."""
+    return f"{line.headline.label} ({line.unit})" if line.unit else line.headline.label
+
+
+def summary_table(lines: Sequence[Line], verdicts: Iterable[Verdict], study: Study) -> Table:
+    """Every headline of every question, for all groups."""
+    marks = {
+        (id(verdict.line), verdict.group): Cell("", verdict.word, _note(verdict))
+        for verdict in verdicts
+        if verdict.significant
+    }
+    blocks = [
+        [_summary_row(line, marks, study.groups) for line in block]
+        for _, block in groupby(lines, key=lambda line: line.analysis)
+    ]
+    columns = ["Question", "Number", *study.groups, "Chance", "n", "Protocol"]
+    caption = f"Every headline, on {study.info.data.name}. {READ}"
+    return Table("summary", caption, columns, blocks, words=2, notes=1)
+
+
+def _note(verdict: Verdict) -> str:
+    return f"significantly {verdict.word} than the reference"
+
+
+def _summary_row(
+    line: Line, marks: Mapping[tuple[int, str], Cell], groups: Sequence[str]
+) -> list[Cell]:
+    arrow = numbers.ARROWS[line.headline.better]
+    name = Cell(f"{label(line)} {arrow}", note=f"{line.headline.better} is better")
+    values = [
+        marks.get((id(line), group), Cell(""))._replace(
+            text=numbers.reading(line.readings.get(group), line.unit)
+        )
+        for group in groups
+    ]
+    readings = list(line.readings.values())
+    return [
+        Cell(line.title),
+        name,
+        *values,
+        Cell(_chance(readings, line.unit)),
+        Cell(numbers.count([reading.n for reading in readings])),
+        Cell("; ".join(dict.fromkeys(reading.protocol for reading in readings))),
+    ]
+
+
+def _chance(readings: Sequence[Reading], unit: str) -> str:
+    texts = dict.fromkeys(numbers.number(reading.chance, unit) for reading in readings)
+    return " to ".join(text for text in texts if text != numbers.NONE) or numbers.NONE
+
+
+def summary_frame(table: Table) -> pd.DataFrame:
+    """The table as texts, one row for each headline."""
+    rows = [[cell.text for cell in row] for row in table.rows]
+    return pd.DataFrame(rows, columns=list(table.columns))
+
+
+def raw_summary(lines: Iterable[Line]) -> pd.DataFrame:
+    """The same numbers in full precision, one row for each headline and group."""
+    rows = [
+        {
+            "analysis": line.analysis,
+            "metric": line.headline.metric,
+            "label": line.headline.label,
+            "better": line.headline.better,
+            "group": group,
+            "seeds": len(reading.values),
+            "value": reading.mean,
+            "unit": line.unit,
+            "n": reading.n,
+            "low": reading.interval.low,
+            "high": reading.interval.high,
+            "chance": reading.chance,
+            "protocol": reading.protocol,
+        }
+        for line in lines
+        for group, reading in line.readings.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def verdict_table(verdicts: Sequence[Verdict], reference: str, *, primary: bool) -> Table:
+    """One family of verdicts: those of the questions, or those of the further headlines."""
+    family = [verdict for verdict in verdicts if verdict.line.primary is primary]
+    blocks = [
+        [_verdict_row(verdict) for verdict in block]
+        for _, block in groupby(family, key=lambda verdict: verdict.line.analysis)
+    ]
+    rows = "the questions" if primary else "the further headlines"
+    caption = (
+        f"Difference to {reference} with its 95 % interval, p as tested, and p after Holm's "
+        f"correction over the {len(family)} tests of {rows}."
+    )
+    columns = ["Question", "Number", "Model", "Verdict", "Difference", "p", "Holm p"]
+    name = "verdicts" if primary else "verdicts-further"
+    return Table(name, caption, columns, blocks, 4)
+
+
+def _verdict_row(verdict: Verdict) -> list[Cell]:
+    word = f"{verdict.word} ({verdict.why})" if verdict.why else verdict.word
+    return [
+        *cells([verdict.line.title, label(verdict.line), verdict.group]),
+        Cell(word, TONES[verdict.word]),
+        *cells(
+            [
+                numbers.change(verdict.difference, verdict.line.unit),
+                numbers.p_value(verdict.difference.p),
+                numbers.p_value(verdict.adjusted),
+            ]
+        ),
+    ]
+
+
+def raw_verdicts(verdicts: Iterable[Verdict], reference: str) -> pd.DataFrame:
+    """All verdicts in full precision."""
+    rows = [
+        {
+            "analysis": verdict.line.analysis,
+            "metric": verdict.line.headline.metric,
+            "label": verdict.line.headline.label,
+            "first": verdict.line.primary,
+            "group": verdict.group,
+            "reference": reference,
+            "difference": verdict.difference.value,
+            "low": verdict.difference.low,
+            "high": verdict.difference.high,
+            "unit": verdict.line.unit,
+            "p": verdict.difference.p,
+            "holm_p": verdict.adjusted,
+            "tested_over": verdict.over,
+            "untested": verdict.why,
+            "verdict": verdict.word,
+        }
+        for verdict in verdicts
+    ]
+    return pd.DataFrame(rows)

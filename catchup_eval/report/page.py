@@ -1,0 +1,88 @@
+"""A report on disk: one self-contained page, the same in Markdown, and every table and figure."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from catchup_eval import comparison
+from catchup_eval.files import replacing, write_text
+from catchup_eval.question import Analysis
+from catchup_eval.report import markdown, numbers, overview
+from catchup_eval.report.contents import Contents, contents
+from catchup_eval.report.tables import Table, latex
+from catchup_eval.study import Study
+
+EXCERPT = 40  # rows of a long table that the page shows
+
+
+def write(study: Study, analyses: Mapping[str, Analysis], folder: Path | str) -> Path:
+    """Write a study's report; nothing is measured, all is redrawn from its results.
+
+    Into `folder` go `index.html` (self-contained), `report.md`, `tables/*.csv|tex` and
+    `figures/*.png|pdf|svg`. The same study gives the same files, byte for byte.
+
+    Args:
+        analyses: the questions by name; results of others are listed as unknown.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    page = contents(study, analyses, folder)
+    _write_tables(page, folder)
+    write_text(folder / "report.md", markdown.render(page))
+    index = folder / "index.html"
+    write_text(index, render(page))
+    return index
+
+
+def summary(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
+    """The one table that matters, as texts: a row for each headline, a column for each group."""
+    lines = comparison.lines(study, analyses)
+    verdicts = comparison.verdicts(lines, study.info.reference)
+    return overview.summary_frame(overview.summary_table(lines, verdicts, study))
+
+
+def render(page: Contents) -> str:
+    """The whole page as HTML; every name and text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("catchup_eval.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["unbroken"] = unbroken
+    css = Markup((Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8"))
+    template = environment.get_template("page.html")
+    return template.render(page=page, info=page.study.info, css=css, excerpt=EXCERPT)
+
+
+def unbroken(text: str) -> str:
+    """The same text, with its unit and its arrow on one line with the last word."""
+    for ending in ("(%)", *numbers.ARROWS.values()):
+        text = text.replace(f" {ending}", f"\N{NO-BREAK SPACE}{ending}")
+    return text
+
+
+def _write_tables(page: Contents, folder: Path) -> None:
+    for name, frame in page.frames.items():
+        with replacing(folder / "tables" / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False)
+    for table in _tables(page):
+        write_text(folder / "tables" / f"{table.name}.tex", latex(table))
+
+
+def _tables(page: Contents) -> list[Table]:
+    compared = page.comparison
+    verdicts = [compared.verdicts, compared.further] if compared else []
+    questions = [question.numbers for question in page.questions]
+    tables = [page.summary, *verdicts, page.checks, page.cost, page.models, *questions]
+    return [table for table in tables if table.blocks]

@@ -1,0 +1,76 @@
+"""Figures as files: the same numbers give the same bytes."""
+
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from catchup_eval.files import replacing
+from catchup_eval.report import figures
+
+# Without dates; PNG also without the name of the program, which carries its version.
+METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+SHOWN = 110  # screen pixels for an inch of figure: 8 pt text is then 12 px high
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A saved figure, as a page shows it.
+
+    Args:
+        name: of its files, without suffix.
+        alt: what it shows, for those who do not see it.
+        width: in screen pixels.
+        height: likewise.
+        png: its bytes.
+    """
+
+    name: str
+    alt: str
+    width: int
+    height: int
+    png: bytes
+
+    @property
+    def data_uri(self) -> str:
+        """The picture inside a page."""
+        return "data:image/png;base64," + b64encode(self.png).decode()
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """(kind, path) of each file, relative to the report's folder."""
+        return [(suffix.upper(), f"figures/{self.name}.{suffix}") for suffix in METADATA]
+
+
+def save(figure: Figure, folder: Path, name: str, alt: str) -> Picture:
+    """Write `figures/NAME.png`, `.pdf` and `.svg` into the report's folder."""
+    png = b""
+    with figures.style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not once for each file
+        for suffix, metadata in METADATA.items():
+            buffer = BytesIO()
+            figure.savefig(buffer, format=suffix, metadata=metadata)
+            with replacing(folder / "figures" / f"{name}.{suffix}") as temporary:
+                temporary.write_bytes(buffer.getvalue())
+            png = buffer.getvalue() if suffix == "png" else png
+    width, height = figure.get_size_inches()
+    return Picture(name, alt, round(SHOWN * width), round(SHOWN * height), png)
+
+
+def slug(text: str) -> str:
+    """Letters, digits and hyphens: for file names and anchors.
+
+    Example:
+        >>> slug("FGSM 4/255 <b>")
+        'fgsm-4-255-b'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"

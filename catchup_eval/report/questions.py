@@ -1,0 +1,155 @@
+"""The part of a page that is about one question: its figures, its numbers, how to read them."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from catchup_eval.comparison import Line, Verdict
+from catchup_eval.question import Analysis
+from catchup_eval.report import numbers
+from catchup_eval.report.figures import drawn
+from catchup_eval.report.overview import summary_table
+from catchup_eval.report.pictures import Picture, save, slug
+from catchup_eval.report.tables import Cell, Table, cells
+from catchup_eval.results import CHECK, COLUMNS, Result
+from catchup_eval.statistics import Interval
+from catchup_eval.study import Study
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the page says about one analysis.
+
+    Args:
+        name: of the analysis.
+        analysis: its words.
+        headlines: its lines of the summary.
+        numbers: every row of its results.
+        pictures: its figures, saved.
+        stored: (model key, path) of the results as they were measured.
+    """
+
+    name: str
+    analysis: Analysis
+    headlines: Table
+    numbers: Table
+    pictures: Sequence[Picture]
+    stored: Sequence[tuple[str, str]]
+
+    @property
+    def anchor(self) -> str:
+        """Where it stands on the page."""
+        return f"question-{slug(self.name)}"
+
+
+def question(
+    study: Study,
+    name: str,
+    analysis: Analysis,
+    lines: Sequence[Line],
+    verdicts: Sequence[Verdict],
+    folder: Path,
+) -> Question:
+    """Draw one question's figures into the folder and lay out its numbers."""
+    return Question(
+        name,
+        analysis,
+        _headlines(study, [line for line in lines if line.analysis == name], verdicts),
+        numbers_table(study.joined(name), name, analysis.TITLE, study.groups),
+        _pictures(study, name, analysis, folder),
+        _stored(study, name, folder),
+    )
+
+
+def _headlines(study: Study, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> Table:
+    """The question's rows of the summary, without the column that names the question."""
+    whole = summary_table(lines, verdicts, study)
+    blocks = [[row[1:]] for row in whole.rows]
+    caption = "The question's headlines."
+    return Table("headlines", caption, whole.columns[1:], blocks, words=1, notes=1)
+
+
+def _pictures(study: Study, name: str, analysis: Analysis, folder: Path) -> list[Picture]:
+    plots = analysis.plot(drawable(study).joined(name))
+    models = ", ".join(study.groups)
+    return [
+        save(figure, folder, f"{slug(name)}-{slug(key)}", f"{analysis.TITLE}: {key}. Of {models}.")
+        for key, figure in plots.items()
+    ]
+
+
+def drawable(study: Study) -> Study:
+    """The same study, with names that a figure can show; full names where short ones collide."""
+    names = {group: drawn(group) for group in study.groups}
+    if len(set(names.values())) < len(names):
+        names = {group: group.replace("$", r"\$") for group in study.groups}
+    models = tuple(
+        model.model_copy(update={"group": names[model.group]}) for model in study.info.models
+    )
+    info = study.info.model_copy(update={"models": models})
+    return Study(info, study.results, study.provenance)
+
+
+def _stored(study: Study, name: str, folder: Path) -> list[tuple[str, str]]:
+    paths = [(model.key, f"results/{model.key}/{name}.csv") for model in study.info.models]
+    return [(key, quote(path)) for key, path in paths if (folder / path).is_file()]
+
+
+def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) -> Table:
+    """Every number of a question: one row for each condition and metric, one column a group."""
+    frame = joined.frame[joined.frame["unit"] != CHECK]
+    conditions = [column for column in _conditions(frame) if frame[column].notna().any()]
+    keys = [*conditions, "metric", "unit"]
+    frame = frame.assign(turn=frame.groupby(["model", "seed", *keys], dropna=False).cumcount())
+    rows = [
+        _row(dict(zip(keys, key)), rows, groups, conditions)
+        for key, rows in frame.groupby([*keys, "turn"], sort=False, dropna=False)
+    ]
+    columns = [*(text.replace("_", " ") for text in conditions), "metric", "unit", *groups, "n"]
+    caption = f"{title}, all numbers. {_how(joined)}"
+    return Table(name, caption, columns, [[row] for row in rows], len(conditions) + 2)
+
+
+def _conditions(frame: pd.DataFrame) -> list[str]:
+    return [column for column in frame.columns if column not in ("model", "seed", *COLUMNS)]
+
+
+def _how(joined: Result) -> str:
+    seeds = joined.frame.groupby("model")["seed"].nunique().max()
+    return "Means over the seeds." if seeds > 1 else "Brackets are 95 % intervals."
+
+
+def _row(
+    key: Mapping[str, Hashable],
+    rows: pd.DataFrame,
+    groups: Sequence[str],
+    conditions: Sequence[str],
+) -> list[Cell]:
+    unit = str(key["unit"])
+    of = [rows[rows["model"] == group] for group in groups]
+    return cells(
+        [
+            *(_condition(key[column]) for column in conditions),
+            str(key["metric"]).replace("_", " "),
+            unit,
+            *(_value(mine, unit) for mine in of),
+            numbers.count(list(rows["n"])),
+        ]
+    )
+
+
+def _value(rows: pd.DataFrame, unit: str) -> str:
+    if rows.empty:
+        return numbers.NONE
+    own = Interval(float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
+    return numbers.over_seeds([float(value) for value in rows["value"]], own, unit)
+
+
+def _condition(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:g}"
+    return str(value)

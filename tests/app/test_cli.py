@@ -1,0 +1,122 @@
+"""The command, as a newcomer meets it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catchup_eval.app.evaluate import read_settings
+from catchup_eval.app.options import spread
+from catchup_eval.errors import UserError
+
+
+def call(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from catchup_eval.app.cli import main; main()", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_help_imports_no_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['catchup-eval', '--help']\n"
+        "from catchup_eval.app.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+    assert "run" in done.stdout and "compare" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "train", "evaluate", "compare", "report"])
+def test_every_computing_command_has_the_common_options(command: str) -> None:
+    text = call(command, "-h").stdout
+    for option in (
+        "--device", "--batch-size", "--limit", "--only", "--skip", "--dry-run",
+        "--name", "--out", "--fresh", "--quiet", "--verbose",
+    ):  # fmt: skip
+        assert option in text, option
+
+
+def test_version() -> None:
+    from catchup_eval import __version__
+
+    assert call("--version").stdout.strip() == f"catchup-eval {__version__}"
+
+
+@pytest.mark.parametrize("kind", ["models", "methods", "analyses", "data", "recipes", "plans"])
+def test_every_list_has_a_line_for_each_name(kind: str) -> None:
+    done = call("list", kind)
+    assert done.returncode == 0
+    for line in done.stdout.splitlines():
+        name, _, about = line.partition("  ")
+        assert name and about.strip(), line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "digit"), "did you mean 'digits'"),
+        (("run", "--methods", "catchp"), "did you mean 'catchup'"),
+        (("run", "--only", "claen"), "did you mean 'clean'"),
+        (("run", "--set", "landscape.pionts=3"), "did you mean 'points'"),
+        (("run", "--set", "points"), "expected --set QUESTION.KEY=VALUE"),
+        (("run", "--device", "abacus"), "no device 'abacus'"),
+        (("train", "digts"), "did you mean 'digits'"),
+        (("evaluate", "resnt20@x.pth?norm=half"), "did you mean 'resnet20'"),
+        (("evaluate", "absent.safetensors"), "there is no file absent.safetensors"),
+        (("evaluate", "x.pth", "--data", "digitz"), "did you mean 'digits'"),
+        (("report", "nowhere"), "holds no report"),
+        (("list", "model"), "did you mean 'models'"),
+        (("run", "--sedes", "1"), "--seeds"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = call(*words, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_doctor_looks_at_what_matters(tmp_path: Path) -> None:
+    done = call("doctor", folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "torch and torchvision: fit together" in done.stdout
+
+
+def test_several_words_after_one_option() -> None:
+    assert spread(["run", "--only", "clean", "ood", "-q"]) == [
+        "run", "--only", "clean", "--only", "ood", "-q",
+    ]  # fmt: skip
+    assert spread(["run", "p", "--name", "a", "b"]) == ["run", "p", "--name", "a", "b"]
+
+
+def test_settings_are_spelled_as_toml() -> None:
+    texts = ["a.x=3", "a.y=[1, 2]", "b.z=minmax", "b.w=0.5"]
+    assert read_settings(texts) == {"a": {"x": 3, "y": [1, 2]}, "b": {"z": "minmax", "w": 0.5}}
+    with pytest.raises(UserError):
+        read_settings(["x=3"])
+
+
+def test_a_users_own_analysis_and_trainers_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "__init__.py").write_text("raise RuntimeError('mine')")
+    (tmp_path / "trainers.py").write_text("raise RuntimeError('mine')")
+    done = call("list", "methods", folder=tmp_path)
+    assert done.returncode == 0 and "catchup" in done.stdout
+    script = tmp_path / "script.py"
+    script.write_text("import catchup_eval as ce\nprint(sorted(ce.methods.METHODS))\n")
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr

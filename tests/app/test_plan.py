@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catchup_eval.app import plan as plans
+from catchup_eval.app.plan import Plan
+from catchup_eval.errors import BadFile, UnknownName, UserError
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12)
+
+
+def test_the_shipped_plans_are_valid_and_say_what_they_are() -> None:
+    assert "digits" in plans.shipped()
+    for name, plan in plans.shipped().items():
+        assert plan.name == name and plan.about
+
+
+@given(words, st.lists(words, max_size=3), st.lists(st.integers(0, 99), max_size=3))
+def test_a_plan_comes_back_from_toml(name: str, methods: list[str], seeds: list[int]) -> None:
+    settings = {"landscape": {"points": 5, "reach": 0.5, "on": True, "list": [1, 2]}}
+    plan = Plan(name=name, methods=tuple(methods), seeds=tuple(seeds), settings=settings)
+    assert plans.read(plans.write(plan), "x") == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('name = "a"\nmethds = []', "did you mean 'methods'"),
+        ('name = "a"\nseeds = ["x"]', "seeds"),
+        ("name = ", "no valid TOML"),
+    ],
+)
+def test_a_wrong_plan_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        plans.find(str(path))
+
+
+def test_names_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'digits'"):
+        plans.find("digit")
+    with pytest.raises(BadFile, match="there is no file"):
+        plans.find(str(tmp_path / "absent.toml"))
+
+
+def test_differences_name_the_keys() -> None:
+    old, new = Plan(name="a", seeds=(0,)), Plan(name="a", seeds=(0, 1))
+    assert plans.differences(new, old) == ["seeds: (0,) -> (0, 1)"]
+    assert plans.differences(new, new) == []

@@ -1,0 +1,158 @@
+"""The whole way, small: train, question, report, go on, compare, redraw, merge."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from catchup_eval import study
+from catchup_eval.app.evaluate import DONE, IN_PART, evaluate, redraw
+from catchup_eval.app.options import Options
+from catchup_eval.app.plan import Plan
+from catchup_eval.app.run import run, train_only
+from catchup_eval.errors import UnknownName, UserError
+
+PLAN = Plan(name="tiny", methods=("baseline", "catchup"), epochs=1, only=("clean", "deformation"))
+
+
+def options(folder: Path, **changes: object) -> Options:
+    return Options(out=folder, limit=20, quiet=True, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run; tests must not change it."""
+    out = tmp_path_factory.mktemp("reports")
+    assert run(PLAN, options(out), command="catchup-eval run") == DONE
+    return out / "tiny"
+
+
+def files(folder: Path) -> dict[str, float]:
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_run_leaves_all_that_a_report_has(finished: Path) -> None:
+    there = files(finished)
+    for name in (
+        "index.html",
+        "report.md",
+        "plan.toml",
+        "study.json",
+        "models/catchup-s0.safetensors",
+        "models/catchup-s0.history.csv",
+        "results/catchup-s0/clean.csv",
+        "results/catchup-s0/clean.npz",
+    ):
+        assert name in there
+    assert any(name.startswith("figures/") and name.endswith(".pdf") for name in there)
+    assert any(name.startswith("tables/") and name.endswith(".tex") for name in there)
+    assert not any(name.endswith(".resume.pt") for name in there)
+    assert "subset" in study.load(finished).info.data.subset
+
+
+def test_a_second_call_does_nothing_again(finished: Path) -> None:
+    before = files(finished)
+    assert run(PLAN, options(finished.parent), command="catchup-eval run") == DONE
+    after = files(finished)
+    kept = [name for name in before if name.startswith(("models/", "results/"))]
+    assert kept and all(after[name] == before[name] for name in kept)
+
+
+def test_only_what_changed_is_asked_again(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"methods": ("baseline",), "only": ("clean", "deformation")})
+    run(plan, options(tmp_path), command="x")
+    before = files(tmp_path / "tiny")
+    (tmp_path / "tiny/results/baseline-s0/clean.json").unlink()
+    run(plan, options(tmp_path), command="x")
+    after = files(tmp_path / "tiny")
+    changed = {n for n in before if n.startswith("results/") and before[n] != after[n]}
+    assert changed == {f"results/baseline-s0/clean.{suffix}" for suffix in ("csv", "npz", "json")}
+
+
+def test_a_changed_plan_is_said(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = PLAN.model_copy(update={"only": ("clean",)})
+    loud = Options(out=finished.parent, limit=20, dry_run=True)
+    run(plan, loud, command="x")
+    text = capsys.readouterr().out
+    assert "the plan differs from the folder's: only:" in text
+    assert "done already" in text
+
+
+def test_evaluate_compare_report_and_merge(finished: Path, tmp_path: Path) -> None:
+    networks = [
+        f"{name}={finished}/models/{name}-s0.safetensors" for name in ("baseline", "catchup")
+    ]
+    asked = options(tmp_path, only=["clean"], name="both")
+    assert evaluate(networks, "digits", asked, command="x") == DONE
+    assert not (tmp_path / "both" / "index.html").exists()
+    code = evaluate(networks, "digits", asked, command="x", reference="baseline", page=True)
+    assert code == DONE and (tmp_path / "both" / "index.html").exists()
+    merged = options(tmp_path, name="merged")
+    assert redraw([tmp_path / "both", finished], merged) == DONE
+    assert study.load(tmp_path / "merged").asked() == ["clean", "deformation"]
+    page = tmp_path / "both" / "index.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert redraw([tmp_path / "both"], options(tmp_path)) == DONE
+    assert page.read_bytes() == before, "redrawn from stored numbers alone"
+
+
+def test_what_cannot_be_asked_is_skipped_and_said(finished: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
+    asked = Options(out=tmp_path, only=["clean", "localization"], quiet=True, name="mine")
+    network = f"{finished}/models/baseline-s0.safetensors"
+    assert evaluate([network], str(tmp_path / "mine.npz"), asked, command="x") == IN_PART
+    skipped = study.load(tmp_path / "mine").info.skipped
+    assert [(skip.analysis, skip.reason) for skip in skipped] == [("localization", "needs boxes")]
+
+
+def test_mistakes_in_a_comparison(finished: Path, tmp_path: Path) -> None:
+    one = f"{finished}/models/baseline-s0.safetensors"
+    asked = options(tmp_path, only=["clean"])
+    with pytest.raises(UserError, match="asked for twice"):
+        evaluate([one, one], "digits", asked, command="x")
+    with pytest.raises(UnknownName, match="did you mean 'baseline-s0'"):
+        evaluate([one], "digits", asked, command="x", reference="baseline-s1")
+
+
+def test_train_writes_a_checkpoint_for_each_seed(tmp_path: Path) -> None:
+    assert train_only("digits", ["baseline"], [0, 1], 1, "", options(tmp_path)) == DONE
+    names = sorted(path.name for path in (tmp_path / "digits").glob("*.safetensors"))
+    assert names == ["baseline-s0.safetensors", "baseline-s1.safetensors"]
+
+
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    """SIGTERM while training: exit code 143, and the same command ends as if nothing had been."""
+    words = ["run", "--methods", "baseline", "--epochs", "3", "--only", "clean", "--limit", "20"]
+    command = [sys.executable, "-c", "from catchup_eval.app.cli import main; main()", *words]
+    started = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    history = tmp_path / "reports/digits/models/baseline-s0.history.csv"
+    deadline = time.monotonic() + 60
+    while not history.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    started.send_signal(signal.SIGTERM)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == 128 + signal.SIGTERM, errors
+    assert "goes on" in errors and "Traceback" not in errors
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert len(history.read_text().splitlines()) == 1 + 3
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    env = {**os.environ}
+    subprocess.run(command, cwd=whole, capture_output=True, check=True, env=env)
+    weights = "reports/digits/models/baseline-s0.safetensors"
+    assert (whole / weights).read_bytes() == (tmp_path / weights).read_bytes()

@@ -1,0 +1,101 @@
+"""From a study to its headlines: values, intervals, chance and outcomes as they were measured."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from catchup_eval import comparison
+from catchup_eval.statistics import over_seeds
+from catchup_eval.study import Study
+
+
+def test_one_network_each_keeps_its_own_numbers(three, analyses):
+    lines = comparison.lines(three, analyses)
+    assert [line.headline.label for line in lines] == [
+        "accuracy",
+        "error",
+        "AUROC",
+        "top eigenvalue",
+    ]
+    assert [line.primary for line in lines] == [True, False, True, True]
+    for key, group in (("m0-s0", "baseline"), ("m2-s0", "catchup")):
+        row = three.results[key, "right"].rows("accuracy").iloc[0]
+        reading = lines[0].readings[group]
+        assert reading.values == (row["value"],)
+        assert reading.interval == (row["low"], row["high"])
+        assert (reading.n, reading.protocol, reading.chance) == (400, "clean@1", 10.0)
+
+
+def test_seeds_are_averaged_and_have_students_interval(methods, analyses):
+    accuracy = comparison.lines(methods, analyses)[0].readings["cutmix"]
+    values = [methods.results[f"m1-s{seed}", "right"].value("accuracy") for seed in range(5)]
+    assert accuracy.values == tuple(values)
+    assert accuracy.interval == pytest.approx(over_seeds(values))
+
+
+def test_the_outcomes_average_to_the_value(three, methods, analyses):
+    for study in (three, methods):
+        for line in comparison.lines(study, analyses):
+            for reading in line.readings.values():
+                for stratum in reading.outcomes:
+                    assert stratum.mean() == pytest.approx(reading.mean)
+
+
+def test_chance_is_a_number_a_metric_or_none(three, analyses):
+    accuracy, error, auroc, _ = comparison.lines(three, analyses)
+    assert accuracy.readings["cutmix"].chance == 10.0
+    assert np.isnan(error.readings["cutmix"].chance)
+    assert auroc.readings["cutmix"].chance == 50.0
+
+
+def test_a_headline_that_a_network_lacks_is_left_out(three, analyses):
+    results = dict(three.results)
+    bare = results["m1-s0", "right"]
+    frame = bare.frame[bare.frame["metric"] != "error"]
+    results["m1-s0", "right"] = replace(bare, frame=frame)
+    lines = comparison.lines(Study(three.info, results), analyses)
+    assert list(lines[1].readings) == ["baseline", "catchup"]
+
+
+def test_a_question_that_nobody_answered_has_no_line(three, analyses):
+    results = {key: value for key, value in three.results.items() if key[1] != "sharp"}
+    lines = comparison.lines(Study(three.info, results), analyses)
+    assert {line.analysis for line in lines} == {"right", "outside"}
+
+
+def test_a_headline_must_pick_one_row(three, analyses):
+    results = dict(three.results)
+    one = results["m0-s0", "right"]
+    results["m0-s0", "right"] = replace(one, frame=pd.concat([one.frame, one.frame]))
+    with pytest.raises(KeyError, match="2 rows of accuracy"):
+        comparison.lines(Study(three.info, results), analyses)
+
+
+def test_agreement_is_between_different_networks(three, methods):
+    single = comparison.agreement(three)
+    assert single.of == "correctness"
+    assert np.isnan(np.diag(single.kappa)).all()
+    hits = [three.results[f"m{i}-s0", "right"].samples["correct"] for i in (0, 2)]
+    assert single.kappa[2, 0] == pytest.approx(comparison.cohen_kappa(*hits))
+    several = comparison.agreement(methods).kappa
+    assert np.isfinite(several).all()
+    assert several == pytest.approx(several.T)
+
+
+def test_who_alone_is_right(three):
+    found = comparison.alone(three)
+    hits = {m.model: m.result.samples["correct"] for m in three.members("right")}
+    assert set(found["catchup"]) == set(
+        np.flatnonzero(hits["catchup"] & ~hits["baseline"] & ~hits["cutmix"])
+    )
+    places = np.concatenate(list(found.values()))
+    assert len(set(places)) == len(places)
+    assert len(found["catchup"]) > len(found["baseline"])
+
+
+def test_one_group_agrees_with_nobody(made):
+    alone = made(abilities={"only": (80.0, 1.0, 40.0)})
+    assert comparison.agreement(alone) is None
+    assert comparison.alone(alone) == {}

@@ -1,0 +1,75 @@
+"""One table, three languages; none of them can be broken by a name."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catchup_eval.report.tables import Cell, Table, cells, escape_tex, latex, markdown
+
+WILD = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
+
+
+def table(*names: str) -> Table:
+    blocks = [[cells([name, "1.0"]), cells([name, "2.0"])] for name in names]
+    return Table("t", "What is 100 % shown", ["Name", "Value"], blocks)
+
+
+def tex_columns(line: str) -> int:
+    return len(re.findall(r"(?<!\\)&", line)) + 1
+
+
+@given(WILD)
+def test_latex_has_no_bare_special_character(text):
+    escaped = escape_tex(text)
+    for words in (r"\textbackslash{}", r"\textasciitilde{}", r"\textasciicircum{}", "{[}", "{]}"):
+        escaped = escaped.replace(words, "")
+    escaped = re.sub(r"\\text(less|greater)\{\}|\$[^$]*\$", "", escaped)
+    assert not re.search(r"(?<!\\)[&%$#_{}~^]", escaped)
+
+
+@given(st.lists(WILD, min_size=1, max_size=4))
+def test_a_latex_table_has_the_same_columns_in_each_row(names):
+    lines = latex(table(*names)).splitlines()
+    rows = [line for line in lines if line.endswith(r"\\") and not line.startswith("%")]
+    assert len(rows) == 1 + 2 * len(names)
+    assert {tex_columns(row) for row in rows} == {2}
+
+
+def test_a_latex_table_is_booktabs_from_top_to_bottom():
+    lines = latex(table("50 %_a&b", "[c]")).splitlines()
+    assert lines[0].startswith("% ")
+    assert lines[1:3] == [r"\begin{tabular}{lr}", r"\toprule"]
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    assert r"50 \%\_a\&b & 1.0 \\" in lines
+    assert r"{[}c{]} & 1.0 \\" in lines
+    assert lines.count(r"\addlinespace") == 1
+
+
+def test_bold_only_where_significant():
+    tones = ("better", "worse", "unknown", "passed", "failed", "")
+    row = [Cell("name"), *(Cell(str(i), tone) for i, tone in enumerate(tones))]
+    one = Table("t", "c", ["x"] * 7, [[row]])
+    assert re.findall(r"textbf{(.)}", latex(one)) == ["0", "1"]
+    assert re.findall(r"\*\*(.)\*\*", markdown(one)) == ["0", "1"]
+
+
+@given(st.lists(WILD, min_size=1, max_size=4))
+def test_a_markdown_table_has_the_same_columns_in_each_row(names):
+    for line in markdown(table(*names)).splitlines():
+        assert len(re.findall(r"(?<!\\)\|", line.replace("\\\\", ""))) == 3
+
+
+def test_markdown_shows_a_tag_as_text():
+    assert "&lt;script&gt;" in markdown(table("<script>"))
+
+
+def test_a_block_says_its_name_once():
+    assert markdown(table("first")).count("first") == 1
+    assert latex(table("first")).count("first") == 1
+
+
+def test_the_head_of_a_table_keeps_its_blocks():
+    cut = table("a", "b", "c").head(3)
+    assert [len(block) for block in cut.blocks] == [2, 1]
+    assert cut.columns == ["Name", "Value"]

@@ -1,0 +1,234 @@
+"""Intervals hold what they promise, and tests err as often as they say."""
+
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from catchup_eval import statistics
+from catchup_eval.statistics import Interval
+
+P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_values_printed_by_newcombe(hits, n, low, high):
+    found = statistics.wilson(hits, n)  # Newcombe 1998, Table I, method 3
+    assert found.low / 100 == pytest.approx(low, abs=6e-5)
+    assert found.high / 100 == pytest.approx(high, abs=6e-5)
+
+
+@given(st.integers(1, 2000), st.data())
+def test_wilson_holds_the_rate_and_stays_between_0_and_100(n, data):
+    hits = data.draw(st.integers(0, n))
+    low, high = statistics.wilson(hits, n)
+    assert 0 <= low <= 100 * hits / n + 1e-9
+    assert 100 * hits / n - 1e-9 <= high <= 100
+
+
+def test_the_bootstrap_of_a_mean_covers_the_truth():
+    draw = np.random.default_rng(0)
+    covered = 0
+    for trial in range(300):
+        values = draw.exponential(2.0, 80)
+        low, high = statistics.bootstrap_mean(values, resamples=500, seed=trial)
+        covered += low <= 2.0 <= high
+    assert 0.88 <= covered / 300 <= 0.98  # exponential values, 80 of them: known to be near 0.93
+
+
+def test_both_bootstraps_agree_with_each_other_and_with_the_central_limit():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    fast = statistics.bootstrap_mean(values)
+    slow = statistics.bootstrap(lambda rows: float(values[rows].mean()), len(values))
+    half = 1.96 * values.std(ddof=1) / 20
+    for found in (fast, slow):
+        assert found.low == pytest.approx(values.mean() - half, abs=0.08 * half)
+        assert found.high == pytest.approx(values.mean() + half, abs=0.08 * half)
+
+
+def test_a_bootstrap_is_the_same_each_time():
+    values = np.random.default_rng(0).random(50)
+    assert statistics.bootstrap_mean(values) == statistics.bootstrap_mean(values)
+    assert statistics.bootstrap_mean(values) != statistics.bootstrap_mean(values, seed=1)
+
+
+def rates(wins: int, losses: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two networks on n images: the first alone right on `wins`, the second on `losses`."""
+    ours, theirs = np.ones(n), np.ones(n)
+    theirs[:wins] = 0
+    ours[wins : wins + losses] = 0
+    return ours, theirs
+
+
+def test_mcnemar_by_hand():
+    ours, theirs = rates(10, 3, 50)
+    found = statistics.paired([ours], [theirs])
+    tail = sum(comb(13, k) for k in range(4)) / 2**13
+    assert found.p == pytest.approx(2 * tail)
+    assert found.value == pytest.approx(7 / 50)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60))
+def test_a_paired_rate_has_an_interval_with_some_width_around_it(wins, losses, both):
+    n = wins + losses + both
+    if n == 0:
+        return
+    ours, theirs = rates(wins, losses, n)
+    found = statistics.paired([ours], [theirs])
+    assert -1 <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= 1
+    assert found.high > found.low
+    turned = statistics.paired([theirs], [ours])
+    assert turned.value == pytest.approx(-found.value)
+    assert turned.p == pytest.approx(found.p)
+
+
+def test_three_samples_cannot_be_significant_even_if_all_differ():
+    found = statistics.paired([np.ones(3)], [np.zeros(3)])
+    assert found.p == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("n", "win", "loss"), [(500, 0.02, 0.01), (200, 0.1, 0.05), (60, 0.05, 0.05)]
+)
+def test_the_interval_of_a_paired_rate_covers_the_truth(n, win, loss):
+    draw = np.random.default_rng(0)
+    covered = 0
+    for _ in range(500):
+        kind = draw.choice(3, size=n, p=[win, loss, 1 - win - loss])
+        found = statistics.paired([(kind != 1).astype(float)], [(kind != 0).astype(float)])
+        covered += found.low <= win - loss <= found.high
+    assert covered / 500 >= 0.93
+
+
+def test_mcnemar_says_significant_at_most_as_often_as_promised():
+    draw = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(500):
+        ours, theirs = draw.random((2, 150)) < 0.8
+        wrong += statistics.paired([ours], [theirs]).p < 0.05
+    assert wrong / 500 <= 0.06
+
+
+def test_sign_flips_agree_with_all_sign_flips():
+    gap = np.random.default_rng(3).normal(0.4, 1, 12)
+    signs = 1 - 2 * ((np.arange(2**12)[:, None] >> np.arange(12)) & 1)
+    exact = np.mean(np.abs(signs @ gap) >= abs(gap.sum()) * (1 - 1e-12))
+    found = statistics.paired([gap], [np.zeros(12)])
+    assert found.p == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 10_000))
+
+
+def test_sign_flips_say_significant_as_often_as_promised():
+    draw = np.random.default_rng(0)
+    p_values = [statistics.paired([draw.standard_t(4, 25)], [np.zeros(25)]).p for _ in range(300)]
+    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.09
+
+
+def test_equal_outcomes_are_no_difference():
+    values = np.random.default_rng(0).random(20)
+    assert statistics.paired([values], [values]) == (0.0, 0.0, 0.0, 1.0)
+    assert statistics.paired([values, values], [values, values]).p == 1.0
+
+
+def test_one_sample_decides_nothing():
+    found = statistics.paired([np.array([0.7])], [np.array([0.2])])
+    assert found.p == 1.0
+    assert found.low == -np.inf
+
+
+def auroc_parts(out: np.ndarray, inside: np.ndarray) -> tuple[list[np.ndarray], float]:
+    kernel = (out[:, None] > inside) + 0.5 * (out[:, None] == inside)
+    return [kernel.mean(1), kernel.mean(0)], float(kernel.mean())
+
+
+def test_delong_equals_its_matrix_form():
+    """Variance from the two covariance matrices of DeLong et al. 1988, and the AUROC itself."""
+    draw = np.random.default_rng(0)
+    shared_out, shared_in = draw.normal(1, 1, 40), draw.normal(0, 1, 70)
+    scores = [
+        (shared_out + draw.normal(0, s, 40), shared_in + draw.normal(0, s, 70)) for s in (0.5, 1.5)
+    ]
+    (first, a), (second, b) = (auroc_parts(*pair) for pair in scores)
+    contrast = np.array([1, -1])
+    s10, s01 = np.cov(first[0], second[0]), np.cov(first[1], second[1])
+    variance = contrast @ (s10 / 40 + s01 / 70) @ contrast
+    found = statistics.paired(first, second)
+    assert found.value == pytest.approx(a - b)
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(a - b) / np.sqrt(variance)))
+    assert found.high - found.value == pytest.approx(1.959964 * np.sqrt(variance))
+
+
+def test_delong_says_significant_as_often_as_promised():
+    draw = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        out, inside = draw.normal(1, 1, 50), draw.normal(0, 1, 50)
+        parts = [
+            auroc_parts(out + draw.normal(0, 1, 50), inside + draw.normal(0, 1, 50))[0]
+            for _ in range(2)
+        ]
+        wrong += statistics.paired(*parts).p < 0.05
+    assert 0.02 <= wrong / 400 <= 0.085
+
+
+@given(
+    st.lists(st.floats(-100, 100), min_size=2, max_size=6),
+    st.lists(st.floats(-100, 100), min_size=2, max_size=6),
+)
+def test_seeds_are_compared_by_welchs_test(values, reference):
+    a, b = np.array(values), np.array(reference)
+    if min(np.ptp(a), np.ptp(b)) < 1e-3:  # there scipy itself warns
+        return
+    found = statistics.between_seeds(values, reference)
+    test = stats.ttest_ind(a, b, equal_var=False)
+    limits = test.confidence_interval()
+    assert found.p == pytest.approx(test.pvalue, abs=1e-12)
+    assert (found.low, found.high) == pytest.approx((limits.low, limits.high), abs=1e-9)
+
+
+def test_seeds_that_agree_to_the_last_digit():
+    assert statistics.between_seeds([97.2] * 3, [97.2] * 3) == (0.0, 0.0, 0.0, 1.0)
+    assert statistics.between_seeds([97.2] * 3, [98.4] * 3).p == pytest.approx(2 / 20)
+    assert statistics.between_seeds([97.2] * 5, [98.4] * 5).p == pytest.approx(2 / 252)
+
+
+def test_one_method_may_give_the_same_value_each_time():
+    found = statistics.between_seeds([97.2] * 3, [98.1, 98.4, 97.9])
+    gap = np.array([98.1, 98.4, 97.9]) - 97.2  # Welch is then a one-sample test
+    assert found.p == pytest.approx(stats.ttest_1samp(gap, 0).pvalue)
+
+
+def test_an_interval_over_seeds_by_hand():
+    low, high = statistics.over_seeds([1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)  # 4.3027 / sqrt(3)
+    assert np.isnan(statistics.over_seeds([1.0])).all()
+
+
+def test_holm_by_hand():
+    found = statistics.holm([0.04, 0.001, np.nan, 0.02, 0.5])
+    assert found[[0, 1, 3, 4]] == pytest.approx([0.08, 0.004, 0.06, 0.5])
+    assert np.isnan(found[2])
+    assert statistics.holm([]).shape == (0,)
+
+
+@given(P_VALUES)
+def test_holm_lies_between_the_plain_p_and_bonferronis(p):
+    found = statistics.holm(p)
+    assert (found >= np.array(p) - 1e-15).all()
+    assert (found <= np.minimum(1, np.array(p) * len(p)) + 1e-15).all()
+    assert (np.diff(found[np.argsort(p, kind="stable")]) >= 0).all()
+
+
+def test_an_interval_is_a_pair():
+    assert Interval(1.0, 2.0) == (1.0, 2.0)
