@@ -1,6 +1,6 @@
 """Which network is the better, and how sure are we? The numbers of a comparison, without a page.
 
-Groups with :data:`SEEDS` or more seeds each are compared as methods, over their seeds. With fewer,
+Groups with three or more seeds each are compared as methods, over their seeds. With fewer,
 the networks at hand are compared: on the same samples, each outcome averaged over the group's
 seeds. What is said is then true of these networks and of no method.
 
@@ -9,160 +9,17 @@ headlines a second one; Holm's correction holds within each.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from catchup_eval.question import Analysis, Headline
-from catchup_eval.results import Member, Result
-from catchup_eval.statistics import Difference, Interval, between_seeds, holm, over_seeds, paired
-from catchup_eval.study import Study
+from catchup_eval.headlines import SEEDS, Line, Reading
+from catchup_eval.statistics import Difference, between_seeds, holm, paired
 
-SEEDS = 3  # of each group, from which on methods are compared and not networks
 LEVEL = 0.05  # of Holm's p, below which a difference is called one
-PERCENT = "%"
-UNKNOWN = Interval(np.nan, np.nan)
 UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What one group reaches in one headline.
-
-    Args:
-        values: one for each seed that has it.
-        interval: 95 %: of the one network over its samples, or of the mean over the seeds; NaN
-            for two seeds, and where the one network's number has none.
-        n: samples behind each value.
-        protocol: name and version.
-        chance: the value of guessing, NaN where there is none.
-        outcomes: per-sample arrays in the unit of the values, averaged over the seeds.
-    """
-
-    values: tuple[float, ...]
-    interval: Interval = UNKNOWN
-    n: int = 0
-    protocol: str = ""
-    chance: float = np.nan
-    outcomes: tuple[np.ndarray, ...] = ()
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds."""
-        return float(np.mean(self.values))
-
-
-@dataclass(frozen=True)
-class Line:
-    """One headline of one question, for all groups that have it.
-
-    Args:
-        analysis: the question's name.
-        title: the question's title.
-        headline: the number.
-        primary: whether it is the question's first, which its verdict goes by.
-        unit: of the values.
-        readings: by group, in the study's order.
-    """
-
-    analysis: str
-    title: str
-    headline: Headline
-    primary: bool
-    unit: str
-    readings: Mapping[str, Reading] = field(default_factory=dict)
-
-    @property
-    def sign(self) -> int:
-        """1 where higher is better, -1 where lower is."""
-        return 1 if self.headline.better == "higher" else -1
-
-
-def lines(study: Study, analyses: Mapping[str, Analysis]) -> list[Line]:
-    """The headlines of all questions that were asked, in order.
-
-    Raises:
-        KeyError: a headline's condition holds for several rows of one result.
-    """
-    found = [
-        _line(study, name, analyses[name], headline)
-        for name in study.asked()
-        if name in analyses
-        for headline in analyses[name].HEADLINES
-    ]
-    return [line for line in found if line.readings]
-
-
-def _line(study: Study, name: str, analysis: Analysis, headline: Headline) -> Line:
-    by_group: dict[str, list[Member]] = {group: [] for group in study.groups}
-    for member in study.members(name):
-        if _row(member.result, headline) is not None:
-            by_group[member.model].append(member)
-    units = [_rows(m.result, headline)["unit"].iloc[0] for ms in by_group.values() for m in ms]
-    unit = str(units[0]) if units else ""
-    readings = {group: _reading(headline, ms, unit) for group, ms in by_group.items() if ms}
-    return Line(name, analysis.TITLE, headline, headline is analysis.HEADLINES[0], unit, readings)
-
-
-def _rows(result: Result, headline: Headline) -> pd.DataFrame:
-    if not set(headline.where) <= set(result.frame.columns):
-        return result.frame.iloc[:0]
-    return result.rows(headline.metric, **headline.where)
-
-
-def _row(result: Result, headline: Headline) -> pd.Series | None:
-    rows = _rows(result, headline)
-    if len(rows) > 1:
-        where = dict(headline.where)
-        raise KeyError(f"{len(rows)} rows of {headline.metric} with {where}, expected one")
-    return rows.iloc[0] if len(rows) else None
-
-
-def _reading(headline: Headline, members: Sequence[Member], unit: str) -> Reading:
-    rows = [row for m in members if (row := _row(m.result, headline)) is not None]
-    values = tuple(float(row["value"]) for row in rows)
-    own = Interval(float(rows[0]["low"]), float(rows[0]["high"]))
-    return Reading(
-        values,
-        own if len(values) == 1 else seeds_interval(values, unit),
-        n=int(rows[0]["n"]),
-        protocol=", ".join(dict.fromkeys(str(row["protocol"]) for row in rows)),
-        chance=float(np.mean([_chance(m.result, headline) for m in members])),
-        outcomes=_outcomes(headline, members),
-    )
-
-
-def seeds_interval(values: Sequence[float], unit: str) -> Interval:
-    """The 95 % interval of a mean over three or more seeds, within 0 and 100 for percent."""
-    if len(values) < SEEDS:
-        return UNKNOWN
-    low, high = over_seeds(values)
-    if unit == PERCENT and min(values) >= 0:
-        low, high = max(0.0, low), min(100.0, high)
-    return Interval(low, high)
-
-
-def _chance(result: Result, headline: Headline) -> float:
-    chance = headline.chance
-    if not isinstance(chance, str):
-        return np.nan if chance is None else float(chance)
-    rows = result.rows(chance)
-    if len(rows) > 1:
-        rows = _rows(result, replace(headline, metric=chance))
-    return float(rows["value"].iloc[0]) if len(rows) == 1 else np.nan
-
-
-def _outcomes(headline: Headline, members: Sequence[Member]) -> tuple[np.ndarray, ...]:
-    names = headline.outcomes
-    if not names or any(name not in m.result.samples for m in members for name in names):
-        return ()
-    strata = [[np.asarray(m.result.samples[name], float) for m in members] for name in names]
-    if any(len({len(array) for array in arrays}) > 1 for arrays in strata):
-        return ()
-    return tuple(headline.scale * np.mean(arrays, axis=0) for arrays in strata)
 
 
 @dataclass(frozen=True)
@@ -333,91 +190,3 @@ def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
         if not any(u >= x and v >= y and (u, v) != (x, y) for u, v in points.values())
     ]
     return sorted(front, key=lambda name: points[name])
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How alike the groups' mistakes are.
-
-    Args:
-        of: "correctness" or "predictions".
-        groups: in order.
-        kappa: (G, G) Cohen's kappa, the mean over all pairs of different networks; on the
-            diagonal the seeds of one group among themselves, NaN where there is one.
-    """
-
-    of: str
-    groups: tuple[str, ...]
-    kappa: np.ndarray
-
-
-def agreement(study: Study) -> Agreement | None:
-    """Cohen's kappa between the networks, from the first question that stored what they answered.
-
-    On which images two networks are right (the sample `correct`) says more than what they answer
-    (`prediction`): two good networks give the same answers by being right alone.
-    """
-    for name, of in (("correct", "correctness"), ("prediction", "predictions")):
-        answers = _answers(study, name)
-        if answers:
-            return Agreement(of, tuple(answers), _kappas(list(answers.values())))
-    return None
-
-
-def alone(study: Study) -> dict[str, np.ndarray]:
-    """For each group, the numbers of the samples that it alone gets right.
-
-    Right by all of its networks, and by no network of another group. The numbers are the sample
-    `index`, or the places in the part where that is not stored. Empty where no question stored on
-    which samples the networks are right.
-    """
-    answers = _answers(study, "correct")
-    index = next(iter(_answers(study, "index").values()), [None])[0]
-    every = {group: np.all(hits, axis=0) for group, hits in answers.items()}
-    some = {group: np.any(hits, axis=0) for group, hits in answers.items()}
-    own = {
-        group: np.flatnonzero(every[group] & ~np.any([some[o] for o in some if o != group], axis=0))
-        for group in answers
-    }
-    return own if index is None else {group: index[places] for group, places in own.items()}
-
-
-def _answers(study: Study, name: str) -> dict[str, list[np.ndarray]]:
-    """What each group's networks answered, from the first question that stored it for all."""
-    for analysis in study.asked():
-        answers: dict[str, list[np.ndarray]] = {}
-        for member in study.members(analysis):
-            if name in member.result.samples:
-                answers.setdefault(member.model, []).append(member.result.samples[name])
-        shapes = {array.shape for arrays in answers.values() for array in arrays}
-        if len(answers) > 1 and len(shapes) == 1 and len(next(iter(shapes))) == 1:
-            return answers
-    return {}
-
-
-def _kappas(answers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    table = np.full((len(answers), len(answers)), np.nan)
-    for i, j in np.ndindex(*table.shape):
-        pairs = (
-            [(a, b) for a in answers[i] for b in answers[j]]
-            if i != j
-            else list(combinations(answers[i], 2))
-        )
-        if pairs:
-            table[i, j] = np.mean([cohen_kappa(a, b) for a, b in pairs])
-    return table
-
-
-def cohen_kappa(a: np.ndarray, b: np.ndarray) -> float:
-    """Cohen's kappa of two raters' answers (N,): 1 agree, 0 no more than by chance (Cohen 1960).
-
-    1 where both give one and the same answer throughout.
-
-    Example:
-        >>> cohen_kappa(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0]))
-        0.5
-    """
-    kinds = np.union1d(a, b)
-    observed = float(np.mean(a == b))
-    expected = sum(float(np.mean(a == kind)) * float(np.mean(b == kind)) for kind in kinds)
-    return 1.0 if expected == 1 else (observed - expected) / (1 - expected)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import cohen_kappa_score
 
 from catchup_eval import comparison
-from catchup_eval.comparison import Line, Reading
+from catchup_eval.headlines import Line, Reading
 from catchup_eval.question import Headline
-from catchup_eval.statistics import Interval, between_seeds, holm, paired
+from catchup_eval.statistics import between_seeds, holm, paired
 
 N = 500
 ACCURACY = Headline("accuracy", "accuracy", "higher", outcomes=("correct",))
@@ -177,24 +176,3 @@ def test_nobody_beats_the_pareto_front_and_everybody_else_is_beaten(points):
     for name, (x, y) in points.items():
         beaten = any(u >= x and v >= y and (u, v) != (x, y) for u, v in points.values())
         assert beaten != (name in front)
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40))
-def test_kappa_equals_scikit_learns(pairs):
-    a, b = np.array(pairs).T
-    if len(set(a) | set(b)) == 1:
-        assert comparison.cohen_kappa(a, b) == 1.0
-    else:
-        assert comparison.cohen_kappa(a, b) == pytest.approx(cohen_kappa_score(a, b))
-
-
-def test_an_interval_over_seeds_stays_within_the_rates():
-    low, high = comparison.seeds_interval([99.0, 99.9, 99.5], "%")
-    assert low < 99.0
-    assert high == 100.0
-    assert comparison.seeds_interval([99.0, 99.9, 99.5], "nats").high > 100
-    assert np.isnan(comparison.seeds_interval([99.0, 99.9], "%")).all()
-
-
-def test_a_reading_has_a_mean():
-    assert Reading((1.0, 2.0), Interval(0, 3)).mean == 1.5

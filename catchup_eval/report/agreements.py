@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from catchup_eval.comparison import Agreement
+from catchup_eval.agreement import Agreement
 from catchup_eval.report import figures
 from catchup_eval.report.figures import drawn
 

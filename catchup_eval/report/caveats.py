@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from catchup_eval.comparison import Line
+from catchup_eval.headlines import Line
 from catchup_eval.report import numbers
 from catchup_eval.study import Study
 

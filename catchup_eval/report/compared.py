@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from catchup_eval import comparison
-from catchup_eval.comparison import SEEDS, Agreement, Line, Verdict
+from catchup_eval import agreement, comparison
+from catchup_eval.agreement import Agreement
+from catchup_eval.comparison import Verdict
+from catchup_eval.headlines import SEEDS, Line
 from catchup_eval.report import figures, overview
 from catchup_eval.report.agreements import agreement_plot
 from catchup_eval.report.differences import difference_plot
@@ -148,7 +150,7 @@ def _tradeoffs(lines: Sequence[Line], looks: Mapping[str, Look], folder: Path) -
 
 def _agreement(study: Study, folder: Path) -> Iterator[Chart]:
     """A figure from three numbers on; one number is said."""
-    alike = comparison.agreement(study)
+    alike = agreement.agreement(study)
     if alike is None:
         return
     on = "in being right" if alike.of == "correctness" else "in their answers"
@@ -175,7 +177,7 @@ def _alt(alike: Agreement) -> str:
 
 
 def _alone(study: Study) -> Iterator[Chart]:
-    found = comparison.alone(study)
+    found = agreement.alone(study)
     if not found:
         return
     rows = [

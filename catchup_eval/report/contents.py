@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from catchup_eval import comparison
+from catchup_eval import comparison, headlines
 from catchup_eval.question import Analysis
 from catchup_eval.report import evidence, numbers, overview
 from catchup_eval.report.caveats import caveats
@@ -49,7 +49,7 @@ class Contents:
 
 def contents(study: Study, analyses: Mapping[str, Analysis], folder: Path) -> Contents:
     """Lay out a study; its figures are saved into `folder` on the way."""
-    lines = comparison.lines(study, analyses)
+    lines = headlines.lines(study, analyses)
     reference = study.info.reference
     verdicts = comparison.verdicts(lines, reference)
     checks = evidence.checks_table(study, analyses)

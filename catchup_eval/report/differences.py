@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from catchup_eval.comparison import LEVEL, PERCENT, Verdict
+from catchup_eval.comparison import LEVEL, Verdict
+from catchup_eval.headlines import PERCENT
 from catchup_eval.report import figures, numbers
 from catchup_eval.report.figures import Look, drawn
 from catchup_eval.report.overview import label

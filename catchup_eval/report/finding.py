@@ -6,7 +6,8 @@ level, and everything else is said to be undecided.
 
 from collections.abc import Sequence
 
-from catchup_eval.comparison import SEEDS, Line, Verdict
+from catchup_eval.comparison import Verdict
+from catchup_eval.headlines import SEEDS, Line
 from catchup_eval.report import numbers
 from catchup_eval.study import Study
 
@@ -91,14 +92,18 @@ def _inline(title: str) -> str:
 
 def _scope(study: Study, verdicts: Sequence[Verdict]) -> str:
     over = {verdict.over for verdict in verdicts} - {""}
-    if over == {"seeds"}:
-        return "it is tested over the seeds and so is about the methods"
-    if over == {"seeds", "samples"}:
-        return (
-            f"only where both have {SEEDS} seeds or more it is about methods, else about networks"
-        )
+    seeds = [len(study.seeds(group)) for group in study.groups]
     if not over:
         return "no difference could be tested"
-    if all(len(study.seeds(group)) == 1 for group in study.groups):
+    if over == {"seeds"}:
+        return f"tested over {_range(seeds)} seeds each, this compares the methods"
+    if "seeds" in over:
+        return f"where both have {SEEDS} seeds or more this compares methods, elsewhere networks"
+    if max(seeds) == 1:
         return "with one network each, this compares these networks and not the methods"
     return f"with fewer than {SEEDS} seeds each, this compares these networks and not the methods"
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"

@@ -7,7 +7,8 @@ as many decimals as the value.
 from collections.abc import Sequence
 from math import floor, isfinite, log10, nan
 
-from catchup_eval.comparison import PERCENT, SEEDS, Reading, seeds_interval
+from catchup_eval.comparison import LEVEL
+from catchup_eval.headlines import PERCENT, SEEDS, Reading, seeds_interval
 from catchup_eval.statistics import Difference, Interval
 
 NONE = "\N{EN DASH}"
@@ -24,12 +25,12 @@ def number(value: float, unit: str, places: int | None = None) -> str:
 
     Example:
         >>> number(97.649, "%"), number(41.237, "nats"), number(12345.6, "")
-        ('97.6', '41.2', '12,346')
+        ('97.6', '41.2', '12346')
     """
     if value != value:
         return NONE
     places = _places(value, unit) if places is None else places
-    text = f"{value:.2e}" if places < 0 else f"{value:,.{places}f}"
+    text = f"{value:.2e}" if places < 0 else f"{value:.{places}f}"
     return text.removeprefix("-") if _is_zero(text) else text.replace("-", MINUS)
 
 
@@ -121,6 +122,8 @@ def p_value(p: float) -> str:
         return NONE
     if p < 0.001:
         return "< 0.001"
+    if LEVEL - 0.0005 <= p < LEVEL:
+        return f"< {LEVEL}"  # rounded, it would look as if it were not
     return "1" if p >= 0.9995 else f"{p:.3f}"
 
 

@@ -5,7 +5,8 @@ from itertools import groupby
 
 import pandas as pd
 
-from catchup_eval.comparison import Line, Reading, Verdict
+from catchup_eval.comparison import Verdict
+from catchup_eval.headlines import Line, Reading
 from catchup_eval.report import numbers
 from catchup_eval.report.tables import Cell, Table, cells
 from catchup_eval.study import Study

@@ -1,5 +1,6 @@
 """A report on disk: one self-contained page, the same in Markdown, and every table and figure."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from catchup_eval import comparison
+from catchup_eval import comparison, headlines
 from catchup_eval.files import replacing, write_text
 from catchup_eval.question import Analysis
 from catchup_eval.report import markdown, numbers, overview
@@ -44,7 +45,7 @@ def write(study: Study, analyses: Mapping[str, Analysis], folder: Path | str) ->
 
 def summary(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
     """The one table that matters, as texts: a row for each headline, a column for each group."""
-    lines = comparison.lines(study, analyses)
+    lines = headlines.lines(study, analyses)
     verdicts = comparison.verdicts(lines, study.info.reference)
     return overview.summary_frame(overview.summary_table(lines, verdicts, study))
 
@@ -66,10 +67,9 @@ def render(page: Contents) -> str:
 
 
 def unbroken(text: str) -> str:
-    """The same text, with its unit and its arrow on one line with the last word."""
-    for ending in ("(%)", *numbers.ARROWS.values()):
-        text = text.replace(f" {ending}", f"\N{NO-BREAK SPACE}{ending}")
-    return text
+    """The same text, whose units and arrows stay on one line with what they belong to."""
+    arrows = "".join(numbers.ARROWS.values())
+    return re.sub(rf" (?=\(%\)|[{arrows}])|(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)
 
 
 def _write_tables(page: Contents, folder: Path) -> None:

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from catchup_eval.comparison import Line, Verdict
+from catchup_eval.comparison import Verdict
+from catchup_eval.headlines import Line
 from catchup_eval.question import Analysis
 from catchup_eval.report import numbers
 from catchup_eval.report.figures import drawn
@@ -104,10 +105,10 @@ def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) 
     frame = joined.frame[joined.frame["unit"] != CHECK]
     conditions = [column for column in _conditions(frame) if frame[column].notna().any()]
     keys = [*conditions, "metric", "unit"]
-    frame = frame.assign(turn=frame.groupby(["model", "seed", *keys], dropna=False).cumcount())
+    frame = frame.assign(_turn=frame.groupby(["model", "seed", *keys], dropna=False).cumcount())
     rows = [
         _row(dict(zip(keys, key)), rows, groups, conditions)
-        for key, rows in frame.groupby([*keys, "turn"], sort=False, dropna=False)
+        for key, rows in frame.groupby([*keys, "_turn"], sort=False, dropna=False)
     ]
     columns = [*(text.replace("_", " ") for text in conditions), "metric", "unit", *groups, "n"]
     caption = f"{title}, all numbers. {_how(joined)}"

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from catchup_eval.comparison import PERCENT, Line, pareto
+from catchup_eval.comparison import pareto
+from catchup_eval.headlines import PERCENT, Line
 from catchup_eval.report import figures
 from catchup_eval.report.figures import Look
 from catchup_eval.report.overview import label

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from catchup_eval import comparison
+from catchup_eval import headlines
 from catchup_eval.report.caveats import caveats
 from catchup_eval.study import Study
 
@@ -15,7 +15,7 @@ def changed(study, key, **update):
 
 
 def said(study, analyses, failed=()):
-    return caveats(study, comparison.lines(study, analyses), failed)
+    return caveats(study, headlines.lines(study, analyses), failed)
 
 
 def test_like_models_need_no_warning(three, methods, analyses):

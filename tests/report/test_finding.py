@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from catchup_eval import comparison
+from catchup_eval import comparison, headlines
 from catchup_eval.report.finding import finding
 
 PAIR = {"baseline": (80.0, 1.0, 40.0), "catchup": (80.0, 1.0, 40.0)}
 
 
 def said(study, analyses):
-    lines = comparison.lines(study, analyses)
+    lines = headlines.lines(study, analyses)
     return finding(study, lines, comparison.verdicts(lines, study.info.reference))
 
 
@@ -26,7 +26,7 @@ def test_one_network_each(three, analyses):
 def test_five_seeds_each(methods, analyses):
     sentence = said(methods, analyses)
     assert "catchup is significantly better on 3" in sentence
-    assert sentence.endswith("about the methods.")
+    assert sentence.endswith("tested over 5 seeds each, this compares the methods.")
 
 
 def test_two_seeds_are_too_few_for_methods(made, analyses):
@@ -35,7 +35,7 @@ def test_two_seeds_are_too_few_for_methods(made, analyses):
 
 def test_seeds_on_one_side_only(made, analyses):
     sentence = said(made({"baseline": 3, "cutmix": 3, "catchup": 1}), analyses)
-    assert "where both have 3 seeds or more this is about methods" in sentence
+    assert "where both have 3 seeds or more this compares methods" in sentence
 
 
 def test_no_difference_is_said_so(made, analyses):
@@ -60,7 +60,7 @@ def test_significance_is_claimed_where_holms_p_is_small_and_nowhere_else(
 ):
     abilities = {"baseline": (80.0, 1.0, 40.0), "other": (80.0 + gap, 1.0 - gap / 10, 40.0)}
     study = made(seeds, abilities)
-    lines = comparison.lines(study, analyses)
+    lines = headlines.lines(study, analyses)
     verdicts = [v for v in comparison.verdicts(lines, "baseline") if v.line.primary]
     sentence = finding(study, lines, verdicts)
     claims = {word: int(n) for word, n in re.findall(r"significantly (\w+) on (\d+)", sentence)}

@@ -13,7 +13,7 @@ ANY = st.floats(allow_nan=True, allow_infinity=True)
 
 
 def plain(text: str) -> float:
-    return float(text.replace(numbers.MINUS, "-").replace(",", ""))
+    return float(text.replace(numbers.MINUS, "-"))
 
 
 @given(st.floats(-1e6, 1e6))
@@ -42,7 +42,7 @@ def test_what_rounds_to_zero_has_no_sign():
 
 def test_an_interval_has_the_decimals_of_its_value():
     assert numbers.with_interval(41.237, Interval(38.1, 44), "nats") == "41.2 [38.1, 44.0]"
-    assert numbers.with_interval(0.0, Interval(0.0, 0.031), "nats") == "0.000 [0.000, 0.031]"
+    assert numbers.with_interval(0.0, Interval(0.0, 0.031), "nats") == "0.0000 [0.0000, 0.0310]"
     assert numbers.with_interval(3.0, Interval(2.44, 3.61), "nats") == "3.00 [2.44, 3.61]"
     assert numbers.with_interval(7.0, Interval(math.nan, math.nan), "epochs") == "7"
 
@@ -62,7 +62,7 @@ def test_a_change_has_its_sign_in_every_place():
 
 
 @pytest.mark.parametrize(
-    ("p", "text"), [(0.05, "0.050"), (0.0499, "0.050"), (math.nan, numbers.NONE)]
+    ("p", "text"), [(0.05, "0.050"), (0.0499, "< 0.05"), (math.nan, numbers.NONE)]
 )
 def test_p_values(p, text):
     assert numbers.p_value(p) == text

@@ -1,0 +1,291 @@
+"""The page: whole, escaped, self-contained, the same each time, and every number as measured."""
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+
+from catchup_eval import headlines, report, study
+from catchup_eval.report import numbers
+from catchup_eval.store import Store
+from catchup_eval.study import Study
+
+ONE = {"only": (80.0, 1.0, 40.0)}
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+
+
+class Page(HTMLParser):
+    """What a browser would see; fails where a tag is not closed by its own end."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.seen if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory, made, three, methods, analyses) -> dict[str, Path]:
+    """A page of one network, of three, of three methods, and of one whose names are wild."""
+    wild = {'<script>alert("x")</script>': (80.0, 1.0, 40.0), "$a_b$ & <b>": (92.0, 1.6, 21.0)}
+    studies = {
+        "one": made(abilities=ONE),
+        "three": three,
+        "methods": methods,
+        "wild": made(2, wild, name="<i>wild</i>", command="run '<x>'"),
+        "nothing": made(analyses=()),
+    }
+    folder = tmp_path_factory.mktemp("pages")
+    return {name: report.write(one, analyses, folder / name) for name, one in studies.items()}
+
+
+KINDS = ["one", "three", "methods", "wild", "nothing"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_tag_is_closed(pages, kind):
+    page = Page(pages[kind].read_text())
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == len(page.all("main")) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_needs_nothing_from_elsewhere_and_runs_nothing(pages, kind):
+    text = pages[kind].read_text()
+    page = Page(text)
+    assert not page.all("script") and not page.all("link") and not page.all("iframe")
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+    assert "@import" not in text and "url(" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_link_leads_somewhere(pages, kind):
+    page = Page(pages[kind].read_text())
+    anchors = [a["id"] for _, a in page.seen if a.get("id")]
+    assert len(anchors) == len(set(anchors))
+    for link in page.all("a"):
+        target = link["href"]
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif not target.startswith("https://"):
+            assert (pages[kind].parent / unquote(target)).is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_and_tables_say_what_they_are(pages, kind):
+    page = Page(pages[kind].read_text())
+    ids = {a.get("id") for _, a in page.seen}
+    assert all(len(image["alt"]) > 10 for image in page.all("img"))
+    assert all(table["aria-labelledby"] in ids for table in page.all("table"))
+    assert all(head.get("scope") for head in page.all("th"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_headings_go_down_by_one(pages, kind):
+    levels = [
+        int(tag[1]) for tag, _ in Page(pages[kind].read_text()).seen if re.match("h[1-6]", tag)
+    ]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_names_are_shown_and_never_run(pages):
+    text = pages["wild"].read_text()
+    assert "<script" not in text.lower()
+    assert "<i>wild" not in text and "'<x>'" not in text
+    assert '<script>alert("x")</script>' in Page(text).text
+    markdown = (pages["wild"].parent / "report.md").read_text()
+    outside_code = re.sub(r"```.*?```", "", markdown, flags=re.S)
+    assert "<script" not in outside_code
+
+
+def test_the_comparison_is_there_where_there_is_something_to_compare(pages):
+    assert 'id="comparison"' not in pages["one"].read_text()
+    for kind in ("three", "methods", "wild"):
+        assert 'id="comparison"' in pages[kind].read_text()
+
+
+def test_sections_stand_in_order(pages):
+    ids = [a["id"] for a in Page(pages["three"].read_text()).all("section")]
+    assert ids == ["summary", "comparison", "checks", "skipped", "questions", "provenance"]
+
+
+def test_what_was_skipped_and_why(pages):
+    assert "needs boxes (baseline)" in Page(pages["three"].read_text()).text
+
+
+def test_the_command_repeats_it(pages):
+    assert "catchup-eval run" in Page(pages["three"].read_text()).text
+
+
+@pytest.mark.parametrize("kind", ["three", "methods"])
+def test_every_number_of_the_summary_is_the_frames(request, pages, analyses, kind):
+    """From the stored frames by hand: value, interval, n, chance, protocol."""
+    one: Study = request.getfixturevalue(kind)
+    frame = report.summary(one, analyses)
+    row = frame[frame["Number"] == "accuracy (%) ↑"].iloc[0]
+    for group in one.groups:
+        rows = [m.result.rows("accuracy").iloc[0] for m in one.members("right") if m.model == group]
+        values = [r["value"] for r in rows]
+        low, high = (
+            (rows[0]["low"], rows[0]["high"])
+            if len(rows) == 1
+            else headlines.seeds_interval(values, "%")
+        )
+        mean = sum(values) / len(values)
+        assert row[group] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+        assert row[group] in Page(pages[kind].read_text()).text
+    assert (row["Chance"], row["n"], row["Protocol"]) == ("10.0", "400", "clean@1")
+
+
+def test_the_summary_has_a_row_for_each_headline_and_a_column_for_each_group(three, analyses):
+    frame = report.summary(three, analyses)
+    assert list(frame.columns) == [
+        *("Question", "Number", "baseline", "cutmix", "catchup", "Chance", "n", "Protocol")
+    ]
+    assert list(frame["Number"]) == [
+        *("accuracy (%) ↑", "error (%) ↓", "AUROC (%) ↑", "top eigenvalue (curvature) ↓")
+    ]
+
+
+def test_a_model_may_be_called_n(made, analyses):
+    study = made(abilities={"n": (80.0, 1.0, 40.0), "Chance": (90.0, 1.0, 40.0)})
+    assert report.summary(study, analyses).shape == (4, 7)
+
+
+def test_the_csv_files_hold_the_numbers_in_full(pages, three, analyses):
+    tables = pages["three"].parent / "tables"
+    stored = pd.read_csv(tables / "summary.csv")
+    for line in headlines.lines(three, analyses):
+        for group, reading in line.readings.items():
+            row = stored[(stored["label"] == line.headline.label) & (stored["group"] == group)]
+            assert row["value"].item() == reading.mean
+    joined = pd.read_csv(tables / "right.csv")
+    assert joined["value"].tolist() == three.joined("right").frame["value"].tolist()
+
+
+def test_the_page_has_all_numbers_of_a_question(pages, three):
+    text = Page(pages["three"].read_text()).text
+    for member in three.members("sharp"):
+        for value in member.result.rows("eigenvalue")["value"]:
+            assert numbers.number(value, "curvature") in text
+
+
+def test_the_same_study_gives_the_same_bytes(pages, three, analyses, tmp_path):
+    report.write(three, analyses, tmp_path)
+    first, second = pages["three"].parent, tmp_path
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file())
+    for name in files:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_a_study_from_disk_gives_the_same_page(pages, three, analyses, stored, tmp_path):
+    stored(three, Store(tmp_path))
+    study.save(three.info, tmp_path)
+    again = report.write(study.load(tmp_path), analyses, tmp_path).read_text()
+    linked = re.sub(
+        r"\n *&middot; as measured: .*</a>", "\n", again
+    )  # only here are stored results
+    assert "results/m0-s0/right.csv" in again
+    assert linked == pages["three"].read_text()
+    for path in (pages["three"].parent / "tables").iterdir():
+        assert path.read_bytes() == (tmp_path / "tables" / path.name).read_bytes()
+
+
+def test_a_failed_check_is_on_top_and_in_its_section(made, analyses, tmp_path):
+    one = made(abilities=ONE)
+    frame = one.results["m0-s0", "right"].frame
+    frame.loc[frame["unit"] == "check", "value"] = 0.0
+    text = Page(report.write(one, analyses, tmp_path).read_text()).text
+    assert "A self-check failed. Clean accuracy: accuracy and error make 100." in text
+    assert "1 of 1 self-checks failed" in text
+
+
+def test_results_of_an_unknown_question_are_said_to_be_unknown(made, analyses, tmp_path):
+    known = {name: analyses[name] for name in ("right", "sharp")}
+    text = Page(report.write(made(abilities=ONE), known, tmp_path).read_text()).text
+    assert "outside : this version does not know the question (all models)" in text
+
+
+def test_a_question_without_headlines_has_figures_and_numbers(made, analyses, tmp_path):
+    """Not every question ends in one number."""
+    curves = {**analyses, "sharp": Curves(analyses["sharp"])}
+    text = Page(report.write(made(abilities=ONE), curves, tmp_path).read_text()).text
+    assert "Curvature of the loss" in text
+    assert "All 2 rows of numbers" in text
+
+
+class Curves:
+    """An analysis that draws, but stands for nothing in the summary."""
+
+    HEADLINES = ()
+
+    def __init__(self, like):
+        self.TITLE, self.QUESTION, self.READING = like.TITLE, like.QUESTION, like.READING
+        self.SOURCE, self.plot = like.SOURCE, like.plot
+
+
+def colors(css: str) -> dict[str, str]:
+    return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", css))
+
+
+def luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_ink_can_be_read_in_light_and_in_dark(pages, dark):
+    css = re.search(r"<style>(.*?)</style>", pages["three"].read_text(), re.S)[1]
+    light, _, rest = css.partition("prefers-color-scheme: dark")
+    found = colors(rest.partition("@media")[0] if dark else light)
+    assert len(found) == 10
+    for ink in ("ink", "soft", "accent", "better", "worse"):
+        assert contrast(found[ink], found["paper"]) >= 4.5
+    assert contrast(found["ink"], found["sheet"]) >= 4.5
+    assert contrast(found["caution"], found["caution-sheet"]) >= 4.5
+
+
+def test_markdown_links_its_pictures(pages):
+    for kind in KINDS:
+        folder = pages[kind].parent
+        for path in re.findall(r"\]\((figures/[^)]+)\)", (folder / "report.md").read_text()):
+            assert (folder / path).is_file()
+
+
+def test_every_table_is_there_for_latex(pages):
+    names = {path.stem for path in (pages["three"].parent / "tables").glob("*.tex")}
+    assert {"summary", "verdicts", "right", "outside", "sharp", "models", "cost", "checks"} <= names
