@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from catchup_eval.statistics import Interval, wilson
 
 CHECK = "check"  # the unit of a self-check: value 1 passed, 0 failed
+SEPARATOR = "\0"  # between model, seed and sample in a joined result; in no name
 COLUMNS = ["metric", "value", "unit", "n", "low", "high", "protocol"]
 
 
@@ -82,7 +83,7 @@ def join(members: Iterable[Member]) -> Result:
         frame.insert(1, "seed", member.seed)
         frames.append(frame)
         samples |= {
-            f"{member.model}/{member.seed}/{name}": array
+            SEPARATOR.join((member.model, str(member.seed), name)): array
             for name, array in member.result.samples.items()
         }
     return Result(pd.concat(frames, ignore_index=True), samples)
@@ -96,7 +97,7 @@ def members(result: Result, name: str = "model") -> list[Member]:
     pairs = result.frame[["model", "seed"]].drop_duplicates()
     for model, seed in pairs.itertuples(index=False):
         frame = result.frame[(result.frame["model"] == model) & (result.frame["seed"] == seed)]
-        prefix = f"{model}/{seed}/"
+        prefix = SEPARATOR.join((str(model), str(seed), ""))
         samples = {
             key.removeprefix(prefix): array
             for key, array in result.samples.items()

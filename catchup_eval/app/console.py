@@ -40,7 +40,7 @@ class Console:
 
     def table(self, frame: pd.DataFrame, title: str) -> None:
         """A small table; a line that is wider than the terminal is for the terminal to wrap."""
-        columns = [[str(name), *map(str, frame[name])] for name in frame.columns]
+        columns = [[str(name), *map(str, column)] for name, column in frame.items()]
         widths = [max(map(len, column)) for column in columns]
         self.result(title)
         for cells in zip(*columns, strict=True):
