@@ -1,5 +1,6 @@
 """Question checkpoints: `evaluate` prints a table, `compare` also writes a page."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
@@ -122,7 +123,15 @@ def study_info(
     data: ImageSet,
     questions: Questions,
 ) -> StudyInfo:
-    """What is known of a study before the first question."""
+    """What is known of a study before the first question.
+
+    Raises:
+        UserError: two groups whose names differ only in characters that no file name has.
+    """
+    keys = Counter(candidate.info.key for candidate in candidates)
+    doubled = [key for key, count in keys.items() if count > 1]
+    if doubled:
+        raise UserError(f"two models would both be stored as {doubled[0]}; give them other names")
     return StudyInfo(
         name=name,
         command=command,

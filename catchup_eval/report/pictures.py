@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from catchup_eval.files import replacing
 from catchup_eval.report import figures
@@ -59,11 +60,22 @@ def save(figure: Figure, folder: Path, name: str, alt: str) -> Picture:
         for suffix, metadata in METADATA.items():
             buffer = BytesIO()
             figure.savefig(buffer, format=suffix, metadata=metadata)
+            content = small(buffer) if suffix == "png" else buffer.getvalue()
             with replacing(folder / "figures" / f"{name}.{suffix}") as temporary:
-                temporary.write_bytes(buffer.getvalue())
-            png = buffer.getvalue() if suffix == "png" else png
+                temporary.write_bytes(content)
+            png = content if suffix == "png" else png
     width, height = figure.get_size_inches()
     return Picture(name, alt, round(SHOWN * width), round(SHOWN * height), png)
+
+
+def small(png: BytesIO) -> bytes:
+    """The picture with 256 colours: a third of the bytes, to the eye the same."""
+    buffer = BytesIO()
+    with Image.open(png) as picture:
+        method, dither = Image.Quantize.MEDIANCUT, Image.Dither.NONE
+        few = picture.convert("RGB").quantize(256, method, dither=dither)
+        few.save(buffer, "png", optimize=True, dpi=picture.info["dpi"])
+    return buffer.getvalue()
 
 
 def slug(text: str) -> str:

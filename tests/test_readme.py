@@ -1,0 +1,94 @@
+"""What the README says works: its commands are the real ones, its Python runs."""
+
+import re
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import catchup_eval as ce
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.checkpoints import Card, save
+from catchup_eval.models.classifier import Classifier
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    text = "\n".join(blocks("console")).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.strip()]
+    return [words for words in lines if words[0] == "catchup-eval"]
+
+
+def test_every_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each parses: with `--help` at the end nothing runs, but unknown words and options fail."""
+    from catchup_eval.app.cli import app
+    from catchup_eval.app.options import spread
+
+    assert len(commands()) >= 5
+    for words in commands():
+        app(spread([words[1], "--help"]), standalone_mode=False)
+        options = {word for word in words if word.startswith("--")}
+        text = capsys.readouterr().out
+        assert all(option in text for option in options), words
+
+
+def test_make_knows_the_two_commands() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for line in blocks("console")[0].splitlines():
+        assert re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE)
+
+
+def test_the_table_of_questions_is_complete() -> None:
+    listed = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
+    assert listed == list(ANALYSES)
+
+
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    networks: Callable[..., Classifier],
+    few_digits: ce.ImageSet,
+) -> None:
+    """With tiny networks, forty images and, in the comparison, one question."""
+    card = Card(
+        architecture="preactresnet10",
+        options={"classes": 10, "width": 4},
+        mean=(0.25,) * 3,
+        std=(0.2,) * 3,
+        classes=few_digits.classes,
+    )
+    monkeypatch.chdir(tmp_path)
+    save("reports/digits/catchup-s0.safetensors", networks(0), card)
+    monkeypatch.setattr(ce, "data", lambda _name: few_digits)
+    monkeypatch.setattr(ce, "compare", partial(ce.compare, only=["clean"]))
+    names = {f"{group}{seed}": networks(seed) for group in "bo" for seed in range(3)}
+    exec(blocks("python")[0], names)
+    assert (tmp_path / "reports/friday/index.html").is_file()
+    assert list(names["findings"]) == ["clean", "corruption"]
+
+
+def test_the_loop_of_the_readme_runs(few_digits: ce.ImageSet) -> None:
+    from torchvision.models import resnet18
+
+    batch = next(few_digits.part("train").batches(8))
+    names = {
+        "ce": ce,
+        "net": resnet18(num_classes=10),
+        "mean": (0.5,) * 3,
+        "std": (0.25,) * 3,
+        "images": batch.images,
+        "labels": batch.labels,
+        "generator": np.random.default_rng(0),
+    }
+    exec(blocks("python")[1], names)
+    names["loss"].backward()
+    assert all(parameter.grad is not None for parameter in names["net"].parameters())
