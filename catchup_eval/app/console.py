@@ -39,7 +39,9 @@ class Console:
         self._terminal.print(text, markup=False)
 
     def table(self, frame: pd.DataFrame, title: str) -> None:
-        """A small table; a line that is wider than the terminal is for the terminal to wrap."""
+        """A small table, unless quiet; lines wider than the terminal are for it to wrap."""
+        if self._quiet:
+            return
         columns = [[str(name), *map(str, column)] for name, column in frame.items()]
         widths = [max(map(len, column)) for column in columns]
         self.result(title)
