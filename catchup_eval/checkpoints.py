@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from catchup_eval.errors import BadFile
@@ -61,10 +61,15 @@ def versions() -> dict[str, str]:
 
 
 def save(path: Path | str, model: Classifier, card: Card) -> None:
-    """Write the network's weights with their card, whole or not at all."""
+    """Write the network's weights with their card, whole or not at all.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
     tensors = {name: value.contiguous().cpu() for name, value in model.net.state_dict().items()}
+    content = serialize(tensors, metadata={"card": card.model_dump_json()})
     with replacing(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={"card": card.model_dump_json()})
+        temporary.write_bytes(content)
 
 
 def read(path: Path | str) -> tuple[dict[str, Tensor], Card | None]:

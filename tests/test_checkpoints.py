@@ -1,5 +1,6 @@
 """Weights are read safely, and what does not fit is said in one sentence."""
 
+import errno
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import nn
 
 from catchup_eval import checkpoints
 from catchup_eval.checkpoints import Card, fingerprint, load_state, read, save
-from catchup_eval.errors import BadFile
+from catchup_eval.errors import BadFile, UserError
 from catchup_eval.models.classifier import Classifier
 
 CARD = Card(
@@ -35,6 +36,26 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path, network: Classifier) -> N
     state = network.net.state_dict()
     assert weights.keys() == state.keys()
     assert all(torch.equal(weights[name], state[name]) for name in state)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, network: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        save(tmp_path / "a.safetensors", network, CARD)
+    assert not list(tmp_path.iterdir())
+
+
+def test_others_may_read_a_checkpoint(tmp_path: Path, network: Classifier) -> None:
+    """As any other file: what the umask leaves, not the owner alone."""
+    save(tmp_path / "a.safetensors", network, CARD)
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.net."])

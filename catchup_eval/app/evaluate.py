@@ -196,7 +196,10 @@ def _has(candidate: Candidate, data: ImageSet, need: str) -> bool:
 
 def tell(console: Console, finished: Study, folder: Path, *, page: bool) -> int:
     """Print the one table that matters and where the rest is; gives the exit code."""
-    path = report.write(finished, ANALYSES, folder) if page else folder / "results"
+    path = folder / "results"
+    if page:
+        console.say("drawing the page")
+        path = report.write(finished, ANALYSES, folder)
     title = ", ".join(filter(None, (finished.info.data.name, finished.info.data.subset)))
     summary = report.summary(finished, ANALYSES)
     console.table(summary.drop(columns=["Question", "n", "Protocol"]), title)

@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -75,8 +76,10 @@ class _ResumeFile:
         """
         started = perf_counter()
         run.check_weights()
+        buffer = BytesIO()  # torch says nothing readable of a full disk
+        torch.save({"identity": self._identity, **run.state()}, buffer)
         with replacing(self._path) as temporary:
-            torch.save({"identity": self._identity, **run.state()}, temporary)
+            temporary.write_bytes(buffer.getbuffer())
         run.kept = self._path
         now = perf_counter()
         self._due = now + max(SECONDS, SHARE * (now - started))
