@@ -8,12 +8,19 @@ from typing import Any
 from torch import nn
 
 from catchup_eval.errors import UnknownName
-from catchup_eval.models import tv
-from catchup_eval.models.cifar_resnet import CifarResNet, resnet20, resnet32
-from catchup_eval.models.classifier import Classifier, wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10, preactresnet18
+from catchup_eval.models import (
+    cifar_resnet,
+    from_timm,
+    preactresnet,
+    pyramidnet,
+    small_resnet,
+    tv,
+    wideresnet,
+)
+from catchup_eval.models.classifier import Classifier, Layout, wrap
 
-TORCHVISION = "torchvision:"
+TORCHVISION = tv.PREFIX
+TIMM = from_timm.PREFIX
 
 
 @dataclass(frozen=True)
@@ -22,13 +29,11 @@ class Architecture:
 
     Args:
         build: keyword-only builder; takes `classes`.
-        stages, head, pool: as in :class:`~catchup_eval.models.classifier.Classifier`.
+        layout: where its parts are.
     """
 
     build: Callable[..., nn.Module]
-    stages: tuple[str, ...]
-    head: str
-    pool: str
+    layout: Layout
 
     @property
     def about(self) -> str:
@@ -36,19 +41,50 @@ class Architecture:
         return (inspect.getdoc(self.build) or "").splitlines()[0]
 
 
-def _preact(build: Callable[..., nn.Module]) -> Architecture:
-    return Architecture(build, PreActResNet.STAGES, head="linear", pool="pool")
-
-
-def _cifar(build: Callable[..., nn.Module]) -> Architecture:
-    return Architecture(build, CifarResNet.STAGES, head="linear", pool="pool")
+def _family(
+    stages: tuple[str, ...],
+    *builders: Callable[..., nn.Module],
+    head: str = "linear",
+    pool: str = "pool",
+) -> dict[str, Architecture]:
+    layout = Layout(stages, head, pool)
+    return {build.__name__: Architecture(build, layout) for build in builders}
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "preactresnet10": _preact(preactresnet10),
-    "preactresnet18": _preact(preactresnet18),
-    "resnet20": _cifar(resnet20),
-    "resnet32": _cifar(resnet32),
+    **_family(
+        preactresnet.PreActResNet.STAGES,
+        preactresnet.preactresnet10,
+        preactresnet.preactresnet18,
+        preactresnet.preactresnet50,
+    ),
+    **_family(
+        small_resnet.STAGES,
+        small_resnet.resnet18,
+        small_resnet.resnet50,
+        small_resnet.resnext50,
+        head="fc",
+        pool="avgpool",
+    ),
+    **_family(
+        wideresnet.WideResNet.STAGES,
+        wideresnet.wrn10_1,
+        wideresnet.wrn16_8,
+        wideresnet.wrn28_10,
+    ),
+    **_family(
+        pyramidnet.PyramidNet.STAGES,
+        pyramidnet.pyramidnet110,
+        pyramidnet.pyramidnet200,
+    ),
+    **_family(
+        cifar_resnet.CifarResNet.STAGES,
+        cifar_resnet.resnet8,
+        cifar_resnet.resnet20,
+        cifar_resnet.resnet32,
+        cifar_resnet.resnet44,
+        cifar_resnet.resnet56,
+    ),
 }
 
 
@@ -64,7 +100,7 @@ def build(
     """A classifier with fresh weights.
 
     Args:
-        architecture: one of :data:`ARCHITECTURES`, or `torchvision:NAME`.
+        architecture: one of :data:`ARCHITECTURES`, `torchvision:NAME` or `timm:NAME`.
         classes: logits.
         mean, std: what its images are normalised with, per channel.
         name: for tables; the architecture's where it is not given.
@@ -72,25 +108,34 @@ def build(
 
     Raises:
         UnknownName: no such architecture or option.
+        UserError: as the builders of torchvision and timm.
     """
+    net, layout = _parts(architecture, classes, options)
     name = name or architecture
+    if layout is None:
+        return wrap(net, mean=mean, std=std, name=name)
+    head, pool = layout.head, layout.pool
+    return Classifier(
+        net, mean=mean, std=std, stages=layout.stages, head=head, pool=pool, name=name
+    )
+
+
+def _parts(
+    architecture: str, classes: int, options: dict[str, Any]
+) -> tuple[nn.Module, Layout | None]:
+    kind = architecture.partition(":")[2]
     if architecture.startswith(TORCHVISION):
-        kind = architecture.removeprefix(TORCHVISION)
         net = tv.build(kind, classes=classes, **options)
-        return wrap(net, mean=mean, std=std, stages=tv.stages(kind), name=name)
+        return net, tv.layout(kind, net)
+    if architecture.startswith(TIMM):
+        net = from_timm.build(kind, classes=classes, **options)
+        return net, from_timm.layout(net)
     if architecture not in ARCHITECTURES:
-        raise UnknownName("architecture", architecture, [*ARCHITECTURES, TORCHVISION + "resnet18"])
+        others = (TORCHVISION + "resnet18", TIMM + "resnet18")
+        raise UnknownName("architecture", architecture, [*ARCHITECTURES, *others])
     entry = ARCHITECTURES[architecture]
     check_options(architecture, entry.build, options)
-    return Classifier(
-        entry.build(classes=classes, **options),
-        mean=mean,
-        std=std,
-        stages=entry.stages,
-        head=entry.head,
-        pool=entry.pool,
-        name=name,
-    )
+    return entry.build(classes=classes, **options), entry.layout
 
 
 def check_options(name: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:

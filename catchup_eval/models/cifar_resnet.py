@@ -1,7 +1,19 @@
-"""The three-stage residual networks for CIFAR with option-A shortcuts (He et al. 2015, 4.2)."""
+"""The three-stage residual networks for CIFAR (He et al. 2015, 4.2), as public zoos have them.
+
+He et al. and most zoos have option-A shortcuts, without parameters. Other files have convolved
+ones, some also a wider stem and a head that sees 2x2 averages:
+`resnet8@FILE?norm=cifar10&shortcut=conv&stem=64&grid=2`.
+"""
+
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from catchup_eval.errors import UnknownName, UserError
+
+Shortcut = Literal["pad", "conv"]
+SHORTCUTS = ("pad", "conv")
 
 
 class PadShortcut(nn.Module):
@@ -18,45 +30,69 @@ class PadShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """conv-BN-ReLU-conv-BN plus a shortcut without parameters, then ReLU."""
+    """conv-BN-ReLU-conv-BN plus a shortcut, then ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int, shortcut: Shortcut):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        reshapes = stride != 1 or inputs != outputs
-        self.shortcut = PadShortcut(inputs, outputs, stride) if reshapes else nn.Identity()
+        self.shortcut = _shortcut(inputs, outputs, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(residual + self.shortcut(x))
 
 
+def _shortcut(inputs: int, outputs: int, stride: int, kind: Shortcut) -> nn.Module:
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    if kind == "pad":
+        return PadShortcut(inputs, outputs, stride)
+    conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
 class CifarResNet(nn.Module):
-    """Stem of 16 channels, three stages of 16, 32 and 64, average pool, linear head.
+    """Stem, three stages of 16, 32 and 64 channels, average pool, linear head.
 
     Args:
         depth: 6 n + 2 for n blocks per stage.
         classes: logits.
+        shortcut: "pad" is option A, "conv" a 1x1 convolution with BN.
+        stem: its channels; option A cannot take any away, so with it at most 16.
+        grid: side of the grid of averages that the head is given. Beyond 1, for images of 32
+            pixels, no single map is averaged, and so there are no class activation maps.
 
     Input (N, 3, H, W), output (N, classes).
+
+    Raises:
+        UnknownName, UserError: another shortcut, a stem too wide for option A.
     """
 
     STAGES = ("stem", "layer1", "layer2", "layer3")
 
-    def __init__(self, depth: int, *, classes: int):
+    def __init__(
+        self,
+        depth: int,
+        *,
+        classes: int,
+        shortcut: Shortcut = "pad",
+        stem: int = 16,
+        grid: int = 1,
+    ):
         super().__init__()
+        _check(shortcut, stem)
         blocks = (depth - 2) // 6
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
+        self.conv1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
         self.stem = nn.ReLU()
-        self.layer1 = _stage(16, 16, blocks, stride=1)
-        self.layer2 = _stage(16, 32, blocks, stride=2)
-        self.layer3 = _stage(32, 64, blocks, stride=2)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.linear = nn.Linear(64, classes)
+        self.layer1 = _stage(stem, 16, blocks, 1, shortcut)
+        self.layer2 = _stage(16, 32, blocks, 2, shortcut)
+        self.layer3 = _stage(32, 64, blocks, 2, shortcut)
+        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.linear = nn.Linear(64 * grid**2, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(self.bn1(self.conv1(x)))
@@ -64,16 +100,48 @@ class CifarResNet(nn.Module):
         return self.linear(self.pool(x).flatten(1))  # type: ignore[no-any-return]
 
 
-def _stage(inputs: int, outputs: int, blocks: int, *, stride: int) -> nn.Sequential:
-    first = BasicBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+def _check(shortcut: str, stem: int) -> None:
+    if shortcut not in SHORTCUTS:
+        raise UnknownName("shortcut", str(shortcut), SHORTCUTS)
+    if shortcut == "pad" and stem > 16:
+        raise UserError(f"expected a stem of at most 16 channels for shortcut=pad, got {stem}")
 
 
-def resnet20(*, classes: int) -> nn.Module:
-    """20 layers, 269,722 parameters for 10 classes."""
-    return CifarResNet(20, classes=classes)
+def _stage(inputs: int, outputs: int, blocks: int, stride: int, kind: Shortcut) -> nn.Sequential:
+    first = BasicBlock(inputs, outputs, stride, kind)
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1, kind) for _ in range(blocks - 1)))
 
 
-def resnet32(*, classes: int) -> nn.Module:
-    """32 layers, 464,154 parameters for 10 classes."""
-    return CifarResNet(32, classes=classes)
+def resnet8(
+    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
+) -> nn.Module:
+    """CIFAR ResNet of 8 layers, 75,290 parameters for 10 classes."""
+    return CifarResNet(8, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
+
+
+def resnet20(
+    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
+) -> nn.Module:
+    """CIFAR ResNet of 20 layers, 269,722 parameters for 10 classes."""
+    return CifarResNet(20, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
+
+
+def resnet32(
+    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
+) -> nn.Module:
+    """CIFAR ResNet of 32 layers, 464,154 parameters for 10 classes."""
+    return CifarResNet(32, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
+
+
+def resnet44(
+    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
+) -> nn.Module:
+    """CIFAR ResNet of 44 layers, 658,586 parameters for 10 classes."""
+    return CifarResNet(44, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
+
+
+def resnet56(
+    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
+) -> nn.Module:
+    """CIFAR ResNet of 56 layers, 853,018 parameters for 10 classes."""
+    return CifarResNet(56, classes=classes, shortcut=shortcut, stem=stem, grid=grid)

@@ -1,4 +1,9 @@
-"""Pre-activation residual networks for small images (He et al. 2016, "Identity Mappings")."""
+"""Pre-activation residual networks for small images (He et al. 2016, "Identity Mappings").
+
+Three flavours are in use. He et al. end with a norm (`final_norm`). PuzzleMix's code, and what is
+evidently the authors' own tree, has neither a stem norm nor a final one: the default, as the paper
+builds on it. AlignMixup's has `stem_norm` and `active_shortcut`.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -8,21 +13,61 @@ from torch.nn import functional as F
 
 
 class PreActBlock(nn.Module):
-    """BN-ReLU-conv twice; the shortcut is the raw input, or a 1x1 convolution of `relu(bn1(x))`."""
+    """BN-ReLU-conv twice; the shortcut is the raw input, or a 1x1 convolution of `relu(bn1(x))`.
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    Args:
+        active_shortcut: where nothing is reshaped, the shortcut is `relu(bn1(x))` too.
+    """
+
+    EXPANSION = 1
+
+    def __init__(self, inputs: int, width: int, stride: int, active_shortcut: bool = False):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        reshapes = stride != 1 or inputs != outputs
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.shortcut = _shortcut(inputs, width, stride)
+        self.active_shortcut = active_shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
-        shortcut = x if self.shortcut is None else self.shortcut(active)
+        raw = active if self.active_shortcut else x
+        shortcut = raw if self.shortcut is None else self.shortcut(active)
         return shortcut + self.conv2(F.relu(self.bn2(self.conv1(active))))  # type: ignore[no-any-return]
+
+
+class PreActBottleneck(nn.Module):
+    """BN-ReLU-conv three times, 1x1, 3x3 with the stride, 1x1 to four times the width."""
+
+    EXPANSION = 4
+
+    def __init__(self, inputs: int, width: int, stride: int, active_shortcut: bool = False):
+        super().__init__()
+        outputs = width * self.EXPANSION
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.shortcut = _shortcut(inputs, outputs, stride)
+        self.active_shortcut = active_shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.relu(self.bn1(x))
+        raw = active if self.active_shortcut else x
+        shortcut = raw if self.shortcut is None else self.shortcut(active)
+        narrow = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        return shortcut + self.conv3(F.relu(self.bn3(narrow)))  # type: ignore[no-any-return]
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Conv2d | None:
+    reshapes = stride != 1 or inputs != outputs
+    return nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
+
+
+Block = type[PreActBlock] | type[PreActBottleneck]
 
 
 class PreActResNet(nn.Module):
@@ -31,8 +76,13 @@ class PreActResNet(nn.Module):
     Args:
         blocks: residual blocks in each of the four stages.
         classes: logits.
-        width: channels of the stem and the first stage; each later stage has twice as many.
+        block: basic, or the bottleneck of the deeper networks.
+        width: channels of the stem and the first stage; each later stage has twice as many (and
+            bottlenecks give four times as many).
         stem_stride: 2 halves the image at once, as PuzzleMix's code does at 64 px; 1 elsewhere.
+        stem_norm: BN and ReLU after the stem, as AlignMixup's code has; features at the stem are
+            mixed after them.
+        active_shortcut: an identity shortcut carries `relu(bn1(x))` and not `x`: AlignMixup's code.
         final_norm: BN and ReLU before the pool, as in He et al.; the mixup papers' code has none.
 
     Input (N, 3, H, W), output (N, classes).
@@ -45,49 +95,110 @@ class PreActResNet(nn.Module):
         blocks: Sequence[int] = (2, 2, 2, 2),
         *,
         classes: int,
+        block: Block = PreActBlock,
         width: int = 64,
         stem_stride: int = 1,
+        stem_norm: bool = False,
+        active_shortcut: bool = False,
         final_norm: bool = False,
     ):
         super().__init__()
         widths = [width * 2**stage for stage in range(4)]
-        self.conv1 = nn.Conv2d(3, width, 3, stem_stride, 1, bias=False)
-        self.layer1 = _stage(width, widths[0], blocks[0], stride=1)
-        self.layer2 = _stage(widths[0], widths[1], blocks[1], stride=2)
-        self.layer3 = _stage(widths[1], widths[2], blocks[2], stride=2)
-        self.layer4 = _stage(widths[2], widths[3], blocks[3], stride=2)
-        norm = OrderedDict(norm=nn.BatchNorm2d(widths[3]), relu=nn.ReLU())
-        self.final = nn.Sequential(norm if final_norm else OrderedDict())
+        sizes = [width, *(each * block.EXPANSION for each in widths)]
+
+        def stage(number: int, stride: int) -> nn.Sequential:
+            first = block(sizes[number], widths[number], stride, active_shortcut)
+            more = range(blocks[number] - 1)
+            last = sizes[number + 1]
+            rest = (block(last, widths[number], 1, active_shortcut) for _ in more)
+            return nn.Sequential(first, *rest)
+
+        stem = nn.Conv2d(3, width, 3, stem_stride, 1, bias=False)
+        self.conv1 = nn.Sequential(stem, *_norm(width, True)) if stem_norm else stem
+        self.layer1 = stage(0, stride=1)
+        self.layer2 = stage(1, stride=2)
+        self.layer3 = stage(2, stride=2)
+        self.layer4 = stage(3, stride=2)
+        self.final = _norm(sizes[-1], final_norm)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.linear = nn.Linear(widths[3], classes)
+        self.linear = nn.Linear(sizes[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
         return self.linear(self.pool(self.final(x)).flatten(1))  # type: ignore[no-any-return]
 
 
-def _stage(inputs: int, outputs: int, blocks: int, *, stride: int) -> nn.Sequential:
-    first = PreActBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(PreActBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
+def _norm(channels: int, wanted: bool) -> nn.Sequential:
+    norm = OrderedDict(norm=nn.BatchNorm2d(channels), relu=nn.ReLU())
+    return nn.Sequential(norm if wanted else OrderedDict())
 
 
 def preactresnet10(
-    *, classes: int, width: int = 16, stem_stride: int = 1, final_norm: bool = True
+    *,
+    classes: int,
+    width: int = 16,
+    stem_stride: int = 1,
+    stem_norm: bool = False,
+    active_shortcut: bool = False,
+    final_norm: bool = True,
 ) -> nn.Module:
     """One block per stage, narrow, with the final norm: the small network of the `digits` runs."""
     return PreActResNet(
-        (1, 1, 1, 1), classes=classes, width=width, stem_stride=stem_stride, final_norm=final_norm
+        (1, 1, 1, 1),
+        classes=classes,
+        width=width,
+        stem_stride=stem_stride,
+        stem_norm=stem_norm,
+        active_shortcut=active_shortcut,
+        final_norm=final_norm,
     )
 
 
 def preactresnet18(
-    *, classes: int, width: int = 64, stem_stride: int = 1, final_norm: bool = False
+    *,
+    classes: int,
+    width: int = 64,
+    stem_stride: int = 1,
+    stem_norm: bool = False,
+    active_shortcut: bool = False,
+    final_norm: bool = False,
 ) -> nn.Module:
-    """The network of the paper's Tables 1 and 2.
+    """The network of the paper's Tables 1 and 2: 11,217,316 parameters for 100 classes.
 
-    The defaults are the flavour of the PuzzleMix code and of what is evidently the authors' own
-    tree (no stem norm, no final norm): 11,217,316 parameters for 100 classes.
+    That is without stem norm and final norm, the flavour of the PuzzleMix code and of what is
+    evidently the authors' own tree. AlignMixup's: `stem_norm` and `active_shortcut`.
     """
     return PreActResNet(
-        (2, 2, 2, 2), classes=classes, width=width, stem_stride=stem_stride, final_norm=final_norm
+        (2, 2, 2, 2),
+        classes=classes,
+        width=width,
+        stem_stride=stem_stride,
+        stem_norm=stem_norm,
+        active_shortcut=active_shortcut,
+        final_norm=final_norm,
+    )
+
+
+def preactresnet50(
+    *,
+    classes: int,
+    width: int = 64,
+    stem_stride: int = 1,
+    stem_norm: bool = False,
+    active_shortcut: bool = False,
+    final_norm: bool = False,
+) -> nn.Module:
+    """Pre-activation bottlenecks for Tiny-ImageNet: 23,898,376 parameters for 200 classes.
+
+    The paper does not name its flavour; the default is that of :func:`preactresnet18`.
+    """
+    return PreActResNet(
+        (3, 4, 6, 3),
+        classes=classes,
+        block=PreActBottleneck,
+        width=width,
+        stem_stride=stem_stride,
+        stem_norm=stem_norm,
+        active_shortcut=active_shortcut,
+        final_norm=final_norm,
     )

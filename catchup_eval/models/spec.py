@@ -4,6 +4,7 @@
     ours=s*.safetensors                 a glob: the seeds of one group
     resnet20@net.th?norm=imagenet       a published file and its network
     torchvision:resnet50@IMAGENET1K_V2  torchvision's network and weights
+    timm:resnet50.a1_in1k@pretrained    timm's network and weights (or a file)
     mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
 
 `norm` is one of :data:`NORMS` or `mean/std` as in `0.5,0.5,0.5/0.25,0.25,0.25`; `classes` is needed
@@ -23,7 +24,14 @@ from torch import Tensor, nn
 from catchup_eval import checkpoints
 from catchup_eval.checkpoints import Card
 from catchup_eval.errors import BadFile, UnknownName, UserError
-from catchup_eval.models.architectures import ARCHITECTURES, TORCHVISION, build, check_options
+from catchup_eval.models import from_timm
+from catchup_eval.models.architectures import (
+    ARCHITECTURES,
+    TIMM,
+    TORCHVISION,
+    build,
+    check_options,
+)
 from catchup_eval.models.classifier import Classifier, wrap
 
 NORMS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -34,6 +42,7 @@ NORMS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin")
+ZOOS = (TORCHVISION, TIMM)  # whose published weights have names
 IMAGENET_CLASSES = 1000
 
 
@@ -154,7 +163,7 @@ def _own(spec: ModelSpec) -> Loaded:
         raise UserError(
             f"{spec.weights} does not say which network it belongs to; "
             f"write ARCH@{spec.weights}, with ARCH one of: {', '.join(ARCHITECTURES)}, "
-            f"{TORCHVISION}NAME or FILE.py:FACTORY"
+            f"{TORCHVISION}NAME, {TIMM}NAME or FILE.py:FACTORY"
         )
     model = build(card.architecture, mean=card.mean, std=card.std, name=spec.name, **card.options)
     checkpoints.load_state(model.net, weights, spec.weights)
@@ -165,12 +174,12 @@ def _foreign(spec: ModelSpec, classes: int | None) -> Loaded:
     check_architecture(spec.architecture)
     options = dict(spec.options)
     mean, std = _normalisation(spec, options.pop("norm", None))
-    published = spec.architecture.startswith(TORCHVISION) and not spec.weights.endswith(SUFFIXES)
+    published = spec.architecture.startswith(ZOOS) and not spec.weights.endswith(SUFFIXES)
     weights = {} if published or not spec.weights else checkpoints.read(spec.weights)[0]
     wanted = int(options.pop("classes", 0)) or _head_size(weights) or classes
     if published:
         options |= {"weights": spec.weights} if spec.weights else {}
-        wanted = wanted or IMAGENET_CLASSES
+        wanted = _published_classes(spec.architecture)
     if not spec.weights:
         raise UserError(f"{spec.architecture} has no weights; write {spec.architecture}@FILE")
     if wanted is None:
@@ -183,8 +192,8 @@ def _foreign(spec: ModelSpec, classes: int | None) -> Loaded:
 
 def check_architecture(name: str) -> None:
     """Raise `UnknownName` where no network has this name."""
-    if name not in ARCHITECTURES and ".py:" not in name and not name.startswith(TORCHVISION):
-        others = (TORCHVISION + "NAME", "FILE.py:FACTORY", "PATH.safetensors")
+    if name not in ARCHITECTURES and ".py:" not in name and not name.startswith(ZOOS):
+        others = (TORCHVISION + "NAME", TIMM + "NAME", "FILE.py:FACTORY", "PATH.safetensors")
         raise UnknownName("architecture", name, [*ARCHITECTURES, *others])
 
 
@@ -227,6 +236,8 @@ def _factory(target: str) -> Callable[..., nn.Module]:
 def _normalisation(
     spec: ModelSpec, norm: str | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if norm is None and spec.architecture.startswith(TIMM):
+        return from_timm.normalisation(spec.architecture.removeprefix(TIMM))
     if norm is None and spec.architecture.startswith(TORCHVISION):
         norm = "imagenet"
     if norm is None:
@@ -241,6 +252,12 @@ def _normalisation(
     except ValueError:
         raise UnknownName("normalisation", norm, [*NORMS, "R,G,B/R,G,B"]) from None
     return mean, std
+
+
+def _published_classes(architecture: str) -> int:
+    if architecture.startswith(TIMM):
+        return from_timm.published_classes(architecture.removeprefix(TIMM))
+    return IMAGENET_CLASSES
 
 
 def _head_size(weights: Mapping[str, Tensor]) -> int | None:
