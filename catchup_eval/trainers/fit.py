@@ -56,10 +56,11 @@ def fit(
         model: trained in training mode.
         method: gives the mean loss of images (N, C, H, W) in [0, 1] and labels (N,). If it is an
             `nn.Module`, its parameters are trained too and its state is saved; its `start_epoch()`
-            is called before each epoch if it has one.
+            is called before each epoch if it has one, and its `set_progress(share)` before each
+            step with the share of the training that is done.
         train: held on the device as a whole.
         validation: None: the history has NaN for it.
-        recipe: all the settings; its [methods] have gone into `method`.
+        recipe: all the settings; its [methods] and [regularizers] have gone into `method`.
         seed: of everything that is drawn.
         resume: a file to go on from and to keep the state in; SIGINT and SIGTERM then end the
             training after a step, with everything saved. The caller deletes it.
@@ -111,6 +112,7 @@ def fit(
 
 def _step(run: Run, train: Part, rows: torch.Tensor) -> None:
     run.set_learning_rates()
+    _announce(run)
     batch = train.batch(rows)
     images = augment(batch.images, run.recipe.augmentation, run.draw)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -122,6 +124,13 @@ def _step(run: Run, train: Part, rows: torch.Tensor) -> None:
     run.note(loss, len(rows))
     if run.step % GUARD == 0:
         run.check_loss()
+
+
+def _announce(run: Run) -> None:
+    """Schedules other than the learning rate's need to know how far the training is."""
+    heard = getattr(run.method, "set_progress", None)
+    if heard is not None:
+        heard(run.step / run.steps)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from catchup_eval.errors import UnknownName
+from catchup_eval.trainers.mixing.alignmixup import alignmixup as alignmixup
 from catchup_eval.trainers.mixing.baseline import baseline as baseline
 from catchup_eval.trainers.mixing.catchup import catchup as catchup
 from catchup_eval.trainers.mixing.cutmix import cutmix as cutmix
@@ -19,7 +20,12 @@ from catchup_eval.trainers.mixing.input_mixup import input_mixup as input_mixup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup as manifold_mixup
 from catchup_eval.trainers.mixing.method import Criterion as Criterion
 from catchup_eval.trainers.mixing.method import Method as Method
+from catchup_eval.trainers.mixing.moex import moex as moex
+from catchup_eval.trainers.mixing.puzzlemix import puzzlemix as puzzlemix
 from catchup_eval.trainers.mixing.random_channel import random_channel as random_channel
+from catchup_eval.trainers.mixing.recursivemix import recursivemix as recursivemix
+from catchup_eval.trainers.mixing.saliencymix import saliencymix as saliencymix
+from catchup_eval.trainers.mixing.snapmix import snapmix as snapmix
 
 Build = Callable[..., Method]  # (model, *, criterion=cross_entropy, <settings>)
 
@@ -30,6 +36,12 @@ METHODS: dict[str, Build] = {
     "manifold_mixup": manifold_mixup,
     "catchup": catchup,
     "random_channel": random_channel,
+    "moex": moex,
+    "alignmixup": alignmixup,
+    "recursivemix": recursivemix,
+    "saliencymix": saliencymix,
+    "snapmix": snapmix,
+    "puzzlemix": puzzlemix,
 }
 
 

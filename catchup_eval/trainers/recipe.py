@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from catchup_eval.errors import BadFile, UnknownName
-from catchup_eval.trainers.schedule import Schedule
 from catchup_eval.settings import Settings, check
+from catchup_eval.trainers.schedule import Schedule
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -57,7 +57,7 @@ class Recipe(Settings):
 
     Attributes:
         about: one line, for lists.
-        architecture: a name of `ARCHITECTURES` or `torchvision:NAME`, for fresh weights.
+        architecture: a name of `ARCHITECTURES`, `torchvision:NAME` or `timm:NAME`, for fresh weights.
         options: of its builder, such as `width`.
         weights: instead of an architecture, a model spec to go on from (fine-tuning); its head is
             replaced where the data has another number of classes.
@@ -66,6 +66,8 @@ class Recipe(Settings):
         precision: "bfloat16" computes the forward pass in mixed precision.
         keep: epochs after which a checkpoint is kept beside the last.
         methods: settings by method, as [methods.catchup].
+        regularizers: settings by regularizer, as [regularizers.cutout]; an empty table takes the
+            defaults. All that are named are on, whatever the method.
     """
 
     about: str = ""
@@ -81,6 +83,7 @@ class Recipe(Settings):
     schedule: Schedule
     augmentation: Augmentation = Augmentation()
     methods: dict[str, dict[str, Any]] = {}
+    regularizers: dict[str, dict[str, Any]] = {}
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

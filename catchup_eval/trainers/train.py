@@ -26,6 +26,7 @@ from catchup_eval.trainers.first_weights import first_weights, weights_digest
 from catchup_eval.trainers.fit import Progress, fit
 from catchup_eval.trainers.history import History, read_history
 from catchup_eval.trainers.recipe import Recipe, load_recipe
+from catchup_eval.trainers.regularizers import Regularizers, regularize, with_defaults
 from catchup_eval.trainers.resume import expect_same
 
 
@@ -99,10 +100,10 @@ def train(
         Interrupted: by SIGINT or SIGTERM; the same call goes on.
         UserError: what lies there was trained otherwise, the labels do not fit the classes, or the
             loss is no number any more.
-        UnknownName: no such recipe, method, setting, architecture or normalisation.
+        UnknownName: no such recipe, method, regularizer, setting, architecture or normalisation.
         Missing: the data has no training part.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    recipe = _resolved(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
     files = Trained(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
     claims = _claims(recipe, method, data, seed, settings or {})
     if files.checkpoint.exists() and not fresh:
@@ -112,7 +113,9 @@ def train(
     model, card = first_weights(recipe, data, seed)
     card = card.model_copy(update=claims)
     with isolated(generator(seed, "method")):
-        built = methods.build(method, model, **card.settings)
+        on = regularize(model, recipe.regularizers)
+        plain = methods.build(method, model, criterion=on.criterion, **card.settings)
+        built = on.around(plain)
     if fresh:
         _clear(files)
     resumed = files.resume_path.exists()
@@ -120,7 +123,7 @@ def train(
     def keep(history: History) -> None:
         history.write(files.history_path)
         if len(history.epochs) in recipe.keep:
-            _save(files.at_epoch(len(history.epochs)), model, card, history)
+            _save(files.at_epoch(len(history.epochs)), model, card, history, on)
 
     with closing(built):
         history = fit(
@@ -136,14 +139,21 @@ def train(
             after_epoch=keep,
             progress=progress,
         )
-    _save(files.checkpoint, model, card, history)
+    _save(files.checkpoint, model, card, history, on)
     files.resume_path.unlink(missing_ok=True)
     return replace(files, resumed=resumed)
 
 
-def _save(path: Path, model: Classifier, card: Card, history: History) -> None:
+def _resolved(recipe: Recipe) -> Recipe:
+    """With every setting of its regularizers, so that a card keeps also what was a default."""
+    whole = _plain(with_defaults(recipe.regularizers))
+    return recipe.model_copy(update={"regularizers": whole})
+
+
+def _save(path: Path, model: Classifier, card: Card, history: History, on: Regularizers) -> None:
     facts = {"epoch": len(history.epochs), "history": history.summary}
-    checkpoints.save(path, model, card.model_copy(update=facts))
+    with on.folded():  # a file's weights are those of the plain network
+        checkpoints.save(path, model, card.model_copy(update=facts))
 
 
 def _clear(files: Trained) -> None:

@@ -39,7 +39,7 @@ def data_of(classes=4, seed=0):
     draw = np.random.default_rng(seed)
 
     def part(n):
-        images = draw.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
+        images = draw.integers(0, 256, (n, 3, 16, 16), dtype=np.uint8)
         return Part(torch.from_numpy(images), torch.arange(n) % classes)
 
     return ImageSet(

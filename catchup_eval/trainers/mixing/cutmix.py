@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.errors import UserError
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
-from catchup_eval.trainers.mixing.pairs import check_alpha, draw_pairs, pair_loss
+from catchup_eval.trainers.mixing.pairs import check_alpha, check_share, draw_pairs, pair_loss
 
 
 class Box(NamedTuple):
@@ -78,8 +78,7 @@ def cutmix(
         UserError: a negative `alpha`, a `probability` outside [0, 1].
     """
     check_alpha(alpha)
-    if not (isinstance(probability, int | float) and 0 <= probability <= 1):
-        raise UserError(f"expected probability as a number from 0 to 1, got {probability!r}")
+    check_share("probability", probability)
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         if generator.random() >= probability:

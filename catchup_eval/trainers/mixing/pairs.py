@@ -44,3 +44,9 @@ def check_alpha(alpha: float) -> None:
     """Raise `UserError` unless `alpha` can be a Beta distribution's parameter, or 0."""
     if not (isinstance(alpha, int | float) and isfinite(alpha) and alpha >= 0):
         raise UserError(f"expected alpha as a number, 0 or above, got {alpha!r}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise `UserError` unless the setting `name` is a number from 0 to 1."""
+    if not (isinstance(value, int | float) and 0 <= value <= 1):
+        raise UserError(f"expected {name} as a number from 0 to 1, got {value!r}")

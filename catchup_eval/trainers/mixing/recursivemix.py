@@ -1,0 +1,238 @@
+"""RecursiveMix: the last mixture, made small, pasted into the next image (Yang et al. 2022)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
+from typing import NamedTuple
+
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
+from torchvision.ops import roi_align
+
+from catchup_eval.errors import UserError
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
+from catchup_eval.trainers.mixing.method import Criterion
+
+NO_BOX = Box(0, 0, 0, 0)
+
+
+class Memory(NamedTuple):
+    """What the last step of an epoch leaves to the next; constants, on the step's device."""
+
+    images: Tensor  # (M, C, H, W), as they were mixed
+    labels: Tensor  # (M, K), as they were mixed: each row sums to 1
+    logits: Tensor  # (M, K)
+
+    def recall(self, count: int, device: torch.device) -> "Memory":
+        """The first `count` rows; where there are fewer, from the first again."""
+        rows = torch.arange(count, device=device) % len(self.images)
+        return Memory(*(value.to(device, non_blocking=True)[rows] for value in self))
+
+
+def paste_whole(images: Tensor, others: Tensor, box: Box) -> Tensor:
+    """A copy of `images` (N, C, H, W) with each one of `others`, made as small as the box, in it.
+
+    Made small by nearest neighbours, as in the reference code. A box without area pastes nothing.
+    """
+    mixed = images.clone()
+    if box.area:
+        size = (box.bottom - box.top, box.right - box.left)
+        small = F.interpolate(others, size=size, mode="nearest")
+        mixed[:, :, box.top : box.bottom, box.left : box.right] = small
+    return mixed
+
+
+def box_features(maps: Tensor, box: Box, height: int, width: int) -> Tensor:
+    """(N, D): the mean of `maps` (N, D, h, w) over where the box of a height x width image lies.
+
+    RoIAlign with one bin, half a pixel aligned (He et al. 2017), in single precision or better.
+    """
+    precise = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    down, across = maps.shape[2] / height, maps.shape[3] / width
+    edges = (box.left * across, box.top * down, box.right * across, box.bottom * down)
+    rows = torch.tensor([(number, *edges) for number in range(len(maps))], dtype=precise.dtype)
+    boxes = rows.to(maps.device, non_blocking=True)
+    return roi_align(precise, boxes, output_size=1, aligned=True).flatten(1)  # type: ignore[no-any-return]
+
+
+def recursivemix(
+    model: nn.Module,
+    *,
+    criterion: Criterion = cross_entropy,
+    alpha: float = 0.5,
+    omega: float = 0.1,
+    share_head: bool = False,
+) -> "RecursiveMix":
+    """The last step's mixture, made small, pasted into the image (Yang et al. 2022).
+
+    Its labels are pasted likewise, by area, so that they are mixtures of ever more labels. A
+    second head looks at the box alone and learns to say what the network said of the last mixture.
+    The method is an `nn.Module`: in a loop of your own, train its parameters too, move it where the
+    model is, and call `start_epoch()`. Draws, in this order: the box's area, its row, its column;
+    nothing at the first step of an epoch.
+
+    Args:
+        model: a :class:`~catchup_eval.models.classifier.Classifier` that names what its head pools.
+        criterion: mean loss of logits (N, K) and labels; these are probabilities here, (N, K), as
+            torch's `cross_entropy` takes them.
+        alpha: the box has a share of the image's area from U(0, alpha), before it is clipped; 0.5
+            is the paper's. 0 mixes nothing.
+        omega: the weight of the second head's loss, times the area's share; 0.1 in the paper for
+            CIFAR, 0.5 for ImageNet.
+        share_head: look at the box with the network's own head instead of a second one.
+
+    Raises:
+        UserError: a network that does not name what its head pools, an `alpha` outside [0, 1], a
+            negative `omega`.
+    """
+    _check("alpha", alpha, 1)
+    _check("omega", omega, float("inf"))
+    return RecursiveMix(model, criterion, alpha, omega, share_head)
+
+
+class RecursiveMix(nn.Module):
+    """As :func:`recursivemix` builds it; remembers the last mixture until the next epoch.
+
+    Its state dict holds the second head and the memory, so that a training that goes on is the very
+    one that was stopped. The network is no part of it.
+    """
+
+    def __init__(
+        self, model: nn.Module, criterion: Criterion, alpha: float, omega: float, share_head: bool
+    ):
+        super().__init__()
+        classifier, pool = _pooling(model)
+        self._lent = (model, classifier.head)  # a tuple, so that they do not become submodules
+        self._criterion, self._alpha, self._omega = criterion, alpha, omega
+        self.second_head = None if share_head else _like(classifier.head)
+        self._pooled = _Pooled(pool)
+        self._memory: Memory | None = None
+
+    def forward(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        """As :meth:`~catchup_eval.trainers.mixing.method.Method.__call__`."""
+        last, box = self._last(images, generator)
+        mixed = paste_whole(images, last.images, box) if last else images.clone()
+        logits, maps = self._look(mixed)
+        targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        share = box.area / images[0, 0].numel()
+        if last:
+            targets = (1 - share) * targets + share * last.labels
+        loss = self._criterion(logits, targets)
+        if last:
+            loss = loss + self._omega * share * self._again(maps, box, images, last)
+        self._memory = Memory(mixed.detach(), targets, logits.detach())
+        return loss
+
+    def _last(self, images: Tensor, generator: Generator) -> tuple[Memory | None, Box]:
+        """The memory for this batch and where it goes; None where nothing is pasted."""
+        if self._memory is None:
+            return None, NO_BOX
+        height, width = images.shape[2:]
+        area = generator.uniform(0, self._alpha)
+        row, column = int(generator.integers(height)), int(generator.integers(width))
+        box = cutmix_box(height, width, 1 - area, row, column)
+        return (self._memory.recall(len(images), images.device) if box.area else None), box
+
+    def _look(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) in single precision or better, and the map (N, D, h, w) that is pooled."""
+        model, head = self._lent
+        with self._pooled.watching() as seen:
+            logits = model(mixed)
+        _expect_one_map(seen, head.in_features)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)), seen[0]
+
+    def _again(self, maps: Tensor, box: Box, images: Tensor, last: Memory) -> Tensor:
+        """How far what is now said of the box is from what was said of the last mixture."""
+        head = self._lent[1] if self.second_head is None else self.second_head
+        said = head(box_features(maps, box, *images.shape[2:]))
+        return cross_entropy(said, last.logits.softmax(1))
+
+    def start_epoch(self) -> None:
+        """Forget the last mixture, as the reference code does."""
+        self._memory = None
+
+    def close(self) -> None:
+        """As :meth:`~catchup_eval.trainers.mixing.method.Method.close`."""
+        self._pooled.close()
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The memory, by name; empty where there is none."""
+        return self._memory._asdict() if self._memory else {}
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Remember what :meth:`get_extra_state` gave."""
+        self._memory = Memory(**state) if state else None
+
+
+class _Pooled:
+    """The map that the head pools, kept only while :meth:`watching`.
+
+    The hook stands from the start, because `torch.compile` ignores one that comes later.
+    """
+
+    def __init__(self, pool: nn.Module):
+        self._seen: list[Tensor] | None = None
+        self._handle = pool.register_forward_pre_hook(self._hook)
+
+    def _hook(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._seen is not None:
+            _keep(self._seen, inputs[0])
+
+    @contextmanager
+    def watching(self) -> Iterator[list[Tensor]]:
+        """The maps that come in the block."""
+        seen: list[Tensor] = []
+        self._seen = seen
+        try:
+            yield seen
+        finally:
+            self._seen = None
+
+    def close(self) -> None:
+        """Take the hook off."""
+        self._handle.remove()
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _keep(seen: list[Tensor], maps: Tensor) -> None:
+    seen.append(maps)
+
+
+def _pooling(model: nn.Module) -> tuple[Classifier, nn.Module]:
+    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    if isinstance(inner, Classifier) and inner._pool:
+        return inner, inner.net.get_submodule(inner._pool)
+    raise UserError(
+        "RecursiveMix needs what the network's head pools: give it catchup_eval.wrap(net, "
+        "stages=[...]), and pool=NAME where no pooling module is found; got a "
+        f"{type(inner).__name__}"
+    )
+
+
+def _like(head: nn.Linear) -> nn.Linear:
+    """A fresh linear layer of the same shape, where the other is; global generators stay."""
+    with torch.random.fork_rng(devices=[]):
+        fresh = nn.Linear(head.in_features, head.out_features)
+    weight = head.weight
+    same = (weight.device, weight.dtype) == (fresh.weight.device, fresh.weight.dtype)
+    return fresh if same else fresh.to(weight.device, weight.dtype)
+
+
+def _expect_one_map(seen: list[Tensor], channels: int) -> None:
+    shapes = [tuple(maps.shape) for maps in seen]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != channels:
+        raise UserError(
+            f"expected the head to pool one map (N, {channels}, h, w) in a forward pass, got "
+            f"{shapes or 'none'}; a method that was closed sees none, nor one whose model was "
+            "compiled and called before the method was built"
+        )
+
+
+def _check(name: str, value: float, largest: float) -> None:
+    if not (isinstance(value, int | float) and isfinite(value) and 0 <= value <= largest):
+        upper = f" to {largest}" if isfinite(largest) else " or above"
+        raise UserError(f"expected {name} as a number, 0{upper}, got {value!r}")

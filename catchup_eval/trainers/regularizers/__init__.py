@@ -1,0 +1,80 @@
+"""Regularizers: `REGULARIZERS` lists them, and each combines with any method.
+
+regularized = regularize(model, {"cutout": {"length": 8}, "shakedrop": {}})
+method = regularized.around(METHODS["cutmix"](model, criterion=regularized.criterion))
+loss = method(images, labels, generator)      # as ever
+with regularized.folded():                    # the weights that a plain network must have
+    torch.save(model.net.state_dict(), path)
+method.close()                                # takes the hooks of both off the model
+"""
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
+from typing import Any
+
+from torch import nn
+
+from catchup_eval.errors import UnknownName
+from catchup_eval.trainers.regularizers.cutout import cutout as cutout
+from catchup_eval.trainers.regularizers.dropblock import dropblock as dropblock
+from catchup_eval.trainers.regularizers.label_smoothing import label_smoothing as label_smoothing
+from catchup_eval.trainers.regularizers.regularized import Regularized as Regularized
+from catchup_eval.trainers.regularizers.regularized import Regularizers as Regularizers
+from catchup_eval.trainers.regularizers.regularizer import Regularizer as Regularizer
+from catchup_eval.trainers.regularizers.shakedrop import shakedrop as shakedrop
+from catchup_eval.trainers.regularizers.stochastic_depth import stochastic_depth as stochastic_depth
+
+Build = Callable[..., Regularizer]  # (model, *, <settings>)
+
+REGULARIZERS: dict[str, Build] = {
+    "cutout": cutout,
+    "label_smoothing": label_smoothing,
+    "stochastic_depth": stochastic_depth,
+    "shakedrop": shakedrop,
+    "dropblock": dropblock,
+}
+
+
+def regularize(model: nn.Module, settings: Mapping[str, Mapping[str, Any]]) -> Regularizers:
+    """Those of these names put on `model`, always in the order of `REGULARIZERS`.
+
+    Args:
+        settings: by name, as a recipe's [regularizers.NAME] has them.
+
+    Raises:
+        UnknownName: no such regularizer, or a setting that it does not have.
+        UserError: a value or a model that a regularizer refuses; nothing is left on the model then.
+    """
+    whole, built = with_defaults(settings), Regularizers([])
+    try:
+        for name, build in REGULARIZERS.items():
+            if name in whole:
+                built.parts.append(build(model, **whole[name]))
+    except Exception:
+        built.close()
+        raise
+    return built
+
+
+def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same settings, by name, each with the defaults that are not overruled.
+
+    Raises:
+        UnknownName: no such regularizer, or a setting that it does not have.
+
+    Example:
+        >>> with_defaults({"cutout": {}})
+        {'cutout': {'length': 8}}
+    """
+    return {name: _whole(name, own) for name, own in settings.items()}
+
+
+def _whole(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    if name not in REGULARIZERS:
+        raise UnknownName("regularizer", name, REGULARIZERS)
+    parameters = signature(REGULARIZERS[name]).parameters.values()
+    known = {each.name: each.default for each in parameters if each.kind is Parameter.KEYWORD_ONLY}
+    for setting in own:
+        if setting not in known:
+            raise UnknownName(f"{name} setting", setting, known)
+    return {**known, **own}

@@ -1,0 +1,44 @@
+"""Stochastic depth: residual branches left out at random."""
+
+import torch
+from torch import Tensor, nn
+
+from catchup_eval.trainers.regularizers.branches import noisy_branches
+from catchup_eval.trainers.regularizers.layer_noise import Noise
+from catchup_eval.trainers.regularizers.regularizer import Regularizer
+
+
+def left_out(probability: float, *, per_image: bool = False) -> Noise:
+    """With this probability the branch is zero, for the whole batch or for each image by itself."""
+
+    def noise(features: Tensor, source: torch.Generator, _share: float) -> Tensor:
+        shape = (len(features) if per_image else 1, 1, 1, 1)
+        kept = torch.rand(shape, generator=source, device=source.device) >= probability
+        return features * kept.to(features.device, features.dtype)
+
+    return noise
+
+
+def stochastic_depth(
+    model: nn.Module, *, drop: float = 0.5, per_image: bool = False
+) -> Regularizer:
+    """Residual branches left out, the last ones most often (Huang et al. 2016).
+
+    In evaluation a branch counts by the probability of being there, as in the paper (others divide
+    by it in training instead). A branch that is left out is computed all the same, since which one
+    it is stays on the device: nothing is saved, and its batch norms go on counting.
+
+    Args:
+        model: a network with residual blocks.
+        drop: the probability at the last block; it rises linearly from the first. 0.5 is the
+            paper's. What the tables of the mixup papers have used is not confirmed.
+        per_image: drawn for each image instead of once for the batch, which is the paper's way.
+
+    Raises:
+        UserError: a network without such blocks, or a `drop` that is no probability below 1.
+    """
+
+    def noise(probability: float) -> Noise:
+        return left_out(probability, per_image=per_image)
+
+    return Regularizer(layers=noisy_branches(model, drop, noise))

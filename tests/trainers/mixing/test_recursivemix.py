@@ -1,0 +1,345 @@
+import copy
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from catchup_eval.datasets.imageset import Part
+from catchup_eval.errors import Interrupted, UserError
+from catchup_eval.models.classifier import wrap
+from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
+from catchup_eval.randomness import generator, isolated
+from catchup_eval.settings import check
+from catchup_eval.trainers.fit import fit
+from catchup_eval.trainers.mixing.cutmix import Box
+from catchup_eval.trainers.mixing.recursivemix import box_features, paste_whole, recursivemix
+from catchup_eval.trainers.recipe import Recipe
+
+
+class Scripted:
+    """A generator whose boxes were chosen beforehand: (area, row, column) of each step."""
+
+    def __init__(self, *boxes):
+        self.left = [number for box in boxes for number in box]
+
+    def uniform(self, low, high):
+        assert low <= self.left[0] <= high
+        return self.left.pop(0)
+
+    def integers(self, high):
+        assert 0 <= self.left[0] < high
+        return self.left.pop(0)
+
+
+def new_model(classes=3, **options):
+    with isolated(generator(0)):
+        net = preactresnet10(classes=classes, width=4, **options)
+    return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES).eval()
+
+
+def new_batch(n=4, seed=0, side=8):
+    source = torch.Generator().manual_seed(seed)
+    return torch.rand(n, 3, side, side, generator=source), torch.arange(n) % 3
+
+
+def one_hot(*labels):
+    return torch.eye(3)[[int(label) for label in labels]]
+
+
+class Noting:
+    """A criterion that keeps what it was asked."""
+
+    def __init__(self):
+        self.targets = []
+
+    def __call__(self, logits, targets):
+        self.targets.append(targets)
+        return cross_entropy(logits, targets)
+
+
+def test_the_whole_old_image_is_pasted_small():
+    old = torch.arange(16.0).view(1, 1, 4, 4)
+    mixed = paste_whole(torch.full((1, 1, 4, 4), -1.0), old, Box(0, 2, 1, 3))
+    assert mixed[0, 0].tolist() == [[-1, 0, 2, -1], [-1, 8, 10, -1], [-1] * 4, [-1] * 4]
+
+
+@pytest.mark.parametrize("box", [Box(0, 2, 0, 3), Box(5, 8, 2, 7), Box(0, 8, 0, 8)])
+def test_what_is_pasted_is_what_a_grid_of_nearest_pixels_gives(box):
+    (images, _), (old, _) = new_batch(3), new_batch(3, seed=1)
+    rows = [8 * row // (box.bottom - box.top) for row in range(box.bottom - box.top)]
+    columns = [8 * column // (box.right - box.left) for column in range(box.right - box.left)]
+    expected = images.numpy().copy()
+    expected[:, :, box.top : box.bottom, box.left : box.right] = old.numpy()[:, :, rows][
+        ..., columns
+    ]
+    assert np.array_equal(paste_whole(images, old, box).numpy(), expected)
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 0, 0), Box(0, 0, 2, 5), Box(3, 6, 8, 8)])
+def test_a_box_without_area_pastes_nothing(box):
+    images, _ = new_batch()
+    assert torch.equal(paste_whole(images, images.flip(0), box), images)
+
+
+def test_features_of_a_box_worked_by_hand():
+    # 2 x 4 cells for an image of 8 x 8: a cell is 4 rows high and 2 columns wide.
+    maps = torch.tensor([[[[0.0, 1.0, 2.0, 3.0], [10.0, 11.0, 12.0, 13.0]]]])
+    maps = torch.cat([maps, 100 + maps])
+    cells = {
+        Box(0, 4, 0, 2): 0,  # one cell
+        Box(4, 8, 4, 8): 12.5,  # two cells side by side
+        Box(0, 8, 2, 4): 6,  # two above each other
+        Box(0, 8, 0, 8): 6.5,  # the whole image: what average pooling gives
+        Box(2, 6, 1, 3): 5.5,  # halfway between four
+    }
+    for box, expected in cells.items():
+        assert box_features(maps, box, 8, 8).flatten().tolist() == [expected, 100 + expected]
+
+
+def test_features_of_a_box_keep_to_their_image_in_half_precision():
+    numbers = torch.arange(600.0) % 127  # above 256, 16 bits cannot count images one by one
+    maps = numbers.view(600, 1, 1, 1).expand(600, 1, 2, 2).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(box_features(maps, Box(0, 4, 2, 6), 8, 8).flatten(), numbers)
+
+
+def test_three_steps_worked_by_hand():
+    model, noting = new_model(), Noting()
+    method = recursivemix(model, criterion=noting, omega=0.5)
+    (first, a), (second, b), (third, c) = (new_batch(2, seed) for seed in range(3))
+    b, c = b + 1, c.flip(0)
+    # A quarter of the area around (2, 2): rows and columns 0 to 3. Then half of it, 5 pixels a
+    # side, 2 before the centre and 2 after, around (7, 0): rows 5 to 7, columns 0 and 1.
+    draw = Scripted((0.25, 2, 2), (0.5, 7, 0))
+    losses = [method(*batch, draw) for batch in ((first, a), (second, b), (third, c))]
+    assert not draw.left
+
+    mixed_2 = paste_whole(second, first, Box(0, 4, 0, 4))
+    mixed_3 = paste_whole(third, mixed_2, Box(5, 8, 0, 2))
+    y_1, y_2 = one_hot(0, 1), 0.75 * one_hot(1, 2) + 0.25 * one_hot(0, 1)
+    y_3 = 58 / 64 * one_hot(1, 0) + 6 / 64 * y_2
+    for targets, expected in zip(noting.targets, (y_1, y_2, y_3)):
+        torch.testing.assert_close(targets, expected)
+
+    expected = [cross_entropy(model(first), y_1)]
+    steps = [
+        (mixed_2, y_2, 0.25, Box(0, 4, 0, 4), first),
+        (mixed_3, y_3, 6 / 64, Box(5, 8, 0, 2), mixed_2),
+    ]
+    for mixed, targets, share, box, before in steps:
+        again = method.second_head(box_features(model.feature_map(mixed), box, 8, 8))
+        echo = cross_entropy(again, model(before).softmax(1))
+        expected.append(cross_entropy(model(mixed), targets) + 0.5 * share * echo)
+    torch.testing.assert_close(losses, expected)
+
+
+@pytest.mark.parametrize("centre", [(0, 4), (4, 0), (0, 0)])
+def test_a_box_of_less_than_two_pixels_is_a_clean_step(centre):
+    # One pixel a side: from the centre - 0 to the centre + 0, none.
+    model, noting = new_model(), Noting()
+    method = recursivemix(model, criterion=noting)
+    method(*new_batch(), Scripted())
+    images, labels = new_batch(seed=1)
+    loss = method(images, labels, Scripted((1 / 64, *centre)))
+    torch.testing.assert_close(loss, cross_entropy(model(images), labels))
+    assert torch.equal(noting.targets[1], one_hot(*labels))
+
+
+@pytest.mark.parametrize("height, width", [(1, 16), (16, 1), (2, 9)])
+def test_boxes_with_no_height_or_no_width_alone(height, width):
+    method, draw = recursivemix(new_model()), generator(0)
+    for seed in range(20):
+        images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
+        assert method(images, torch.tensor([0, 1]), draw).isfinite()
+
+
+@pytest.mark.parametrize(
+    "before, now, partners", [(4, 2, [0, 1]), (2, 5, [0, 1, 0, 1, 0]), (1, 3, [0] * 3)]
+)
+def test_smaller_and_larger_batches_than_the_last(before, now, partners):
+    model, noting = new_model(), Noting()
+    method = recursivemix(model, criterion=noting, omega=0)
+    old, old_labels = new_batch(before)
+    images, labels = new_batch(now, seed=1)
+    method(old, old_labels, Scripted())
+    loss = method(images, labels, Scripted((0.25, 4, 4)))
+    mixed = paste_whole(images, old[partners], Box(2, 6, 2, 6))
+    targets = 0.75 * one_hot(*labels) + 0.25 * one_hot(*old_labels[partners])
+    torch.testing.assert_close(noting.targets[1], targets)
+    torch.testing.assert_close(loss, cross_entropy(model(mixed), targets))
+
+
+def test_an_epoch_starts_without_memory_and_without_a_draw():
+    model = new_model()
+    method, draw = recursivemix(model), generator(1)
+    images, labels = new_batch()
+    clean = cross_entropy(model(images), labels)
+    for _ in range(2):
+        untouched = copy.deepcopy(draw)
+        torch.testing.assert_close(method(images, labels, draw), clean)
+        assert draw.bit_generator.state == untouched.bit_generator.state
+        assert (method(images, labels, draw) - clean).abs() > 1e-3
+        method.start_epoch()
+
+
+def test_areas_are_uniform_up_to_alpha_and_drawn_as_documented():
+    model, draw, noting = new_model(), generator(0), Noting()
+    method = recursivemix(model, criterion=noting, alpha=0.3)
+    images, labels = new_batch(side=16)
+    method(images, labels, draw)
+    for _ in range(10):
+        same = copy.deepcopy(draw)
+        method.start_epoch()
+        method(images, torch.zeros_like(labels), draw)
+        method(images, torch.ones_like(labels), draw)
+        area, row, column = same.uniform(0, 0.3), same.integers(16), same.integers(16)
+        half = int(16 * area**0.5) // 2
+        rows, columns = (min(centre + half, 16) - max(centre - half, 0) for centre in (row, column))
+        assert noting.targets[-1][0, 0] == pytest.approx(rows * columns / 256)
+        assert draw.bit_generator.state == same.bit_generator.state
+
+
+def test_the_memory_is_a_constant_of_its_own():
+    method, draw = recursivemix(new_model()), generator(0)
+    images, labels = new_batch()
+    method(images, labels, draw)
+    memory = method.get_extra_state()
+    assert not any(value.requires_grad for value in memory.values())
+    kept = memory["images"].clone()
+    images.zero_()  # a caller may use the buffer again
+    assert torch.equal(method.get_extra_state()["images"], kept)
+    for _ in range(3):
+        method(*new_batch(), draw).backward()  # a graph that reached back would be gone
+
+
+def test_the_second_head_learns_and_is_all_that_is_added():
+    model = new_model()
+    method, draw = recursivemix(model), generator(0)
+    assert {name: tuple(p.shape) for name, p in method.named_parameters()} == {
+        "second_head.weight": (3, 32),
+        "second_head.bias": (3,),
+    }
+    method(*new_batch(), draw)
+    method(*new_batch(), Scripted((0.25, 4, 4))).backward()
+    assert all(p.grad.abs().sum() > 0 for p in method.parameters())
+
+
+def test_the_shared_head_adds_nothing_and_pools_what_the_network_pools():
+    model = new_model()
+    method = recursivemix(model, share_head=True, alpha=1.0, omega=1.0)
+    assert not list(method.parameters())
+    (first, a), (second, b) = new_batch(), new_batch(seed=1)
+    method(first, a, Scripted())
+    # The box is the whole image: what comes out is the old image, and the box's features are the
+    # network's own, so what is said of them is what is said of the image.
+    loss = method(second, b, Scripted((1.0, 4, 4)))
+    said = model(first)
+    expected = cross_entropy(said, one_hot(*a)) + cross_entropy(said, said.softmax(1))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_building_leaves_the_global_generator_and_repeats_with_it():
+    model = new_model()
+    with isolated(generator(1)):
+        before = torch.get_rng_state()
+        first, second = recursivemix(model), recursivemix(model)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.second_head.weight, second.second_head.weight)
+
+
+def recipe(**changes):
+    values = {
+        "architecture": "preactresnet10",
+        "epochs": 3,
+        "batch_size": 8,
+        "optimiser": {"lr": 0.05, "momentum": 0.9},
+        "schedule": {"kind": "one_cycle"},
+    }
+    return check(Recipe, values | changes, "test")
+
+
+def training(path, stop_after=None, forget=False):
+    """The weights, the memory and the losses at the end of a training of 9 steps."""
+    draw = np.random.default_rng(0)
+    images = torch.from_numpy(draw.integers(0, 256, (20, 3, 8, 8), dtype=np.uint8))
+    part = Part(images, torch.from_numpy(draw.integers(3, size=20)))
+    model = new_model()
+    with isolated(generator(0)):
+        method = recursivemix(model)
+    if forget:
+        method.set_extra_state = lambda _state: None
+
+    def told(done, _total, _words):
+        if done == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    history = fit(model, method, part, None, recipe(), seed=0, resume=path, progress=told)
+    method.close()
+    memory = method.get_extra_state()
+    weights = {**model.state_dict(), **dict(method.named_parameters())}
+    losses = [epoch.train_loss for epoch in history.epochs]
+    return {**memory, **weights, "losses": torch.tensor(losses, dtype=torch.double)}
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 6])
+def test_a_training_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(stop_after, tmp_path):
+    path, whole = tmp_path / "resume.pt", training(None)
+    with pytest.raises(Interrupted):
+        training(path, stop_after)
+    again = training(path)
+    assert whole.keys() == again.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
+
+
+def test_the_second_head_is_trained_with_the_network():
+    with isolated(generator(0)):
+        fresh = recursivemix(new_model()).second_head
+    trained = training(None)
+    assert not torch.equal(trained["second_head.weight"], fresh.weight)
+    assert not torch.equal(trained["second_head.bias"], fresh.bias)
+
+
+def test_that_needs_the_memory(tmp_path):
+    path, whole = tmp_path / "resume.pt", training(None)
+    with pytest.raises(Interrupted):
+        training(path, stop_after=4)
+    assert not torch.equal(training(path, forget=True)["losses"], whole["losses"])
+
+
+def test_a_network_that_pools_nothing_says_what_is_needed():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3))
+    for model in (net, wrap(net)):
+        with pytest.raises(UserError, match=r"what the network's head pools: give it catchup_eval"):
+            recursivemix(model)
+
+
+def test_a_head_that_does_not_see_the_map_is_refused():
+    layers = (nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+    with pytest.raises(UserError, match=r"one map \(N, 16, h, w\) .* got \[\(4, 4, 6, 6\)\]"):
+        recursivemix(wrap(nn.Sequential(*layers)))(*new_batch(), generator(0))
+
+
+def test_a_closed_method_says_so():
+    method = recursivemix(new_model())
+    method.close()
+    method.close()
+    with pytest.raises(UserError, match="got none; a method that was closed sees none"):
+        method(*new_batch(), generator(0))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"alpha": 1.5}, "expected alpha as a number, 0 to 1, got 1.5"),
+        ({"alpha": -0.1}, "expected alpha as a number, 0 to 1, got -0.1"),
+        ({"omega": -1}, "expected omega as a number, 0 or above, got -1"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(UserError, match=message):
+        recursivemix(new_model(), **settings)
