@@ -162,7 +162,9 @@ def report(
 def list_(
     kind: Annotated[
         str,
-        typer.Argument(metavar="models|methods|analyses|data|recipes|plans", help="What to list."),
+        typer.Argument(
+            metavar="models|methods|regularizers|analyses|data|recipes|plans", help="What to list."
+        ),
     ],
 ) -> None:
     """Say what there is, one line each."""

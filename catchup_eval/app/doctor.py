@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = (
-    "catchup-eval", "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn",
+    "catchup-eval", "torch", "torchvision", "timm", "numpy", "scipy", "pandas", "scikit-learn",
     "matplotlib", "pyhessian", "safetensors",
 )  # fmt: skip
 SPACE = 1e9  # bytes: a report is a few MB, checkpoints and data sets are more

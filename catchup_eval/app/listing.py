@@ -11,7 +11,8 @@ def _models() -> Rows:
     from catchup_eval.models.architectures import ARCHITECTURES
 
     rows = {name: entry.about for name, entry in ARCHITECTURES.items()}
-    rows["torchvision:NAME"] = "any torchvision classifier; residual families with their stages"
+    rows["torchvision:NAME"] = "any torchvision classifier; 13 families with their stages"
+    rows["timm:NAME"] = "any timm network with one head, with timm's own stages and normalisation"
     rows["FILE.py:FACTORY"] = "a function of yours that builds a network"
     return rows
 
@@ -20,6 +21,12 @@ def _methods() -> Rows:
     from catchup_eval.trainers.methods import METHODS, summary
 
     return {name: summary(name) for name in METHODS}
+
+
+def _regularizers() -> Rows:
+    from catchup_eval.trainers.regularizers import REGULARIZERS
+
+    return {name: (build.__doc__ or "").partition("\n")[0] for name, build in REGULARIZERS.items()}
 
 
 def _analyses() -> Rows:
@@ -49,6 +56,7 @@ def _plans() -> Rows:
 LISTS: Mapping[str, Callable[[], Rows]] = {
     "models": _models,
     "methods": _methods,
+    "regularizers": _regularizers,
     "analyses": _analyses,
     "data": _data,
     "recipes": _recipes,

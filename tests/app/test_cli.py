@@ -51,7 +51,9 @@ def test_version() -> None:
     assert call("--version").stdout.strip() == f"catchup-eval {__version__}"
 
 
-@pytest.mark.parametrize("kind", ["models", "methods", "analyses", "data", "recipes", "plans"])
+@pytest.mark.parametrize(
+    "kind", ["models", "methods", "regularizers", "analyses", "data", "recipes", "plans"]
+)
 def test_every_list_has_a_line_for_each_name(kind: str) -> None:
     done = call("list", kind)
     assert done.returncode == 0
