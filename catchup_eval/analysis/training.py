@@ -2,8 +2,8 @@
 
 Read from the run's history; no image is looked at. Columns: `epoch` (from 1; where a number belongs
 to one), then `metric`, `value`, `unit`, `n`, `low` and `high` (none here: one run has no interval,
-and the figure's bands are over seeds) and `protocol`. Of the whole run, with `n` the epochs that
-the number is drawn from:
+and the figure's bands are the range over seeds) and `protocol`. Of the whole run, with `n` the
+epochs that the number is drawn from:
 
 - `last_top1`: top-1 in percent after the last epoch: what all other questions are asked of
 - `best_top1`: the highest of all epochs, in percent, and its first `epoch`; it was chosen on the
@@ -32,7 +32,7 @@ from matplotlib.lines import Line2D
 from catchup_eval.errors import Missing
 from catchup_eval.question import Headline
 from catchup_eval.report import figures
-from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
+from catchup_eval.report.curves import by_model, curve, draw, extent, mean_value, shade
 from catchup_eval.results import Result, Rows
 from catchup_eval.subject import Subject
 
@@ -116,13 +116,13 @@ def _style(look: figures.Look) -> dict[str, Any]:
 
 def _losses(axes: Axes, results: Sequence[Result], look: figures.Look, pale: float) -> None:
     for metric, dash in (("train_loss", "-"), ("validation_loss", DASHED)):
-        line = curve(results, metric, "epoch")
+        line = curve(results, metric, "epoch", band=extent)
         if len(line.x):
             draw(axes, line, look, dash=dash, shade=pale)
 
 
 def _accuracy(axes: Axes, results: Sequence[Result], look: figures.Look, pale: float) -> None:
-    line = curve(results, "top1", "epoch")
+    line = curve(results, "top1", "epoch", band=extent)
     draw(axes, line, look, dash=look.dash, shade=pale)
     last, best, median = (mean_value(results, metric) for metric in MARKED)
     peak = np.mean([result.rows("best_top1")["epoch"].iloc[0] for result in results])

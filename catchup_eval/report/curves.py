@@ -1,15 +1,18 @@
 """One model's curve, over its seeds or its samples, from a result that may hold several models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from catchup_eval.headlines import SEEDS
 from catchup_eval.report.figures import Look
 from catchup_eval.results import Result, members
-from catchup_eval.statistics import over_seeds
+from catchup_eval.statistics import Interval, over_seeds
+
+Band = Callable[[Sequence[float]], Interval]
 
 
 class Curve(NamedTuple):
@@ -29,20 +32,33 @@ def by_model(result: Result) -> dict[str, list[Result]]:
     return models
 
 
-def curve(results: Sequence[Result], metric: str, along: str, **condition: str) -> Curve:
+def student(values: Sequence[float]) -> Interval:
+    """Student's 95 % interval of the mean over seeds; none below three seeds."""
+    return over_seeds(values) if len(values) >= SEEDS else Interval(np.nan, np.nan)
+
+
+def extent(values: Sequence[float]) -> Interval:
+    """From the lowest to the highest: for axes on which an interval would reach below zero."""
+    return Interval(min(values), max(values))
+
+
+def curve(
+    results: Sequence[Result], metric: str, along: str, *, band: Band = student, **condition: str
+) -> Curve:
     """`metric` along a numeric condition.
 
     Args:
         results: of one model. One: its own values and intervals. Several: the mean over these
-            seeds with Student's 95 % interval.
+            seeds with a band over them.
         along: the column of the condition.
+        band: of the seeds' values.
     """
     rows = pd.concat([result.rows(metric, **condition) for result in results])
     if len(results) == 1:
         rows = rows.sort_values(along)
         return Curve(*(rows[name].to_numpy(float) for name in (along, "value", "low", "high")))
     points = [(x, group["value"].to_numpy(float)) for x, group in rows.groupby(along)]
-    columns = [(float(x), values.mean(), *over_seeds(values)) for x, values in points]  # type: ignore[arg-type]
+    columns = [(float(x), values.mean(), *band(values)) for x, values in points]  # type: ignore[arg-type]
     return Curve(*np.array(columns, float).reshape(-1, 4).T)
 
 

@@ -57,7 +57,7 @@ class Recipe(Settings):
 
     Attributes:
         about: one line, for lists.
-        architecture: a name of `ARCHITECTURES`, `torchvision:NAME` or `timm:NAME`, for fresh weights.
+        architecture: of fresh weights: a name of `ARCHITECTURES`, `torchvision:NAME`, `timm:NAME`.
         options: of its builder, such as `width`.
         weights: instead of an architecture, a model spec to go on from (fine-tuning); its head is
             replaced where the data has another number of classes.

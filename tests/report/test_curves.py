@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import stats
 
 from catchup_eval.report import figures
-from catchup_eval.report.curves import Curve, by_model, curve, draw, mean_value
+from catchup_eval.report.curves import Curve, by_model, curve, draw, extent, mean_value, student
 from catchup_eval.results import Member, Result, Rows, join
 
 
@@ -57,3 +58,10 @@ def test_a_wide_interval_does_not_stretch_the_axes() -> None:
     draw(axes, Curve(x, x, x - 1000, x + 1000), figures.looks(["a"])["a"])
     low, high = axes.get_ylim()
     assert -1 < low < 0 and 2 < high < 3
+
+
+def test_two_seeds_have_no_interval_and_three_have_students() -> None:
+    assert np.isnan(student([1.0, 2.0])).all()
+    low, high = student([1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
+    assert extent([3.0, 1.0, 2.0]) == (1, 3)
