@@ -19,6 +19,14 @@ from catchup_eval.settings import check
 STEPS = 3  # in an epoch
 
 
+@pytest.fixture(autouse=True)
+def control_c_raises():
+    """Also where the tests were started in the background, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def recipe_of(**changes):
     values = {
         "architecture": "preactresnet10",
