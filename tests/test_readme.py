@@ -13,6 +13,7 @@ import catchup_eval as ce
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.checkpoints import Card, save
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +21,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def names_in(heading: str) -> list[str]:
+    """The names that stand alone in the first column of a section's table."""
+    section = README.split(heading + "\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
 def commands() -> list[list[str]]:
@@ -48,8 +55,12 @@ def test_make_knows_the_two_commands() -> None:
 
 
 def test_the_table_of_questions_is_complete() -> None:
-    listed = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
-    assert listed == list(ANALYSES)
+    assert names_in("## What it asks") == list(ANALYSES)
+
+
+def test_the_table_of_costs_is_complete() -> None:
+    listed = names_in("## What a step costs")
+    assert sorted(listed) == sorted(name for name in METHODS if name != "baseline")
 
 
 def test_the_python_of_the_readme_runs(
