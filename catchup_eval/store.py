@@ -7,7 +7,6 @@ FOLDER/results/MODEL/ANALYSIS.json    the key and the provenance; written last, 
                                       result without it counts as not done
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,12 +33,6 @@ class Key(BaseModel):
     version: int
     seed: int  # of what the analysis draws
     settings: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits."""
-        text = json.dumps(self.model_dump(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Provenance(BaseModel):

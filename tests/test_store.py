@@ -38,7 +38,6 @@ def test_any_other_key_is_not_done(tmp_path: Path, change: dict[str, object]) ->
     store.put("m-s0", result(), Record(key=KEY, provenance=HOW))
     assert store.has("m-s0", KEY)
     assert not store.has("m-s0", KEY.model_copy(update=change))
-    assert KEY.digest != KEY.model_copy(update=change).digest
 
 
 def test_a_result_without_its_sidecar_is_not_done(tmp_path: Path) -> None:
