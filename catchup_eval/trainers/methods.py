@@ -15,6 +15,7 @@ from catchup_eval.errors import UnknownName
 from catchup_eval.trainers.mixing.alignmixup import alignmixup as alignmixup
 from catchup_eval.trainers.mixing.baseline import baseline as baseline
 from catchup_eval.trainers.mixing.catchup import catchup as catchup
+from catchup_eval.trainers.mixing.comixup import comixup as comixup
 from catchup_eval.trainers.mixing.cutmix import cutmix as cutmix
 from catchup_eval.trainers.mixing.input_mixup import input_mixup as input_mixup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup as manifold_mixup
@@ -42,6 +43,7 @@ METHODS: dict[str, Build] = {
     "saliencymix": saliencymix,
     "snapmix": snapmix,
     "puzzlemix": puzzlemix,
+    "comixup": comixup,
 }
 
 

@@ -20,11 +20,14 @@ from catchup_eval.trainers.methods import METHODS, build, default_settings, summ
 # those that need stages
 INSIDE = {"manifold_mixup", "catchup", "random_channel", "moex", "alignmixup"}
 POOLED = {"snapmix", "recursivemix"}  # those that need the map that the head pools
-ONE_PASS = {"snapmix": {"norms_see_twice": False}}  # settings by which norms see one batch a step
+# settings by which norms see one batch a step
+ONE_PASS = {"snapmix": {"norms_see_twice": False}, "comixup": {"clean_lam": 0.0}}
 FROM_SCRATCH = {"snapmix": {"probability": 0.5}}  # as its authors train fresh networks
-SQUARES = {"puzzlemix"}  # those that need square images that fall into blocks
+SQUARES = {"puzzlemix", "comixup"}  # those that need square images that fall into blocks
 ALWAYS = {"moex": {"probability": 1.0}}  # settings by which every step mixes
-LABELS_ALONE = {"recursivemix": {"omega": 0.0}}  # settings without a loss beside that of the labels
+# settings without a loss beside that of the labels
+LABELS_ALONE = {"recursivemix": {"omega": 0.0}, "comixup": {"clean_lam": 0.0}}
+QUICK = {"comixup": {"part": 3, "turns": 2}}  # settings that cost less and change nothing else
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -133,7 +136,7 @@ def test_images_that_are_all_the_same_are_not_changed_by_mixing(name):
     model, draw = new_model().eval(), generator(0)
     images, labels = new_batch()
     images, labels = images[:1].expand(6, -1, -1, -1), labels[:1].expand(6)
-    method = METHODS[name](model)
+    method = METHODS[name](model, **LABELS_ALONE.get(name, {}))
     for _ in range(8):
         expected = cross_entropy(model(images), labels)
         torch.testing.assert_close(method(images, labels, draw), expected)
@@ -152,7 +155,7 @@ def test_alpha_zero_mixes_nothing(name):
 def test_a_step_never_waits_for_the_device(name):
     with FakeTensorMode():  # tensors without values: reading one is an error
         model = new_model()
-        method, draw = METHODS[name](model), generator(0)
+        method, draw = METHODS[name](model, **QUICK.get(name, {})), generator(0)
         images, labels = torch.rand(6, 3, 16, 16), torch.zeros(6, dtype=torch.long)
         for _ in range(12):
             loss = method(images, labels, draw)
@@ -164,7 +167,7 @@ def test_a_step_never_waits_for_the_device(name):
 def test_everything_drawn_moves_to_the_images_device(name):
     model = new_model().to("meta")
     images, labels = (tensor.to("meta") for tensor in new_batch())
-    method, draw = METHODS[name](model), generator(0)
+    method, draw = METHODS[name](model, **QUICK.get(name, {})), generator(0)
     for _ in range(12):
         assert method(images, labels, draw).device.type == "meta"
 
@@ -186,7 +189,8 @@ def test_a_few_digits_are_learned_in_a_plain_loop(name):
     part = digits().part("train").limited(80)
     images, labels = avg_pool2d(part.images.float() / 255, 2), part.labels
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    method, draw = METHODS[name](model, **FROM_SCRATCH.get(name, {})), generator(0)
+    settings = FROM_SCRATCH.get(name, {}) | QUICK.get(name, {})
+    method, draw = METHODS[name](model, **settings), generator(0)
     for _ in range(25):
         for rows in torch.from_numpy(draw.permutation(80)).split(20):
             loss = method(images[rows], labels[rows], draw)

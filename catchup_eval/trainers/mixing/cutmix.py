@@ -6,7 +6,6 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
 from catchup_eval.trainers.mixing.pairs import check_alpha, check_share, draw_pairs, pair_loss
 

@@ -1,13 +1,10 @@
 """MoEx: the moments of one image's features given to another's (Li et al. 2021)."""
 
-from math import isfinite
-
 import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.features import feature_method
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method

@@ -7,7 +7,6 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
 from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
 from catchup_eval.trainers.mixing.fine_grained_saliency import most_salient
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method

@@ -6,12 +6,9 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_flow
 
-from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import preactresnet10
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.mixing.gradient_saliency import block_shares, clean_pass
+from catchup_eval.randomness import generator
+from catchup_eval.trainers.mixing.gradient_saliency import block_shares
 from catchup_eval.trainers.mixing.gridlabels import GridEnergy, lowest_labels
-from catchup_eval.trainers.mixing.input_mixup import input_mixup
 from catchup_eval.trainers.mixing.puzzle_energy import puzzle_energy
 
 SIDES = (2, 4, 8, 16)
@@ -104,23 +101,6 @@ def test_with_endless_smoothness_a_grid_takes_one_label():
     one = energy.unary.sum((2, 3)).argmin(1).view(-1, 1, 1)
     labels = lowest_labels(energy, iterations=5000)
     assert torch.equal(labels, one.expand_as(labels))
-
-
-@pytest.fixture(scope="module")
-def salient(digits):
-    """Test digits and their saliency in a network that was trained for some seconds."""
-    train, test = digits.part("train"), digits.part("test").batch(slice(None))
-    with isolated(generator(0)):
-        model = wrap(preactresnet10(classes=10, width=8), mean=digits.mean, std=digits.std)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    method, draw = input_mixup(model.train(), alpha=0.0), generator(1)
-    for _ in range(60):
-        batch = train.batch(torch.from_numpy(draw.integers(0, len(train), 64)))
-        optimizer.zero_grad()
-        method(batch.images, batch.labels, draw).backward()
-        optimizer.step()
-    criterion = torch.nn.functional.cross_entropy
-    return test.images, clean_pass(model, criterion, test.images, test.labels, 0.0).saliency
 
 
 @pytest.mark.parametrize("side", SIDES)

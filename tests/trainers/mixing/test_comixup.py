@@ -1,0 +1,116 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from catchup_eval.errors import UserError
+from catchup_eval.randomness import generator, isolated
+from catchup_eval.trainers.mixing.comixup import comixup, shared_loss
+from catchup_eval.trainers.mixing.mosaics import Mixed
+
+N = 7
+
+
+@pytest.fixture
+def batch():
+    return torch.rand(N, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 4
+
+
+@pytest.fixture
+def net():
+    with isolated(generator(0)):
+        return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(196, 4))
+
+
+class Seeing(nn.Module):
+    """Logits (N, 2): the mean of the pixels, and a sum in which one corner counts for more."""
+
+    def forward(self, images):
+        self.seen = torch.stack([images.mean((1, 2, 3)), images[:, :, :4, :4].sum((1, 2, 3))], 1)
+        return self.seen
+
+
+def test_the_loss_is_that_of_soft_labels():
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(3, 4, generator=draw), torch.tensor([3, 1, 1])
+    sources = torch.tensor([[0, 1], [2, 1], [0, 0]])
+    weights = torch.tensor([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
+    soft = torch.tensor([[0, 0.75, 0, 0.25], [0, 1, 0, 0], [0, 0, 0, 1]])
+    loss = shared_loss(cross_entropy, logits, labels, Mixed(torch.empty(0), sources, weights))
+    torch.testing.assert_close(loss, cross_entropy(logits, soft))
+
+
+def test_each_label_weighs_the_share_of_its_image_that_is_shown():
+    value = torch.arange(N) / N
+    images = value.view(N, 1, 1, 1).expand(N, 3, 16, 16)
+
+    def criterion(logits, labels):  # linear in the label's value
+        return (value[labels] * logits[:, 0] + 0.001 * logits[:, 1]).mean()
+
+    model, draw = Seeing(), generator(3)
+    method = comixup(model, criterion=criterion, clean_lam=0, part=4, eta=0.5)
+    for _ in range(10):
+        loss = method(images, torch.arange(N), draw)
+        shown, corner = model.seen.unbind(1)
+        torch.testing.assert_close(loss, (shown * shown + 0.001 * corner).mean())
+
+
+def test_loss_and_gradients_are_the_mixtures_and_clean_lam_times_the_clean_ones(net, batch):
+    alone, both = copy.deepcopy(net), copy.deepcopy(net)
+    mixture = comixup(alone, clean_lam=0)(*batch, generator(4))
+    clean = cross_entropy(alone(batch[0]), batch[1])
+    (mixture + 0.7 * clean).backward()
+    loss = comixup(both, clean_lam=0.7)(*batch, generator(4))
+    loss.backward()
+    torch.testing.assert_close(loss, mixture + 0.7 * clean)
+    for ours, expected in zip(both.parameters(), alone.parameters()):
+        torch.testing.assert_close(ours.grad, expected.grad)
+
+
+def test_each_image_is_shown_where_it_is_salient():
+    """Four images, each of which the network looks at in another corner: all four in every one."""
+    images = torch.full((4, 3, 16, 16), 0.5)
+    corners = [(..., slice(a, a + 8), slice(b, b + 8)) for a in (0, 8) for b in (0, 8)]
+
+    class Looking(nn.Module):
+        def forward(self, images):
+            self.seen = images.detach()
+            parts = [images[(i, *corner)].mean() for i, corner in enumerate(corners)]
+            return torch.stack([torch.stack(parts), torch.zeros(4)], 1)
+
+    model = Looking()
+    for image, corner in enumerate(corners):
+        images[(image, *corner)] = image / 4
+    comixup(model, blocks=2, clean_lam=0, gamma=0)(images, torch.zeros(4).long(), generator(0))
+    for image, corner in enumerate(corners):
+        assert (model.seen[(slice(None), *corner)] == image / 4).all()
+
+
+def test_an_image_without_saliency_does_no_harm(batch):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(768, 4))
+    nn.init.zeros_(net[1].weight)
+    assert comixup(net)(*batch, generator(0)).isfinite()
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"alpha": -1}, "expected alpha as a number, 0 or above"),
+        ({"blocks": 5}, "expected blocks as a number from 1 to 4, got 5"),
+        ({"part": 0}, "expected part as 1 image or more, got 0"),
+        ({"turns": 0}, "expected turns as 1 or more, got 0"),
+        ({"omega": 2}, "expected omega as a number from 0 to 1, got 2"),
+        ({"tau": float("nan")}, "expected tau as a number, 0 or above, got nan"),
+    ],
+)
+def test_settings_out_of_range(net, settings, message):
+    with pytest.raises(UserError, match=message):
+        comixup(net, **settings)
+
+
+@pytest.mark.parametrize("shape", [(16, 20), (18, 18), (4, 4)])
+def test_images_that_do_not_fall_into_blocks(net, shape):
+    with pytest.raises(UserError, match=f"comixup needs square images .* got {shape[0]} x"):
+        comixup(net)(torch.rand(2, 3, *shape), torch.zeros(2).long(), generator(0))
