@@ -23,7 +23,7 @@ class Outputs:
     """What the model says about one part, in the part's order, on the CPU."""
 
     logits: Tensor  # (N, K)
-    features: Tensor  # (N, D)
+    features: Tensor | None  # (N, D), before the last layer where that is linear
     labels: Tensor  # (N,)
     index: Tensor  # (N,)
 
@@ -78,20 +78,30 @@ class Subject:
         """Logits and features of a whole part; computed at the first call.
 
         Raises:
-            Missing: there is no such part, or the network has no linear head.
+            Missing: there is no such part.
         """
         if part not in self._outputs:
             self._outputs[part] = self._compute(part)
         return self._outputs[part]
+
+    def features(self, part: str) -> Tensor:
+        """(N, D): what the last linear layer is given, of a whole part, on the CPU.
+
+        Raises:
+            Missing: there is no such part, or the network has no linear head.
+        """
+        features = self.outputs(part).features
+        if features is None:
+            raise Missing(f"a linear head, which {self.model.name} does not have")
+        return features
 
     @torch.no_grad()
     def _compute(self, part: str) -> Outputs:
         rows = []
         with evaluating(self.model):
             for batch in self.batches(part):
-                trace = self.model.trace(batch.images)
-                rows.append((trace.logits, trace.features, batch.labels, batch.index))
-        outputs = Outputs(*(torch.cat(column).cpu() for column in zip(*rows, strict=True)))
+                rows.append((*self._seen(batch.images), batch.labels, batch.index))
+        outputs = Outputs(*map(_joined, zip(*rows, strict=True)))
         classes = outputs.logits.shape[1]
         if int(outputs.labels.max()) >= classes:
             raise UserError(
@@ -99,6 +109,13 @@ class Subject:
                 f"but {self.model.name} gives {classes} logits"
             )
         return outputs
+
+    def _seen(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        try:
+            trace = self.model.trace(images)
+        except Missing:
+            return self.model(images), None
+        return trace.logits, trace.features
 
     @torch.no_grad()
     def maps(self, part: str) -> Iterator[tuple[Batch, Tensor, Tensor]]:
@@ -124,6 +141,11 @@ class Subject:
             chunks = torch.split(images, self.batch_size)
             return torch.cat([self.model(chunk.to(self.device)).cpu() for chunk in chunks])
 
+    @property
+    def clean(self) -> np.ndarray:
+        """(N,) bool: which images of the part "test" are recognised as they are."""
+        return self.outputs("test").correct
+
     def correct(self, part: Part, change: Callable[[Part], Tensor]) -> np.ndarray:
         """(N,) bool: which images are recognised when they are shown as `change` gives them.
 
@@ -146,6 +168,10 @@ class Subject:
             yield item
             if self.progress:
                 self.progress(done, total)
+
+
+def _joined(pieces: tuple[Any, ...]) -> Any:
+    return None if pieces[0] is None else torch.cat(pieces).cpu()
 
 
 def in_range(images: Tensor) -> None:

@@ -77,7 +77,7 @@ def measure(subject: Subject, *, convention: str = "manifold") -> Result:
     correct = np.stack(columns, axis=1)
     samples = {
         "index": part.index.numpy(),
-        "clean": subject.correct(part, lambda some: some.images),
+        "clean": subject.clean,
         "correct": correct,
         "accuracy": correct.mean(1),
     }

@@ -99,8 +99,7 @@ def measure(
     """
     _known("ranking", ranking, ("sample", "dataset"))
     _known("value to rank by", by, ("value", "magnitude"))
-    outputs = subject.outputs("test")
-    features = outputs.features
+    outputs, features = subject.outputs("test"), subject.features("test")
     dropped = np.unique(np.linspace(0, features.shape[1], points).round().astype(int))
     keys = _keys(features, ranking, by)
     right = outcomes(subject.model.head, features, outputs.labels, keys, dropped)

@@ -109,13 +109,16 @@ class Classifier(nn.Module):
         """Logits, features and, where the head pools a map, that map; one forward pass.
 
         Raises:
-            Missing: the head is no linear layer, so that there are no features before it.
+            Missing: the head is no linear layer, or is not called, so that there are no features
+                before it.
         """
         parts: dict[str, nn.Module] = {"features": self.head}
         if self._pool:
             parts["maps"] = _submodule(self.net, self._pool)
         with capturing(**parts) as seen:
             logits = self(pixels)
+        if "features" not in seen:
+            raise Missing(f"a linear head that its forward pass calls ({self._head} is not called)")
         return Trace(logits, seen["features"].flatten(1), seen.get("maps"))
 
     def features(self, pixels: Tensor) -> Tensor:

@@ -1,0 +1,141 @@
+"""What a question costs more than the forward passes that it cannot avoid.
+
+    python benchmarks/analyses.py                       # some minutes on one CPU core
+    python benchmarks/analyses.py --device cuda --images 10000 --batch 500
+
+A question is asked of PreActResNet-18 on digits; then a plain loop makes as many forward passes
+with the same batch sizes, and both again, interleaved in one run. Each question starts without the
+answers of the others. Printed: the median ratio, its quartiles, n, and the forward passes that each
+test image takes. Making corrupted and deformed images is left out of the ratio and stands beside it
+as a multiple of the same forward passes: many models share it.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import torch
+from overhead import machine
+
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.datasets.digits import digits
+from catchup_eval.datasets.imageset import ImageSet, Part
+from catchup_eval.models.architectures import build
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.randomness import generator, isolated
+from catchup_eval.subject import Subject
+
+FORWARD_ONLY = ("clean", "ood", "feature_drop", "localization", "deformation", "corruption")
+
+
+@dataclass
+class Timed(Subject):
+    """A subject that knows how long the making of changed images took."""
+
+    making: float = 0.0
+
+    def correct(self, part: Part, change: Any) -> np.ndarray:
+        """As a subject does it."""
+
+        def timed(some: Part) -> torch.Tensor:
+            started = clock(self.device)
+            images = change(some)
+            self.making += clock(self.device) - started
+            return images
+
+        return super().correct(part, timed)
+
+
+def main() -> None:
+    """Read the arguments, measure, print."""
+    options = parser().parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    options.side = 32
+    print(machine(options).splitlines()[0])
+    print(f"PreActResNet-18, width {options.width}, {options.images} digits, batch {options.batch}")
+    data = digits().limited(options.images)
+    with isolated(generator(0, "weights")):
+        model = build(
+            "preactresnet18", classes=10, width=options.width, mean=data.mean, std=data.std
+        )
+    model = model.eval().to(device)
+    for name in options.questions:
+        ratios, making, passes = measured(name, model, data, options)
+        low, median, high = np.percentile(ratios, [25, 50, 75])
+        made = f"   making the images {np.median(making):.2f}" if max(making) > 0.01 else ""
+        print(
+            f"{name:14} {median:6.3f}   [{low:.3f}, {high:.3f}]   n = {options.rounds}"
+            f"   forward passes {passes:.1f}{made}"
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments; `--help` shows the text above."""
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = arguments.add_argument
+    add("--questions", nargs="+", default=FORWARD_ONLY, choices=FORWARD_ONLY, help="which")
+    add("--images", type=int, default=200, help="test images (default 200)")
+    add("--batch", type=int, default=100, help="images in a batch (default 100)")
+    add("--width", type=int, default=64, help="channels of the stem (default 64, the paper's)")
+    add("--rounds", type=int, default=5, help="measured rounds of each question (default 5)")
+    add("--threads", type=int, default=1, help="CPU threads (more would wait for each other)")
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    return arguments
+
+
+def measured(
+    name: str, model: Classifier, data: ImageSet, options: argparse.Namespace
+) -> tuple[list[float], list[float], float]:
+    """Ratios, the making of images as the same multiple, and forward passes per test image."""
+    ratios, making, passes = [], [], 0.0
+    for round_number in range(options.rounds + 1):  # the first warms up
+        subject = Timed(model, data, torch.device(options.device), options.batch)
+        with batch_sizes(model) as sizes:
+            started = clock(subject.device)
+            ANALYSES[name].measure(subject)
+            total = clock(subject.device) - started
+        plain, passes = plain_passes(subject, sizes), sum(sizes) / len(data.part("test"))
+        if round_number:
+            ratios.append((total - subject.making) / plain)
+            making.append(subject.making / plain)
+    return ratios, making, passes
+
+
+@contextmanager
+def batch_sizes(model: Classifier) -> Iterator[list[int]]:
+    """A list that gets the size of each batch that the model is shown."""
+    sizes: list[int] = []
+    handle = model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    try:
+        yield sizes
+    finally:
+        handle.remove()
+
+
+@torch.inference_mode()
+def plain_passes(subject: Subject, sizes: list[int]) -> float:
+    """Seconds that so many forward passes take by themselves."""
+    images = subject.data.part("test").images[: max(sizes)].to(subject.device).float() / 255
+    started = clock(subject.device)
+    for size in sizes:
+        subject.model(images[:size])
+    return clock(subject.device) - started
+
+
+def clock(device: torch.device) -> float:
+    """Processor time of all threads on a CPU, else the wall clock once the device is done."""
+    if device.type == "cpu":
+        return process_time()
+    torch.cuda.synchronize(device)
+    return perf_counter()
+
+
+if __name__ == "__main__":
+    main()
