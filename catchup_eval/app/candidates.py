@@ -1,5 +1,6 @@
 """The networks a command was asked about: who they are, loaded one at a time."""
 
+import glob
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,11 +26,18 @@ class Candidate:
         info: who it is.
         model: in evaluation mode, on the CPU.
         history: rows per epoch of its training, where they lie beside its weights.
+        kept: checkpoints of the same training on its way, by epoch, likewise.
     """
 
     info: ModelInfo
     model: Classifier
     history: pd.DataFrame | None = field(default=None, repr=False)
+    kept: Mapping[int, Path] = field(default_factory=dict)
+
+    def checkpoints(self) -> dict[int, Classifier]:
+        """The networks of `kept`, read anew."""
+        specs_ = {epoch: specs.parse(str(path)) for epoch, path in self.kept.items()}
+        return {epoch: specs.load(one).model for epoch, one in specs_.items()}
 
 
 def from_specs(texts: Sequence[str], classes: int) -> list[Candidate]:
@@ -45,7 +53,9 @@ def from_specs(texts: Sequence[str], classes: int) -> list[Candidate]:
     for (one, it), seed in zip(loaded, seeds, strict=True):
         card = it.card.model_dump() if it.card else {}
         info = describe(it.model, one.name, seed, _spelled(one), card)
-        candidates.append(Candidate(info, it.model, history_beside(Path(one.weights))))
+        weights = Path(one.weights)
+        beside = history_beside(weights), kept_beside(weights)
+        candidates.append(Candidate(info, it.model, *beside))
     _distinct([candidate.info for candidate in candidates])
     return candidates
 
@@ -113,3 +123,11 @@ def history_beside(weights: Path) -> pd.DataFrame | None:
     """The history of a training, from the file beside its checkpoint."""
     path = weights.with_suffix(".history.csv")
     return pd.read_csv(path) if path.is_file() else None
+
+
+def kept_beside(weights: Path) -> dict[int, Path]:
+    """The checkpoints that a training kept, by epoch: `NAME-epoch010.safetensors` and so on."""
+    pattern = f"{glob.escape(weights.stem)}-epoch*{weights.suffix}"
+    found = sorted(weights.parent.glob(pattern)) if weights.suffix else []
+    numbers = [path.stem.rpartition("-epoch")[2] for path in found]
+    return {int(number): path for number, path in zip(numbers, found) if number.isdigit()}

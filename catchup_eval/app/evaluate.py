@@ -191,7 +191,7 @@ def foresee(
 def _has(candidate: Candidate, data: ImageSet, need: str) -> bool:
     if need == "history":
         return candidate.history is not None
-    return need != "checkpoints" and data.has(need)
+    return bool(candidate.kept) if need == "checkpoints" else data.has(need)
 
 
 def tell(console: Console, finished: Study, folder: Path, *, page: bool) -> int:

@@ -31,7 +31,7 @@ WEIGHTS: dict[str, float] = {
     "deformation": 3,
     "ood": 2,
 }
-WEIGHTS |= {"feature_drop": 2, "localization": 4, "landscape": 14, "training": 0.1}
+WEIGHTS |= {"feature_drop": 2, "filters": 2, "localization": 4, "landscape": 14, "training": 0.1}
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,7 @@ def _subject(candidate: Candidate, data: ImageSet, questions: Questions) -> Subj
         device=questions.device,
         batch_size=questions.batch_size,
         seed=questions.seed,
+        checkpoints=candidate.checkpoints(),
         history=candidate.history,
     )
 

@@ -13,6 +13,7 @@ only where no weights say it. Other keys go to the network's builder.
 
 import glob
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ NORMS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin")
 ZOOS = (TORCHVISION, TIMM)  # whose published weights have names
 IMAGENET_CLASSES = 1000
+KEPT = re.compile(r"-epoch\d+(?=\.\w+$)")  # in the name of a checkpoint kept on the way
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,16 @@ def _options(text: str, query: str) -> dict[str, str]:
 def expand(text: str) -> list[ModelSpec]:
     """The models that `text` asks for: one, or one for each file that a glob finds.
 
+    Checkpoints that a training kept on its way are left out where the glob finds its last one too.
+
     Raises:
         BadFile: the glob finds nothing.
     """
     spec = parse(text)
     if not glob.has_magic(spec.weights):
         return [spec]
-    found = sorted(glob.glob(spec.weights))
+    every = sorted(glob.glob(spec.weights))
+    found = [path for path in every if not KEPT.search(path) or KEPT.sub("", path) not in every]
     if not found:
         raise BadFile(f"no file matches {spec.weights}")
     group = spec.name if spec.named else Path(spec.weights).stem.replace("*", "").strip("-_.")

@@ -64,6 +64,11 @@ def test_a_glob_is_the_seeds_of_one_group(tmp_path: Path, network: Classifier) -
     specs = expand(f"ours={tmp_path}/catchup-s*.safetensors")
     assert [spec.name for spec in specs] == ["ours"] * 3
     assert [load(spec).seed for spec in specs] == [0, 1, 2]
+    kept = tmp_path / "catchup-s0-epoch010.safetensors"
+    checkpoints.save(kept, network, CARD)
+    assert expand(f"ours={tmp_path}/catchup-s*.safetensors") == specs
+    assert [spec.weights for spec in expand(f"{tmp_path}/*-epoch*.safetensors")] == [str(kept)]
+    kept.unlink()
     with pytest.raises(BadFile, match="no file matches"):
         expand(f"{tmp_path}/x*.pth")
     with pytest.raises(UserError, match="finds 3 files"):

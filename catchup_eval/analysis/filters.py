@@ -1,0 +1,321 @@
+"""Do the weak filters still learn, or does the loss call on the strong ones only?
+
+The paper's Figure 1 (a and b) and its filter influence. Each image is shown to the network in
+evaluation mode, without augmentation; a filter's activation norm is the l2 norm of its map, its
+gradient norm that of the gradient of the image's own cross-entropy at that map (summed over the
+batch, not averaged: a mean would divide each norm by the batch size). The maps are those of one
+stage, after its last operation. Columns: `moment` ("last": the network that is asked; "epoch 10":
+a checkpoint kept on the way, where there are any), then `metric`, `value`, `unit`, `n` images,
+`low` and `high` (95 %, bootstrap over images) and `protocol`, which names stage and part. Metrics:
+
+- `filters_for_90`: how many filters carry 90 % of an image's influence, mean over images;
+  `share_for_90`: the same in percent of all filters. Influence is a filter's activation norm as a
+  share of the image's total (equations 4 and 5, before the difference)
+- `weak_half_gradient`: share of the gradient norm, in percent, that goes to the half of the filters
+  that is weaker in the image; 50 where strength does not matter
+- `activation_norm`, `gradient_norm`: mean over filters and images, plain numbers (unit "norm")
+- `silent`: maps that are zero everywhere, in percent
+
+What the paper leaves open, and what is done here: the loss, the images (`part="train"`: what is
+scarce there is a gradient to learn from) and the scale of the axes (logarithmic). It names the
+"third layer block" of ResNet-18: the fourth stage, the stem being the first. Strongest and weakest
+maps of a picture are those of the largest and smallest norm; saliency is the sum over channels of
+the absolute gradient at the pixels.
+
+Self-check: an image's norms do not depend on its batch.
+
+Samples, of the last moment: `index`, `filters_for_90`, `share_for_90`, `weak_half_gradient` (N,)
+each; `norms` (E, P, 2): activation and gradient norms of up to 20,000 pairs of image and filter,
+the same ones at each of the `moments` (E,); and of some pictures `images` (M, H, W, 3) uint8,
+`saliency` (M, H, W), `strongest` and `weakest` (M, 3, h, w).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from catchup_eval.datasets.imageset import Batch
+from catchup_eval.errors import Missing, UserError
+from catchup_eval.hooks import StageHooks
+from catchup_eval.lending import evaluating, frozen
+from catchup_eval.metrics import inequality
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.question import Headline
+from catchup_eval.report import figures
+from catchup_eval.report.curves import by_model
+from catchup_eval.results import Result, Rows
+from catchup_eval.statistics import bootstrap_mean
+from catchup_eval.subject import Subject
+
+TITLE = "Filters"
+QUESTION = "Do the weak filters still learn, or does the loss call on the strong ones only?"
+READING = (
+    "Each point is a filter in one training image: to the right, strong activations; upwards, much "
+    "to learn. Where the cloud sinks over the epochs while weak filters remain, these have little "
+    "left to learn from. More filters for 90 % of the influence: a more even network. Norms of "
+    "different networks are not comparable, shares are."
+)
+SOURCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
+NEEDS = frozenset({"train"})
+VERSION = 1
+HEADLINES = (
+    Headline(
+        "share_for_90",
+        "filters that carry 90 % of the influence, %",
+        "higher",
+        where={"moment": "last"},
+        outcomes=("share_for_90",),
+        scale=1.0,
+    ),
+)
+LAST = "last"
+PAIRS = 20_000  # kept for the picture
+SHOWN = 3  # strongest and weakest maps in a picture
+MOST = 6  # models in a picture
+CELLS = 28  # hexagons across
+
+
+class Seen(NamedTuple):
+    """What a batch looks like from within."""
+
+    maps: Tensor  # (N, C, h, w) of the stage
+    at_maps: Tensor  # likewise, gradient of each image's loss
+    at_pixels: Tensor  # (N, 3, H, W)
+
+
+class Norms(NamedTuple):
+    """Of each filter in each image, (N, C)."""
+
+    activation: Tensor
+    gradient: Tensor
+
+
+def measure(
+    subject: Subject, *, stage: int = 4, part: str = "train", samples: int = 500, pictures: int = 2
+) -> Result:
+    """The rows and samples described above.
+
+    Args:
+        stage: 1 is the stem; the paper's is 4.
+        part: "train" or "test".
+        samples: images, the same for every model, as evenly over the classes as they allow.
+        pictures: how many of them are shown.
+
+    Raises:
+        Missing: no such part, or the network's stages have no names.
+        UserError: it has no such stage.
+    """
+    batch = subject.data.part(part).limited(samples).to(subject.device).batch(slice(None))
+    _check_stage(subject.model, stage)
+    rows, norms = Rows(f"stage{stage}-{part}@{VERSION}"), {}
+    moments = _moments(subject)
+    for moment, model in subject.track(moments.items(), len(moments)):
+        model.to(subject.device)
+        norms[moment] = filter_norms(model, batch, stage, subject.batch_size)
+        _add(rows, norms[moment], moment)
+    few = Batch(batch.images[:pictures], batch.labels[:pictures], batch.index[:pictures])
+    alone = filter_norms(subject.model, few, stage, 1)
+    same = torch.allclose(alone.gradient, norms[LAST].gradient[:pictures], rtol=1e-2, atol=1e-6)
+    rows.check("an image's norms do not depend on its batch", same, pictures)
+    arrays = {"index": batch.index.cpu().numpy(), **_shares(norms[LAST]), **_clouds(norms)}
+    return Result(rows.frame(), arrays | _pictures(subject.model, few, stage))
+
+
+def _moments(subject: Subject) -> dict[str, Classifier]:
+    kept = {f"epoch {epoch}": model for epoch, model in sorted(subject.checkpoints.items())}
+    return {**kept, LAST: subject.model}
+
+
+def _check_stage(model: Classifier, stage: int) -> None:
+    if not model.stages:
+        raise Missing("a network whose stages are named")
+    if not 1 <= stage <= len(model.stages):
+        raise UserError(f"expected a stage from 1 to {len(model.stages)}, got {stage}")
+
+
+def filter_norms(model: Classifier, batch: Batch, stage: int, batch_size: int) -> Norms:
+    """Activation and gradient norm of each filter of a stage in each image, on the CPU."""
+    parts = [
+        (seen.maps.flatten(2).norm(dim=2).cpu(), seen.at_maps.flatten(2).norm(dim=2).cpu())
+        for seen in _looks(model, batch, stage, batch_size)
+    ]
+    return Norms(*(torch.cat(columns) for columns in zip(*parts)))
+
+
+def _looks(model: Classifier, batch: Batch, stage: int, batch_size: int) -> Iterator[Seen]:
+    chunks = zip(torch.split(batch.images, batch_size), torch.split(batch.labels, batch_size))
+    hooks = StageHooks(model.stages)
+    try:
+        with evaluating(model), frozen(model), torch.enable_grad():
+            for images, labels in chunks:
+                yield _look(model, hooks, images, labels, stage - 1)
+    finally:
+        hooks.close()
+
+
+def _look(model: Classifier, hooks: StageHooks, images: Tensor, labels: Tensor, stage: int) -> Seen:
+    pixels, seen = images.detach().clone().requires_grad_(), []
+
+    def keep(maps: Tensor) -> Tensor:
+        seen.append(maps)
+        return maps
+
+    with hooks.changing(stage, keep):
+        loss = cross_entropy(model(pixels), labels, reduction="sum")
+    if len(seen) != 1 or seen[0].ndim != 4:
+        raise Missing("a stage that gives one feature map")
+    at_maps, at_pixels = torch.autograd.grad(loss, [seen[0], pixels])
+    return Seen(seen[0].detach(), at_maps, at_pixels)
+
+
+def _shares(norms: Norms) -> dict[str, np.ndarray]:
+    """What each image says, (N,) each, and the share of silent filters."""
+    ascending = inequality.shares(norms.activation)
+    carriers = inequality.carriers(ascending, 0.9).numpy()
+    return {
+        "filters_for_90": carriers,
+        "share_for_90": 100 * carriers / ascending.shape[1],
+        "weak_half_gradient": weak_half(norms).numpy(),
+    }
+
+
+def weak_half(norms: Norms) -> Tensor:
+    """(N,): percent of each image's gradient norm that the weaker half of its filters gets.
+
+    Of an odd number of filters the one in the middle counts half; without any gradient, 50.
+    """
+    order = norms.activation.argsort(dim=1, stable=True)
+    sorted_gradient = norms.gradient.double().gather(1, order)
+    even = torch.where(sorted_gradient.any(1, keepdim=True), sorted_gradient, 1.0)
+    count = even.shape[1]
+    weights = (count / 2 - torch.arange(count)).clamp(0, 1)
+    return 100 * (even * weights).sum(1) / even.sum(1)
+
+
+def _add(rows: Rows, norms: Norms, moment: str) -> None:
+    shares = _shares(norms)
+    units = {"filters_for_90": "filters", "share_for_90": "%", "weak_half_gradient": "%"}
+    values = {name: (shares[name], unit) for name, unit in units.items()}
+    values |= {
+        "activation_norm": (norms.activation.mean(1).numpy(), "norm"),
+        "gradient_norm": (norms.gradient.mean(1).numpy(), "norm"),
+        "silent": (100 * (norms.activation == 0).double().mean(1).numpy(), "%"),
+    }
+    for metric, (each, unit) in values.items():
+        interval = bootstrap_mean(each)
+        rows.add(metric, each.mean(), unit=unit, n=len(each), interval=interval, moment=moment)
+
+
+def _clouds(norms: dict[str, Norms]) -> dict[str, np.ndarray]:
+    """The same pairs of image and filter at each moment."""
+    total = next(iter(norms.values())).activation.numel()
+    chosen = np.linspace(0, total - 1, min(total, PAIRS)).astype(int)
+    clouds = [torch.stack(pair, 2).flatten(0, 1).numpy()[chosen] for pair in norms.values()]
+    return {"norms": np.stack(clouds).astype(np.float32), "moments": np.array([*norms])}
+
+
+def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray]:
+    (seen,) = _looks(model, few, stage, len(few.labels))
+    order = seen.maps.flatten(2).norm(dim=2).argsort(dim=1, descending=True, stable=True)
+    pixels = few.images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    image = torch.arange(len(order), device=order.device)[:, None]
+    arrays = {
+        "images": (255 * pixels).round().byte(),
+        "saliency": seen.at_pixels.abs().sum(1),
+        "strongest": seen.maps[image, order[:, :SHOWN]],
+        "weakest": seen.maps[image, order[:, -SHOWN:]],
+    }
+    return {name: array.cpu().numpy() for name, array in arrays.items()}
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Gradient against activation norms at each moment, and strongest and weakest maps."""
+    models = by_model(result)
+    firsts = {name: results[0] for name, results in models.items()}
+    shown = dict([*firsts.items()][:MOST])
+    note = "; first seed of each" if max(map(len, models.values())) > 1 else ""
+    note += f"; the first {MOST} of {len(models)} models" if len(models) > MOST else ""
+    with figures.style():
+        return {"norms": _norms_figure(shown, note), "maps": _maps_figure(shown, note)}
+
+
+def _norms_figure(models: dict[str, Result], note: str) -> Figure:
+    columns = max(len(result.samples["moments"]) for result in models.values())
+    fig = figures.figure(_width(columns), 0.6 + 1.5 * len(models))
+    panels = fig.subplots(len(models), columns, squeeze=False, sharex=True, sharey=True)
+    logs = {name: _positive(result) for name, result in models.items()}
+    limits = _limits([points for each in logs.values() for points in each])
+    for (name, result), line in zip(models.items(), panels, strict=True):
+        for axes, moment, points in zip(line, result.samples["moments"], logs[name]):
+            _cloud(axes, points, limits)
+            axes.set_title(f"{figures.drawn(name)}, {moment}", pad=2, fontsize=7)
+        for axes in line[len(logs[name]) :]:
+            axes.set_axis_off()
+    fig.supxlabel("activation norm", fontsize=8)
+    fig.supylabel("gradient norm", fontsize=8)
+    if note:
+        fig.suptitle(note.lstrip("; "), fontsize=7)
+    return fig
+
+
+def _width(columns: int) -> float:
+    return figures.COLUMN if columns == 1 else figures.PAGE
+
+
+def _positive(result: Result) -> list[np.ndarray]:
+    """The logarithms of the norms (P, 2) at each moment, less those that are 0."""
+    return [np.log10(cloud[(cloud > 0).all(1)]) for cloud in result.samples["norms"]]
+
+
+def _limits(clouds: Sequence[np.ndarray]) -> np.ndarray:
+    """(2, 2), low and high of both axes; a share of 1 in 1,000 may lie beyond, at each end."""
+    points = np.concatenate([cloud for cloud in clouds if len(cloud)] or [np.zeros((1, 2))])
+    low, high = np.quantile(points, [0.001, 0.999], axis=0)
+    return np.stack([low - 0.1, high + 0.1], axis=1)
+
+
+def _cloud(axes: Axes, points: np.ndarray, limits: np.ndarray) -> None:
+    if len(points):
+        style: dict[str, Any] = {"bins": "log", "mincnt": 1, "cmap": figures.SEQUENTIAL}
+        style["extent"] = tuple(limits.ravel())
+        axes.hexbin(*points.T, gridsize=CELLS, linewidths=0, **style)
+    axes.set(xlim=limits[0], ylim=limits[1])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MultipleLocator(1))
+        axis.set_major_formatter(lambda value, _: f"$10^{{{value:.0f}}}$")
+
+
+def _maps_figure(models: dict[str, Result], note: str) -> Figure:
+    count = len(next(iter(models.values())).samples["images"])
+    columns = 2 + 2 * SHOWN
+    side = figures.PAGE / columns
+    fig = figures.figure(figures.PAGE, 0.35 + len(models) * (count * side + 0.2))
+    fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    panels = fig.subplots(len(models) * count, columns, squeeze=False)
+    for panel in panels.ravel():
+        panel.set(xticks=(), yticks=(), frame_on=False)
+    for (name, result), lines in zip(
+        models.items(), panels.reshape(len(models), count, columns), strict=True
+    ):
+        for place, line in enumerate(lines):
+            _picture(line, result.samples, place)
+        lines[0][0].set_title(figures.drawn(name), loc="left", pad=2)
+    fig.suptitle(
+        f"image, saliency, {SHOWN} strongest and {SHOWN} weakest maps, each on its own scale{note}",
+        fontsize=8,
+    )
+    return fig
+
+
+def _picture(line: Sequence[Axes], samples: Mapping[str, np.ndarray], place: int) -> None:
+    line[0].imshow(samples["images"][place])
+    maps = [*samples["strongest"][place], *samples["weakest"][place]]
+    for axes, picture in zip(line[1:], [samples["saliency"][place], *maps], strict=True):
+        axes.imshow(picture, cmap=figures.SEQUENTIAL)
