@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,6 +46,8 @@ class Subject:
         seed: of everything an analysis draws.
         checkpoints: the same network at several epochs, by epoch, for questions about training.
         history: rows per epoch of a training run, for the same.
+        data_root: the folder of downloaded data, for what is looked up or kept there; it is used
+            where it exists, never made.
         progress: called with (done, total) as an analysis goes on.
     """
 
@@ -55,6 +58,7 @@ class Subject:
     seed: int = 0
     checkpoints: Mapping[int, Classifier] = field(default_factory=dict)
     history: Any = None
+    data_root: Path | None = None
     progress: Progress | None = None
     _outputs: dict[str, Outputs] = field(default_factory=dict, repr=False)
 

@@ -71,6 +71,7 @@ def questions_of(options: Options, plan: Plan | None = None) -> Questions:
         plan.seed,
         asking.device_of(options.device),
         options.batch_size,
+        options.data_root,
     )
 
 

@@ -140,6 +140,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int = 100,
     seed: int = 0,
+    root: Path | str = "data",
 ) -> Findings:
     """Ask a model the questions that it and the data allow.
 
@@ -150,11 +151,14 @@ def evaluate(
         settings: by question; the defaults are the paper's.
         device: "auto" takes a GPU if there is one.
         seed: of what the questions draw.
+        root: the folder of downloaded data, as for `data`; used where there is one.
 
     Raises:
         UnknownName: a question or a setting that does not exist.
     """
-    return _asked({model.name: [model]}, data, "", only, skip, settings, device, batch_size, seed)
+    return _asked(
+        {model.name: [model]}, data, "", only, skip, settings, device, batch_size, seed, Path(root)
+    )
 
 
 def compare(
@@ -168,6 +172,7 @@ def compare(
     device: str = "auto",
     batch_size: int = 100,
     seed: int = 0,
+    root: Path | str = "data",
 ) -> Findings:
     """Ask several models, or several seeds of several methods, the same questions.
 
@@ -182,7 +187,9 @@ def compare(
         name: [value] if isinstance(value, Classifier) else list(value)
         for name, value in models.items()
     }
-    return _asked(groups, data, reference, only, skip, settings, device, batch_size, seed)
+    return _asked(
+        groups, data, reference, only, skip, settings, device, batch_size, seed, Path(root)
+    )
 
 
 def _asked(
@@ -195,13 +202,14 @@ def _asked(
     device: str,
     batch_size: int,
     seed: int,
+    root: Path,
 ) -> Findings:
     if not any(groups.values()):
         raise UserError("expected at least one model")
     asking.check_settings(settings or {})
     check_reference(reference, list(groups))
     questions = Questions(
-        asking.choose(only, skip), settings or {}, seed, asking.device_of(device), batch_size
+        asking.choose(only, skip), settings or {}, seed, asking.device_of(device), batch_size, root
     )
     candidates = [
         Candidate(describe(model, group, number, group, {}), model)

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -27,7 +28,7 @@ from catchup_eval.subject import Subject, require
 WEIGHTS: dict[str, float] = {
     "clean": 1,
     "adversarial": 8,
-    "corruption": 7,
+    "corruption": 13,
     "deformation": 3,
     "ood": 2,
 }
@@ -44,6 +45,7 @@ class Questions:
         seed: of what they draw.
         device: where they compute.
         batch_size: of evaluation.
+        data_root: where downloaded data lie.
     """
 
     names: Sequence[str]
@@ -51,6 +53,7 @@ class Questions:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 100
+    data_root: Path | None = None
 
     def key(self, candidate: Candidate, data: ImageSet, name: str) -> Key:
         """What the result of one question depends on."""
@@ -157,6 +160,7 @@ def _subject(candidate: Candidate, data: ImageSet, questions: Questions) -> Subj
         seed=questions.seed,
         checkpoints=candidate.checkpoints(),
         history=candidate.history,
+        data_root=questions.data_root,
     )
 
 

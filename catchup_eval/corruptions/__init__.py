@@ -9,13 +9,25 @@ again; what is computed here follows their distribution.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import log
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from catchup_eval.corruptions import blur, digital, noise, weather
+from catchup_eval.corruptions import (
+    blur,
+    digital,
+    elastic,
+    frost,
+    glass,
+    noise,
+    snow,
+    spatter,
+    weather,
+)
+from catchup_eval.corruptions.frost import Photographs
 from catchup_eval.corruptions.pixels import Severities
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.randomness import per_image
@@ -31,6 +43,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "extra": ("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 }
 NAMES = tuple(name for family in FAMILIES.values() for name in family)
+VERSION = 2  # raised when an image comes out differently
+CHUNK = 3 * 224**2  # values at a time: what is computed on the way stays small, and in the cache
 PRESETS: Mapping[str, int] = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}  # pixels a side
 
 
@@ -47,13 +61,20 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "shot_noise": Corruption(noise.shot_noise, "noise", noise.SHOT),
     "impulse_noise": Corruption(noise.impulse_noise, "noise", noise.IMPULSE),
     "defocus_blur": Corruption(blur.defocus_blur, "blur", blur.DEFOCUS),
+    "glass_blur": Corruption(glass.glass_blur, "blur", glass.GLASS),
+    "motion_blur": Corruption(blur.motion_blur, "blur", blur.MOTION),
+    "zoom_blur": Corruption(blur.zoom_blur, "blur", blur.ZOOM),
+    "snow": Corruption(snow.snow, "weather", snow.SNOW),
+    "frost": Corruption(frost.frost, "weather", frost.FROST),
     "fog": Corruption(weather.fog, "weather", weather.FOG),
     "brightness": Corruption(weather.brightness, "weather", weather.BRIGHTNESS),
     "contrast": Corruption(digital.contrast, "digital", digital.CONTRAST),
+    "elastic_transform": Corruption(elastic.elastic_transform, "digital", elastic.ELASTIC),
     "pixelate": Corruption(digital.pixelate, "digital", digital.PIXELATE),
     "jpeg_compression": Corruption(digital.jpeg_compression, "digital", digital.JPEG),
     "speckle_noise": Corruption(noise.speckle_noise, "extra", noise.SPECKLE),
     "gaussian_blur": Corruption(blur.gaussian_blur, "extra", blur.GAUSSIAN),
+    "spatter": Corruption(spatter.spatter, "extra", spatter.SPATTER),
     "saturate": Corruption(digital.saturate, "extra", digital.SATURATE),
 }
 
@@ -66,6 +87,7 @@ def corrupt(
     index: Tensor,
     seed: int = 0,
     preset: str = "cifar",
+    photographs: Photographs = (),
 ) -> Tensor:
     """The same images, corrupted; computed on the CPU, given back on their device.
 
@@ -76,6 +98,8 @@ def corrupt(
         index: (N,) the images' stable numbers.
         seed: of all draws.
         preset: one of :data:`PRESETS`.
+        photographs: of frost (see :func:`catchup_eval.corruptions.frost.photographs`); where there
+            are none, frost is procedural.
 
     Returns:
         (N, 3, H, W) uint8.
@@ -89,8 +113,14 @@ def corrupt(
         raise UserError(
             f"expected images as uint8 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}"
         )
-    draws = per_image(seed, f"{name} {severity}", index.cpu().numpy())
-    return kind.function(images.cpu(), draws, *setting).to(images.device)
+    change = partial(kind.function, photographs=photographs) if name == "frost" else kind.function
+    few = max(1, CHUNK // images[0].numel())
+    pairs = zip(torch.split(images.cpu(), few), torch.split(index.cpu(), few), strict=True)
+    changed = [
+        change(some, per_image(seed, f"{name} {severity}", numbers.numpy()), *setting)
+        for some, numbers in pairs
+    ]
+    return torch.cat(changed).to(images.device)
 
 
 def _setting(name: str, severity: int, preset: str) -> tuple[Corruption, tuple[float, ...]]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from catchup_eval.corruptions.hsv import hsv_to_rgb, rgb_to_hsv
+from catchup_eval.corruptions.hsv import put_together, taken_apart
 from catchup_eval.corruptions.pixels import Draws, Severities, scaled, truncated
 
 CONTRAST: Severities = {
@@ -47,8 +47,8 @@ def contrast(images: Tensor, _draws: Draws, factor: float) -> Tensor:
 
 def saturate(images: Tensor, _draws: Draws, factor: float, offset: float) -> Tensor:
     """The saturation (of hue, saturation, value) times `factor` plus `offset`."""
-    hue, saturation, value = rgb_to_hsv(scaled(images))
-    return truncated(hsv_to_rgb(hue, (saturation * factor + offset).clamp(0, 1), value))
+    value, saturation, below = taken_apart(scaled(images))
+    return truncated(put_together(value, (saturation * factor + offset).clamp(0, 1), below))
 
 
 def pixelate(images: Tensor, _draws: Draws, share: float) -> Tensor:

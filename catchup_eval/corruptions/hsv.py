@@ -1,26 +1,29 @@
-"""Hue, saturation and value of whole batches; all of them in [0, 1]."""
+"""Saturation and value (of hue, saturation, value) of whole batches; all of them in [0, 1].
+
+A colour of constant hue is `value * (1 - saturation * below)`, where `below` says how far each
+channel is under the largest one, as a share of the distance to the smallest. The hue itself is
+never needed.
+"""
 
 import torch
 from torch import Tensor
 
 
-def rgb_to_hsv(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue, saturation and value, each (N, H, W), of (N, 3, H, W); the hue of grey is 0."""
-    red, green, blue = rgb.unbind(1)
-    value = rgb.amax(1)
-    chroma = value - rgb.amin(1)
-    coloured = torch.where(chroma > 0, chroma, 1)
-    sixth = torch.where(value == red, (green - blue) / coloured, 2 + (blue - red) / coloured)
-    sixth = torch.where(value == blue, 4 + (red - green) / coloured, sixth)
-    hue = torch.where(chroma > 0, sixth / 6 % 1, 0)
-    return hue, chroma / torch.where(value > 0, value, 1), value
+def taken_apart(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Value and saturation (N, 1, H, W), `below` (N, 3, H, W) of (N, 3, H, W).
+
+    Grey counts as red without saturation, as in the originals.
+    """
+    value = rgb.amax(1, keepdim=True)
+    chroma = value - rgb.amin(1, keepdim=True)
+    below = (value - rgb).div_(torch.where(chroma > 0, chroma, 1))
+    below[:, 1:] += (chroma == 0).to(rgb.dtype)
+    return value, chroma / torch.where(value > 0, value, 1), below
 
 
-def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """(N, 3, H, W) of hue, saturation and value, each (N, H, W).
+def put_together(value: Tensor, saturation: Tensor, below: Tensor) -> Tensor:
+    """(N, 3, H, W) from what :func:`taken_apart` gave.
 
     The largest channel is exactly `value`, so that truncation cannot take a grey level from it.
     """
-    turns = torch.stack([(shift + hue * 6) % 6 for shift in (5, 3, 1)], 1)
-    below = torch.minimum(turns, 4 - turns).clamp(0, 1)  # how far a channel is below the largest
-    return (value[:, None] * (1 - saturation[:, None] * below)).contiguous()
+    return (below * -saturation).add_(1).mul_(value)

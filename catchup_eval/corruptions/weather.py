@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catchup_eval.corruptions.hsv import hsv_to_rgb, rgb_to_hsv
+from catchup_eval.corruptions.hsv import put_together, taken_apart
 from catchup_eval.corruptions.pixels import Draws, Severities, scaled, truncated
 
 # thickness, and how fast the clouds' detail fades from one scale to the next finer one
@@ -25,8 +25,8 @@ BRIGHTNESS: Severities = {
 
 def brightness(images: Tensor, _draws: Draws, more: float) -> Tensor:
     """The value (of hue, saturation, value) raised by `more`."""
-    hue, saturation, value = rgb_to_hsv(scaled(images))
-    return truncated(hsv_to_rgb(hue, saturation, (value + more).clamp(0, 1)))
+    value, saturation, below = taken_apart(scaled(images))
+    return truncated(put_together((value + more).clamp(0, 1), saturation, below))
 
 
 def fog(images: Tensor, draws: Draws, thickness: float, fade: float) -> Tensor:

@@ -1,22 +1,28 @@
 """The corruption question on networks whose answers are known."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from catchup_eval.analysis import corruption
-from catchup_eval.corruptions import CORRUPTIONS, corrupt
+from catchup_eval.corruptions import CORRUPTIONS, NAMES, alexnet, corrupt, frost
+from catchup_eval.corruptions.kept import Variant
 from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.errors import BadFile, UnknownName, UserError
 from catchup_eval.models.classifier import Classifier, wrap
 from catchup_eval.results import Member, Result, join
 from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject
 
+ALEXNETS = np.array(list(alexnet.ERRORS.values()))
 TWO: dict[str, Any] = {"corruptions": ("contrast", "gaussian_noise"), "severities": (1, 5)}
 
 
@@ -132,9 +138,9 @@ def test_the_subjects_seed_decides_and_the_batch_size_does_not() -> None:
 @pytest.mark.parametrize(
     ("settings", "protocol"),
     [
-        ({}, "cifar6of19@1"),
-        ({"severities": (3, 1)}, "cifar6of19s13@1"),
-        ({"preset": "imagenet"}, "imagenet6of19@1"),
+        ({}, "cifar19of19-proceduralfrost@2"),
+        ({"severities": (3, 1)}, "cifar19of19s13-proceduralfrost@2"),
+        ({"preset": "tiny_imagenet"}, "tiny_imagenet19of19-proceduralfrost@2"),
     ],
 )
 def test_the_protocol_says_what_was_asked(settings: dict[str, Any], protocol: str) -> None:
@@ -146,7 +152,7 @@ def test_the_protocol_says_what_was_asked(settings: dict[str, Any], protocol: st
 def test_another_choice_of_types_has_another_protocol() -> None:
     names = list(CORRUPTIONS)
     choices = (names[:2], names[1:3], names[1::-1])
-    first, second, turned = (corruption._protocol("cifar", c, (1, 2, 3, 4, 5)) for c in choices)
+    first, second, turned = (corruption._protocol(Variant(), c, (1, 2, 3, 4, 5)) for c in choices)
     assert first != second and first == turned
     assert first.startswith("cifar2of19-")
 
@@ -156,6 +162,78 @@ def test_the_size_of_the_images_names_the_constants(networks: Callable[..., Clas
     data = ImageSet("large", {"test": part}, ("a", "b"), (0.5,) * 3, (0.25,) * 3)
     result = corruption.measure(Subject(networks(0), data), **TWO)
     assert result.frame["protocol"].str.startswith("tiny_imagenet2of19").all()
+
+
+def test_nineteen_and_fifteen_types_are_two_means(asked: Callable[..., Subject]) -> None:
+    result = corruption.measure(asked(), severities=(3,))
+    errors = result.rows("error").set_index("corruption")["value"]
+    assert tuple(errors.index) == NAMES
+    assert result.value("mean_error") == pytest.approx(errors.mean())
+    assert result.value("mean_error_15") == pytest.approx(errors[:15].mean())
+    without_snow = [name for name in NAMES if name != "snow"]
+    result = corruption.measure(asked(), corruptions=without_snow, severities=(3,))
+    assert result.rows("mean_error_15").empty
+
+
+def of_a_thousand_classes(data: ImageSet) -> ImageSet:
+    names = tuple(map(str, range(1000)))
+    return ImageSet("many", data.parts, names, data.mean, data.std)
+
+
+def test_alexnet_divides_only_what_is_imagenets() -> None:
+    network = wrap(Spread(0.22))
+    many = of_a_thousand_classes(stripes(2))
+    result = corruption.measure(Subject(network, many), preset="imagenet")
+    errors = result.rows("corruption_error").set_index("corruption")["value"]
+    shares = [errors[name] / error for name, error in alexnet.ERRORS.items()]
+    assert 0 < np.mean(shares) == pytest.approx(result.value("mce_alexnet"))
+    for data, settings in (
+        (stripes(2), {"preset": "imagenet"}),
+        (many, {"preset": "cifar"}),
+        (many, {"preset": "imagenet", "severities": (1, 2, 3, 4)}),
+        (many, {"preset": "imagenet", "corruptions": NAMES[:14]}),
+    ):
+        result = corruption.measure(Subject(network, data), **settings)
+        assert result.rows("mce_alexnet").empty
+
+
+def test_alexnet_itself_has_100() -> None:
+    # Its own errors, as shares of 10,000 images, at each of five severities.
+    rank = np.linspace(0, 1, 10_000, endpoint=False)[:, None]
+    wrong = np.repeat(rank < ALEXNETS, 5, axis=1)
+    names = [name for name in alexnet.ERRORS for _ in range(5)]
+    assert tuple(alexnet.ERRORS) == NAMES[:15]
+    assert alexnet.relative(wrong, names).mean() == pytest.approx(100, abs=0.02)
+
+
+def test_kept_images_give_the_same_numbers(
+    result: Result, asked: Callable[..., Subject], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        again = corruption.measure(replace(asked(), data_root=tmp_path), **TWO)
+        pd.testing.assert_frame_equal(again.frame, result.frame)
+    assert len(list((tmp_path / "corrupted").rglob("*.npy"))) == 4
+    corruption.measure(replace(asked(), data_root=tmp_path / "absent"), **TWO)
+    assert not (tmp_path / "absent").exists(), "a data root is used, not made"
+
+
+def test_the_users_photographs_are_found_and_named(
+    tmp_path: Path, asked: Callable[..., Subject]
+) -> None:
+    one: dict[str, Any] = {"corruptions": ("frost",), "severities": (5,)}
+
+    def protocol(**settings: str) -> str:
+        frame = corruption.measure(replace(asked(), data_root=tmp_path), **one, **settings).frame
+        return str(frame["protocol"].unique().item())
+
+    assert protocol().endswith("s5-proceduralfrost@2")
+    (tmp_path / "frost").mkdir()
+    with pytest.raises(BadFile, match=r"there is no .*frost1"):
+        protocol()
+    for name in frost.NAMES:
+        Image.new("RGB", (300, 300), (200, 210, 220)).save(tmp_path / "frost" / name)
+    assert protocol().endswith("s5@2")
+    assert protocol(photographs="").endswith("s5-proceduralfrost@2")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from catchup_eval.subject import Subject, require
 # Small settings, so that each measurement takes about a second.
 QUICK: dict[str, dict[str, Any]] = {
     "adversarial": {"pgd_steps": 2},
+    "corruption": {"severities": (3,)},
     "landscape": {"points": 3, "probes": 2},
 }
 NEEDS = {"test", "train", "out", "boxes", "checkpoints", "history"}

@@ -1,0 +1,123 @@
+"""Corrupted images on disk: whole or absent, computed once, told apart by all they depend on."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from catchup_eval.corruptions import corrupt
+from catchup_eval.corruptions import kept as module
+from catchup_eval.corruptions.kept import Variant, export, kept, shown
+from catchup_eval.datasets import Part
+from catchup_eval.errors import BadFile, UserError
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_kept_is_what_is_computed_and_lies_in_a_map(tmp_path: Path, noise: Part) -> None:
+    images = kept(tmp_path, noise, "impulse_noise", 3, Variant(seed=2)).images
+    assert torch.equal(images, corrupt(noise.images, "impulse_noise", 3, index=noise.index, seed=2))
+    (path,) = files(tmp_path)
+    assert isinstance(np.load(path, mmap_mode="r"), np.memmap)
+
+
+def test_the_second_model_does_not_compute(
+    tmp_path: Path, noise: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kept(tmp_path, noise, "fog", 1, Variant())
+    monkeypatch.setattr(module, "corrupt", None)
+    again = kept(tmp_path, noise, "fog", 1, Variant())
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(again.labels, noise.labels) and torch.equal(again.index, noise.index)
+
+
+def test_each_thing_it_depends_on_has_its_own_file(
+    tmp_path: Path, noise: Part, ice: list[np.ndarray]
+) -> None:
+    asked: list[tuple[Part, str, int, Variant]] = [
+        (noise, "frost", 3, Variant()),
+        (noise[:20], "frost", 3, Variant()),
+        (noise, "fog", 3, Variant()),
+        (noise, "frost", 4, Variant()),
+        (noise, "frost", 3, Variant(seed=1)),
+        (noise, "frost", 3, Variant(preset="tiny_imagenet")),
+        (noise, "frost", 3, Variant(photographs=ice)),
+        (noise, "frost", 3, Variant(photographs=ice[1:])),
+    ]
+    for number, (part, name, severity, variant) in enumerate(asked, 1):
+        images = kept(tmp_path, part, name, severity, variant).images
+        assert torch.equal(images, shown(part, name, severity, variant))
+        assert len(files(tmp_path)) == number
+
+
+def test_another_version_is_computed_anew(
+    tmp_path: Path, noise: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path, noise, "fog", 1, Variant())
+    monkeypatch.setattr(module, "VERSION", 99)
+    kept(tmp_path, noise, "fog", 1, Variant())
+    assert len(files(tmp_path)) == 2
+
+
+def failing(error: BaseException) -> Any:
+    def blocks(part: Part, *_: object) -> Iterator[np.ndarray]:
+        yield part.images[:10].numpy()
+        raise error
+
+    return blocks
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, noise: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(module, "_blocks", failing(full))
+    with pytest.raises(UserError, match=r"cannot write .*fog-1\.npy: No space left on device"):
+        kept(tmp_path, noise, "fog", 1, Variant())
+    assert files(tmp_path) == []
+
+
+def test_what_was_interrupted_is_computed_anew(
+    tmp_path: Path, noise: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_blocks", failing(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            kept(tmp_path, noise, "fog", 1, Variant())
+    assert files(tmp_path) == []
+    assert torch.equal(
+        kept(tmp_path, noise, "fog", 1, Variant()).images, shown(noise, "fog", 1, Variant())
+    )
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, noise: Part) -> None:
+    kept(tmp_path, noise, "fog", 1, Variant())
+    (path,) = files(tmp_path)
+    np.save(path, np.zeros((3, 3), np.uint8))
+    with pytest.raises(BadFile, match=r"fog-1\.npy has uint8 \(3, 3\), expected .*; delete it"):
+        kept(tmp_path, noise, "fog", 1, Variant())
+    path.write_bytes(b"\x93NUMPY")
+    with pytest.raises(BadFile, match=r"fog-1\.npy cannot be read .*; delete it"):
+        kept(tmp_path, noise, "fog", 1, Variant())
+
+
+def test_the_official_layout(tmp_path: Path, noise: Part) -> None:
+    export(tmp_path, noise, ("contrast", "shot_noise"), Variant(seed=4))
+    assert [path.name for path in files(tmp_path)] == [
+        "contrast.npy",
+        "labels.npy",
+        "shot_noise.npy",
+    ]
+    images, labels = np.load(tmp_path / "shot_noise.npy"), np.load(tmp_path / "labels.npy")
+    assert images.shape == (160, 32, 32, 3) and images.dtype == np.uint8
+    np.testing.assert_array_equal(labels, np.tile(noise.labels.numpy(), 5))
+    for severity in range(1, 6):
+        expected = corrupt(noise.images, "shot_noise", severity, index=noise.index, seed=4)
+        block = images[32 * (severity - 1) : 32 * severity]
+        np.testing.assert_array_equal(block, expected.permute(0, 2, 3, 1).numpy())
