@@ -17,7 +17,7 @@ from catchup_eval.statistics import Interval
 RECALL = 0.95
 RULES = ("nearest", "first")
 RESAMPLES = 1000
-CHUNK = 2_000_000  # counts held at once while resampling: 16 MB
+CHUNK = 250_000  # counts held at once while resampling: 2 MB, what a cache holds
 
 
 class Sweep(NamedTuple):
@@ -45,21 +45,33 @@ class Sweep(NamedTuple):
 
 def sweep(inside: np.ndarray, outside: np.ndarray) -> Sweep:
     """Every threshold that makes a difference."""
-    once = np.ones((1, len(inside) + len(outside)), int)
-    found, flagged, thresholds = _Order(inside, outside).sweep(once)
-    return Sweep(found[0], flagged[0], thresholds)
+    levels = _Levels(inside, outside)
+    found, flagged = (np.bincount(side, minlength=levels.count) for side in levels.sides)
+    return levels.sweep(found, flagged)
+
+
+def turned(curve: Sweep) -> Sweep:
+    """The same scores asked the other way: the inside is positive, and a low score means inside."""
+    lost, kept = (_not_before(counts)[..., ::-1] for counts in (curve.found, curve.flagged))
+    return Sweep(kept, lost, -curve.thresholds[::-1])
+
+
+def _not_before(counts: np.ndarray) -> np.ndarray:
+    """Of cumulative counts (..., T): how many have this score or less."""
+    return np.asarray(counts[..., -1:] - _from_zero(counts)[..., :-1])
 
 
 def auroc(curve: Sweep) -> np.ndarray:
     """(...) area under the ROC curve; a tie counts one half."""
-    x, y = _from_zero(curve.false_positive_rate), _from_zero(curve.recall)
-    return np.asarray(np.trapezoid(y, x, axis=-1))
+    found, flagged = _from_zero(curve.found), _from_zero(curve.flagged)
+    doubled = np.diff(flagged, axis=-1) * (found[..., 1:] + found[..., :-1])
+    return np.asarray(doubled.sum(-1) / (2 * found[..., -1] * flagged[..., -1]))
 
 
 def average_precision(curve: Sweep) -> np.ndarray:
-    """(...) mean precision over the outside, as a step sum (scikit-learn's), not a trapezoid."""
-    steps = np.diff(_from_zero(curve.recall), axis=-1)
-    return np.asarray((steps * curve.precision).sum(-1))
+    """(...) mean precision over the positives, as a step sum (scikit-learn's), not a trapezoid."""
+    steps = np.diff(_from_zero(curve.found), axis=-1)
+    return np.asarray((steps * curve.precision).sum(-1) / curve.found[..., -1])
 
 
 def false_positives(curve: Sweep, *, recall: float = RECALL, rule: str = "nearest") -> np.ndarray:
@@ -80,14 +92,24 @@ def false_positives(curve: Sweep, *, recall: float = RECALL, rule: str = "neares
 
 def cutoff(curve: Sweep, *, recall: float = RECALL, rule: str = "nearest") -> np.ndarray:
     """(...) which of the thresholds :func:`false_positives` takes."""
-    if rule == "first":
-        return np.asarray((curve.recall >= recall).argmax(-1))
-    if rule != "nearest":
+    if rule not in RULES:
         raise UnknownName("recall rule", rule, RULES)
-    complete = curve.recall == 1
-    needless = complete.cumsum(-1) > 1  # below the first threshold that finds all
-    distance = np.where(needless, np.inf, np.abs(curve.recall - recall))
-    return np.asarray(distance.shape[-1] - 1 - distance[..., ::-1].argmin(-1))
+    reached = curve.recall >= recall
+    first = np.asarray(reached.argmax(-1))
+    return first if rule == "first" else _nearest(curve, first, recall)
+
+
+def _nearest(curve: Sweep, first: np.ndarray, recall: float) -> np.ndarray:
+    """(...) the threshold whose recall is closest, given the first that reaches it."""
+    before = np.maximum(first - 1, 0)
+    above, below = (
+        np.take_along_axis(curve.found, place[..., None], -1) for place in (first, before)
+    )
+    total = curve.found[..., -1:]
+    closer_below = np.abs(below / total - recall) < np.abs(above / total - recall)
+    alike = curve.found <= np.where(closer_below, below, above)  # recall no higher than the closest
+    last = alike.sum(-1) - 1
+    return np.asarray(np.where((above == total)[..., 0] & ~closer_below[..., 0], first, last))
 
 
 class Placements(NamedTuple):
@@ -122,42 +144,39 @@ def intervals(
     seed: int = 0,
 ) -> list[Interval]:
     """A percentile bootstrap over images for each statistic; each side is resampled by itself."""
-    order, draw = _Order(inside, outside), generator(seed, "detection")
-    total = len(inside) + len(outside)
+    levels, draw = _Levels(inside, outside), generator(seed, "detection")
+    chunk = max(1, CHUNK // levels.count)
     values: list[list[np.ndarray]] = [[] for _ in statistics]
-    for done in range(0, resamples, max(1, CHUNK // total)):
-        rows = min(resamples - done, max(1, CHUNK // total))
-        counts = np.hstack([_resampled(draw, len(side), rows) for side in (outside, inside)])
-        curve = order.sweep(counts)
+    for done in range(0, resamples, chunk):
+        rows = min(resamples - done, chunk)
+        curve = levels.sweep(*(levels.resampled(side, draw, rows) for side in levels.sides))
         for column, statistic in zip(values, statistics, strict=True):
             column.append(statistic(curve))
     limits = [np.quantile(np.concatenate(column), [0.025, 0.975]) for column in values]
     return [Interval(float(low), float(high)) for low, high in limits]
 
 
-def _resampled(draw: np.random.Generator, n: int, rows: int) -> np.ndarray:
-    """(rows, n) how often each of n samples is drawn when n are, with replacement."""
-    drawn = draw.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-
-
-class _Order:
-    """The scores of both sides, sorted once for any number of resamples."""
+class _Levels:
+    """The distinct scores of both sides, highest first, and which of them each sample has."""
 
     def __init__(self, inside: np.ndarray, outside: np.ndarray):
         scores = np.concatenate([outside, inside]).astype(float)
-        self._order = np.argsort(-scores, kind="stable")
-        ordered = scores[self._order]
-        self._last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-        self._thresholds = ordered[self._last]
-        self._positive = self._order < len(outside)
+        rising, level = np.unique(scores, return_inverse=True)
+        self.thresholds = rising[::-1]
+        self.count = len(rising)
+        level = self.count - 1 - level
+        self.sides = level[: len(outside)], level[len(outside) :]
 
-    def sweep(self, counts: np.ndarray) -> Sweep:
-        """One sweep a row for counts (rows, N + M): of the outside's samples, then the inside's."""
-        ordered = counts[:, self._order]
-        found = (ordered * self._positive).cumsum(1)[:, self._last]
-        flagged = (ordered * ~self._positive).cumsum(1)[:, self._last]
-        return Sweep(found, flagged, self._thresholds)
+    def resampled(self, side: np.ndarray, draw: np.random.Generator, rows: int) -> np.ndarray:
+        """(rows, T) how often each level comes when a side (n,) is drawn n times; rows draws."""
+        drawn = side[draw.integers(len(side), size=(rows, len(side)))]
+        drawn += self.count * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * self.count)
+        return counts.reshape(rows, self.count)
+
+    def sweep(self, outside: np.ndarray, inside: np.ndarray) -> Sweep:
+        """The sweep of counts (..., T) at each level."""
+        return Sweep(outside.cumsum(-1), inside.cumsum(-1), self.thresholds)
 
 
 def _from_zero(values: np.ndarray) -> np.ndarray:

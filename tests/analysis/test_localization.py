@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from catchup_eval.analysis import localization
+from catchup_eval.analysis import cam, localization
 from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.errors import Missing, UnknownName
+from catchup_eval.errors import Missing, UnknownName, UserError
 from catchup_eval.metrics import boxes
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.classifier import Classifier, wrap
 from catchup_eval.results import Member, join
 from catchup_eval.subject import Subject
 
@@ -70,7 +70,7 @@ def test_the_mean_of_a_map_is_its_logit_less_the_bias(network, few_digits):
     batch = few_digits.part("test").batch(slice(0, 8))
     with torch.no_grad():
         trace = network.trace(batch.images)
-        cams = localization.activation_maps(trace.maps, network.head.weight, batch.labels)
+        cams = cam.activation_maps(trace.maps, network.head.weight, batch.labels)
     logit = trace.logits.gather(1, batch.labels[:, None])[:, 0]
     assert torch.allclose(cams.mean((1, 2)) + network.head.bias[batch.labels], logit, atol=1e-5)
 
@@ -84,14 +84,28 @@ def test_the_sweep_is_the_single_threshold_at_each_threshold(network, few_digits
     assert sweep.value("max_box_accuracy") == best == 100 * sweep.samples["max_box"].mean()
 
 
-def test_the_yardsticks_by_hand():
-    data = bright_squares()
-    result = localization.measure(Subject(brightness(), data))
+@pytest.mark.parametrize("centred, side", [(None, 0.7), (0.8, 0.8)])
+def test_the_yardsticks_by_hand(centred, side):
+    data = bright_squares(labels=(0, 0, 1, 1))
+    result = localization.measure(Subject(brightness(bias=9.0), data), centred=centred)
     truth = data.part("test").boxes.numpy()
-    assert result.value("centred_width") == 80  # there is no part to take it from
-    for metric, box in (("centred_box", [1.6, 1.6, 14.4, 14.4]), ("whole_image", [0, 0, 16, 16])):
+    ends = 8 - 8 * side, 8 + 8 * side
+    middle, whole = [ends[0], ends[0], ends[1], ends[1]], [0, 0, 16, 16]
+    for metric, box in (("centred_box", middle), ("whole_image", whole)):
         hits = boxes.iou(np.array([box] * 4), truth) >= 0.5
         assert result.value(metric) == 100 * hits.mean()
+    overlap = boxes.iou(np.array([middle] * 4), truth)
+    assert result.value("centred_box_mean_iou") == pytest.approx(100 * overlap.mean())
+    right = np.array([True, True, False, False])  # the bias says "bright" to everything
+    assert result.value("centred_box_top1") == 100 * ((overlap >= 0.5) & right).mean()
+    shares = [(overlap >= each).mean() for each in (0.3, 0.5, 0.7)]
+    assert result.value("centred_box_v2") == pytest.approx(100 * np.mean(shares))
+    assert result.value("centred_width") == result.value("centred_height") == 100 * side
+
+
+def test_a_centred_box_larger_than_the_image_is_refused(network, few_digits):
+    with pytest.raises(UserError, match="share of the image's sides, got 70"):
+        localization.measure(Subject(network, few_digits), centred=70)
 
 
 def test_the_centred_box_is_as_large_as_the_training_boxes(network, few_digits):
@@ -118,12 +132,56 @@ def test_the_contact_sheet_ends_with_the_worst_of_the_images_not_drawn(network, 
     assert np.array_equal(samples["sheet_images"][0], image)
 
 
-def test_the_two_scales_are_two_protocols(network, few_digits):
-    for normalise in ("minmax", "max"):
-        frame = localization.measure(Subject(network, few_digits), normalise=normalise).frame
-        assert set(frame["protocol"]) == {f"cam-{normalise}@1"}
+def test_both_readings_stand_side_by_side_and_are_each_other_s_protocol(network, few_digits):
+    results = {
+        reading: localization.measure(Subject(network, few_digits), protocol=reading)
+        for reading in ("minmax", "max")
+    }
+    for reading, result in results.items():
+        assert result.frame["protocol"].iloc[0] == f"cam-{reading}@2"
+        for other, theirs in results.items():
+            for metric in ("gt_known", "top1_localization"):
+                (row,) = result.rows(f"{metric}_{other}").itertuples()
+                assert row.value == theirs.value(metric) and row.protocol == f"cam-{other}@2"
     with pytest.raises(UnknownName, match="minmax"):
-        localization.measure(Subject(network, few_digits), normalise="minmx")
+        localization.measure(Subject(network, few_digits), protocol="minmx")
+
+
+class Spots(nn.Module):
+    """Its one map is the first channel itself: a class activation map that a test can draw."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(1, 2)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[1.0], [0.0]]))
+
+    def forward(self, x):
+        return self.head(self.pool(x[:, :1]).flatten(1))
+
+
+def test_version_2_takes_any_region_and_a_threshold_for_each_overlap():
+    """Image 0: a large dim region and a small bright one, which is the object. Image 1: one region,
+    of which its own box is 9/16."""
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    images[0, :, :, :8] = 100
+    images[0, :, 2:6, 10:14] = 255
+    images[1, :, 4:12, 4:12] = 255
+    truth = torch.tensor([[10.0, 2, 14, 6], [4, 4, 10, 10]])
+    data = ImageSet(
+        "spots", {"test": Part(images, torch.zeros(2, dtype=torch.long), boxes=truth)},
+        ("spot", "none"), (0.0,) * 3, (1.0,) * 3,
+    )  # fmt: skip
+    model = wrap(Spots(), head="head", pool="pool")
+    result = localization.measure(Subject(model, data), sweep=(0.1, 0.6))
+    assert [result.value("gt_known_at", threshold=t) for t in (0.1, 0.6)] == [50, 100]
+    at = [result.value("max_box_accuracy_v2_at", overlap=each) for each in (0.3, 0.5, 0.7)]
+    assert at == [100, 100, 50]
+    assert result.value("max_box_accuracy_v2") == pytest.approx(250 / 3)
+    low = localization.measure(Subject(model, data), sweep=(0.1,))
+    assert low.value("max_box_accuracy") == 50
+    assert low.value("max_box_accuracy_v2_at", overlap=0.5) == 100
 
 
 def test_what_is_lacking_is_named(network, few_digits):
@@ -146,5 +204,51 @@ def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):
     pictures = localization.plot(joined)
     legend = [text.get_text() for text in pictures["localization"].legends[0].get_texts()]
     mean = (first.value("gt_known") + second.value("gt_known")) / 2
-    assert legend[0] == f"a: {mean:.1f} % at 0.2"
+    other = (first.value("gt_known_max") + second.value("gt_known_max")) / 2
+    assert legend[0] == f"a: {mean:.1f} % at 0.2 (max: {other:.1f} %)"
+    assert pictures["localization"].axes[0].get_title().startswith("protocol cam-minmax@2")
+    assert pictures["contact_sheet"].get_suptitle().startswith("protocol cam-minmax@2")
     assert len(pictures["contact_sheet"].axes) == 24
+
+
+ALBATROSS = 146  # of ImageNet's classes; CUB's first three are albatrosses
+
+
+def test_on_birds_a_centred_box_does_better_than_a_published_network_s_maps(
+    shared, squeezenet, photographs
+):
+    """60 of CUB's albatrosses, squashed to 224. SqueezeNet averages a map for each class: with the
+    identity for its linear layer it is a network as the closed form wants it."""
+    with np.load(shared / "cub5_s256.npz") as pack:
+        rows = np.flatnonzero(pack["labels"] < 3)[::3]
+        images = list(photographs(pack, rows))
+        truth = [
+            boxes.resized(box[None], image.size[::-1], (224, 224))
+            for box, image in zip(pack["boxes_xyxy"][rows], images, strict=True)
+        ]
+    pixels = np.stack([np.asarray(image.resize((224, 224))) for image in images])
+    part = Part(
+        torch.from_numpy(pixels).permute(0, 3, 1, 2),
+        torch.full((len(rows),), ALBATROSS),
+        boxes=torch.from_numpy(np.concatenate(truth)).float(),
+    )
+    names = tuple(str(place) for place in range(1000))
+    data = ImageSet("birds", {"test": part}, names, (0.5,) * 3, (0.5,) * 3)
+    result = localization.measure(Subject(averaging(squeezenet), data))
+    assert (result.checks["value"] == 1).all()
+    assert result.value("centred_box") > result.value("gt_known") > result.value("whole_image")
+    assert result.value("gt_known") > result.value("top1_localization") > 30
+
+
+def averaging(squeezenet):
+    """The same network as a map of each class, its average, and an identity."""
+    net = squeezenet.net
+    head = nn.Linear(1000, 1000)
+    nn.init.eye_(head.weight)
+    nn.init.zeros_(head.bias)
+    maps = nn.Sequential(net.features, net.classifier[1], nn.ReLU())
+    layers = nn.Sequential(maps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    mean, std = (
+        part.flatten().tolist() for part in (squeezenet.normalize.mean, squeezenet.normalize.std)
+    )
+    return Classifier(layers, mean=mean, std=std, head="3", pool="1").eval()

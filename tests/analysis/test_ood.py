@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from catchup_eval.analysis import ood
-from catchup_eval.errors import Missing, UnknownName
+from catchup_eval.datasets import ImageSet, Part, imagenet_o
+from catchup_eval.errors import Missing, UnknownName, UserError
 from catchup_eval.results import Member, join
 from catchup_eval.statistics import paired
 from catchup_eval.subject import Outputs, Subject
@@ -20,7 +22,7 @@ class Answers(Subject):
 
     def outputs(self, part):
         logits = torch.tensor(self._logits[part])
-        labels = torch.full((len(logits),), 0 if part == "test" else -1)
+        labels = self.data.part(part).labels[: len(logits)]
         return Outputs(logits, logits, labels, torch.arange(len(logits)))
 
 
@@ -35,25 +37,132 @@ def answers(network, few_digits):
     return Answers(network, few_digits, logits), logits
 
 
+NUMBERS = ("auroc", "aupr_out", "aupr_in", "fpr95_out", "fpr95_in")
+
+
+def first_that_reaches(truth, scores):
+    false_positives, recall, _ = roc_curve(truth, scores, drop_intermediate=False)
+    return false_positives[(recall >= 0.95).argmax()]
+
+
 def test_the_numbers_are_scikit_learns_on_minus_the_largest_probability(answers):
     subject, logits = answers
-    result = ood.measure(subject)
+    result = ood.measure(subject, recall="first")
     for part, name in (("out", "out"), ("out:letters", "letters")):
         scores = [-softmax(logits[p].astype(float), axis=1).max(1) for p in ("test", part)]
-        truth = np.repeat([0, 1], [len(s) for s in scores])
-        where = {"out": name, "score": "msp"}
-        both = np.concatenate(scores)
-        assert result.value("auroc", **where) == pytest.approx(100 * roc_auc_score(truth, both))
-        precision = 100 * average_precision_score(truth, both)
-        assert result.value("aupr", **where) == pytest.approx(precision)
-        assert result.value("aupr_chance", **where) == pytest.approx(100 * truth.mean())
+        truth, both = np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)
+        expected = {
+            "auroc": roc_auc_score(truth, both),
+            "aupr_out": average_precision_score(truth, both),
+            "aupr_in": average_precision_score(1 - truth, -both),
+            "fpr95_out": first_that_reaches(truth, both),
+            "fpr95_in": first_that_reaches(1 - truth, -both),
+            "aupr_out_chance": truth.mean(),
+            "aupr_in_chance": 1 - truth.mean(),
+        }
+        for metric, value in expected.items():
+            assert result.value(metric, out=name, score="msp") == pytest.approx(100 * value), metric
     assert (result.checks["value"] == 1).all()
 
 
-def test_each_value_lies_in_its_interval(answers):
-    rows = ood.measure(answers[0]).frame.query("low == low")
-    assert len(rows) == 2 * 3 * 3
+def test_each_number_has_its_chance_level_and_lies_in_its_interval(answers):
+    frame = ood.measure(answers[0]).frame
+    rows = frame[frame["metric"].isin(NUMBERS)]
+    assert len(rows) == 2 * 3 * len(NUMBERS)
     assert ((rows["low"] <= rows["value"]) & (rows["value"] <= rows["high"])).all()
+    keys = ["out", "score", "metric"]
+    chance = frame[frame["metric"].str.endswith("_chance")]
+    assert {tuple(row) for row in chance[keys].to_numpy()} == {
+        (out, score, f"{metric}_chance") for out, score, metric in rows[keys].to_numpy()
+    }
+
+
+def test_a_score_that_knows_nothing_reaches_the_chance_levels(network, few_digits):
+    """Inside and outside from one distribution, 2,000 and 1,000 of them: within sampling error."""
+    draw = np.random.default_rng(1)
+    sizes = {"test": 2000, "out": 1000}
+    logits = {part: draw.normal(size=(n, 10)) for part, n in sizes.items()}
+    parts = {
+        part: Part(torch.zeros(n, 3, 1, 1, dtype=torch.uint8), torch.zeros(n, dtype=torch.long))
+        for part, n in sizes.items()
+    }
+    data = ImageSet("alike", parts, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
+    result = ood.measure(Answers(network, data, logits))
+    for metric in NUMBERS:
+        where = {"out": "out", "score": "msp"}
+        level = result.value(f"{metric}_chance", **where)
+        assert result.value(metric, **where) == pytest.approx(level, abs=4)
+    assert result.value("aupr_out_chance", out="out", score="msp") == pytest.approx(100 / 3)
+
+
+def test_average_precision_of_gaussian_scores_is_what_somebody_else_measured(network, few_digits):
+    """At an AUROC of .532, 2,000 outside: AUPR-out 18.3, AUPR-in 84.7; against 50,000 inside, 4.35.
+
+    These were sampled; here the scores stand at the quantiles.
+    """
+    distance = np.sqrt(2) * norm.ppf(0.532)
+    for inside, out_first, in_first in ((10_000, 18.3, 84.7), (50_000, 4.35, 96.5)):
+        low = norm.ppf((np.arange(inside) + 0.5) / inside)
+        high = norm.ppf((np.arange(2000) + 0.5) / 2000) + distance
+        curve = ood.detection.sweep(low, high)
+        found = {name: 100 * one(curve) for name, one in ood._statistics("nearest").items()}
+        assert found["auroc"] == pytest.approx(53.2, abs=0.05)
+        assert found["aupr_out"] == pytest.approx(out_first, abs=0.3)
+        assert found["aupr_in"] == pytest.approx(in_first, abs=0.3)
+
+
+@pytest.fixture
+def imagenet(network):
+    """A network of 1,000 logits, 60 images of which every third is of the 200, named classes."""
+    draw = np.random.default_rng(2)
+    names = [f"n{place:08}" for place in range(1000)]
+    for wnid, place in imagenet_o.PLACES.items():
+        names[place] = wnid
+    others = [place for place in range(1000) if place not in imagenet_o.PLACES.values()]
+    labels = torch.tensor([*list(imagenet_o.PLACES.values())[:20], *others[:40]])
+    pixels = torch.zeros(60, 3, 1, 1, dtype=torch.uint8)
+    parts = {"test": Part(pixels, labels), "out": Part(pixels, torch.full((60,), -1))}
+    data = ImageSet("imagenet", parts, tuple(names), (0.0,) * 3, (1.0,) * 3)
+    logits = {part: draw.normal(0, 3, (60, 1000)).astype(np.float32) for part in parts}
+    return Answers(network, data, logits)
+
+
+def test_imagenet_counts_200_classes_only_in_the_images_and_in_the_softmax(imagenet):
+    result = ood.measure(imagenet)
+    assert set(result.frame["protocol"]) == {"hendrycks200@2"}
+    columns = sorted(imagenet_o.PLACES.values())
+    masked = [imagenet._logits[part][:, columns].astype(float) for part in ("test", "out")]
+    scores = [-softmax(logits, axis=1).max(1) for logits in (masked[0][:20], masked[1])]
+    np.testing.assert_allclose(result.samples["score_in"], scores[0])
+    np.testing.assert_allclose(result.samples["score_out"], scores[1])
+    assert result.samples["index"].tolist() == list(range(20))
+    assert result.value("aupr_out_chance", out="out", score="msp") == pytest.approx(75)
+    whole = ood.measure(imagenet, protocol="full")
+    assert set(whole.frame["protocol"]) == {"full@2"}
+    assert len(whole.samples["score_in"]) == 60
+
+
+def test_a_folder_of_the_200_classes_is_a_set_of_its_own(imagenet):
+    """As the reference has it: labels 0 to 199, a network of 1,000 logits."""
+    data = ImageSet("200", imagenet.data.parts, tuple(imagenet_o.PLACES), (0.0,) * 3, (1.0,) * 3)
+    data.part("test").labels.fill_(7)
+    result = ood.measure(Answers(imagenet.model, data, imagenet._logits))
+    assert set(result.frame["protocol"]) == {"hendrycks200@2"}
+    assert len(result.samples["score_in"]) == 60
+
+
+def test_the_list_of_200_is_where_sorted_wordnet_numbers_say():
+    from timm.data import ImageNetInfo
+
+    names = ImageNetInfo("imagenet-1k").label_names()
+    assert len(imagenet_o.PLACES) == 200
+    assert all(names[place] == wnid for wnid, place in imagenet_o.PLACES.items())
+    assert list(imagenet_o.among(["n01443537", "tench"])) == [True, False]
+
+
+def test_the_paper_s_protocol_asked_of_other_data_is_refused(answers):
+    with pytest.raises(UserError, match="few has 0 of these classes and 0 such images, tiny gives"):
+        ood.measure(answers[0], protocol="hendrycks200")
 
 
 def test_the_scores_rank_a_confident_image_below_an_unsure_one():
@@ -90,12 +199,14 @@ def test_delong_between_two_networks_is_symmetric_and_sees_a_better_one(answers,
     assert forth.value > 0
 
 
-def test_the_two_recall_rules_have_their_own_protocol(answers):
+def test_other_conventions_have_other_names(answers):
     nearest, first = (ood.measure(answers[0], recall=rule) for rule in ("nearest", "first"))
-    assert set(nearest.frame["protocol"]) == {"hendrycks@1"}
-    assert set(first.frame["protocol"]) == {"first-recall@1"}
+    assert set(nearest.frame["protocol"]) == {"full@2"}
+    assert set(first.frame["protocol"]) == {"full-first@2"}
     with pytest.raises(UnknownName, match="nearest"):
         ood.measure(answers[0], recall="exact")
+    with pytest.raises(UnknownName, match="hendrycks200"):
+        ood.measure(answers[0], protocol="hendrycks")
 
 
 def test_a_set_without_an_outside_is_told_apart(network, few_digits):
@@ -115,3 +226,32 @@ def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):
     labels = [text.get_text() for text in pictures["detection"].legends[0].get_texts()]
     mean = joined.rows("auroc", model="a", out="out", score="msp")["value"].mean()
     assert labels[0].startswith(f"a: AUROC {mean:.1f} %")
+    title = pictures["detection_letters"].get_suptitle()
+    assert title == "protocol full@2: letters is the positive class"
+
+
+def test_a_published_network_tells_photographs_of_imagenet_from_textures(
+    shared, squeezenet, photographs
+):
+    """30 images of the 200 classes and 10 others; 30 textures of DTD are the outside."""
+    with np.load(shared / "imagenet_eli500_s256.npz") as pack:
+        names = [str(name, "ascii") for name in pack["wnids"]]
+        among = imagenet_o.among(names)[pack["labels"]]
+        rows = np.append(np.flatnonzero(among)[:30], np.flatnonzero(~among)[:10])
+        labels = torch.from_numpy(pack["labels"][rows].astype(np.int64))
+        inside = Part(torch.stack([middle(image) for image in photographs(pack, rows)]), labels)
+    with np.load(shared / "dtd10_240_s256.npz") as pack:
+        textures = [middle(image) for image in photographs(pack, range(0, 240, 8))]
+    parts = {"test": inside, "out": Part(torch.stack(textures), torch.full((30,), -1))}
+    data = ImageSet("imagenet", parts, tuple(names), (0.5,) * 3, (0.5,) * 3)
+    result = ood.measure(Subject(squeezenet, data))
+    assert set(result.frame["protocol"]) == {"hendrycks200@2"}
+    assert result.samples["index"].tolist() == list(range(30))
+    assert result.value("auroc", out="out", score="msp") > 65
+
+
+def middle(image):
+    """(3, 224, 224) uint8."""
+    left, top = ((side - 224) // 2 for side in image.size)
+    pixels = np.array(image.crop((left, top, left + 224, top + 224)))
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -1,10 +1,8 @@
-from collections import deque
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from catchup_eval.metrics import boxes
 
@@ -13,7 +11,6 @@ box = st.tuples(corner, corner, corner, corner).map(
     lambda c: (min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3]))
 )
 pairs = st.lists(st.tuples(box, box), min_size=1, max_size=8).map(lambda p: np.array(p))
-masks = arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7)))
 
 
 def test_overlaps_worked_by_hand():
@@ -39,62 +36,55 @@ def test_iou_is_symmetric_bounded_and_counts_pixels(given_pairs):
         assert value == pytest.approx((first & second).sum() / union if union else 0)
 
 
-def painted(box):
-    image = np.zeros((12, 12), bool)
+def painted(box, size=(12, 12)):
+    image = np.zeros(size, bool)
     image[box[1] : box[3], box[0] : box[2]] = True
     return image
-
-
-def test_the_box_of_a_hand_made_map():
-    heat = np.zeros((1, 5, 6))
-    heat[0, 0, 0] = heat[0, 1, 1] = heat[0, 2, 2] = 0.5  # a diagonal is connected
-    heat[0, 4, 3:5] = 1.0
-    heat[0, 0, 5] = 0.2  # not above 0.2
-    assert boxes.largest_component_boxes(boxes.above(heat, 0.2)).tolist() == [[0, 0, 3, 3]]
-    assert boxes.largest_component_boxes(boxes.above(heat, 0.6)).tolist() == [[3, 4, 5, 5]]
-    assert boxes.largest_component_boxes(boxes.above(heat, 1.0)).tolist() == [[0, 0, 0, 0]]
-
-
-def flooded(mask):
-    """The box of the largest component of one mask, pixel by pixel."""
-    seen, best = set(), []
-    for start in zip(*np.nonzero(mask), strict=True):
-        if start in seen:
-            continue
-        component, queue = [], deque([start])
-        seen.add(start)
-        while queue:
-            y, x = queue.popleft()
-            component.append((y, x))
-            for near in [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]:
-                inside = 0 <= near[0] < mask.shape[0] and 0 <= near[1] < mask.shape[1]
-                if inside and mask[near] and near not in seen:
-                    seen.add(near)
-                    queue.append(near)
-        best = component if len(component) > len(best) else best
-    if not best:
-        return [0, 0, 0, 0]
-    ys, xs = zip(*best, strict=True)
-    return [min(xs), min(ys), max(xs) + 1, max(ys) + 1]
-
-
-@given(masks)
-def test_the_box_is_that_of_a_flood_fill_image_by_image(stack):
-    assert boxes.largest_component_boxes(stack).tolist() == [flooded(mask) for mask in stack]
-
-
-def test_minmax_of_a_map_below_zero_and_of_a_constant_one():
-    maps = np.array([[[-3.0, -1.0], [-2.0, -1.0]], [[4.0, 4.0], [4.0, 4.0]]])
-    assert np.array_equal(boxes.minmax(maps), [[[0, 1], [0.5, 1]], [[0, 0], [0, 0]]])
-    assert not boxes.above(boxes.minmax(maps), 0.2)[1].any()
-
-
-def test_the_share_of_the_maximum_and_minmax_are_two_conventions():
-    heat = np.array([[[-1.0, -0.5, 1.0]]])
-    assert boxes.above(heat, 0.2).tolist() == [[[False, False, True]]]
-    assert boxes.above(boxes.minmax(heat), 0.2).tolist() == [[[False, True, True]]]
 
 
 def test_a_centred_box():
     assert boxes.centred(0.5, 0.25, (40, 20)).tolist() == [5, 15, 15, 25]
     assert boxes.area(boxes.centred(0.8, 0.8, (10, 10))[None]) == pytest.approx(64)
+
+
+def test_cases_that_wsolevaluation_computed():
+    """Its boxes include their last pixels, and it rounds resized ones down."""
+    both = np.array([[[1, 2, 5, 6]], [[3, 1, 4, 5]]]) + np.array([0, 0, 1, 1])
+    assert boxes.iou(*both) == pytest.approx(8 / 27)
+    floored = np.floor(boxes.resized(np.array([[1, 2, 4, 3]]), (20, 10), (10, 35)))
+    assert floored.tolist() == [[3, 1, 14, 1]]
+
+
+def test_boxes_of_cub_are_scaled_as_its_images_were(shared):
+    """The box of image 1 in the original file, and its image at a shorter side of 256."""
+    with np.load(shared / "cub5_s256.npz") as pack:
+        size, original = pack["size_wh"][0], pack["orig_size_wh"][0]
+        box = boxes.resized(np.array([[60, 27, 385, 331]]), original[::-1], size[::-1])
+        np.testing.assert_allclose(box[0], pack["boxes_xyxy"][0], rtol=1e-5)
+
+
+def test_boxes_of_tiny_imagenet_name_their_last_pixels(shared):
+    """Some are a pixel wide, none reaches 64: as ends, they would be empty."""
+    with np.load(shared / "tiny_imagenet_val5000.npz") as pack:
+        last = pack["boxes_xyxy"].astype(int)
+    assert last.max() == 63 and boxes.area(last).min() == 0
+    large = boxes.resized(last + np.array([0, 0, 1, 1]), (64, 64), (224, 224))
+    assert large.max() == 224 and boxes.area(large).min() >= 3.5**2
+
+
+@pytest.mark.parametrize("to", [(224, 224), (128, 96), (64, 31)])
+def test_a_resized_box_is_where_pillow_puts_the_object(to):
+    height, width = 64, 64
+    box = np.array([[8, 20, 40, 52]])
+    resized = Image.fromarray(255 * painted(box[0], (height, width)).astype(np.uint8))
+    pixels = np.asarray(resized.resize(to[::-1], Image.Resampling.BILINEAR)) > 127
+    ys, xs = pixels.nonzero()
+    seen = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    np.testing.assert_allclose(boxes.resized(box, (height, width), to)[0], seen, atol=0.51)
+
+
+def test_a_crop_moves_boxes_and_cuts_them_off():
+    given_boxes = np.array([[10, 20, 60, 90], [0, 0, 15, 15]])
+    cut = boxes.cropped(given_boxes, (16, 16), (50, 40))
+    assert cut.tolist() == [[0, 4, 40, 50], [0, 0, 0, 0]]
+    assert boxes.area(cut).tolist() == [40 * 46, 0]

@@ -28,6 +28,29 @@ def test_auroc_and_average_precision_are_scikit_learns(inside, outside):
 
 
 @given(scores, scores)
+def test_turned_is_the_sweep_of_the_negated_scores_with_the_sides_exchanged(inside, outside):
+    turned = detection.turned(detection.sweep(inside, outside))
+    other = detection.sweep(-outside, -inside)
+    for ours, theirs in zip(turned, other, strict=True):
+        assert np.array_equal(ours, theirs)
+    labels, values = labelled(inside, outside)
+    precision = average_precision_score(1 - labels, -values)
+    assert detection.average_precision(turned) == pytest.approx(precision)
+    assert detection.auroc(turned) == pytest.approx(roc_auc_score(labels, values))
+
+
+def test_cases_that_others_computed():
+    """The README of ood-metrics, whose AUPR is a trapezoid, .25; a test of hopfield-boosting."""
+    curve = detection.sweep(np.array([0.1, 0.3, 0.6, 1.3]), np.array([0.9]))
+    assert detection.auroc(curve) == 0.75
+    assert detection.average_precision(curve) == 0.5
+    for rule in detection.RULES:
+        assert detection.false_positives(curve, rule=rule) == 0.25
+    kept, lost = np.array([0.21, 0.31, 0.41, 0.51]), np.array([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert detection.auroc(detection.sweep(-kept, -lost)) == pytest.approx(0.85)
+
+
+@given(scores, scores)
 def test_the_first_rule_reads_scikit_learns_roc_curve(inside, outside):
     labels, values = labelled(inside, outside)
     false, true, _ = roc_curve(labels, values, drop_intermediate=False)
@@ -73,6 +96,7 @@ def test_nothing_depends_on_where_and_how_wide_the_scores_are(inside, outside, s
     curve = detection.sweep(inside, outside)
     for statistic in (detection.auroc, detection.average_precision, detection.false_positives):
         assert statistic(moved) == statistic(curve)
+        assert statistic(detection.turned(moved)) == statistic(detection.turned(curve))
 
 
 def test_perfect_scores_useless_scores_and_reversed_ones():
@@ -99,9 +123,17 @@ def test_a_resample_counts_as_the_samples_written_out(inside, outside, seed):
         for side in (outside, inside)
     ]
     drawn = [np.repeat(side, count) for side, count in zip((outside, inside), counts, strict=True)]
-    curve = detection._Order(inside, outside).sweep(np.concatenate(counts)[None])
+    levels = detection._Levels(inside, outside)
+    weighted = [
+        np.bincount(side, weights=count, minlength=levels.count).astype(int)
+        for side, count in zip(levels.sides, counts, strict=True)
+    ]
+    curve = levels.sweep(*(count[None] for count in weighted))
     plain = detection.sweep(drawn[1], drawn[0])
     for statistic in (detection.auroc, detection.average_precision, detection.false_positives):
+        assert statistic(detection.turned(curve))[0] == pytest.approx(
+            float(statistic(detection.turned(plain)))
+        )
         assert statistic(curve)[0] == pytest.approx(float(statistic(plain)))
 
 
