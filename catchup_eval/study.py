@@ -53,6 +53,9 @@ class DataInfo(BaseModel):
     parts: dict[str, int]
 
 
+OLD = "was measured by another version of the question; ask again"
+
+
 class Skip(BaseModel):
     """A question that could not be asked, and why: "needs boxes"."""
 
@@ -137,8 +140,12 @@ def save(info: StudyInfo, folder: Path) -> None:
     write_text(folder / "study.json", info.model_dump_json(indent=1))
 
 
-def load(folder: Path) -> Study:
+def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
     """A study from its folder.
+
+    Args:
+        versions: of the analyses as they are now; what an analysis measured in another version is
+            told as skipped, since its figures and tables could not be drawn any more.
 
     Raises:
         BadFile: the folder holds none, or a damaged one.
@@ -151,12 +158,16 @@ def load(folder: Path) -> Study:
     except (ValidationError, json.JSONDecodeError) as error:
         raise BadFile(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     store = Store(folder)
-    results, provenance = {}, {}
+    results, provenance, old = {}, {}, []
     for model in info.models:
         for analysis in info.analyses:
             record = store.record(model.key, analysis)
             if record is None or record.key.weights != model.fingerprint:
                 continue
+            if record.key.version != (versions or {}).get(analysis, record.key.version):
+                old.append(Skip(model=model.key, analysis=analysis, reason=OLD))
+                continue
             results[model.key, analysis] = store.get(model.key, analysis)
             provenance[model.key, analysis] = record.provenance
-    return Study(info, results, provenance)
+    skipped = (*info.skipped, *old)
+    return Study(info.model_copy(update={"skipped": skipped}), results, provenance)

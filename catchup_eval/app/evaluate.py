@@ -107,7 +107,7 @@ def evaluate(
     with console.jobs(weights(questions, len(candidates))) as jobs:
         skipped = fill(info, folder, candidates, data, questions, options, jobs)
     info = finish(info, folder, skipped, monotonic() - started)
-    return tell(console, study.load(folder), folder, page=page)
+    return tell(console, study.load(folder, asking.versions()), folder, page=page)
 
 
 def check_reference(reference: str, groups: Sequence[str]) -> None:
@@ -213,12 +213,12 @@ def tell(console: Console, finished: Study, folder: Path, *, page: bool) -> int:
 def redraw(folders: Sequence[Path], options: Options) -> int:
     """Write the page again from finished folders; several are merged into one."""
     console = Console(quiet=options.quiet, verbose=options.verbose)
-    studies = [study.load(folder) for folder in folders]
+    studies = [study.load(folder, asking.versions()) for folder in folders]
     if len(folders) == 1 and options.name is None:
         return tell(console, studies[0], folders[0], page=True)
     folder = options.out / (options.name or "merged")
     merge(studies, folders, folder)
-    return tell(console, study.load(folder), folder, page=True)
+    return tell(console, study.load(folder, asking.versions()), folder, page=True)
 
 
 def merge(studies: Sequence[Study], sources: Sequence[Path], folder: Path) -> None:

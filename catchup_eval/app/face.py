@@ -124,7 +124,7 @@ class Findings(Mapping[str, Finding]):
         for (model, name), result in self.study.results.items():
             Store(folder).put(model, result, self._records[model, name])
         study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
-        return report.write(study.load(folder), ANALYSES, folder)
+        return report.write(study.load(folder, asking.versions()), ANALYSES, folder)
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(index=False))

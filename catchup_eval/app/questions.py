@@ -67,6 +67,11 @@ class Questions:
         )
 
 
+def versions() -> dict[str, int]:
+    """Which version of each question this is."""
+    return {name: analysis.VERSION for name, analysis in ANALYSES.items()}
+
+
 def choose(only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
     """The names of the analyses to ask, in their own order.
 

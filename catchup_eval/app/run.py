@@ -143,7 +143,8 @@ def run(plan: Plan, options: Options, *, command: str) -> int:
         info = info.model_copy(update={"seconds": seconds_before(folder)})
         skipped = evaluation.fill(info, folder, candidates, data, questions, options, jobs)
     evaluation.finish(info, folder, skipped, monotonic() - started)
-    return evaluation.tell(console, study.load(folder), folder, page=True)
+    finished = study.load(folder, asking.versions())
+    return evaluation.tell(console, finished, folder, page=True)
 
 
 def _names(specs: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The whole way, small: train, question, report, go on, compare, redraw, merge."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from catchup_eval import study
+from catchup_eval.analysis import ANALYSES
 from catchup_eval.app.evaluate import DONE, IN_PART, evaluate, redraw
 from catchup_eval.app.options import Options
 from catchup_eval.app.plan import Plan
+from catchup_eval.app.questions import versions
 from catchup_eval.app.run import run, train_only
 from catchup_eval.errors import UnknownName, UserError
 
@@ -84,6 +87,19 @@ def test_a_changed_plan_is_said(finished: Path, capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert "the plan differs from the folder's: only:" in text
     assert "done already" in text
+
+
+def test_what_another_version_measured_is_not_drawn(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(finished, folder)
+    monkeypatch.setattr(ANALYSES["deformation"], "VERSION", 99)
+    assert redraw([folder], options(tmp_path)) == IN_PART
+    text = (folder / "report.md").read_text()
+    assert "measured by another version of the question; ask again" in text
+    assert {name for _, name in study.load(folder, versions()).results} == {"clean"}
+    assert {name for _, name in study.load(folder).results} == {"clean", "deformation"}
 
 
 def test_evaluate_compare_report_and_merge(finished: Path, tmp_path: Path) -> None:
