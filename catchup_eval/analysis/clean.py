@@ -9,6 +9,10 @@ One row per number, without a condition; `unit` says the unit:
 - `brier`: squared error summed over all classes (Brier 1950), 0 to 2; bootstrap over images
 - `ece`: expected calibration error in percent, equal-width bins (Guo et al. 2017)
 - `ece_after_temperature`: the same, after temperature scaling
+- `aurc`: area under risk over coverage in percent (Geifman et al. 2019): the error among the surest
+  images, averaged over all shares of them; confidence as trained; bootstrap over images. In a
+  random order, `aurc_chance`, it is the error of all: a network that is right more often has a
+  lower one, too
 - `temperature`: what the logits are divided by; geometric mean over the images. Above 1: the
   network was over-confident, below 1: under-confident, which is usual after mixed-label training
 
@@ -32,7 +36,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from catchup_eval.metrics import calibration
+from catchup_eval.metrics import calibration, selective
 from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, mean_value
@@ -47,9 +51,9 @@ READING = (
     "under-confident. Temperature scaling takes away a mere difference in scale, which training "
     "with mixed labels brings by itself. Bins with fewer than 10 images are counted, not drawn."
 )
-SOURCE = "Guo et al. 2017, On Calibration of Modern Neural Networks"
+SOURCE = "Guo et al. 2017, On Calibration of Modern Neural Networks; Geifman et al. 2019 (AURC)"
 NEEDS = frozenset({"test"})
-VERSION = 1
+VERSION = 2
 HEADLINES = (
     Headline("accuracy", "accuracy", "higher", outcomes=("correct",), chance="chance"),
     Headline("nll", "NLL", "lower", outcomes=("nll",), scale=1.0),
@@ -57,6 +61,7 @@ HEADLINES = (
 )
 PANELS = {"confidence": "as trained", "confidence_after_temperature": "after temperature"}
 DRAWN = 10  # images that a bin must hold to be drawn: below, its accuracy says nothing
+COVERED = np.linspace(0.02, 1, 99)  # shares of the images; below, a few decide
 FEW = 3  # models up to which intervals are drawn
 
 
@@ -89,7 +94,7 @@ def measure(subject: Subject, *, bins: int = 15) -> Result:
 
 
 def _rows(logits: np.ndarray, samples: dict[str, np.ndarray]) -> Rows:
-    rows = Rows("clean@1")
+    rows = Rows(f"clean@{VERSION}")
     n, classes = logits.shape
     rows.rate("accuracy", samples["correct"])
     if classes > 5:
@@ -100,6 +105,7 @@ def _rows(logits: np.ndarray, samples: dict[str, np.ndarray]) -> Rows:
         values = samples[score]
         rows.add(score, values.mean(), unit=unit, n=n, interval=bootstrap_mean(values))
     _calibration_rows(rows, samples)
+    _selective_rows(rows, samples)
     return rows
 
 
@@ -112,6 +118,19 @@ def _calibration_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
         rows.add(metric, 100 * value, unit="%", n=len(correct), interval=interval)
     temperature = float(np.exp(np.log(samples["temperature"]).mean()))
     rows.add("temperature", temperature, unit="divisor", n=len(correct))
+
+
+def _selective_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
+    errors = selective.ranked_errors(samples["confidence"], samples["correct"])
+
+    def resampled(chosen: np.ndarray) -> float:
+        return 100 * selective.area(errors, np.bincount(chosen, minlength=n))
+
+    n, value = len(errors), 100 * selective.area(errors)
+    low, high = bootstrap(resampled, n)
+    interval = Interval(min(low, value), max(high, value))
+    rows.add("aurc", value, unit="%", n=n, interval=interval)
+    rows.add("aurc_chance", 100 * errors.mean(), unit="%", n=n)
 
 
 def _reflected(confidence: np.ndarray, correct: np.ndarray, bins: int, value: float) -> Interval:
@@ -128,18 +147,43 @@ def _reflected(confidence: np.ndarray, correct: np.ndarray, bins: int, value: fl
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Reliability diagram before and after temperature scaling, with the share of images below."""
+    """Reliability before and after temperature scaling, and risk over coverage."""
+    models = by_model(result)
     with figures.style():
-        models = by_model(result)
-        fig = figures.figure(figures.PAGE, 3.2 + 0.16 * len(models))
-        grid = fig.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
-        for (top, strip), (confidence, title) in zip(grid.T, PANELS.items(), strict=True):
-            _panel(top, strip, models, confidence)
-            top.set_title(title)
-        grid[0, 0].set_ylabel("accuracy (%)")
-        grid[1, 0].set_ylabel("images (%)")
-        figures.legend_below(fig, grid[0, 0], columns=1)
-        return {"reliability": fig}
+        return {"reliability": _reliability(models), "selective": _selective(models)}
+
+
+def _reliability(models: dict[str, list[Result]]) -> Figure:
+    """Both diagrams, with the share of images below."""
+    fig = figures.figure(figures.PAGE, 3.2 + 0.16 * len(models))
+    grid = fig.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
+    for (top, strip), (confidence, title) in zip(grid.T, PANELS.items(), strict=True):
+        _panel(top, strip, models, confidence)
+        top.set_title(title)
+    grid[0, 0].set_ylabel("accuracy (%)")
+    grid[1, 0].set_ylabel("images (%)")
+    figures.legend_below(fig, grid[0, 0], columns=1)
+    return fig
+
+
+def _selective(models: dict[str, list[Result]]) -> Figure:
+    fig = figures.figure(figures.COLUMN, 2.4 + 0.16 * len(models))
+    axes = fig.subplots()
+    looks = figures.looks(list(models))
+    for name, results in models.items():
+        risk = 100 * np.mean([_risk(result) for result in results], axis=0)
+        label = f"{figures.drawn(name)}: area {mean_value(results, 'aurc'):.2f} %"
+        axes.plot(100 * COVERED, risk, color=looks[name].color, ls=looks[name].dash, label=label)
+    axes.set(xlabel="answered, the surest first (%)", ylabel="error among these (%)")
+    axes.set(xlim=(0, 101), ylim=(0, None))
+    figures.legend_below(fig, axes, columns=1)
+    return fig
+
+
+def _risk(result: Result) -> np.ndarray:
+    """The error among the surest images, at the shares `COVERED`."""
+    risk = selective.risks(result.samples["confidence"], result.samples["correct"])
+    return np.asarray(np.interp(COVERED, np.arange(1, len(risk) + 1) / len(risk), risk))
 
 
 def _panel(top: Axes, strip: Axes, models: dict[str, list[Result]], confidence: str) -> None:

@@ -63,6 +63,20 @@ def test_a_temperature_changes_no_prediction_and_no_calibrated_model(
     assert plain.value("temperature") == pytest.approx(1, rel=0.1)
 
 
+def test_the_risk_of_a_calibrated_network_is_what_its_confidence_says(
+    network: Classifier, few_digits: ImageSet
+) -> None:
+    """Each image errs with probability 1 - confidence: the mean of those replaces the outcomes."""
+    logits, labels = answers(1.0)
+    result = clean.measure(asked(network, few_digits, logits, labels))
+    doubt = np.sort(1 - softmax(logits, 1).max(1))
+    expected = 100 * (doubt.cumsum() / np.arange(1, len(doubt) + 1)).mean()
+    row = result.rows("aurc").iloc[0]
+    assert row["low"] < expected < row["high"]
+    assert row["value"] < result.value("aurc_chance")
+    assert result.value("aurc_chance") == pytest.approx(100 - result.value("accuracy"))
+
+
 def test_five_classes_have_no_top_5(network: Classifier, few_digits: ImageSet) -> None:
     logits, labels = answers(1.0, n=50)
     result = clean.measure(asked(network, few_digits, logits[:, :5], labels % 5))

@@ -1,0 +1,47 @@
+"""What is gained by answering only where the network is sure: pure numbers from confidences."""
+
+import numpy as np
+
+
+def risks(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """(N,): the error among the k most confident samples, for k = 1 to N.
+
+    Equal confidences are taken in every order alike: each such sample counts as their mean.
+
+    Args:
+        confidence: (N,), higher where the network is surer.
+        correct: (N,) bool.
+
+    Example:
+        >>> risks(np.array([0.9, 0.5, 0.7]), np.array([True, False, True])).round(3)
+        array([0.   , 0.   , 0.333])
+    """
+    errors = ranked_errors(confidence, correct)
+    return np.asarray(errors.cumsum() / np.arange(1, len(errors) + 1))
+
+
+def ranked_errors(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """(N,): each sample's error, 0 or 1, the surest first; of equally sure ones, their mean."""
+    _, block, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
+    mean = np.bincount(block, ~np.asarray(correct, bool)) / sizes
+    return np.asarray(np.repeat(mean, sizes))
+
+
+def area(errors: np.ndarray, times: np.ndarray | None = None) -> float:
+    """Area under risk over coverage (AURC; Geifman et al. 2019): the mean of all risks, 0 to 1.
+
+    The error of all is what a random order gives.
+
+    Args:
+        errors: (N,) as :func:`ranked_errors` has them.
+        times: (N,) how often each sample is there, for a bootstrap.
+
+    Example:
+        >>> area(np.array([0.0, 1.0]))
+        0.25
+    """
+    times = np.ones(len(errors)) if times is None else times
+    there = times > 0
+    counts = times[there]
+    risk = (errors[there] * counts).cumsum() / counts.cumsum()
+    return float((risk * counts).sum() / counts.sum())
