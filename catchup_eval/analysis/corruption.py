@@ -18,13 +18,15 @@ images, `low` and `high` (95 % interval) and `protocol`. Metrics:
 The paper's figure is over all 19 types of the released CIFAR-100-C files, which were drawn without
 a seed. `protocol` says what was asked here: `cifar19of19@2` is all types with the constants for 32
 pixels; a choice of one's own is marked (`cifar2of19-3fa9@2`), as are fewer severities (`s135`).
+With `files` the released images are shown: `released19of19@2`.
 Frost needs photographs that are not part of this package; without them it is procedural, another
 corruption than the official one, and the protocol says so: `cifar19of19-proceduralfrost@2`.
 
 The images are kept in `corrupted` in the subject's data root, where there is one, so that the
 second model does not wait for them.
 
-Self-check: an image's corruption does not depend on its batch.
+Self-check: an image's corruption does not depend on its batch; of released files, that they show
+these images.
 
 Samples: `index` (N,), `clean` (N,) bool, `correct` (N, cells) bool in the order of the `error`
 rows, and `error` (N,), each image's share of wrong cells.
@@ -48,6 +50,7 @@ from torch import Tensor
 
 from catchup_eval.corruptions import CORRUPTIONS, FAMILIES, NAMES, alexnet, frost, preset_for
 from catchup_eval.corruptions.kept import Variant, kept, shown
+from catchup_eval.corruptions.official import LOOKED_AT, Released, belongs, released
 from catchup_eval.datasets.imageset import Part
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.question import Headline
@@ -69,6 +72,7 @@ SOURCE = (
 NEEDS = frozenset({"test"})
 VERSION = 2
 HEADLINES = (Headline("mean_error", "corruption error", "lower", outcomes=("error",)),)
+Source = Variant | Released  # where corrupted images come from
 ALL_SEVERITIES = (1, 2, 3, 4, 5)
 FEW = 4  # models up to which intervals are drawn
 ABREAST = 3  # heat maps beside each other
@@ -83,6 +87,7 @@ def measure(
     severities: Sequence[int] = ALL_SEVERITIES,
     preset: str | None = None,
     photographs: str | None = None,
+    files: str | None = None,
 ) -> Result:
     """The rows and samples described above.
 
@@ -92,18 +97,21 @@ def measure(
         preset: whose constants; those for the images' size where not given.
         photographs: folder of the official photographs of frost; where not given, `frost` in the
             subject's data root if there is one. "" is procedural frost.
+        files: folder of the released CIFAR-10-C or CIFAR-100-C, whose images are then shown, in
+            place of corrupting; the part's `index` must be their rows.
 
     Raises:
         UnknownName: no such type or preset.
         UserError: nothing to do, something twice, or another severity; images cannot be kept.
-        BadFile: a photograph is absent.
+        BadFile: a photograph is absent, or `files` do not belong to these images.
     """
     _check(corruptions, severities)
     part = subject.data.part("test")
     preset = preset or preset_for(part.images.shape[-1])
     variant = Variant(subject.seed, preset, _photographs(subject, photographs, corruptions))
+    source = None if files is None else released(Path(files), part)
     cells = [(name, severity) for name in corruptions for severity in severities]
-    answer = partial(_correct, subject, part, variant)
+    answer = partial(_correct, subject, part, source or variant)
     columns = [answer(*cell) for cell in subject.track(cells, len(cells))]
     correct = np.stack(columns, axis=1)
     samples = {
@@ -112,15 +120,24 @@ def measure(
         "correct": correct,
         "error": 1 - correct.mean(1),
     }
-    rows = _rows(cells, samples, _protocol(variant, corruptions, severities))
+    rows = _rows(cells, samples, _protocol(source or variant, corruptions, severities))
     if preset == "imagenet" and len(subject.data.classes) == 1000:
         _add_alexnets(rows, cells, correct)
-    rows.check(
-        "an image's corruption does not depend on its batch",
-        all(_independent(part[:3], partial(shown, variant=variant), name) for name in corruptions),
-        len(part[:3]),
-    )
+    _add_check(rows, part, source or variant, corruptions, severities[0])
     return Result(rows.frame(), samples)
+
+
+def _add_check(
+    rows: Rows, part: Part, source: Source, corruptions: Sequence[str], severity: int
+) -> None:
+    if isinstance(source, Released):
+        some = part[:LOOKED_AT]
+        same = [belongs(some, source.shown(some, name, severity)) for name in corruptions]
+        rows.check("the files show these images, in their order", all(same), len(some))
+        return
+    same = [_independent(part[:3], partial(shown, variant=source), name) for name in corruptions]
+    claim = "an image's corruption does not depend on its batch"
+    rows.check(claim, all(same), len(part[:3]))
 
 
 def _photographs(
@@ -132,13 +149,13 @@ def _photographs(
     return frost.photographs(Path(folder)) if folder and "frost" in corruptions else ()
 
 
-def _correct(
-    subject: Subject, part: Part, variant: Variant, name: str, severity: int
-) -> np.ndarray:
+def _correct(subject: Subject, part: Part, source: Source, name: str, severity: int) -> np.ndarray:
+    if isinstance(source, Released):
+        return subject.correct(part, partial(source.shown, name=name, severity=severity))
     root = subject.data_root
     if root is None or not root.is_dir():
-        return subject.correct(part, partial(shown, name=name, severity=severity, variant=variant))
-    images = kept(root / "corrupted", part, name, severity, variant)
+        return subject.correct(part, partial(shown, name=name, severity=severity, variant=source))
+    images = kept(root / "corrupted", part, name, severity, source)
     return subject.correct(images, lambda some: some.images)
 
 
@@ -197,14 +214,15 @@ def _add_alexnets(rows: Rows, cells: Sequence[tuple[str, int]], correct: np.ndar
     rows.add("mce_alexnet", shares.mean(), unit="% of AlexNet", n=len(shares), interval=interval)
 
 
-def _protocol(variant: Variant, corruptions: Sequence[str], severities: Sequence[int]) -> str:
+def _protocol(source: Source, corruptions: Sequence[str], severities: Sequence[int]) -> str:
     """A name that two measurements share only where they asked for the same cells."""
-    name = f"{variant.preset}{len(corruptions)}of{len(NAMES)}"
+    kind = "released" if isinstance(source, Released) else source.preset
+    name = f"{kind}{len(corruptions)}of{len(NAMES)}"
     if len(corruptions) < len(NAMES):
         name += f"-{crc32(' '.join(sorted(corruptions)).encode()):08x}"[:5]
     if set(severities) != set(ALL_SEVERITIES):
         name += "s" + "".join(str(severity) for severity in sorted(severities))
-    if "frost" in corruptions and not variant.photographs:
+    if "frost" in corruptions and isinstance(source, Variant) and not source.photographs:
         name += "-proceduralfrost"
     return f"{name}@{VERSION}"
 

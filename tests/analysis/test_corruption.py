@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from catchup_eval.analysis import corruption
 from catchup_eval.corruptions import CORRUPTIONS, NAMES, alexnet, corrupt, frost
-from catchup_eval.corruptions.kept import Variant
+from catchup_eval.corruptions.kept import Variant, export
 from catchup_eval.datasets import ImageSet, Part
 from catchup_eval.errors import BadFile, UnknownName, UserError
 from catchup_eval.models.classifier import Classifier, wrap
@@ -272,3 +272,18 @@ def test_the_heat_map_shows_the_measured_errors_and_their_means(result: Result) 
     expected = np.vstack([table, table.mean(0)])
     expected = np.hstack([expected, expected.mean(1, keepdims=True)])
     np.testing.assert_allclose(shown, expected.flatten(), atol=0.051)
+
+
+def test_released_files_are_shown_in_place_of_corrupting(
+    result: Result, asked: Callable[..., Subject], tmp_path: Path
+) -> None:
+    subject = asked()
+    part = subject.data.part("test")
+    numbered = replace(part, index=torch.arange(len(part)))
+    data = replace(subject.data, parts={"test": numbered})
+    export(tmp_path, numbered, TWO["corruptions"], Variant())
+    again = corruption.measure(replace(subject, data=data), **TWO, files=str(tmp_path))
+    assert again.frame["protocol"].unique().item().startswith("released2of19")
+    assert (again.checks["value"] == 1).all()
+    made = corruption.measure(replace(subject, data=data), **TWO)
+    np.testing.assert_array_equal(again.samples["correct"], made.samples["correct"])

@@ -1,0 +1,79 @@
+"""The released CIFAR-10-C and CIFAR-100-C as they are: memory maps, never loaded whole.
+
+Each `NAME.npy` holds uint8 (5 N, H, W, 3): all images at severity 1, then all at 2, to 5.
+`labels.npy` holds the N labels five times. :func:`catchup_eval.corruptions.kept.export` writes the
+same layout.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catchup_eval.datasets.imageset import Part
+from catchup_eval.errors import BadFile
+
+SEVERITIES = 5
+LOOKED_AT = 100  # images, for the check that rows belong together
+
+
+class Released(NamedTuple):
+    """A folder of such files, found to belong to a part."""
+
+    folder: Path
+    images: int  # N
+
+    def shown(self, part: Part, name: str, severity: int) -> Tensor:
+        """These images as the file has them, (n, 3, H, W) uint8; `part.index` are their rows.
+
+        Raises:
+            BadFile: there is no such file, or it has another shape.
+        """
+        rows = (severity - 1) * self.images + part.index.cpu().numpy()
+        size = part.images.shape[2:]
+        file = _mapped(self.folder / f"{name}.npy", (SEVERITIES * self.images, *size, 3))
+        return torch.from_numpy(file[rows]).permute(0, 3, 1, 2)
+
+
+def released(folder: Path, part: Part) -> Released:
+    """The files in this folder, once their labels are found to be those of `part`.
+
+    Raises:
+        BadFile: no `labels.npy`, no five times the same labels, or other ones than the part's.
+    """
+    labels = _mapped(folder / "labels.npy", None).astype(np.int64)
+    blocks = np.split(labels, SEVERITIES) if len(labels) % SEVERITIES == 0 else [labels[:0]]
+    if not len(blocks[0]) or any((block != blocks[0]).any() for block in blocks):
+        raise BadFile(
+            f"expected the same labels {SEVERITIES} times, once for each severity, in "
+            f"{folder / 'labels.npy'}, got {len(labels)} that do not repeat"
+        )
+    index, expected = part.index.cpu().numpy(), part.labels.cpu().numpy()
+    if index.max() >= len(blocks[0]) or (blocks[0][index] != expected).any():
+        raise BadFile(
+            f"{folder / 'labels.npy'} has {len(blocks[0])} labels, which are not those of these "
+            f"{len(index)} images; the files are in the official order of the test set"
+        )
+    return Released(folder, len(blocks[0]))
+
+
+def _mapped(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        there = ", ".join(sorted(file.name for file in path.parent.glob("*.npy"))) or "none"
+        raise BadFile(f"there is no {path}; .npy files beside it: {there}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise BadFile(f"{path} cannot be read: {error}") from error
+    if shape is not None and (array.shape != shape or array.dtype != np.uint8):
+        raise BadFile(f"expected uint8 {shape} in {path}, got {array.dtype} {array.shape}")
+    return array
+
+
+def belongs(part: Part, corrupted: Tensor) -> bool:
+    """Whether corrupted images are nearer to their own originals than to their neighbours'."""
+    clean, other = part.images.cpu().float(), corrupted.float()
+    own = (clean - other).abs().mean()
+    return bool(own < (clean.roll(1, 0) - other).abs().mean()) or len(clean) < 2
