@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 Change = Callable[[Tensor], Tensor]
@@ -12,7 +13,8 @@ class StageHooks:
     """Hooks on the stages of a network that do nothing until :meth:`changing` names one.
 
     They stand from the start because `torch.compile` silently ignores a hook that is registered
-    after the first compiled call; only their state changes.
+    after the first compiled call; only their state changes. The compiler leaves them alone: it
+    would write other code for each stage that is named, in the midst of a training.
 
     Args:
         stages: the modules, in forward order; each must give one tensor.
@@ -26,12 +28,13 @@ class StageHooks:
         ]
 
     def _hook(self, number: int) -> Callable[..., Tensor | None]:
+        @torch.compiler.disable  # type: ignore[untyped-decorator]
         def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if self._at != number or self._change is None:
                 return None
             return self._change(output)
 
-        return hook
+        return hook  # type: ignore[no-any-return]
 
     @contextmanager
     def changing(self, number: int, change: Change) -> Iterator[None]:

@@ -15,7 +15,7 @@ from catchup_eval.trainers.recipe import Augmentation
 def augment(images: Tensor, settings: Augmentation, draw: Generator) -> Tensor:
     """A new batch (N, C, H, W), each image cropped and flipped as the settings say.
 
-    Draws, in this order: the crops, the flips; nothing for what is switched off.
+    Bytes stay bytes. Draws, in this order: the crops, the flips; nothing for what is switched off.
     """
     if settings.padding:
         corners = draw.integers(2 * settings.padding + 1, size=(len(images), 2))
@@ -45,11 +45,9 @@ def crop(
     """
     height, width = images.shape[2:]
     padded = _padded(images, padding, fill)
-    rows = corners[:, :1] + torch.arange(height, device=images.device)  # (N, H)
-    columns = corners[:, 1:] + torch.arange(width, device=images.device)  # (N, W)
-    numbers = torch.arange(len(images), device=images.device)[:, None, None]
-    channels_last = padded.permute(0, 2, 3, 1)[numbers, rows[:, :, None], columns[:, None, :]]
-    return channels_last.permute(0, 3, 1, 2)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, top, left, H, W)
+    numbers = torch.arange(len(images), device=images.device)
+    return windows[numbers, :, corners[:, 0], corners[:, 1]]
 
 
 def _padded(images: Tensor, padding: int, fill: str) -> Tensor:
@@ -61,13 +59,14 @@ def _padded(images: Tensor, padding: int, fill: str) -> Tensor:
             f"expected augmentation.padding below the image's side, got {padding} for "
             f"{height}x{width}"
         )
-    rows, columns = (_mirrored(side, padding, images.device) for side in (height, width))
-    return images[:, :, rows][:, :, :, columns]
+    return _mirrored(_mirrored(images, padding, 2), padding, 3)
 
 
-def _mirrored(side: int, padding: int, device: torch.device) -> Tensor:
-    """Where each row of the padded image comes from: `2 1 | 0 1 2 3 | 2 1`."""
-    return torch.from_numpy(np.pad(np.arange(side), padding, mode="reflect")).to(device)
+def _mirrored(images: Tensor, padding: int, side: int) -> Tensor:
+    """Along one side: `2 1 | 0 1 2 3 | 2 1`. torch's own may refuse bytes."""
+    before = images.narrow(side, 1, padding).flip(side)
+    after = images.narrow(side, images.shape[side] - 1 - padding, padding).flip(side)
+    return torch.cat([before, images, after], side)
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:

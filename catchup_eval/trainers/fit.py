@@ -60,7 +60,8 @@ def fit(
             step with the share of the training that is done.
         train: held on the device as a whole.
         validation: None: the history has NaN for it.
-        recipe: all the settings; its [methods] and [regularizers] have gone into `method`.
+        recipe: all the settings; its [methods], [regularizers] and `compile` have gone into
+            `method`.
         seed: of everything that is drawn.
         resume: a file to go on from and to keep the state in; SIGINT and SIGTERM then end the
             training after a step, with everything saved. The caller deletes it.
@@ -113,11 +114,10 @@ def fit(
 def _step(run: Run, train: Part, rows: torch.Tensor) -> None:
     run.set_learning_rates()
     _announce(run)
-    batch = train.batch(rows)
-    images = augment(batch.images, run.recipe.augmentation, run.draw)
-    images = images.contiguous(memory_format=torch.channels_last)
+    pixels = augment(train.images[rows], run.recipe.augmentation, run.draw)  # still bytes
+    images = pixels.contiguous(memory_format=torch.channels_last).float() / 255
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.mixed_precision):
-        loss = run.method(images, batch.labels, run.draw)
+        loss = run.method(images, train.labels[rows], run.draw)
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()

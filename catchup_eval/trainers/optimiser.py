@@ -11,7 +11,11 @@ from catchup_eval.trainers.recipe import Optimiser
 
 
 def make_optimiser(model: Classifier, method: Loss, settings: Optimiser) -> torch.optim.SGD:
-    """SGD over all parameters that are to be trained, those that the method adds included."""
+    """SGD over all parameters that are to be trained, those that the method adds included.
+
+    On CUDA one kernel moves them all (`fused`). On a CPU that would save less than 1 % of a step,
+    and round otherwise.
+    """
     network = _trainable(model)
     own = _trainable(method) if isinstance(method, nn.Module) else []
     added = _without(own, network)
@@ -26,7 +30,15 @@ def make_optimiser(model: Classifier, method: Loss, settings: Optimiser) -> torc
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         nesterov=settings.nesterov,
+        fused=all(parameter.is_cuda for parameter in network + added) or None,
     )
+
+
+def load_optimiser_state(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on from a state, computing it as is best here, wherever it was saved."""
+    optimiser.load_state_dict(state)
+    for group in optimiser.param_groups:
+        group["fused"] = optimiser.defaults["fused"]
 
 
 def _trainable(module: nn.Module) -> list[nn.Parameter]:

@@ -64,6 +64,9 @@ class Recipe(Settings):
         norm: a name of `NORMS` to normalise with; by default the data's own mean and std.
         epochs, batch_size: the last batch of an epoch may be smaller.
         precision: "bfloat16" computes the forward pass in mixed precision.
+        compile: the training's passes go through torch.compile, which takes minutes at first and
+            needs a C++ compiler for a CPU, triton for a GPU. It rounds otherwise, so the weights
+            depend on it.
         keep: epochs after which a checkpoint is kept beside the last.
         methods: settings by method, as [methods.catchup].
         regularizers: settings by regularizer, as [regularizers.cutout]; an empty table takes the
@@ -78,6 +81,7 @@ class Recipe(Settings):
     epochs: Count
     batch_size: Count
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     keep: Annotated[tuple[Count, ...], Field(strict=False)] = ()
     optimiser: Optimiser
     schedule: Schedule

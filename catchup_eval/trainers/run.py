@@ -16,7 +16,7 @@ from catchup_eval.errors import UserError
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.history import Epoch, History
 from catchup_eval.trainers.mixing.method import Loss
-from catchup_eval.trainers.optimiser import make_optimiser
+from catchup_eval.trainers.optimiser import load_optimiser_state, make_optimiser
 from catchup_eval.trainers.recipe import Recipe
 
 
@@ -179,7 +179,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         if isinstance(self.method, nn.Module):
             self.method.load_state_dict(state["method"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        load_optimiser_state(self.optimiser, state["optimiser"])
         self.draw.bit_generator.state = state["draw"]
         _set_global_states(state["torch"], self.device)
         self.history.epochs[:] = [Epoch(*row) for row in state["history"]]

@@ -8,7 +8,7 @@ FOLDER/NAME.resume.pt                while a training is under way
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from catchup_eval.errors import UserError
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.randomness import generator, isolated
 from catchup_eval.trainers import methods
+from catchup_eval.trainers.compile import compiled, compiling
 from catchup_eval.trainers.first_weights import first_weights, weights_digest
 from catchup_eval.trainers.fit import Progress, fit
 from catchup_eval.trainers.history import History, read_history
@@ -99,7 +100,7 @@ def train(
     Raises:
         Interrupted: by SIGINT or SIGTERM; the same call goes on.
         UserError: what lies there was trained otherwise, the labels do not fit the classes, or the
-            loss is no number any more.
+            loss is no number any more, or torch cannot compile.
         UnknownName: no such recipe, method, regularizer, setting, architecture or normalisation.
         Missing: the data has no training part.
     """
@@ -114,7 +115,8 @@ def train(
     card = card.model_copy(update=claims)
     with isolated(generator(seed, "method")):
         on = regularize(model, recipe.regularizers)
-        plain = methods.build(method, model, criterion=on.criterion, **card.settings)
+        learner = compiled(model) if recipe.compile else model
+        plain = methods.build(method, learner, criterion=on.criterion, **card.settings)
         built = on.around(plain)
     if fresh:
         _clear(files)
@@ -125,7 +127,7 @@ def train(
         if len(history.epochs) in recipe.keep:
             _save(files.at_epoch(len(history.epochs)), model, card, history, on)
 
-    with closing(built):
+    with closing(built), compiling() if recipe.compile else nullcontext():
         history = fit(
             model,
             built,

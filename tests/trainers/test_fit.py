@@ -1,5 +1,6 @@
 import threading
 from collections import Counter
+from contextlib import nullcontext
 from itertools import chain, count
 
 import numpy as np
@@ -7,16 +8,20 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from catchup_eval.datasets.digits import digits
 from catchup_eval.datasets.imageset import Part
 from catchup_eval.errors import UserError
 from catchup_eval.models.architectures import build
 from catchup_eval.models.classifier import wrap
-from catchup_eval.trainers.fit import fit, validate
-from catchup_eval.trainers.optimiser import make_optimiser
-from catchup_eval.trainers.recipe import Optimiser, Recipe
+from catchup_eval.randomness import generator
 from catchup_eval.settings import check
+from catchup_eval.trainers.fit import _step, fit, validate
+from catchup_eval.trainers.methods import METHODS
+from catchup_eval.trainers.optimiser import load_optimiser_state, make_optimiser
+from catchup_eval.trainers.recipe import Optimiser, Recipe
+from catchup_eval.trainers.run import Run
 
 
 def recipe_of(**changes):
@@ -191,6 +196,51 @@ def test_what_a_method_adds_has_the_heads_rate():
     sizes = {group["base_lr"]: len(group["params"]) for group in optimiser.param_groups}
     assert sizes == {0.01: 4, 0.1: 3}  # two layers' weights and biases; the head's and the scale
     assert {group["weight_decay"] for group in optimiser.param_groups} == {1e-4}
+
+
+def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says():
+    model = small_net()
+    optimiser = make_optimiser(model, plain(model), Optimiser(lr=0.1))
+    state = optimiser.state_dict()
+    for group in state["param_groups"]:
+        group |= {"fused": True, "lr": 0.02}  # as saved on a GPU
+    load_optimiser_state(optimiser, state)
+    kept = [(group["fused"], group["lr"]) for group in optimiser.param_groups]
+    assert kept == [(None, 0.02)]
+
+
+class Copies(TorchDispatchMode):
+    """Whether the host waits for each copy of its own tensors to the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and result.device != args[0].device:
+            self.waits.append(not kwargs.get("non_blocking", False))
+        return result
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_never_waits_for_the_device(name, monkeypatch):
+    """On tensors without values, of which reading one is an error."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not for such tensors
+    model = build("preactresnet10", classes=10, mean=(0,) * 3, std=(1,) * 3, width=4).to("meta")
+    method = METHODS[name](model)
+    if isinstance(method, nn.Module):
+        method.to("meta")
+    images, labels = torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.zeros(4).long()
+    part = Part(images, labels).to("meta")
+    augmentation = {"padding": 2, "fill": "reflect", "flip": True}
+    recipe = recipe_of(batch_size=2, augmentation=augmentation)
+    run = Run(model, method, recipe, 4, generator(0), torch.device("meta"))
+    run.begin_epoch()
+    for rows in run.batches():
+        with Copies() as copies:
+            _step(run, part, rows)
+        assert len(copies.waits) >= 2 and not any(copies.waits)  # the crops, the flips
 
 
 def test_each_epoch_has_its_own_seconds(monkeypatch):

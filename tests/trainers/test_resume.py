@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from catchup_eval.datasets.imageset import Part
 from catchup_eval.errors import BadFile, Interrupted, UserError
 from catchup_eval.models.classifier import wrap
+from catchup_eval.settings import check
 from catchup_eval.trainers.fit import fit
 from catchup_eval.trainers.interrupt import listening
 from catchup_eval.trainers.recipe import Recipe
-from catchup_eval.settings import check
 
 STEPS = 3  # in an epoch
 

@@ -11,13 +11,13 @@ from catchup_eval.datasets.imageset import ImageSet, Part
 from catchup_eval.errors import BadFile, Interrupted, Missing, UnknownName, UserError
 from catchup_eval.models import spec
 from catchup_eval.models.architectures import build
+from catchup_eval.settings import check
 from catchup_eval.trainers import methods
 from catchup_eval.trainers import train as module
 from catchup_eval.trainers.first_weights import first_weights
 from catchup_eval.trainers.fit import fit
 from catchup_eval.trainers.methods import METHODS
 from catchup_eval.trainers.recipe import Recipe, load_recipe
-from catchup_eval.settings import check
 from catchup_eval.trainers.train import train
 
 

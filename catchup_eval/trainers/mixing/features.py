@@ -7,7 +7,6 @@ in two orders, so one pass up to the layer serves both.
 
 from collections.abc import Callable, Iterable
 
-import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
@@ -81,8 +80,6 @@ def feature_method(
         drawn = draw_pairs(generator, alpha, images)
         realised: list[Pairs] = []
 
-        # The weight, new at each step, would become a constant of a compiled graph.
-        @torch.compiler.disable  # type: ignore[untyped-decorator]
         def change(features: Tensor) -> Tensor:
             _expect_maps(features, layer)
             mixed, pairs = mix(features, drawn, generator)
