@@ -2,25 +2,29 @@
 
 Images are in [0, 1] and the normalisation is inside the model, so that `epsilon` means the same for
 every network. The loss is the sum of the cross-entropies, whose sign is that of the mean but does
-not underflow; the pass is in full precision, in evaluation mode, and leaves no trace on the model.
+not underflow. Passes are in float32 (autocast off; whether a GPU rounds to TF32 is torch's
+setting), in evaluation mode, and leave no trace on the model. Attacks of other libraries are in
+:mod:`catchup_eval.library_attacks`.
 """
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.lending import evaluating, frozen
-from catchup_eval.randomness import isolated
 from catchup_eval.subject import in_range
 
-LibraryAttack = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
+
+class Ascent(NamedTuple):
+    """What one forward and one backward pass tell of some images."""
+
+    sign: Tensor  # (N, C, H, W): with a pixel, the loss rises (1), falls (-1) or stays (0)
+    right: Tensor  # (N,) bool: whether the largest logit is the label's
 
 
 @contextmanager
@@ -31,8 +35,8 @@ def attacking(model: nn.Module, device: torch.device) -> Iterator[None]:
         yield
 
 
-def gradient_sign(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Per pixel, whether the loss rises (1), falls (-1) or stays (0); (N, C, H, W).
+def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> Ascent:
+    """Which way each pixel must go for the loss to rise, and who is recognised before it goes.
 
     Args:
         model: takes pixels, gives logits (N, K).
@@ -41,8 +45,9 @@ def gradient_sign(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """
     with attacking(model, images.device):
         points = images.detach().clone().requires_grad_()
-        loss = F.cross_entropy(model(points), labels, reduction="sum")
-        return torch.autograd.grad(loss, points)[0].sign()
+        logits = model(points)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        return Ascent(torch.autograd.grad(loss, points)[0].sign(), logits.argmax(1) == labels)
 
 
 def moved(images: Tensor, change: Tensor) -> Tensor:
@@ -68,7 +73,7 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
         UserError: pixels outside [0, 1].
     """
     in_range(images)
-    return moved(images, epsilon * gradient_sign(model, images, labels))
+    return moved(images, epsilon * ascent(model, images, labels).sign)
 
 
 def pgd(
@@ -84,15 +89,16 @@ def pgd(
 ) -> Tensor:
     """Projected gradient descent in the l_inf ball (Madry et al. 2018).
 
-    Each restart begins at a point drawn uniformly from the ball and ends at its last iterate. Of
-    several, each image keeps its worst: one that fools the model before one that does not, and
-    then the larger loss.
+    Each run begins at a point drawn uniformly from the ball and ends at its last iterate. An image
+    whose run does not fool the model is started again; where none of its runs does, the one with
+    the largest loss stands.
 
     Args:
         model, images, labels, epsilon: as for :func:`fgsm`.
         step_size: in units of [0, 1].
+        restarts: how many runs at most, the first one included.
         generators: one for each image (:func:`catchup_eval.randomness.per_image`), so that an
-            image gets the same start in every batch; None starts at the image itself.
+            image gets the same starts in every batch; None starts at the image itself.
 
     Returns:
         (N, C, H, W) in [0, 1].
@@ -100,15 +106,23 @@ def pgd(
     Raises:
         UserError: pixels outside [0, 1].
     """
-    in_range(images)
-    worst: Tensor | None = None
-    for _ in range(restarts):
-        points = _start(images, epsilon, generators)
+
+    def run(rows: Tensor) -> Tensor:
+        centres = images[rows]
+        draws = None if generators is None else [generators[row] for row in rows.tolist()]
+        points = _start(centres, epsilon, draws)
         for _ in range(steps):
-            step = step_size * gradient_sign(model, points, labels)
-            points = moved(images, (points + step - images).clamp(-epsilon, epsilon))
-        worst = points if worst is None else _worse(model, labels, worst, points)
-    return images if worst is None else worst
+            step = step_size * ascent(model, points, labels[rows]).sign
+            points = moved(centres, (points + step - centres).clamp(-epsilon, epsilon))
+        return points
+
+    in_range(images)
+    worst = run(torch.arange(len(images), device=images.device))
+    for _ in range(restarts - 1):
+        left = torch.nonzero(_logits(model, worst).argmax(1) == labels).flatten()
+        if len(left):
+            worst[left] = _worse(model, labels[left], worst[left], run(left))
+    return worst
 
 
 def _start(
@@ -122,65 +136,46 @@ def _start(
 
 
 @torch.no_grad()
-def _worse(model: nn.Module, labels: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Of two points for each image, the one that is worse for the model; the first of equals."""
+def _logits(model: nn.Module, points: Tensor) -> Tensor:
     with evaluating(model):
-        outputs = [model(points) for points in (first, second)]
-    fooled = [logits.argmax(1) != labels for logits in outputs]
-    loss = [F.cross_entropy(logits, labels, reduction="none") for logits in outputs]
-    swap = (fooled[1] & ~fooled[0]) | ((fooled[1] == fooled[0]) & (loss[1] > loss[0]))
+        logits: Tensor = model(points)
+    return logits
+
+
+def _worse(model: nn.Module, labels: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """For each image the second point where it fools the model or has the larger loss."""
+    logits = _logits(model, second)
+    before = F.cross_entropy(_logits(model, first), labels, reduction="none")
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    swap = (logits.argmax(1) != labels) | (loss > before)
     return torch.where(swap.view(-1, 1, 1, 1), second, first)
 
 
-def torchattacks_attack(name: str, model: nn.Module, **settings: Any) -> LibraryAttack:
-    """An attack of the library torchattacks (Kim 2020), by name.
+def withstanding(
+    model: nn.Module, images: Tensor, labels: Tensor, *, step_size: float, steps: int
+) -> Tensor:
+    """Who is still recognised when the loss is climbed without a bound, from the image itself.
 
-    The library draws from global generators, puts every submodule of a training network into
-    training mode, and collects gradients on parameters; here none of it reaches the caller. Its
-    `AutoAttack` takes 10 steps where the published one takes 100, and expects `n_classes`: its
-    numbers are not AutoAttack's.
+    An image that fools the model is climbed no further. Whatever the model, nothing should be
+    left: a network whose images withstand this hides its gradients (Athalye et al. 2018).
 
     Args:
-        name: of one of the library's attacks, such as `MIFGSM`.
-        model: takes pixels in [0, 1]; torchattacks' own normalisation is not used.
-        settings: of that attack; `eps` and `alpha` in units of [0, 1].
+        model, images, labels: as for :func:`fgsm`.
+        step_size: in units of [0, 1].
 
     Returns:
-        `attack(images, labels, generator)`, which gives adversarial images (N, C, H, W).
+        (N,) bool.
 
     Raises:
-        UserError: torchattacks is not installed, or the attack has no such setting.
-        UnknownName: it has no such attack.
+        UserError: pixels outside [0, 1].
     """
-    kind = _library_attack(name)
-    try:
-        inspect.signature(kind).bind(model, **settings)
-    except TypeError as error:
-        takes = ", ".join(inspect.signature(kind).parameters)
-        raise UserError(f"torchattacks' {name}: {error}; it takes {takes}") from None
-
-    def attack(images: Tensor, labels: Tensor, generator: np.random.Generator) -> Tensor:
-        in_range(images)
-        with attacking(model, images.device), isolated(generator):
-            adversarial: Tensor = kind(model, **settings)(images, labels)
-        return adversarial.detach()
-
-    return attack
-
-
-def _library_attack(name: str) -> Callable[..., Any]:
-    try:
-        import torchattacks
-    except ImportError:
-        raise UserError(
-            f"the attack {name} needs torchattacks, which is not installed; "
-            'pip install "catchup-eval[attacks]"'
-        ) from None
-    kinds = {
-        key: kind
-        for key, kind in vars(torchattacks).items()
-        if inspect.isclass(kind) and issubclass(kind, torchattacks.attack.Attack)
-    }
-    if name not in kinds:
-        raise UnknownName("torchattacks attack", name, kinds)
-    return kinds[name]
+    in_range(images)
+    left, points = torch.arange(len(images), device=images.device), images
+    for _ in range(steps):
+        sign, right = ascent(model, points, labels[left])
+        left, points = left[right], moved(points, step_size * sign)[right]
+        if not len(left):
+            return torch.zeros_like(labels, dtype=torch.bool)
+    still = torch.zeros_like(labels, dtype=torch.bool)
+    still[left] = _logits(model, points).argmax(1) == labels[left]
+    return still

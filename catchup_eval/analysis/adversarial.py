@@ -1,9 +1,11 @@
 """How much accuracy is left when each image is changed, within a small ball, to fool the network?
 
 All test images are attacked, also those that are already wrong, in pixels of [0, 1], against the
-true label. Columns: `attack` ("fgsm", "pgd", "pgd-unbounded"), `epsilon` (radius of the l_inf ball
-in 1/255), then `metric`, `value`, `unit`, `n` images, `low` and `high` (95 % interval) and
-`protocol` (`pgd-20x2`: 20 steps of 2/255). Metrics:
+true label. Columns: `attack` ("fgsm", "pgd", "pgd-unbounded", or the name of a library's attack),
+`epsilon` (radius of the l_inf ball in 1/255; empty for an attack without one), then `metric`,
+`value`, `unit`, `n` images, `low` and `high` (95 % interval) and `protocol` (`pgd-20x2`: 20 steps
+of 2/255; `pgd-20x2-r5`: up to 5 starts; a library's attack: its version and what was set).
+Metrics:
 
 - `accuracy`: top-1 in percent, Wilson interval; at epsilon 0 the clean accuracy
 - `error`: 100 - accuracy, for FGSM only: the paper's Tables 1 and 2 print the FGSM error at 4/255
@@ -11,47 +13,56 @@ in 1/255), then `metric`, `value`, `unit`, `n` images, `low` and `high` (95 % in
   of a paired difference
 
 FGSM takes one step and has no random start. PGD's steps, step size and random start are those of
-the PuzzleMix code. FGSM far above PGD means that one gradient does not show the way: the gradients
-are masked, and the FGSM accuracy says little about robustness (Verma et al. 2019, section 5.3).
-`pgd-unbounded` starts at the clean image, may change every pixel at will and must leave next to
-nothing.
+the PuzzleMix code. The mixup codes that attack pixels differ in the radius alone, 4 or 8, and both
+are in the sweep. Those that attack normalised images (PatchUp's, the first Manifold Mixup's) have
+another ball for each data set; there is no setting for them.
 
-Self-checks: epsilon 0 changes no prediction; FGSM accuracy does not rise with epsilon; PGD
-accuracy is not above FGSM's; FGSM is not far above PGD; the unbounded attack succeeds.
+Self-checks. Epsilon 0 answers as without an attack. The others are signs of masked gradients, by
+which a network looks robust to attacks that need them (Athalye et al. 2018, section 3.1, from
+memory; Verma et al. 2019, section 5.3): FGSM accuracy does not fall with epsilon; PGD leaves more
+right than FGSM, or far less; Square, which takes no gradient, leaves fewer right than PGD; PGD
+without a bound, from the clean image, does not fool the network on each of 100 images. What
+AutoAttack warns of is a check, too. Square runs only where `attacks` names it, which takes the
+extra `attacks`; its check is absent elsewhere.
 
 Samples: `index` (N,), `clean` (N,) bool and, for each attack and epsilon, whether the prediction
-is still right: `fgsm@4`, `pgd@4`, ... (N,) bool; `pgd-unbounded` (M,) bool.
+is still right: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on M images;
+`pgd-unbounded` (M,) bool; `Square@4-index` (M,) which images these were; `AutoAttack@4-flags` (5,)
+bool, what it warned of.
 """
 
-from collections.abc import Iterator, Sequence
-from textwrap import wrap
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import torch
 from torch import Tensor
 
-from catchup_eval.attacks import gradient_sign, moved, pgd
+from catchup_eval.analysis import masking
+from catchup_eval.analysis.adversarial_figure import plot as plot
+from catchup_eval.attacks import ascent, moved, pgd, withstanding
+from catchup_eval.autoattack import AutoAttack
 from catchup_eval.datasets.imageset import Batch
+from catchup_eval.library_attacks import Asked, LibraryAttack, asked
 from catchup_eval.question import Headline
 from catchup_eval.randomness import per_image
-from catchup_eval.report import figures
-from catchup_eval.report.curves import Curve, by_model, curve, draw, shade
 from catchup_eval.results import Result, Rows
-from catchup_eval.statistics import Difference, Interval, paired
+from catchup_eval.statistics import Interval
 from catchup_eval.subject import Subject
 
 TITLE = "Adversarial attacks"
 QUESTION = "How much accuracy is left when each image is changed, within a small ball, to fool it?"
 READING = (
-    "Solid lines are FGSM, one step; dashed lines PGD, many. The lower of the two is the better "
-    "guide: where FGSM lies far above PGD, the network hides its gradients rather than "
-    "being robust."
+    "Solid lines are FGSM, one step; dashed lines PGD, many; points are other attacks. The lowest "
+    "is the best guide: a network that one attack cannot fool and another can hides its gradients "
+    "rather than being robust. Square, which takes no gradient, and AutoAttack run only where they "
+    "are asked for."
 )
 SOURCE = "Goodfellow et al. 2014 (FGSM); Madry et al. 2018 (PGD); epsilon 4/255 as in Catch-up Mix"
 NEEDS = frozenset({"test"})
-VERSION = 1
+VERSION = 2
 HEADLINES = (
     Headline(
         "accuracy",
@@ -68,11 +79,8 @@ HEADLINES = (
         outcomes=("pgd@4",),
     ),
 )
-PAPER = 4  # epsilon of the paper, in 1/255
-FAR = 20  # points of FGSM above PGD that the page warns of; an ordinary CIFAR-10 ResNet-20 has 19
-WIDTH = 46  # characters of the warning that fit one column
-DASHED = (0, (4, 1.5))
-NOISE = 1  # points by which two accuracies may be in the wrong order
+FREE_STEPS, FREE_STEP_SIZE = 32, 8  # without a bound, in 1/255: any pixel can cross its whole range
+CALL = 10  # batches that AutoAttack is given at once, since few images reach its slow last attack
 
 
 def measure(
@@ -83,7 +91,8 @@ def measure(
     pgd_steps: int = 20,
     pgd_step_size: float = 2,
     pgd_restarts: int = 1,
-    unbounded: int = 0,
+    unbounded: int = 100,
+    attacks: str | Iterable[str] = (),
 ) -> Result:
     """The rows and samples described above.
 
@@ -91,151 +100,116 @@ def measure(
         epsilons: of FGSM, in 1/255; the paper's is 4, PuzzleMix's code prints 4 and 8.
         pgd_epsilons: of PGD, in 1/255. Each costs about ten times the whole FGSM sweep.
         pgd_step_size: in 1/255.
+        pgd_restarts: runs of PGD at most; only an image that no run fools yet is run again.
         unbounded: how many test images, spread over the classes, PGD attacks without a bound.
+        attacks: of other libraries, one line each, as in :mod:`catchup_eval.library_attacks`:
+            "MIFGSM@8", "AutoAttack@1", "Square?images=100". What they draw depends on the batch
+            size. Square takes up to 5,000 passes and AutoAttack several thousand.
+
+    Raises:
+        UserError, UnknownName: an attack that cannot be had, before anything is computed.
     """
-    settings = {"step_size": pgd_step_size / 255, "steps": pgd_steps, "restarts": pgd_restarts}
-    parts: dict[str, list[np.ndarray]] = {}
-    count = len(subject.data.part("test"))
-    for batch in subject.track(subject.batches("test"), -(-count // subject.batch_size)):
-        for name, images in _points(subject, batch, epsilons, pgd_epsilons, settings):
-            parts.setdefault(name, []).append(_right(subject, images, batch.labels))
-        parts.setdefault("index", []).append(batch.index.cpu().numpy())
-    samples = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    library = [(one, one.on(subject.model, subject.batch_size)) for one in asked(attacks)]
+    part = subject.data.part("test")
+    run = {"step_size": pgd_step_size / 255, "steps": pgd_steps, "restarts": pgd_restarts}
+    work = chain(
+        (_own(subject, batch, epsilons, pgd_epsilons, run) for batch in subject.batches("test")),
+        (_library(subject, one, attack) for one, attack in library),
+    )
+    found: dict[str, list[np.ndarray]] = {}
+    batches = -(-len(part) // subject.batch_size)
+    for piece in subject.track(work, batches + len(library)):
+        for name, array in piece.items():
+            found.setdefault(name, []).append(array)
+    samples = {"index": part.index.cpu().numpy(), "clean": subject.clean}
+    samples |= {name: np.concatenate(arrays) for name, arrays in found.items()}
     if unbounded:
-        samples["pgd-unbounded"] = _unbounded(subject, unbounded, settings)
-    protocol = f"pgd-{pgd_steps}x{pgd_step_size:g}@1"
-    return Result(_rows(samples, protocol).frame(), samples)
+        samples["pgd-unbounded"] = _unbounded(subject, unbounded)
+    restarts = f"-r{pgd_restarts}" if pgd_restarts > 1 else ""
+    protocol = f"pgd-{pgd_steps}x{pgd_step_size:g}{restarts}@1"
+    return Result(_rows(samples, protocol, [one for one, _ in library]).frame(), samples)
 
 
-def _points(
+def _own(
     subject: Subject,
     batch: Batch,
     epsilons: Sequence[float],
     pgd_epsilons: Sequence[float],
-    settings: dict[str, Any],
-) -> Iterator[tuple[str, Tensor]]:
-    """The images of a batch, clean and under each attack; FGSM's direction is computed once."""
+    run: Mapping[str, Any],
+) -> dict[str, np.ndarray]:
+    """Who of a batch is recognised under FGSM and PGD; FGSM's direction is computed once."""
     images, labels = batch.images, batch.labels
-    yield "clean", images
-    direction = gradient_sign(subject.model, images, labels)
-    for epsilon in epsilons:
-        yield f"fgsm@{epsilon:g}", moved(images, epsilon / 255 * direction)
+    sign, right = ascent(subject.model, images, labels)
+    found = {"fgsm@0": right.cpu().numpy()} if 0 in epsilons else {}
+    for epsilon in filter(None, epsilons):
+        points = moved(images, epsilon / 255 * sign)
+        found[f"fgsm@{epsilon:g}"] = _right(subject, points, labels)
     for epsilon in pgd_epsilons:
         generators = list(per_image(subject.seed, "pgd", batch.index.cpu().numpy()))
-        points = pgd(
-            subject.model, images, labels, epsilon / 255, generators=generators, **settings
-        )
-        yield f"pgd@{epsilon:g}", points
+        points = pgd(subject.model, images, labels, epsilon / 255, generators=generators, **run)
+        found[f"pgd@{epsilon:g}"] = _right(subject, points, labels)
+    return found
+
+
+def _library(
+    subject: Subject, one: Asked, attack: LibraryAttack | AutoAttack
+) -> dict[str, np.ndarray]:
+    """Who is recognised under a library's attack; on which images, what it warned of."""
+    part = subject.data.part("test")
+    part = part.limited(one.images or len(part))
+    size = subject.batch_size * (CALL if isinstance(attack, AutoAttack) else 1)
+    right = []
+    for batch in part.to(subject.device).batches(size):
+        generator = subject.generator(one.label, int(batch.index[0]))
+        points = attack(batch.images, batch.labels, generator).clamp(0, 1)
+        right.append(_right(subject, points, batch.labels))
+    found = {one.label: np.concatenate(right)}
+    if one.images:
+        found[f"{one.label}-index"] = part.index.cpu().numpy()
+    if isinstance(attack, AutoAttack):
+        found[f"{one.label}-flags"] = attack.flags
+    return found
 
 
 def _right(subject: Subject, images: Tensor, labels: Tensor) -> np.ndarray:
     return (subject.logits(images).argmax(1) == labels.cpu()).numpy()
 
 
-def _unbounded(subject: Subject, count: int, settings: dict[str, Any]) -> np.ndarray:
+def _unbounded(subject: Subject, count: int) -> np.ndarray:
     part = subject.data.part("test").limited(count).to(subject.device)
-    right = []
-    for batch in part.batches(subject.batch_size):
-        points = pgd(subject.model, batch.images, batch.labels, 1.0, generators=None, **settings)
-        right.append(_right(subject, points, batch.labels))
-    return np.concatenate(right)
+    climb = partial(withstanding, step_size=FREE_STEP_SIZE / 255, steps=FREE_STEPS)
+    batches = part.batches(subject.batch_size)
+    right = [climb(subject.model, batch.images, batch.labels) for batch in batches]
+    return torch.cat(right).cpu().numpy()
 
 
-def _rows(samples: dict[str, np.ndarray], pgd_protocol: str) -> Rows:
+def _rows(samples: Mapping[str, np.ndarray], pgd_protocol: str, library: Sequence[Asked]) -> Rows:
     rows = Rows("fgsm@1")
-    for name, right in samples.items():
-        attack, _, radius = name.partition("@")
-        condition: dict[str, Any] = {"attack": attack, "epsilon": float(radius or 255)}
-        if attack == "fgsm":
-            rows.rate("accuracy", right, **condition)
-            rows.rate("error", ~right, **condition)
-        elif attack.startswith("pgd"):
-            rows.rate("accuracy", right, protocol=pgd_protocol, **condition)
-    gaps = _gaps(samples)
-    for epsilon, (value, low, high, _) in gaps.items():
+    for epsilon, right in masking.by_radius(samples, "fgsm").items():
+        rows.rate("accuracy", right, attack="fgsm", epsilon=epsilon)
+        rows.rate("error", ~right, attack="fgsm", epsilon=epsilon)
+    for epsilon, right in masking.by_radius(samples, "pgd").items():
+        rows.rate("accuracy", right, attack="pgd", epsilon=epsilon, protocol=pgd_protocol)
+    if "pgd-unbounded" in samples:
+        left, protocol = samples["pgd-unbounded"], f"pgd-{FREE_STEPS}x{FREE_STEP_SIZE}-unbounded@1"
+        rows.rate("accuracy", left, attack="pgd-unbounded", epsilon=255.0, protocol=protocol)
+    for one in library:
+        condition = {"attack": one.name, "epsilon": np.nan if one.epsilon is None else one.epsilon}
+        rows.rate("accuracy", samples[one.label], protocol=f"{one.protocol}@1", **condition)
+    _gap_rows(rows, samples, pgd_protocol)
+    masking.check(rows, samples)
+    return rows
+
+
+def _gap_rows(rows: Rows, samples: Mapping[str, np.ndarray], protocol: str) -> None:
+    for epsilon, (value, low, high, _) in masking.gaps(samples).items():
         rows.add(
             "masking_gap",
             value,
             unit="points",
             n=len(samples["clean"]),
             interval=Interval(low, high),
-            protocol=pgd_protocol,
+            protocol=protocol,
             attack="pgd",
             epsilon=epsilon,
         )
-    _checks(rows, samples, [gap.value for gap in gaps.values()])
-    return rows
-
-
-def _gaps(samples: dict[str, np.ndarray]) -> dict[float, Difference]:
-    """FGSM accuracy less PGD accuracy in points, by epsilon in 1/255, where both were measured."""
-    radii = [name[4:] for name in samples if name.startswith("pgd@")]
-    return {
-        float(radius): paired(
-            [100.0 * samples[f"fgsm@{radius}"]], [100.0 * samples[f"pgd@{radius}"]]
-        )
-        for radius in radii
-        if f"fgsm@{radius}" in samples
-    }
-
-
-def _checks(rows: Rows, samples: dict[str, np.ndarray], gaps: list[float]) -> None:
-    n = len(samples["clean"])
-    sweep = {float(name[5:]): right for name, right in samples.items() if name.startswith("fgsm@")}
-    rates = [100 * sweep[epsilon].mean() for epsilon in sorted(sweep)]
-    if 0 in sweep:
-        rows.check("epsilon 0 changes no prediction", np.array_equal(sweep[0], samples["clean"]), n)
-    rows.check(
-        "FGSM accuracy does not rise with epsilon", max(np.diff(rates), default=0) <= NOISE, n
-    )
-    if gaps:
-        rows.check("PGD accuracy is not above FGSM's", min(gaps) >= -NOISE, n)
-        rows.check(f"FGSM is less than {FAR} points above PGD", max(gaps) < FAR, n)
-    if "pgd-unbounded" in samples:
-        left = samples["pgd-unbounded"]
-        rows.check("PGD without a bound leaves at most 5 %", left.mean() <= 0.05, len(left))
-
-
-def plot(result: Result) -> dict[str, Figure]:
-    """Accuracy over epsilon, FGSM solid and PGD dashed, with a line at the paper's epsilon."""
-    with figures.style():
-        models = by_model(result)
-        warning = _warning(models)
-        lines = len(models) // 2 + warning.count("\n")
-        fig = figures.figure(figures.COLUMN, 2.5 + 0.16 * lines)
-        axes = fig.subplots()
-        axes.axvline(PAPER, color=figures.GREY, linewidth=0.8, zorder=1)
-        looks = figures.looks(list(models))
-        for name, results in models.items():
-            _lines(axes, results, looks[name], name, pale=shade(len(models)))
-        axes.plot([], [], color=figures.GREY, linestyle="-", label="FGSM")
-        axes.plot([], [], color=figures.GREY, linestyle=DASHED, label="PGD")
-        axes.set(xlabel="epsilon (1/255)", ylabel="accuracy (%)", ylim=(-3, 103))
-        if warning:
-            fig.suptitle(warning, fontsize=7, fontweight="bold", x=0.02, ha="left")
-        figures.legend_below(fig, axes, columns=2)
-        return {"accuracy": fig}
-
-
-def _lines(axes: Axes, results: list[Result], look: figures.Look, name: str, pale: float) -> None:
-    fgsm = curve(results, "accuracy", "epsilon", attack="fgsm")
-    draw(axes, fgsm, look, shade=pale, marker=look.marker, label=figures.drawn(name))
-    strong = curve(results, "accuracy", "epsilon", attack="pgd")
-    clean = Curve(*(values[fgsm.x == 0] for values in fgsm))
-    pgd_line = Curve(*(np.concatenate(pair) for pair in zip(clean, strong, strict=True)))
-    measured = list(range(len(clean.x), len(pgd_line.x)))
-    style = {"marker": look.marker, "markerfacecolor": "white", "markevery": measured}
-    draw(axes, pgd_line, look, dash=DASHED, shade=pale, **style)
-
-
-def _warning(models: dict[str, list[Result]]) -> str:
-    """What to say where an FGSM accuracy is no measure of robustness; empty elsewhere."""
-    lines = []
-    for name, results in models.items():
-        gaps = curve(results, "masking_gap", "epsilon")
-        if len(gaps.x) and gaps.value.max() >= FAR:
-            epsilon, gap = gaps.x[gaps.value.argmax()], gaps.value.max()
-            lines += wrap(
-                f"{figures.drawn(name)}: FGSM {gap:.0f} points above PGD ({epsilon:g}/255)", WIDTH
-            )
-    return "\n".join([*lines, "Gradients may be masked: read PGD, not FGSM."] if lines else [])

@@ -1,0 +1,102 @@
+"""The figure of :mod:`catchup_eval.analysis.adversarial`, from its results alone."""
+
+from collections.abc import Mapping
+from itertools import cycle
+from textwrap import wrap
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from catchup_eval.analysis.masking import FAR, SIGNS
+from catchup_eval.report import figures
+from catchup_eval.report.curves import Curve, by_model, curve, draw, shade
+from catchup_eval.results import Result
+
+PAPER = 4  # epsilon of the paper, in 1/255
+WIDTH = 46  # characters of the warning that fit one column
+DASHED = (0, (4, 1.5))
+POINTS = ("*", "X", "P", "h")  # markers of the libraries' attacks
+DODGE = 0.12  # in 1/255, between the points of two models, so that none hides the other's
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Accuracy over epsilon, FGSM solid and PGD dashed, with a line at the paper's epsilon."""
+    with figures.style():
+        models = by_model(result)
+        warning = _warning(models)
+        others = _others(result)
+        rows = -(-(len(models) + 2 + len(others)) // 2)
+        fig = figures.figure(figures.COLUMN, 2.2 + 0.16 * (rows + warning.count("\n")))
+        axes = fig.subplots()
+        axes.axvline(PAPER, color=figures.GREY, linewidth=0.8, zorder=1)
+        looks = figures.looks(list(models))
+        for number, (name, results) in enumerate(models.items()):
+            _lines(axes, results, looks[name], name, pale=shade(len(models)))
+            aside = DODGE * (number - (len(models) - 1) / 2)
+            for other, marker in others.items():
+                _points(axes, results, looks[name], other, marker, aside)
+        _name_attacks(axes, result, others)
+        axes.set(xlabel="epsilon (1/255)", ylabel="accuracy (%)", ylim=(-3, 103))
+        if warning:
+            fig.suptitle(warning, fontsize=7, fontweight="bold", x=0.02, ha="left")
+        figures.legend_below(fig, axes, columns=2)
+        return {"accuracy": fig}
+
+
+def _others(result: Result) -> dict[str, str]:
+    """The markers of the libraries' attacks that have a radius, by name."""
+    rows = result.rows("accuracy").dropna(subset="epsilon")
+    names = [name for name in rows["attack"].unique() if not name.startswith(("fgsm", "pgd"))]
+    return dict(zip(names, cycle(POINTS)))
+
+
+def _lines(axes: Axes, results: list[Result], look: figures.Look, name: str, pale: float) -> None:
+    fgsm = curve(results, "accuracy", "epsilon", attack="fgsm")
+    draw(axes, fgsm, look, shade=pale, marker=look.marker, label=figures.drawn(name))
+    strong = curve(results, "accuracy", "epsilon", attack="pgd")
+    clean = Curve(*(values[fgsm.x == 0] for values in fgsm))
+    pgd_line = Curve(*(np.concatenate(pair) for pair in zip(clean, strong, strict=True)))
+    measured = list(range(len(clean.x), len(pgd_line.x)))
+    style = {"marker": look.marker, "markerfacecolor": "white", "markevery": measured}
+    draw(axes, pgd_line, look, dash=DASHED, shade=pale, **style)
+
+
+def _points(
+    axes: Axes, results: list[Result], look: figures.Look, attack: str, marker: str, aside: float
+) -> None:
+    x, value, low, high = curve(results, "accuracy", "epsilon", attack=attack)
+    reach = (value - low, high - value)
+    bars = axes.errorbar(x + aside, value, reach, color=look.color, linestyle="none", marker=marker)
+    bars.lines[0].set(markersize=6, markeredgecolor="white", markeredgewidth=0.4)
+
+
+def _name_attacks(axes: Axes, result: Result, others: Mapping[str, str]) -> None:
+    """What is solid, dashed or a point, with the protocol's name."""
+    for attack, dash in (("fgsm", "-"), ("pgd", DASHED)):
+        for protocol in result.rows("accuracy", attack=attack)["protocol"].unique():
+            axes.plot([], [], color=figures.GREY, linestyle=dash, label=protocol)
+    for attack, marker in others.items():
+        axes.plot([], [], color=figures.GREY, linestyle="none", marker=marker, label=attack)
+
+
+def _warning(models: Mapping[str, list[Result]]) -> str:
+    """Which accuracies are no measure of robustness, and why; empty where none is suspect."""
+    lines = []
+    for name, results in models.items():
+        for sign in _signs(results):
+            lines += wrap(f"{figures.drawn(name)}: {sign}", WIDTH)
+    return "\n".join([*lines, "Gradients may be masked: trust the lowest."] if lines else [])
+
+
+def _signs(results: list[Result]) -> list[str]:
+    """The signs of masked gradients, over the seeds of a model."""
+    checks = pd.concat([result.checks for result in results])
+    failed = set(checks["metric"][checks["value"] == 0])
+    signs = [words for claim, words in SIGNS.items() if claim in failed]
+    gaps = curve(results, "masking_gap", "epsilon")
+    if len(gaps.x) and gaps.value.max() >= FAR:
+        epsilon, gap = gaps.x[gaps.value.argmax()], gaps.value.max()
+        signs.append(f"FGSM {gap:.0f} points above PGD ({epsilon:g}/255)")
+    return signs
