@@ -1,6 +1,6 @@
 """The top two Hessian eigenvectors: Lanczos and pyhessian's power iteration, ours and its own.
 
-    python benchmarks/hessian.py                               # some minutes on one CPU core
+    python benchmarks/hessian.py --width 8 --batch 50 --side 16     # some minutes on one CPU core
     python benchmarks/hessian.py --device cuda --width 64 --rounds 20
 
 The network is PreActResNet-18 after a few SGD steps on the batch. Each side starts from random
@@ -122,7 +122,8 @@ def trained(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> nn.
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for _ in range(steps):
         optimiser.zero_grad()
-        F.cross_entropy(model.train()(images), labels).backward()
+        loss = F.cross_entropy(model.train()(images), labels)
+        torch.autograd.backward(loss)
         optimiser.step()
     return model.eval()
 

@@ -2,16 +2,19 @@ import copy
 import gc
 import warnings
 import weakref
+from unittest.mock import patch
 
 import numpy as np
+import pyhessian
 import pytest
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 from torch.nn import functional as F
 
-from catchup_eval import hessian
-from catchup_eval.randomness import generator
+from catchup_eval import hessian, hessian_density
+from catchup_eval.errors import UserError
+from catchup_eval.randomness import generator, isolated, torch_generator
 
 
 class TinyNet(nn.Module):
@@ -59,14 +62,15 @@ def exact_hessian(net, images, labels, criterion=F.cross_entropy):
     return torch.autograd.functional.hessian(loss, flat)
 
 
-def test_the_eigenpairs_are_those_of_scipy(case):
+@pytest.mark.parametrize("solver", ["pyhessian", "scipy"])
+def test_the_eigenpairs_are_those_of_the_exact_hessian(case, solver):
     net, images, labels = case
     exact = exact_hessian(*case).numpy()
     operator = LinearOperator(exact.shape, matvec=lambda v: exact @ v, dtype=float)
     values, vectors = eigsh(operator, k=2, which="LM")
     order = np.argsort(-np.abs(values))
     found = hessian.top_eigenvectors(
-        net, images, labels, tolerance=1e-8, generator=generator(0, "test")
+        net, images, labels, solver=solver, tolerance=1e-8, generator=generator(0, "test")
     )
     assert np.allclose(found.values, values[order], rtol=1e-5)
     cosines = np.abs((found.vectors.numpy() * vectors.T[order]).sum(1))
@@ -85,6 +89,64 @@ def test_the_vectors_are_orthonormal_and_zero_where_the_loss_does_not_reach(case
     unused = torch.tensor([name.startswith("unused") for name in names])
     assert pairs.vectors.shape == (3, len(names))
     assert (pairs.vectors[:, unused] == 0).all()
+
+
+def test_both_solvers_agree_with_pyhessian_where_it_is_right(case):
+    net, images, labels = case
+    with isolated(generator(0, "pyhessian")), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*create_graph=True")
+        twin = copy.deepcopy(net)
+        del twin.unused  # pyhessian breaks on what the loss does not reach
+        theirs = pyhessian.hessian(twin, F.cross_entropy, data=(images, labels), cuda=False)
+        values, vectors = theirs.eigenvalues(tol=1e-4, top_n=2)
+        twin.zero_grad(set_to_none=True)
+    flat = [torch.cat([part.flatten() for part in parts]) for parts in vectors]
+    reached = torch.cat(
+        [torch.full((p.numel(),), "unused" not in name) for name, p in net.named_parameters()]
+    )
+    for solver in ("pyhessian", "scipy"):
+        ours = hessian.top_eigenvectors(
+            net, images, labels, solver=solver, generator=generator(0, "test")
+        )
+        assert np.allclose(ours.values, values, rtol=1e-3)
+        for own, other in zip(ours.vectors[:, reached], flat, strict=True):
+            assert abs(float(own @ other)) == pytest.approx(1, abs=1e-3)
+
+
+def products(solver, case, **settings):
+    """How often the Hessian is multiplied by a vector, and what comes of it."""
+    with patch("torch.autograd.grad", wraps=torch.autograd.grad) as spy:
+        pairs = hessian.top_eigenvectors(
+            *case, solver=solver, generator=generator(0, "test"), **settings
+        )
+    return sum("grad_outputs" in call.kwargs for call in spy.call_args_list), pairs
+
+
+def test_lanczos_needs_fewer_products_for_no_larger_error(case):
+    exact = np.linalg.eigvalsh(exact_hessian(*case).numpy())
+    exact = exact[np.argsort(-np.abs(exact))][:2]
+    (few, lanczos), (many, power) = (products(name, case) for name in ("scipy", "pyhessian"))
+    errors = [np.abs(pairs.values / exact - 1).max() for pairs in (lanczos, power)]
+    assert few < many and errors[0] <= max(errors[1], 1e-4)
+
+
+def diagonal(outputs, targets):
+    return 0.5 * (targets * outputs.squeeze(1) ** 2).sum()
+
+
+def test_lanczos_tells_opposite_eigenvalues_apart_and_the_residual_when_they_are_not():
+    """The Hessian is the diagonal of the targets: 3, then 2 and -2, which power iteration mixes."""
+    case = (nn.Linear(6, 1, bias=False).double(), torch.eye(6).double())
+    case = (*case, torch.tensor([3.0, 2, -2, 1, 0.5, 0.1]).double())
+    _, power = products("pyhessian", case, criterion=diagonal)
+    assert abs(power.values[1]) < 1.95 and power.residuals[1] > 0.1
+    _, lanczos = products("scipy", case, criterion=diagonal, count=3)
+    assert np.allclose(sorted(lanczos.values), [-2, 2, 3]) and lanczos.residuals.max() < 0.01
+
+
+def test_an_unknown_solver_is_refused(case):
+    with pytest.raises(UserError, match="expected a solver of pyhessian, scipy, got 'qr'"):
+        hessian.top_eigenvectors(*case, solver="qr", generator=generator(0, "test"))
 
 
 def test_a_loose_tolerance_costs_little_after_the_rayleigh_ritz_step(case):
@@ -156,7 +218,7 @@ def test_the_largest_in_magnitude_may_be_negative(quadratic):
 
 def test_lanczos_that_runs_to_its_end_finds_the_whole_spectrum(quadratic):
     net, x, y, exact = quadratic
-    found = hessian.density(
+    found = hessian_density.density(
         net, x, y, runs=3, steps=8, criterion=half_square, generator=generator(0, "test")
     )
     assert found.nodes.shape == found.weights.shape == (3, 8)
@@ -169,9 +231,9 @@ def test_a_short_lanczos_run_keeps_the_moments_of_its_start(case):
     """k steps integrate polynomials of degree 2k - 1 exactly: here v'Hv and v'H^3 v."""
     net, images, labels = case
     exact = exact_hessian(*case).numpy()
-    found = hessian.density(net, images, labels, steps=4, generator=generator(0, "test"))
+    found = hessian_density.density(net, images, labels, steps=4, generator=generator(0, "test"))
     reached = np.abs(exact).sum(0) > 0
-    draw = hessian.torch_generator(generator(0, "test"))
+    draw = torch_generator(generator(0, "test"))
     start = (torch.randint(2, (int(reached.sum()),), generator=draw) * 2 - 1).double().numpy()
     start /= np.linalg.norm(start)
     inner = exact[np.ix_(reached, reached)]
@@ -181,9 +243,11 @@ def test_a_short_lanczos_run_keeps_the_moments_of_its_start(case):
 
 
 def test_a_smoothed_density_has_the_area_one():
-    found = hessian.Density(np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[0.3, 0.7], [0.9, 0.1]]))
+    found = hessian_density.Density(
+        np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[0.3, 0.7], [0.9, 0.1]])
+    )
     at = np.linspace(-5, 10, 3001)
-    assert np.trapezoid(hessian.gaussian_density(found, at, 0.2), at) == pytest.approx(1)
+    assert np.trapezoid(hessian_density.gaussian_density(found, at, 0.2), at) == pytest.approx(1)
 
 
 def test_the_model_and_the_global_generators_are_given_back(case):

@@ -1,19 +1,21 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from catchup_eval import hessian
-from catchup_eval.analysis import landscape
+from catchup_eval.analysis import landscape, landscape_figure, landscape_losses
+from catchup_eval.directions import filter_normalised
 from catchup_eval.errors import Missing, UserError
 from catchup_eval.models.classifier import wrap
 from catchup_eval.randomness import generator, isolated
 from catchup_eval.results import Member, join
 from catchup_eval.subject import Subject
 
-FEW = {"points": 5, "samples": 20, "probes": 3, "reach": 0.1}
+FEW = {"points": 5, "samples": 20, "probes": 3, "directions": 2, "reach": 0.1}
 
 
 def smooth(seed=0):
@@ -42,9 +44,7 @@ def result(subject):
 def test_each_point_is_the_loss_of_the_moved_weights(subject, result):
     model, draw = smooth(), subject.generator("landscape")
     batch = subject.data.part("test").limited(20).batch(slice(None))
-    pairs = hessian.top_eigenvectors(
-        model, batch.images, batch.labels, tolerance=1e-3, generator=draw
-    )
+    pairs = hessian.top_eigenvectors(model, batch.images, batch.labels, generator=draw)
     centre = parameters_to_vector(model.parameters()).detach()
     surface = np.empty((5, 5))
     for i, a in enumerate(result.samples["axis"]):
@@ -82,7 +82,7 @@ def test_both_directions_point_to_the_higher_loss(result):
 def test_turning_uphill_is_turning_the_grid():
     losses = np.arange(18.0).reshape(3, 3, 2)
     for turned in (losses, losses[::-1], losses[:, ::-1], losses[::-1, ::-1]):
-        assert np.array_equal(landscape._uphill(turned), losses)
+        assert np.array_equal(landscape_losses.uphill(turned), losses)
 
 
 @pytest.mark.parametrize("points", [3, 11, 21])
@@ -91,7 +91,7 @@ def test_the_mean_over_the_square_hardly_depends_on_the_grid(points):
     axis = np.linspace(-0.5, 0.5, points)
     a, b = np.meshgrid(axis, axis, indexing="ij")
     bilinear, square = 3 + a + 2 * b + 4 * a * b, a**2
-    means = landscape._mean_over_square(np.stack([bilinear, square], axis=2))
+    means = landscape_losses.mean_over_square(np.stack([bilinear, square], axis=2))
     step = axis[1] - axis[0]
     assert means == pytest.approx([3, 1 / 12 + step**2 / 6])
 
@@ -113,7 +113,7 @@ def test_the_batch_is_balanced_and_the_same_for_every_model_and_seed(few_digits,
 
 def test_the_part_is_named_in_the_protocol(subject, result):
     train = landscape.measure(subject, part="train", **FEW)
-    assert set(train.frame["protocol"]) == {"hessian-plane-train@1"}
+    assert set(train.frame["protocol"]) == {"hessian-plane-train@2", "filter-normalised-train@2"}
     assert train.value("loss") != result.value("loss")
 
 
@@ -126,11 +126,99 @@ def test_the_density_is_measured_on_request(subject, result):
 
 
 def test_what_cannot_be_asked_is_refused(subject):
-    for wrong in ({"points": 10}, {"points": 1}, {"samples": 1}, {"probes": 1}):
+    for wrong in ({"points": 10}, {"points": 1}, {"samples": 1}, {"probes": 1}, {"batches": 0}):
         with pytest.raises(UserError, match="an odd number of points"):
             landscape.measure(subject, **wrong)
     with pytest.raises(Missing, match="validation"):
         landscape.measure(subject, part="validation")
+
+
+def test_each_random_line_is_the_loss_of_the_moved_weights(subject, result):
+    model, draw = smooth(), subject.generator("landscape", "directions")
+    batch = subject.data.part("test").limited(20).batch(slice(None))
+    centre = parameters_to_vector(model.parameters()).detach()
+    assert np.allclose(result.samples["filter_axis"], [-1, -0.5, 0, 0.5, 1])
+    rises = []
+    for line in result.samples["filter_cuts"]:
+        direction = filter_normalised(subject.model, draw)
+        losses = []
+        for step in result.samples["filter_axis"]:
+            vector_to_parameters(centre + float(step) * direction, model.parameters())
+            losses.append(F.cross_entropy(model(batch.images), batch.labels).item())
+        assert np.allclose(line, losses, atol=1e-5)
+        rises.append(np.trapezoid(losses, result.samples["filter_axis"]) / 2 - losses[2])
+    row = result.rows("filter_rise").iloc[0]
+    assert row["value"] == pytest.approx(np.mean(rises), abs=1e-5)
+    assert row["n"] == 2 and row["low"] < row["value"] < row["high"]
+    assert row["protocol"] == "filter-normalised-test@2"
+
+
+def normed(scale=1.0):
+    """The same function for every scale of its convolution, thanks to batch norm."""
+    with isolated(generator(0)):
+        norm = nn.BatchNorm2d(4, eps=1e-12)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4, bias=False), norm, nn.Tanh())
+        net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)])
+    with torch.no_grad():
+        net[0].weight.mul_(scale)
+        norm.running_mean.fill_(0.1 * scale)
+        norm.running_var.fill_(0.3 * scale**2)
+    return wrap(net)
+
+
+def test_the_filter_normalised_rise_does_not_depend_on_the_scale_of_the_weights(few_digits):
+    settings = FEW | {"reach": 0.5}
+    one, ten = (
+        landscape.measure(Subject(normed(scale), few_digits), **settings) for scale in (1, 10)
+    )
+    assert ten.value("loss") == pytest.approx(one.value("loss"), rel=1e-5)
+    assert ten.value("filter_rise") == pytest.approx(one.value("filter_rise"), rel=1e-4)
+    assert np.allclose(ten.samples["filter_cuts"], one.samples["filter_cuts"], rtol=1e-4)
+    assert abs(ten.value("trace") / one.value("trace") - 1) > 0.1
+    assert abs(ten.value("loss_rise") / one.value("loss_rise") - 1) > 0.1
+
+
+def test_several_batches_share_the_directions_and_none_of_the_images(subject, result):
+    several = landscape.measure(subject, batches=2, **FEW)
+    index, batch = several.samples["index"], several.samples["batch"]
+    assert len(set(index)) == 40 and batch.tolist() == [0] * 20 + [1] * 20
+    assert np.array_equal(index[batch == 0], result.samples["index"])
+    assert several.value("top_eigenvalue") == result.value("top_eigenvalue")
+    rise = several.samples["rise"]
+    means = [rise[:20].mean(), rise[20:].mean()]
+    row = several.rows("batch_rise").iloc[0]
+    assert row["n"] == 2 and row["value"] == pytest.approx(np.mean(means))
+    low, high = stats.t.interval(0.95, 1, np.mean(means), stats.sem(means))
+    assert (row["low"], row["high"]) == pytest.approx((low, high))
+    assert len(result.rows("batch_rise")) == 0
+    assert (several.checks["value"] == 1).all()
+
+
+def test_each_batch_is_balanced(few_digits):
+    parts = landscape_losses.disjoint_batches(few_digits.part("test"), 10, 4)
+    assert [part.labels.bincount().tolist() for part in parts] == [[1] * 10] * 4
+
+
+def test_more_batches_than_images_are_refused(subject):
+    with pytest.raises(UserError, match="expected 60 images for 3 batches of 20, got a part of 40"):
+        landscape.measure(subject, batches=3, **FEW)
+
+
+def test_the_band_over_batches_stays_above_zero():
+    cut = np.array([[1.0, 1, 3, 3], [0.001, 0.001, 1, 1]])
+    mean, low, high = landscape_figure._over_batches(cut, np.array([0, 0, 1, 1]))
+    reach = stats.t.ppf(0.975, 1) * stats.sem([1, 3]) / 2  # relative to the mean of 2
+    assert mean == pytest.approx([2, 0.5005])
+    assert (low[0], high[0]) == pytest.approx((2 * np.exp(-reach), 2 * np.exp(reach)))
+    assert (low > 0).all()
+
+
+def test_each_picture_names_its_protocol(subject, result):
+    dense = landscape.measure(subject, lanczos=3, **FEW)
+    captions = {name: fig.get_suptitle() for name, fig in landscape.plot(dense).items()}
+    plane = "protocol hessian-plane-test@2"
+    both = f"{plane}, filter-normalised-test@2"
+    assert captions == {"landscape": both, "surface": plane, "density": plane}
 
 
 def test_pictures_share_levels_and_limits(network, few_digits, result):
@@ -141,7 +229,9 @@ def test_pictures_share_levels_and_limits(network, few_digits, result):
     assert titles[:2] == ["a (first seed)", "b"]
     limits = {axes.get_zlim() for axes in pictures["surface"].axes}
     assert len(limits) == 1
-    levels = landscape._levels({"a": [result], "b": [other]})
+    cuts = pictures["landscape"].axes[-3:]
+    assert len({axes.get_ylim() for axes in cuts}) == 1
+    levels = landscape_figure._levels({"a": [result], "b": [other]})
     for one in (result, other):
         surface = one.samples["surface"]
         assert levels[0] <= surface.min() and surface.max() <= levels[-1]
@@ -149,5 +239,5 @@ def test_pictures_share_levels_and_limits(network, few_digits, result):
 
 def test_levels_are_limited_to_four_decades(result):
     steep = type(result)(result.frame, {"surface": np.array([[1e-7, 300.0]])})
-    levels = landscape._levels({"a": [steep]})
+    levels = landscape_figure._levels({"a": [steep]})
     assert levels[0] == pytest.approx(0.02) and levels[-1] == pytest.approx(500)
