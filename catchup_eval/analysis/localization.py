@@ -48,7 +48,8 @@ import numpy as np
 import torch
 
 from catchup_eval.analysis.cam import READINGS, look, other_reading, size_of, upsampled
-from catchup_eval.analysis.localization_figure import WORST, plot
+from catchup_eval.analysis.localization_figure import WORST
+from catchup_eval.analysis.localization_figure import plot as plot
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.metrics import boxes
 from catchup_eval.question import Headline
@@ -56,8 +57,6 @@ from catchup_eval.randomness import generator
 from catchup_eval.results import Result, Rows
 from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject, require
-
-__all__ = ["measure", "plot"]
 
 TITLE = "Weakly supervised localization"
 QUESTION = "Does the network look at the object that it names?"

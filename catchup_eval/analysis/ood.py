@@ -45,7 +45,8 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from catchup_eval.analysis.ood_figure import ending, plot
+from catchup_eval.analysis.ood_figure import ending
+from catchup_eval.analysis.ood_figure import plot as plot
 from catchup_eval.datasets import imagenet_o
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.metrics import detection
@@ -53,8 +54,6 @@ from catchup_eval.question import Headline
 from catchup_eval.results import Result, Rows
 from catchup_eval.statistics import Interval
 from catchup_eval.subject import Subject, require
-
-__all__ = ["measure", "plot"]
 
 TITLE = "Out-of-distribution detection"
 QUESTION = "Does the network's confidence tell images of its classes from images of none?"
