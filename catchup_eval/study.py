@@ -22,7 +22,7 @@ class ModelInfo(BaseModel):
         group: what tables and figures call it; the seeds of one method share it.
         seed: of its training.
         spec: how it was asked for.
-        fingerprint: of weights and normalisation.
+        fingerprint: of weights and normalisation; empty where a question trains it anew.
         preprocessing: how its images are normalised, one line.
         parameters: how many there are.
         card: what its checkpoint says about its training; empty for foreign weights.
@@ -57,13 +57,18 @@ OLD = "was measured by another version of the question; ask again"
 
 
 class Skip(BaseModel):
-    """A question that could not be asked, and why: "needs boxes"."""
+    """A question that could not be asked, and why: "needs boxes".
+
+    Attributes:
+        by_design: the question is not about this model, so that nothing is missing.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     analysis: str
     reason: str
+    by_design: bool = False
 
 
 class StudyInfo(BaseModel):

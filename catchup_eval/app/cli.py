@@ -73,17 +73,19 @@ def run(
     *,
     options: Options,
 ) -> None:
-    """Train, question and report, as a plan says.
+    """Train, question and report, or simulate and report, as a plan says.
 
     The default plan needs no data and takes minutes on two cores.
 
     Stopped at any moment and called again, it goes on where it was.
     """
     from catchup_eval.app import plan as plans
-    from catchup_eval.app.run import run as carry_out
+    from catchup_eval.app.run import run as run_trainings
+    from catchup_eval.app.simulate import run_simulations
 
     changes = {"seeds": tuple(seeds), "methods": tuple(methods), "epochs": epochs}
     changed = plans.overridden(plans.find(plan), changes)
+    carry_out = run_simulations if changed.simulations else run_trainings
     raise typer.Exit(carry_out(changed, options, command=_spelled()))
 
 
@@ -163,7 +165,8 @@ def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="models|methods|regularizers|analyses|data|recipes|plans", help="What to list."
+            metavar="models|methods|regularizers|analyses|simulations|data|recipes|plans",
+            help="What to list.",
         ),
     ],
 ) -> None:
@@ -174,6 +177,35 @@ def list_(
     width = max(map(len, rows))
     for name, about in rows.items():
         print(f"{name:<{width}}  {about}".rstrip())
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Make image sets.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command()
+def corrupt(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="An image set or a .npz file.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")],
+    corruptions: Annotated[
+        list[str], typer.Option(metavar="TYPE...", help="Types (default: all 19).")
+    ] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(metavar="N", help="Of what is random about them.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only N class-balanced images.")
+    ] = None,
+    data_root: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded data sets lie."
+        ),
+    ] = Path("data"),
+) -> None:
+    """Write corrupted test images as CIFAR-10-C has them, five severities to a file."""
+    from catchup_eval.app.corrupt import corrupt as write
+
+    code = write(data, out, corruptions=corruptions, seed=seed, limit=limit, data_root=data_root)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Question checkpoints: `evaluate` prints a table, `compare` also writes a page."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,6 +16,7 @@ from catchup_eval.app.plan import Plan
 from catchup_eval.app.questions import Questions
 from catchup_eval.datasets import ImageSet
 from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.question import Analysis
 from catchup_eval.store import Store
 from catchup_eval.study import Skip, Study, StudyInfo
 
@@ -53,20 +54,22 @@ def load_data(name: str, options: Options) -> ImageSet:
     return data if options.limit is None else data.limited(options.limit)
 
 
-def questions_of(options: Options, plan: Plan | None = None) -> Questions:
-    """What a command's options, and its plan, ask.
+def questions_of(
+    options: Options, plan: Plan | None = None, known: Mapping[str, Analysis] = ANALYSES
+) -> Questions:
+    """What a command's options, and its plan, ask, of the `known`.
 
     Raises:
         UnknownName: a question or a setting that does not exist.
     """
     plan = plan or Plan(name="")
-    names = asking.choose(tuple(options.only) or plan.only, tuple(options.skip) or plan.skip)
+    only, skip = tuple(options.only) or plan.only, tuple(options.skip) or plan.skip
     settings = {name: dict(values) for name, values in plan.settings.items()}
     for name, values in read_settings(options.set).items():
         settings.setdefault(name, {}).update(values)
-    asking.check_settings(settings)
+    asking.check_settings(settings, known)
     return Questions(
-        names,
+        asking.choose(only, skip, known),
         settings,
         plan.seed,
         asking.device_of(options.device),
@@ -200,14 +203,15 @@ def tell(console: Console, finished: Study, folder: Path, *, page: bool) -> int:
     path = folder / "results"
     if page:
         console.say("drawing the page")
-        path = report.write(finished, ANALYSES, folder)
+        path = report.write(finished, asking.KNOWN, folder)
     title = ", ".join(filter(None, (finished.info.data.name, finished.info.data.subset)))
-    summary = report.summary(finished, ANALYSES)
+    summary = report.summary(finished, asking.KNOWN)
     console.table(summary.drop(columns=["Question", "n", "Protocol"]), title)
-    for skip in finished.info.skipped:
+    lacking = [skip for skip in finished.info.skipped if not skip.by_design]
+    for skip in lacking:
         console.say(f"skipped {skip.model}: {skip.analysis}: {skip.reason}")
     console.result(str(path))
-    return IN_PART if finished.info.skipped else DONE
+    return IN_PART if lacking else DONE
 
 
 def redraw(folders: Sequence[Path], options: Options) -> int:
@@ -250,7 +254,7 @@ def merge(studies: Sequence[Study], sources: Sequence[Path], folder: Path) -> No
         update={
             "name": folder.name,
             "models": tuple(models.values()),
-            "analyses": tuple(name for name in ANALYSES if name in analyses),
+            "analyses": tuple(name for name in asking.KNOWN if name in analyses),
             "skipped": tuple(dict.fromkeys(skip for one in studies for skip in one.info.skipped)),
             "seconds": sum(one.info.seconds for one in studies),
             "command": "catchup-eval report " + " ".join(map(str, sources)),

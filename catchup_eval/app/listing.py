@@ -1,4 +1,4 @@
-"""What there is: models, methods, analyses, data, recipes, plans."""
+"""What there is: models, methods, analyses, simulations, data, recipes, plans."""
 
 from collections.abc import Callable, Mapping
 
@@ -35,6 +35,12 @@ def _analyses() -> Rows:
     return {name: analysis.QUESTION for name, analysis in ANALYSES.items()}
 
 
+def _simulations() -> Rows:
+    from catchup_eval.analysis.feature_learning import SIMULATIONS
+
+    return {name: simulation.QUESTION for name, simulation in SIMULATIONS.items()}
+
+
 def _data() -> Rows:
     from catchup_eval.datasets import DATASETS
 
@@ -58,6 +64,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "methods": _methods,
     "regularizers": _regularizers,
     "analyses": _analyses,
+    "simulations": _simulations,
     "data": _data,
     "recipes": _recipes,
     "plans": _plans,

@@ -8,7 +8,13 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-SEVERAL = ("--seeds", "--methods", "--only", "--skip")  # take all words up to the next option
+SEVERAL = (
+    "--seeds",
+    "--methods",
+    "--only",
+    "--skip",
+    "--corruptions",
+)  # take all words up to the next option
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A plan: what to train, what to ask, on which data; a TOML file."""
+"""A plan: what to train and to ask, on which data, or what to simulate; a TOML file."""
 
 import tomllib
 from collections.abc import Mapping
@@ -26,10 +26,11 @@ class Plan(Settings):
         seeds: each method is trained once with each.
         epochs: instead of the recipe's.
         models: specs of further networks that are only questioned.
+        simulations: in place of all that; see `list simulations`.
         reference: the group the others are compared with; the first where it is not given.
-        only, skip: of the questions.
+        only, skip: of the questions or simulations.
         seed: of what the questions draw.
-        settings: by question.
+        settings: by question or simulation.
     """
 
     model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
@@ -42,6 +43,7 @@ class Plan(Settings):
     seeds: tuple[int, ...] = (0,)
     epochs: int | None = None
     models: tuple[str, ...] = ()
+    simulations: tuple[str, ...] = ()
     reference: str = ""
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ import torch
 
 from catchup_eval import checkpoints
 from catchup_eval.analysis import ANALYSES
+from catchup_eval.analysis.feature_learning import SIMULATIONS
 from catchup_eval.app.candidates import Candidate
 from catchup_eval.app.console import SILENT, Jobs
 from catchup_eval.datasets import ImageSet
@@ -23,6 +24,8 @@ from catchup_eval.results import Result
 from catchup_eval.store import Key, Provenance, Record, Store, plain
 from catchup_eval.study import DataInfo, Skip, Study, StudyInfo
 from catchup_eval.subject import Subject, require
+
+KNOWN: dict[str, Analysis] = {**ANALYSES, **SIMULATIONS}  # all that a report can show
 
 # Shares of a run on two cores, for the clock alone.
 WEIGHTS: dict[str, float] = {
@@ -69,29 +72,35 @@ class Questions:
 
 def versions() -> dict[str, int]:
     """Which version of each question this is."""
-    return {name: analysis.VERSION for name, analysis in ANALYSES.items()}
+    return {name: analysis.VERSION for name, analysis in KNOWN.items()}
 
 
-def choose(only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
-    """The names of the analyses to ask, in their own order.
+def choose(
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    known: Mapping[str, Analysis] = ANALYSES,
+) -> list[str]:
+    """The names of those to ask, in their own order.
 
     Raises:
         UnknownName: a name that is none of them.
     """
     for name in (*only, *skip):
-        if name not in ANALYSES:
-            raise UnknownName("question", name, ANALYSES)
-    return [name for name in ANALYSES if (not only or name in only) and name not in skip]
+        if name not in known:
+            raise UnknownName("question", name, known)
+    return [name for name in known if (not only or name in only) and name not in skip]
 
 
-def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
+def check_settings(
+    settings: Mapping[str, Mapping[str, Any]], known: Mapping[str, Analysis] = ANALYSES
+) -> None:
     """Raise `UnknownName` for an analysis or a setting that does not exist."""
-    choose(tuple(settings))
+    choose(tuple(settings), known=known)
     for name, values in settings.items():
-        known = list(setting_defaults(ANALYSES[name]))
+        defaults = setting_defaults(known[name])
         for setting in values:
-            if setting not in known:
-                raise UnknownName(f"setting of {name}", setting, known)
+            if setting not in defaults:
+                raise UnknownName(f"setting of {name}", setting, defaults)
 
 
 def setting_defaults(analysis: Analysis) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def cost_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
     if len(cost) > 1:
         cost["Together"] = [float(np.nansum(column)) for column in zip(*cost.values())]
     blocks = [[cells([title, *map(numbers.seconds, row)])] for title, row in cost.items()]
-    caption = "Time to evaluate one network, the mean over its seeds."
+    caption = "Time that a question took for one network, the mean over its seeds."
     return Table("cost", caption, ["Question", *study.groups], blocks)
 
 
@@ -103,7 +103,7 @@ def _seconds(study: Study, name: str, group: str) -> float:
 
 
 def models_table(study: Study) -> Table:
-    """Each network: where it came from and how its training ended."""
+    """Each network with weights: where it came from and how its training ended."""
     columns = [
         "Model",
         "Seed",
@@ -115,12 +115,15 @@ def models_table(study: Study) -> Table:
         "Median",
         "Weights",
     ]
-    blocks = [[_model_row(model) for model in study.seeds(group)] for group in study.groups]
+    blocks = [
+        [_model_row(model) for model in study.seeds(group) if model.fingerprint]
+        for group in study.groups
+    ]
     caption = (
         "What was evaluated. Best, last and median of the last ten epochs are top-1 in percent "
         "during training, where the checkpoint tells."
     )
-    return Table("models", caption, columns, blocks, words=3, notes=1)
+    return Table("models", caption, columns, [block for block in blocks if block], 3, notes=1)
 
 
 def _model_row(model: ModelInfo) -> list[Cell]:
@@ -145,10 +148,11 @@ def _share(history: Mapping[str, Any], word: str) -> str:
 
 
 def cards(study: Study) -> list[tuple[str, str]]:
-    """(model key, all that is known of it as indented JSON) for each network."""
+    """(model key, all that is known of it as indented JSON) for each network with weights."""
     return [
         (model.key, json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False))
         for model in study.info.models
+        if model.fingerprint
     ]
 
 

@@ -13,7 +13,7 @@ from catchup_eval.study import Study
 
 TONES = {"better": "better", "worse": "worse", "cannot tell": "unknown"}
 READ = (
-    "Brackets are 95 % intervals: over the images for one network, over the seeds for the mean of "
+    "Brackets are 95 % intervals: over the samples for one network, over the seeds for the mean of "
     "three or more; two seeds stand in parentheses."
 )
 

@@ -56,6 +56,7 @@ def question(
     folder: Path,
 ) -> Question:
     """Draw one question's figures into the folder and lay out its numbers."""
+    study = answered(study, name)
     return Question(
         name,
         analysis,
@@ -64,6 +65,13 @@ def question(
         _pictures(study, name, analysis, folder),
         _stored(study, name, folder),
     )
+
+
+def answered(study: Study, name: str) -> Study:
+    """The same study, without the models that have no answer to this question."""
+    models = tuple(model for model in study.info.models if (model.key, name) in study.results)
+    info = study.info.model_copy(update={"models": models})
+    return Study(info, study.results, study.provenance)
 
 
 def _headlines(study: Study, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> Table:

@@ -12,7 +12,7 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size
 
 
 def test_the_shipped_plans_are_valid_and_say_what_they_are() -> None:
-    assert "digits" in plans.shipped()
+    assert {"digits", "feature-learning"} <= set(plans.shipped())
     for name, plan in plans.shipped().items():
         assert plan.name == name and plan.about
 

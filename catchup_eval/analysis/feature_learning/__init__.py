@@ -1,7 +1,7 @@
 """Feature learning on synthetic data: networks that the questions train themselves.
 
 `SIMULATIONS` has the shape of `ANALYSES`, but `measure(device, progress, *, settings)` takes no
-subject: it gives the results of several methods and seeds, joined.
+subject: it gives the results of all `METHODS` and of seeds 0, 1, ..., joined.
 
 data_model.py, network.py    what is learned, and by what
 expected_losses.py           ERM, Cutout and CutMix, exact
@@ -13,7 +13,20 @@ features.py, claims.py       the question of Oh and Yun (2024), and whether its 
 filters.py                   an experiment beyond it: what each filter learns
 """
 
+from typing import Protocol
+
 from catchup_eval.analysis.feature_learning import features, filters
 from catchup_eval.question import Analysis
 
-SIMULATIONS: dict[str, Analysis] = {"feature_learning": features, "filter_learning": filters}
+
+class Simulation(Analysis, Protocol):
+    """An analysis that trains its own networks.
+
+    Attributes:
+        METHODS: that it trains them with, each with as many seeds as the setting `seeds` says.
+    """
+
+    METHODS: tuple[str, ...]
+
+
+SIMULATIONS: dict[str, Simulation] = {"feature_learning": features, "filter_learning": filters}

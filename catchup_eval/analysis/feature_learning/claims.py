@@ -6,6 +6,7 @@ Where the paper's words leave a limit open, it is ours and stands here.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from catchup_eval.analysis.feature_learning.methods import PATCH_METHODS
 from catchup_eval.results import Result, members
 
 EVEN = 75.0  # percent: from this evenness on, features are learned "nearly evenly"
@@ -27,7 +28,7 @@ def claims(result: Result) -> list[Claim]:
     by_seed: dict[int, dict[str, Result]] = {}
     for member in members(result):
         by_seed.setdefault(member.seed, {})[member.model] = member.result
-    whole = [seed for seed in by_seed.values() if set(METHODS) <= set(seed)]
+    whole = [seed for seed in by_seed.values() if set(PATCH_METHODS) <= set(seed)]
     if not whole:
         return []
     return [Claim(text, sum(map(shows, whole)), len(whole)) for text, shows in CLAIMS.items()]
@@ -62,7 +63,6 @@ def _above(method: str, *others: str) -> Callable[[Seed], bool]:
     return shows
 
 
-METHODS = ("erm", "cutout", "cutmix")
 CLAIMS: dict[str, Callable[[Seed], bool]] = {
     "ERM learns common features only": _learns("erm", "common"),
     "Cutout learns common and rare features only": _learns("cutout", "common", "rare"),

@@ -12,6 +12,7 @@ from catchup_eval.analysis.feature_learning.claims import Claim
 from catchup_eval.headlines import SEEDS
 from catchup_eval.report import figures
 from catchup_eval.report.curves import Curve, draw, shade
+from catchup_eval.report.figures import Look
 from catchup_eval.results import Result
 from catchup_eval.statistics import over_seeds
 
@@ -30,6 +31,12 @@ NAMES = {
 def named(method: str) -> str:
     """A method as figures call it."""
     return NAMES.get(method, figures.drawn(method))
+
+
+def looks(methods: Methods) -> dict[str, Look]:
+    """The looks of these methods, the same in the pictures of all simulations."""
+    every = figures.looks([*NAMES, *methods])
+    return {method: every[method] for method in methods}
 
 
 def kinds_of(methods: Methods) -> list[str]:
@@ -58,7 +65,7 @@ def _trajectory(axes: Axes, methods: Methods, kind: int) -> None:
     optimum = float(next(iter(methods.values()))[0].samples["optimum"][0])
     axes.axhline(optimum, color=figures.GREY, linewidth=0.8, label="optimum of CutMix")
     lines = {method: _over_seeds(results, kind) for method, results in methods.items()}
-    for method, look in figures.looks(list(methods)).items():
+    for method, look in looks(methods).items():
         pale = shade(len(methods))
         draw(axes, lines[method], look, dash=look.dash, shade=pale, label=named(method))
     low = min(0, *(line.low.min() for line in lines.values()))
@@ -86,7 +93,7 @@ def names(fig: Figure, methods: Methods) -> None:
     """A legend under the figure, in lines of up to three."""
     handles = [
         Line2D([], [], color=look.color, marker=look.marker, linestyle="none", label=named(method))
-        for method, look in figures.looks(list(methods)).items()
+        for method, look in looks(methods).items()
     ]
     fig.legend(handles=handles, loc="outside lower center", ncols=3)
 
@@ -104,7 +111,7 @@ def dots(axes: Axes, methods: Methods, metric: str, *, last: str = "") -> None:
     """
     kinds = kinds_of(methods)
     step = min(0.22, 0.75 / len(methods))
-    for i, (method, look) in enumerate(figures.looks(list(methods)).items()):
+    for i, (method, look) in enumerate(looks(methods).items()):
         values = [[r.value(metric, feature=kind) for r in methods[method]] for kind in kinds]
         if last:
             values.append([result.value(last) for result in methods[method]])

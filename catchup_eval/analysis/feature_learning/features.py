@@ -41,7 +41,7 @@ from catchup_eval.analysis.feature_learning.claims import claims
 from catchup_eval.analysis.feature_learning.data_model import DataModel
 from catchup_eval.analysis.feature_learning.descent import Schedule
 from catchup_eval.analysis.feature_learning.expected_losses import cutmix_optimum
-from catchup_eval.analysis.feature_learning.methods import patch_methods
+from catchup_eval.analysis.feature_learning.methods import PATCH_METHODS, patch_methods
 from catchup_eval.analysis.feature_learning.network import Network
 from catchup_eval.analysis.feature_learning.simulation import Progress, simulate
 from catchup_eval.analysis.feature_learning.trained import (
@@ -66,6 +66,7 @@ SOURCE = "Oh and Yun 2024, Provable Benefit of Cutout and CutMix for Feature Lea
 NEEDS: frozenset[str] = frozenset()
 VERSION = 1
 HEADLINES = ACCURACIES
+METHODS: tuple[str, ...] = PATCH_METHODS
 
 
 def measure(

@@ -47,7 +47,12 @@ from matplotlib.figure import Figure
 from catchup_eval.analysis.feature_learning import drawing
 from catchup_eval.analysis.feature_learning.data_model import DataModel
 from catchup_eval.analysis.feature_learning.descent import Schedule
-from catchup_eval.analysis.feature_learning.methods import channel_methods, patch_methods
+from catchup_eval.analysis.feature_learning.methods import (
+    CHANNEL_METHODS,
+    PATCH_METHODS,
+    channel_methods,
+    patch_methods,
+)
 from catchup_eval.analysis.feature_learning.network import Network
 from catchup_eval.analysis.feature_learning.simulation import Progress, simulate
 from catchup_eval.analysis.feature_learning.trained import (
@@ -62,7 +67,7 @@ from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model
 from catchup_eval.results import Member, Result, Rows, join
 
-TITLE = "Feature learning, filter by filter"
+TITLE = "Filter learning"
 QUESTION = "Which features does each filter learn when feature maps are mixed instead of patches?"
 READING = (
     "Each row of a map is one filter, each column a feature, each number the filter's response. "
@@ -74,6 +79,7 @@ SOURCE = "own experiment, with the data of Oh and Yun 2024 and the mixing of Kan
 NEEDS: frozenset[str] = frozenset()
 VERSION = 1
 HEADLINES = ACCURACIES
+METHODS: tuple[str, ...] = (*PATCH_METHODS, *CHANNEL_METHODS)
 
 
 def measure(

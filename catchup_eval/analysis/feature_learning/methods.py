@@ -49,6 +49,10 @@ class Method(NamedTuple):
         return sum(gradients[1:], gradients[0]) / len(gradients)
 
 
+PATCH_METHODS = ("erm", "cutout", "cutmix")
+CHANNEL_METHODS = ("catchup", "catchup_inside", "random_channel")
+
+
 def patch_methods(patches: int, cut: int) -> dict[str, Method]:
     """The three of Oh and Yun (2024).
 

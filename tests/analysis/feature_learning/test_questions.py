@@ -25,10 +25,6 @@ QUICK: dict[str, Any] = {
     "iterations": 60,
     "records": 6,
 }
-METHODS = {
-    "feature_learning": ["erm", "cutout", "cutmix"],
-    "filter_learning": ["erm", "cutout", "cutmix", "catchup", "catchup_inside", "random_channel"],
-}
 Measured = Callable[[str], Result]
 everyone = pytest.mark.parametrize("name", SIMULATIONS)
 
@@ -57,7 +53,7 @@ def test_it_says_what_it_is(name: str) -> None:
 @everyone
 def test_it_gives_every_method_and_seed_joined(name: str, measured: Measured) -> None:
     found = [(one.seed, one.model) for one in members(measured(name))]
-    assert found == [(seed, method) for seed in range(3) for method in METHODS[name]]
+    assert found == [(seed, method) for seed in range(3) for method in SIMULATIONS[name].METHODS]
 
 
 @everyone

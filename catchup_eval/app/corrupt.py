@@ -1,0 +1,53 @@
+"""Write the corrupted images of a set to disk, in the layout that other tools read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from catchup_eval import datasets
+from catchup_eval.app.console import Console
+from catchup_eval.app.evaluate import DONE
+from catchup_eval.corruptions import CORRUPTIONS, NAMES, frost, preset_for
+from catchup_eval.corruptions.kept import Variant, export
+from catchup_eval.errors import UnknownName
+
+
+def corrupt(
+    name: str,
+    out: Path,
+    *,
+    corruptions: Sequence[str],
+    seed: int,
+    limit: int | None,
+    data_root: Path,
+) -> int:
+    """`NAME.npy` for each type and `labels.npy`, as CIFAR-10-C has them; gives the exit code.
+
+    Args:
+        name: an image set.
+        out: the folder.
+        corruptions: types; all 19 where none is given.
+        seed: of what is random about them.
+        limit: so many class-balanced images of the test part.
+        data_root: where downloaded data and the photographs of frost lie.
+
+    Raises:
+        UnknownName: no such set or type.
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    console = Console()
+    chosen = list(corruptions) or list(NAMES)
+    for each in chosen:
+        if each not in CORRUPTIONS:
+            raise UnknownName("corruption", each, CORRUPTIONS)
+    part = datasets.load(name, data_root).part("test")
+    part = part if limit is None else part.limited(limit)
+    folder = data_root / "frost"
+    photographs = frost.photographs(folder) if "frost" in chosen and folder.is_dir() else ()
+    preset = preset_for(part.images.shape[-1])
+    for each in chosen:
+        export(out, part, [each], Variant(seed, preset, photographs))
+        console.say(f"{out / each}.npy")
+    if "frost" in chosen and not photographs:
+        console.say(f"frost is procedural: the official photographs are not in {folder}")
+    console.result(f"{len(chosen)} types of {len(part)} images, constants {preset}, in {out}")
+    return DONE
