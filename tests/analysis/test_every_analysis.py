@@ -26,7 +26,7 @@ from catchup_eval.subject import Subject, require
 QUICK: dict[str, dict[str, Any]] = {
     "adversarial": {"pgd_steps": 2},
     "corruption": {"severities": (3,)},
-    "landscape": {"points": 3, "probes": 2},
+    "landscape": {"points": 3, "probes": 2, "solver": "scipy"},
 }
 NEEDS = {"test", "train", "out", "boxes", "checkpoints", "history"}
 HISTORY = pd.DataFrame(
