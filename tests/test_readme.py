@@ -42,7 +42,8 @@ def test_every_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert len(commands()) >= 5
     for words in commands():
-        app(spread([words[1], "--help"]), standalone_mode=False)
+        command = words[1:3] if words[1] == "data" else words[1:2]
+        app(spread([*command, "--help"]), standalone_mode=False)
         options = {word for word in words if word.startswith("--")}
         text = capsys.readouterr().out
         assert all(option in text for option in options), words

@@ -68,7 +68,7 @@ VERSION = 1
 HEADLINES = (
     Headline(
         "share_for_90",
-        "filters that carry 90 % of the influence, %",
+        "filters that carry 90 % of the influence",
         "higher",
         where={"moment": "last"},
         outcomes=("share_for_90",),
