@@ -49,8 +49,8 @@ QUESTION = "How often is the network right on clean images, and does it know whe
 READING = (
     "On the diagonal, confidence equals accuracy; below it the network is over-confident, above it "
     "under-confident. Temperature scaling takes away a mere difference in scale, which training "
-    "with mixed labels brings by itself. Bins with fewer than 10 images are counted, not drawn. The "
-    "last picture has the error where only the surest images are answered: lower is better."
+    "with mixed labels brings by itself. Bins with fewer than 10 images are counted, not drawn. "
+    "The last picture has the error where only the surest images are answered: lower is better."
 )
 SOURCE = "Guo et al. 2017, On Calibration of Modern Neural Networks; Geifman et al. 2019 (AURC)"
 NEEDS = frozenset({"test"})
