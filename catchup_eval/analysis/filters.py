@@ -37,7 +37,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -278,9 +277,18 @@ def _cloud(axes: Axes, points: np.ndarray, limits: np.ndarray) -> None:
         style["extent"] = tuple(limits.ravel())
         axes.hexbin(*points.T, gridsize=CELLS, linewidths=0, **style)
     axes.set(xlim=limits[0], ylim=limits[1])
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MultipleLocator(1))
-        axis.set_major_formatter(lambda value, _: f"$10^{{{value:.0f}}}$")
+    for axis, (low, high) in zip((axes.xaxis, axes.yaxis), limits, strict=True):
+        axis.set_ticks(*_decades(low, high))
+
+
+def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Ticks of a logarithm: powers of ten, or, over fewer than two, also 2 and 5 times these."""
+    steps = (1, 2, 5) if high - low < 2 else (1,)
+    exponents = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    values = [step * 10.0**exponent for exponent in exponents for step in steps]
+    shown = [value for value in values if low <= np.log10(value) <= high]
+    labels = [f"{v:g}" if len(steps) > 1 else f"$10^{{{np.log10(v):.0f}}}$" for v in shown]
+    return [float(np.log10(value)) for value in shown], labels
 
 
 def _maps_figure(models: dict[str, Result], note: str) -> Figure:
