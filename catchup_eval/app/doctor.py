@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ PACKAGES = (
     "catchup-eval", "torch", "torchvision", "timm", "numpy", "scipy", "pandas", "scikit-learn",
     "matplotlib", "pyhessian", "safetensors",
 )  # fmt: skip
+EXTRAS = {"attacks": "torchattacks", "autoattack": "pyautoattack"}
 SPACE = 1e9  # bytes: a report is a few MB, checkpoints and data sets are more
 
 
@@ -24,8 +24,9 @@ class Finding(NamedTuple):
 
 def examine(out: Path) -> list[Finding]:
     """Look at everything a run needs; `out` is where reports go."""
-    checks: list[Callable[[], Finding]] = [_torchvision, _compute, _attacks, lambda: _folder(out)]
-    return [*map(_package, PACKAGES), *(check() for check in checks)]
+    machine = [_torchvision(), _compute(), _folder(out)]
+    extras = [_extra(name, package) for name, package in EXTRAS.items()]
+    return [*map(_package, PACKAGES), *extras, *machine]
 
 
 def _package(name: str) -> Finding:
@@ -55,11 +56,12 @@ def _compute() -> Finding:
     return Finding("device", f"CPU, {os.cpu_count()} cores, no CUDA device", True)
 
 
-def _attacks() -> Finding:
+def _extra(name: str, package: str) -> Finding:
+    """Well without it, too: no default question needs an extra."""
     try:
-        return Finding("extra attacks", f"torchattacks {version('torchattacks')}", True)
+        return Finding(f"extra {name}", f"{package} {version(package)}", True)
     except PackageNotFoundError:
-        return Finding("extra attacks", 'absent: pip install "catchup-eval[attacks]"', True)
+        return Finding(f"extra {name}", f'absent: pip install "catchup-eval[{name}]"', True)
 
 
 def _folder(out: Path) -> Finding:
