@@ -46,8 +46,8 @@ class Subject:
         seed: of everything an analysis draws.
         checkpoints: the same network at several epochs, by epoch, for questions about training.
         history: rows per epoch of a training run, for the same.
-        data_root: the folder of downloaded data, for what is looked up or kept there; it is used
-            where it exists, never made.
+        data_root: the folder of downloaded data, where what many models need may be kept; it is
+            used where it exists, never made.
         progress: called with (done, total) as an analysis goes on.
     """
 

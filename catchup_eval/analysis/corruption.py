@@ -19,7 +19,7 @@ The paper's figure is over all 19 types of the released CIFAR-100-C files, which
 a seed. `protocol` says what was asked here: `cifar19of19@2` is all types with the constants for 32
 pixels; a choice of one's own is marked (`cifar2of19-3fa9@2`), as are fewer severities (`s135`).
 With `files` the released images are shown: `released19of19@2`.
-Frost needs photographs that are not part of this package; without them it is procedural, another
+Frost needs `photographs` that are not part of this package; without them it is procedural, another
 corruption than the official one, and the protocol says so: `cifar19of19-proceduralfrost@2`.
 
 The images are kept in `corrupted` in the subject's data root, where there is one, so that the
@@ -95,8 +95,7 @@ def measure(
         corruptions: of :data:`catchup_eval.corruptions.CORRUPTIONS`.
         severities: of 1 to 5; the paper takes all.
         preset: whose constants; those for the images' size where not given.
-        photographs: folder of the official photographs of frost; where not given, `frost` in the
-            subject's data root if there is one. "" is procedural frost.
+        photographs: folder of the official photographs of frost; without it frost is procedural.
         files: folder of the released CIFAR-10-C or CIFAR-100-C, whose images are then shown, in
             place of corrupting; the part's `index` must be their rows.
 
@@ -108,7 +107,8 @@ def measure(
     _check(corruptions, severities)
     part = subject.data.part("test")
     preset = preset or preset_for(part.images.shape[-1])
-    variant = Variant(subject.seed, preset, _photographs(subject, photographs, corruptions))
+    ice = frost.photographs(Path(photographs)) if photographs and "frost" in corruptions else ()
+    variant = Variant(subject.seed, preset, ice)
     source = None if files is None else released(Path(files), part)
     cells = [(name, severity) for name in corruptions for severity in severities]
     answer = partial(_correct, subject, part, source or variant)
@@ -138,15 +138,6 @@ def _add_check(
     same = [_independent(part[:3], partial(shown, variant=source), name) for name in corruptions]
     claim = "an image's corruption does not depend on its batch"
     rows.check(claim, all(same), len(part[:3]))
-
-
-def _photographs(
-    subject: Subject, folder: str | None, corruptions: Sequence[str]
-) -> frost.Photographs:
-    root = subject.data_root
-    if folder is None and root is not None and (root / "frost").is_dir():
-        folder = str(root / "frost")
-    return frost.photographs(Path(folder)) if folder and "frost" in corruptions else ()
 
 
 def _correct(subject: Subject, part: Part, source: Source, name: str, severity: int) -> np.ndarray:

@@ -100,14 +100,14 @@ def measure(
 
     Raises:
         Missing: no such part, or the network's stages have no names.
-        UserError: it has no such stage.
+        UserError: it has no such stage; no picture, or more than samples.
     """
+    if not 1 <= pictures <= samples:
+        raise UserError(f"expected from 1 to {samples} pictures, got {pictures}")
     batch = subject.data.part(part).limited(samples).to(subject.device).batch(slice(None))
     _check_stage(subject.model, stage)
     rows, norms = Rows(f"stage{stage}-{part}@{VERSION}"), {}
-    moments = _moments(subject)
-    for moment, model in subject.track(moments.items(), len(moments)):
-        model.to(subject.device)
+    for moment, model in subject.track(_moments(subject), len(subject.checkpoints) + 1):
         norms[moment] = filter_norms(model, batch, stage, subject.batch_size)
         _add(rows, norms[moment], moment)
     few = Batch(batch.images[:pictures], batch.labels[:pictures], batch.index[:pictures])
@@ -118,9 +118,11 @@ def measure(
     return Result(rows.frame(), arrays | _pictures(subject.model, few, stage))
 
 
-def _moments(subject: Subject) -> dict[str, Classifier]:
-    kept = {f"epoch {epoch}": model for epoch, model in sorted(subject.checkpoints.items())}
-    return {**kept, LAST: subject.model}
+def _moments(subject: Subject) -> Iterator[tuple[str, Classifier]]:
+    """One network after the other, so that no two checkpoints are held at once."""
+    for epoch in sorted(subject.checkpoints):
+        yield f"epoch {epoch}", subject.checkpoints[epoch].to(subject.device)
+    yield LAST, subject.model
 
 
 def _check_stage(model: Classifier, stage: int) -> None:

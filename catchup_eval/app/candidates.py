@@ -3,7 +3,7 @@
 import glob
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,21 @@ class Candidate:
     history: pd.DataFrame | None = field(default=None, repr=False)
     kept: Mapping[int, Path] = field(default_factory=dict)
 
-    def checkpoints(self) -> dict[int, Classifier]:
-        """The networks of `kept`, read anew."""
-        specs_ = {epoch: specs.parse(str(path)) for epoch, path in self.kept.items()}
-        return {epoch: specs.load(one).model for epoch, one in specs_.items()}
+
+class Kept(Mapping[int, Classifier]):
+    """Checkpoints by epoch, each read when it is asked for, since a training may keep many."""
+
+    def __init__(self, paths: Mapping[int, Path]):
+        self._paths = paths
+
+    def __getitem__(self, epoch: int) -> Classifier:
+        return specs.load(specs.parse(str(self._paths[epoch]))).model
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 def from_specs(texts: Sequence[str], classes: int) -> list[Candidate]:

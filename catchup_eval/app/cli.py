@@ -194,6 +194,10 @@ def corrupt(
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only N class-balanced images.")
     ] = None,
+    photographs: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The official photographs of frost."),
+    ] = None,
     data_root: Annotated[
         Path,
         typer.Option(
@@ -204,7 +208,15 @@ def corrupt(
     """Write corrupted test images as CIFAR-10-C has them, five severities to a file."""
     from catchup_eval.app.corrupt import corrupt as write
 
-    code = write(data, out, corruptions=corruptions, seed=seed, limit=limit, data_root=data_root)
+    code = write(
+        data,
+        out,
+        corruptions=corruptions,
+        seed=seed,
+        limit=limit,
+        photographs=photographs,
+        data_root=data_root,
+    )
     raise typer.Exit(code)
 
 

@@ -18,6 +18,7 @@ def corrupt(
     corruptions: Sequence[str],
     seed: int,
     limit: int | None,
+    photographs: Path | None,
     data_root: Path,
 ) -> int:
     """`NAME.npy` for each type and `labels.npy`, as CIFAR-10-C has them; gives the exit code.
@@ -28,10 +29,12 @@ def corrupt(
         corruptions: types; all 19 where none is given.
         seed: of what is random about them.
         limit: so many class-balanced images of the test part.
-        data_root: where downloaded data and the photographs of frost lie.
+        photographs: folder of the official ones of frost, which is procedural without them.
+        data_root: where downloaded data lie.
 
     Raises:
         UnknownName: no such set or type.
+        BadFile: a photograph is absent.
         UserError: the folder cannot be written, or the disk is full.
     """
     console = Console()
@@ -41,13 +44,12 @@ def corrupt(
             raise UnknownName("corruption", each, CORRUPTIONS)
     part = datasets.load(name, data_root).part("test")
     part = part if limit is None else part.limited(limit)
-    folder = data_root / "frost"
-    photographs = frost.photographs(folder) if "frost" in chosen and folder.is_dir() else ()
+    ice = frost.photographs(photographs) if photographs and "frost" in chosen else ()
     preset = preset_for(part.images.shape[-1])
     for each in chosen:
-        export(out, part, [each], Variant(seed, preset, photographs))
+        export(out, part, [each], Variant(seed, preset, ice))
         console.say(f"{out / each}.npy")
-    if "frost" in chosen and not photographs:
-        console.say(f"frost is procedural: the official photographs are not in {folder}")
+    if "frost" in chosen and not ice:
+        console.say("frost is procedural, not the official one, for want of --photographs")
     console.result(f"{len(chosen)} types of {len(part)} images, constants {preset}, in {out}")
     return DONE

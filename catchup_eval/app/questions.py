@@ -15,7 +15,7 @@ import torch
 from catchup_eval import checkpoints
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.analysis.feature_learning import SIMULATIONS
-from catchup_eval.app.candidates import Candidate
+from catchup_eval.app.candidates import Candidate, Kept
 from catchup_eval.app.console import SILENT, Jobs
 from catchup_eval.datasets import ImageSet
 from catchup_eval.errors import Missing, UnknownName, UserError
@@ -172,7 +172,7 @@ def _subject(candidate: Candidate, data: ImageSet, questions: Questions) -> Subj
         device=questions.device,
         batch_size=questions.batch_size,
         seed=questions.seed,
-        checkpoints=candidate.checkpoints(),
+        checkpoints=Kept(candidate.kept),
         history=candidate.history,
         data_root=questions.data_root,
     )

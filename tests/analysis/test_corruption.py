@@ -217,23 +217,21 @@ def test_kept_images_give_the_same_numbers(
     assert not (tmp_path / "absent").exists(), "a data root is used, not made"
 
 
-def test_the_users_photographs_are_found_and_named(
+def test_photographs_of_frost_are_named_by_the_protocol(
     tmp_path: Path, asked: Callable[..., Subject]
 ) -> None:
     one: dict[str, Any] = {"corruptions": ("frost",), "severities": (5,)}
 
     def protocol(**settings: str) -> str:
-        frame = corruption.measure(replace(asked(), data_root=tmp_path), **one, **settings).frame
+        frame = corruption.measure(asked(), **one, **settings).frame
         return str(frame["protocol"].unique().item())
 
     assert protocol().endswith("s5-proceduralfrost@2")
-    (tmp_path / "frost").mkdir()
     with pytest.raises(BadFile, match=r"there is no .*frost1"):
-        protocol()
+        protocol(photographs=str(tmp_path))
     for name in frost.NAMES:
-        Image.new("RGB", (300, 300), (200, 210, 220)).save(tmp_path / "frost" / name)
-    assert protocol().endswith("s5@2")
-    assert protocol(photographs="").endswith("s5-proceduralfrost@2")
+        Image.new("RGB", (300, 300), (200, 210, 220)).save(tmp_path / name)
+    assert protocol(photographs=str(tmp_path)).endswith("s5@2")
 
 
 @pytest.mark.parametrize(

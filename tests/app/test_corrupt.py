@@ -9,10 +9,12 @@ from catchup_eval.corruptions.official import released
 from catchup_eval.datasets import ImageSet
 from catchup_eval.errors import UnknownName
 
+HERE = {"photographs": None, "data_root": Path("data")}
+
 
 def test_all_types_in_the_released_layout(tmp_path: Path, digits: ImageSet) -> None:
     out = tmp_path / "digits-c"
-    code = corrupt("digits", out, corruptions=(), seed=0, limit=10, data_root=tmp_path)
+    code = corrupt("digits", out, corruptions=(), seed=0, limit=10, **HERE)
     assert code == 0
     assert {path.stem for path in out.iterdir()} == {*NAMES, "labels"}
     labels = digits.part("test").limited(10).labels.numpy()
@@ -23,8 +25,7 @@ def test_all_types_in_the_released_layout(tmp_path: Path, digits: ImageSet) -> N
 def test_the_images_are_those_that_the_question_shows(tmp_path: Path, digits: ImageSet) -> None:
     from catchup_eval.corruptions.kept import Variant, shown
 
-    given = {"corruptions": ["shot_noise"], "seed": 3, "limit": None, "data_root": tmp_path}
-    corrupt("digits", tmp_path, **given)  # type: ignore[arg-type]
+    corrupt("digits", tmp_path, corruptions=["shot_noise"], seed=3, limit=None, **HERE)
     part = digits.part("test")
     first = type(part)(part.images, part.labels)[:5]
     images = released(tmp_path, first).shown(first, "shot_noise", 4)
@@ -34,5 +35,5 @@ def test_the_images_are_those_that_the_question_shows(tmp_path: Path, digits: Im
 
 def test_a_type_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'fog'"):
-        corrupt("digits", tmp_path, corruptions=["fogg"], seed=0, limit=5, data_root=tmp_path)
+        corrupt("digits", tmp_path, corruptions=["fogg"], seed=0, limit=5, **HERE)
     assert not [*tmp_path.iterdir()]
