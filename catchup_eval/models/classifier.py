@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from catchup_eval.errors import Missing, UserError
 from catchup_eval.hooks import capturing
+from catchup_eval.preprocess import Preprocess
 
 
 class Trace(NamedTuple):
@@ -58,6 +59,7 @@ class Classifier(nn.Module):
         pool: name of the module that pools the last feature map; None where there is none. Where a
             function pools, an `nn.AdaptiveAvgPool2d(1)` put before it can be named.
         name: what tables and figures call this network.
+        preprocess: how photographs are brought to its size; None for images that have it.
 
     Raises:
         UserError: a name that is no submodule of `net`.
@@ -73,11 +75,13 @@ class Classifier(nn.Module):
         head: str,
         pool: str | None,
         name: str = "model",
+        preprocess: Preprocess | None = None,
     ):
         super().__init__()
         self.normalize = Normalize(mean, std)
         self.net = net
         self.name = name
+        self.preprocess = preprocess
         self._stages, self._head, self._pool = tuple(stages), head, pool
         for part in (*stages, head, *([pool] if pool else [])):
             _submodule(net, part)
@@ -97,9 +101,10 @@ class Classifier(nn.Module):
 
     @property
     def preprocessing(self) -> str:
-        """How its images are normalised, one line."""
+        """What is done to its images, one line."""
         mean, std = (_listed(part) for part in (self.normalize.mean, self.normalize.std))
-        return f"(pixels - {mean}) / {std}"
+        normalised = f"(pixels - {mean}) / {std}"
+        return f"{self.preprocess}; {normalised}" if self.preprocess else normalised
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (N, K) of pixels (N, C, H, W) in [0, 1]."""
