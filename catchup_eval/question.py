@@ -65,3 +65,8 @@ class Analysis(Protocol):
     def plot(self, result: Result) -> dict[str, Figure]:
         """Figures by name."""
         ...
+
+
+PARTS = (
+    "TITLE", "QUESTION", "READING", "SOURCE", "NEEDS", "VERSION", "HEADLINES", "measure", "plot",
+)  # fmt: skip

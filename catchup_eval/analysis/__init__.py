@@ -1,4 +1,9 @@
-"""One question, one file; `ANALYSES` lists them in the order of a report."""
+"""One question, one file; `ANALYSES` lists them in the order of a report.
+
+Those of other installed packages come last.
+"""
+
+from collections.abc import Mapping
 
 from catchup_eval.analysis import (
     adversarial,
@@ -12,17 +17,22 @@ from catchup_eval.analysis import (
     ood,
     training,
 )
-from catchup_eval.question import Analysis
+from catchup_eval.plugins import Listed
+from catchup_eval.question import PARTS, Analysis
 
-ANALYSES: dict[str, Analysis] = {
-    "clean": clean,
-    "adversarial": adversarial,
-    "corruption": corruption,
-    "deformation": deformation,
-    "ood": ood,
-    "feature_drop": feature_drop,
-    "filters": filters,
-    "localization": localization,
-    "landscape": landscape,
-    "training": training,
-}
+ANALYSES: Mapping[str, Analysis] = Listed(
+    "analyses",
+    {
+        "clean": clean,
+        "adversarial": adversarial,
+        "corruption": corruption,
+        "deformation": deformation,
+        "ood": ood,
+        "feature_drop": feature_drop,
+        "filters": filters,
+        "localization": localization,
+        "landscape": landscape,
+        "training": training,
+    },
+    parts=PARTS,
+)

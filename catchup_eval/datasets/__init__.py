@@ -14,6 +14,7 @@ from catchup_eval.datasets.cifar import cifar10, cifar100
 from catchup_eval.datasets.digits import digits
 from catchup_eval.datasets.imageset import Batch, ImageSet, Part
 from catchup_eval.errors import UnknownName
+from catchup_eval.plugins import Listed
 
 __all__ = ["DATASETS", "Batch", "Dataset", "ImageSet", "Part", "from_arrays", "load"]
 
@@ -25,20 +26,24 @@ class Dataset(NamedTuple):
     read: Callable[[Path], ImageSet]  # given the folder where downloaded data lie
 
 
-DATASETS: Mapping[str, Dataset] = {
-    "digits": Dataset(
-        "1,797 handwritten digits on photographs, 32x32, 10 classes, boxes, two out-sets; embedded",
-        lambda _root: digits(),
-    ),
-    "cifar10": Dataset(
-        "60,000 photographs, 32x32, 10 classes; needs the folder cifar-10-batches-py",
-        cifar10,
-    ),
-    "cifar100": Dataset(
-        "60,000 photographs, 32x32, 100 classes; needs the folder cifar-100-python",
-        cifar100,
-    ),
-}
+DATASETS: Mapping[str, Dataset] = Listed(
+    "data",
+    {
+        "digits": Dataset(
+            "1,797 digits on photographs, 32x32, 10 classes, boxes, two out-sets; embedded",
+            lambda _root: digits(),
+        ),
+        "cifar10": Dataset(
+            "60,000 photographs, 32x32, 10 classes; needs the folder cifar-10-batches-py",
+            cifar10,
+        ),
+        "cifar100": Dataset(
+            "60,000 photographs, 32x32, 100 classes; needs the folder cifar-100-python",
+            cifar100,
+        ),
+    },
+    parts=["about", "read"],
+)
 
 
 def load(name: str | Path, root: Path | str = "data") -> ImageSet:

@@ -1,4 +1,4 @@
-"""The networks by name."""
+"""The networks by name, those of other installed packages last."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -18,6 +18,7 @@ from catchup_eval.models import (
     wideresnet,
 )
 from catchup_eval.models.classifier import Classifier, Layout, wrap
+from catchup_eval.plugins import Listed
 
 TORCHVISION = tv.PREFIX
 TIMM = from_timm.PREFIX
@@ -51,41 +52,45 @@ def _family(
     return {build.__name__: Architecture(build, layout) for build in builders}
 
 
-ARCHITECTURES: Mapping[str, Architecture] = {
-    **_family(
-        preactresnet.PreActResNet.STAGES,
-        preactresnet.preactresnet10,
-        preactresnet.preactresnet18,
-        preactresnet.preactresnet50,
-    ),
-    **_family(
-        small_resnet.STAGES,
-        small_resnet.resnet18,
-        small_resnet.resnet50,
-        small_resnet.resnext50,
-        head="fc",
-        pool="avgpool",
-    ),
-    **_family(
-        wideresnet.WideResNet.STAGES,
-        wideresnet.wrn10_1,
-        wideresnet.wrn16_8,
-        wideresnet.wrn28_10,
-    ),
-    **_family(
-        pyramidnet.PyramidNet.STAGES,
-        pyramidnet.pyramidnet110,
-        pyramidnet.pyramidnet200,
-    ),
-    **_family(
-        cifar_resnet.CifarResNet.STAGES,
-        cifar_resnet.resnet8,
-        cifar_resnet.resnet20,
-        cifar_resnet.resnet32,
-        cifar_resnet.resnet44,
-        cifar_resnet.resnet56,
-    ),
-}
+ARCHITECTURES: Mapping[str, Architecture] = Listed(
+    "models",
+    {
+        **_family(
+            preactresnet.PreActResNet.STAGES,
+            preactresnet.preactresnet10,
+            preactresnet.preactresnet18,
+            preactresnet.preactresnet50,
+        ),
+        **_family(
+            small_resnet.STAGES,
+            small_resnet.resnet18,
+            small_resnet.resnet50,
+            small_resnet.resnext50,
+            head="fc",
+            pool="avgpool",
+        ),
+        **_family(
+            wideresnet.WideResNet.STAGES,
+            wideresnet.wrn10_1,
+            wideresnet.wrn16_8,
+            wideresnet.wrn28_10,
+        ),
+        **_family(
+            pyramidnet.PyramidNet.STAGES,
+            pyramidnet.pyramidnet110,
+            pyramidnet.pyramidnet200,
+        ),
+        **_family(
+            cifar_resnet.CifarResNet.STAGES,
+            cifar_resnet.resnet8,
+            cifar_resnet.resnet20,
+            cifar_resnet.resnet32,
+            cifar_resnet.resnet44,
+            cifar_resnet.resnet56,
+        ),
+    },
+    parts=["build", "layout"],
+)
 
 
 def build(

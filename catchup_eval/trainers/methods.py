@@ -5,13 +5,14 @@ loss = method(images, labels, generator)            # a scalar; call backward on
 method.close()                                      # takes its hooks off the model
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
 from torch import nn
 
 from catchup_eval.errors import UnknownName
+from catchup_eval.plugins import Listed
 from catchup_eval.trainers.mixing.alignmixup import alignmixup as alignmixup
 from catchup_eval.trainers.mixing.baseline import baseline as baseline
 from catchup_eval.trainers.mixing.catchup import catchup as catchup
@@ -30,21 +31,26 @@ from catchup_eval.trainers.mixing.snapmix import snapmix as snapmix
 
 Build = Callable[..., Method]  # (model, *, criterion=cross_entropy, <settings>)
 
-METHODS: dict[str, Build] = {
-    "baseline": baseline,
-    "input_mixup": input_mixup,
-    "cutmix": cutmix,
-    "manifold_mixup": manifold_mixup,
-    "catchup": catchup,
-    "random_channel": random_channel,
-    "moex": moex,
-    "alignmixup": alignmixup,
-    "recursivemix": recursivemix,
-    "saliencymix": saliencymix,
-    "snapmix": snapmix,
-    "puzzlemix": puzzlemix,
-    "comixup": comixup,
-}
+# Those that the toolkit has, then those that other installed packages add.
+METHODS: Mapping[str, Build] = Listed(
+    "methods",
+    {
+        "baseline": baseline,
+        "input_mixup": input_mixup,
+        "cutmix": cutmix,
+        "manifold_mixup": manifold_mixup,
+        "catchup": catchup,
+        "random_channel": random_channel,
+        "moex": moex,
+        "alignmixup": alignmixup,
+        "recursivemix": recursivemix,
+        "saliencymix": saliencymix,
+        "snapmix": snapmix,
+        "puzzlemix": puzzlemix,
+        "comixup": comixup,
+    },
+    parts=["__call__"],
+)
 
 
 def build(name: str, model: nn.Module, **settings: Any) -> Method:
