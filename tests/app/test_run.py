@@ -1,12 +1,13 @@
 """The whole way, small: train, question, report, go on, compare, redraw, merge."""
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_train_writes_a_checkpoint_for_each_seed(tmp_path: Path) -> None:
     assert names == ["baseline-s0.safetensors", "baseline-s1.safetensors"]
 
 
-def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on(call: Callable[..., Any], tmp_path: Path) -> None:
     """SIGTERM while training: exit code 143, and the same command ends as if nothing had been."""
     words = ["run", "--methods", "baseline", "--epochs", "3", "--only", "clean", "--limit", "20"]
     command = [sys.executable, "-c", "from catchup_eval.app.cli import main; main()", *words]
@@ -163,12 +164,11 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 128 + signal.SIGTERM, errors
     assert "goes on" in errors and "Traceback" not in errors
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    again = call(*words, folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert len(history.read_text().splitlines()) == 1 + 3
     whole = tmp_path / "whole"
     whole.mkdir()
-    env = {**os.environ}
-    subprocess.run(command, cwd=whole, capture_output=True, check=True, env=env)
+    assert call(*words, folder=whole).returncode == 0
     weights = "reports/digits/models/baseline-s0.safetensors"
     assert (whole / weights).read_bytes() == (tmp_path / weights).read_bytes()
