@@ -6,7 +6,16 @@ from time import monotonic
 
 import pandas as pd
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 Tell = Callable[..., None]  # (done, total, note="")
@@ -65,6 +74,41 @@ class Console:
         ) as progress:
             jobs.show(progress)
             yield jobs
+
+    @contextmanager
+    def bytes(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        """Show how much of a file has come; gives the function that takes (here, whole)."""
+        if not self._terminal.is_terminal:
+            self.say(label)
+            yield Tenths(self.say).tell
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            _Clock(),
+            console=self._terminal,
+            transient=True,
+        ) as progress:
+            task = progress.add_task(label.partition(",")[0], total=None)
+            yield lambda here, whole: progress.update(task, completed=here, total=whole or None)
+        self.say(label)
+
+
+class Tenths:
+    """A line whenever another tenth of a file is here."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self._say = say
+        self._told = 0
+
+    def tell(self, here: int, whole: int) -> None:
+        """Take the progress; where the whole is not known there is nothing to say."""
+        tenths = 10 * here // whole if whole else 0
+        if tenths > self._told:
+            self._say(f"  {10 * tenths} %")
+        self._told = tenths
 
 
 class Jobs:

@@ -1,0 +1,164 @@
+"""The shipped list of image sets: their files, addresses, sizes, checksums (`archives.toml`)."""
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from catchup_eval.errors import BadFile, UnknownName
+from catchup_eval.fetching.download import Wanted
+from catchup_eval.settings import Settings, check
+
+
+def _stays(path: str) -> str:
+    """The same path, which may not leave its folder."""
+    parts = PurePosixPath(path).parts
+    if (not parts and path != ".") or path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"expected a path that stays in its folder, got {path!r}")
+    return path
+
+
+Count = Annotated[int, Field(gt=0)]
+Address = Annotated[str, Field(pattern=r"^https?://[^\s/]+/\S+$")]
+Md5 = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Inside = Annotated[str, AfterValidator(_stays)]
+
+
+class Member(Settings):
+    """A file that lies in an archive.
+
+    Attributes:
+        md5: empty where nobody knows it.
+        size: bytes.
+    """
+
+    md5: Md5 = ""
+    size: Count | None = None
+
+
+class File(Settings):
+    """One file to get, and what it becomes in the data root.
+
+    Attributes:
+        name: of the file; where it is got by hand, it is put at `into`/`name`.
+        addresses: mirrors in order; none where it takes a login or the official one is dead.
+        size: bytes.
+        md5, sha256: of the file; empty where nobody knows it.
+        verified: whether we had these very bytes and computed the checksum; otherwise it is as
+            `source` gives it.
+        source: where size and checksum are from.
+        into: the folder of the data root where it lies and is unpacked to.
+        top: what lies at its root, if it is an archive; empty for a file that is used as it is.
+        unpack: whether `fetch` can; some archives need more than unpacking.
+        members: by path below `into`, what is known of files in it.
+        counts: by pattern below `into`, how many files there must be.
+    """
+
+    name: Inside
+    addresses: Annotated[tuple[Address, ...], Field(strict=False)] = ()
+    size: Count | None = None
+    md5: Md5 = ""
+    sha256: Sha256 = ""
+    verified: bool = False
+    source: str = ""
+    into: Inside = "."
+    top: Annotated[tuple[Inside, ...], Field(strict=False)] = ()
+    unpack: bool = True
+    members: Mapping[Inside, Member] = {}
+    counts: Mapping[Inside, Count] = {}
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.verified and not self.checksum:
+            raise ValueError(f"{self.name} is verified, but has no checksum")
+        if not self.top and (self.members or self.counts):
+            raise ValueError(f"{self.name} has members or counts, but no top")
+        return self
+
+    @property
+    def checksum(self) -> str:
+        """ "sha256:..." or "md5:..."; empty where nobody knows it."""
+        if self.sha256:
+            return f"sha256:{self.sha256}"
+        return f"md5:{self.md5}" if self.md5 else ""
+
+    def wanted(self, root: Path) -> Wanted:
+        """What to download, for this data root."""
+        path = root / self.into / self.name
+        return Wanted(path, self.addresses, self.size, self.checksum)
+
+
+class Source(Settings):
+    """An image set, or what goes with one, and the files it is made of.
+
+    Attributes:
+        about: one line.
+        kind: "images", or "extra": what an analysis can use beside an image set.
+        images, classes: 0 where it has none.
+        licence, citation, page: of the authors.
+        by_hand: how to get what has no address.
+        files: none where the set is embedded in the package.
+    """
+
+    about: str
+    kind: Literal["images", "extra"] = "images"
+    images: int = 0
+    classes: int = 0
+    licence: str
+    citation: str
+    page: str
+    by_hand: str = ""
+    files: Annotated[tuple[File, ...], Field(strict=False)] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes to download, as far as they are known."""
+        return sum(file.size or 0 for file in self.files)
+
+
+def load(path: Path | None = None) -> dict[str, Source]:
+    """The sources by name.
+
+    Args:
+        path: a list of your own in the same form, such as one with the addresses of a mirror in
+            your laboratory; the shipped one where not given.
+
+    Raises:
+        BadFile: no such file, or no TOML.
+        UnknownName, UserError: a key that does not exist, or a value that cannot be.
+    """
+    shipped = resources.files("catchup_eval.fetching") / "archives.toml"
+    where = "archives.toml" if path is None else str(path)
+    try:
+        text = (shipped if path is None else path).read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except OSError as error:
+        raise BadFile(f"there is no {where}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadFile(f"expected TOML in {where}: {error}") from error
+    return {name: _checked(name, table, where) for name, table in tables.items()}
+
+
+def _checked(name: str, table: Mapping[str, Any], where: str) -> Source:
+    """Files and members one by one first: then an error names the one."""
+    for file in table.get("files", ()):
+        place = f"[[{name}.files]] in {where}"
+        for member in file.get("members", {}).values():
+            check(Member, member, place)
+        check(File, file, place)
+    return check(Source, table, f"[{name}] in {where}")
+
+
+def find(name: str, sources: Mapping[str, Source]) -> Source:
+    """The source of this name.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if name not in sources:
+        raise UnknownName("image set to fetch", name, sources)
+    return sources[name]
