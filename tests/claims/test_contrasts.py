@@ -1,0 +1,123 @@
+"""One-sided tests against a threshold: each equals an independent reference."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from catchup_eval import statistics
+from catchup_eval.claims import contrasts
+from catchup_eval.claims.contrasts import Means, Rates, Share, over_samples, over_seeds, tango
+from catchup_eval.statistics import Interval
+
+NOWHERE = Interval(np.nan, np.nan)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.7])
+def test_seeds_are_compared_by_welchs_test_of_shifted_values(threshold: float) -> None:
+    ours, theirs = [80.1, 81.4, 79.9, 82.0], [79.5, 80.0, 79.1]
+    found = over_seeds(ours, theirs).tails(threshold)
+    shifted = np.subtract(ours, threshold)
+    for side, p in zip(("greater", "less"), found, strict=True):
+        expected = stats.ttest_ind(shifted, theirs, equal_var=False, alternative=side)
+        assert p == pytest.approx(expected.pvalue)
+
+
+def test_the_interval_over_seeds_is_that_of_the_comparison() -> None:
+    ours, theirs = [80.1, 81.4, 79.9, 82.0], [79.5, 80.0, 79.1]
+    expected = statistics.between_seeds(ours, theirs)
+    found = over_seeds(ours, theirs)
+    assert found.interval == pytest.approx((expected.low, expected.high))
+    assert 2 * min(found.tails(0.0)) == pytest.approx(expected.p)
+
+
+@pytest.mark.parametrize("threshold", [79.0, 80.5])
+def test_one_method_is_held_against_a_number_by_students_test(threshold: float) -> None:
+    values = [80.1, 81.4, 79.9, 82.0]
+    found = contrasts.one_over_seeds(values).tails(threshold)
+    assert found.above == pytest.approx(
+        stats.ttest_1samp(values, threshold, alternative="greater").pvalue
+    )
+    assert found.above + found.below == pytest.approx(1)
+
+
+def test_seeds_without_spread_go_by_their_number() -> None:
+    found = over_seeds([2.0] * 3, [1.0] * 3)
+    assert found.tails(0.0) == pytest.approx((1 / 20, 1.0))
+    assert found.tails(1.0) == (1.0, 1.0)
+    assert found.tails(3.0) == pytest.approx((1.0, 1 / 20))
+    assert contrasts.one_over_seeds([2.0] * 3).tails(1.0).above == 1 / 8
+
+
+def test_tango_gives_the_value_of_his_paper() -> None:
+    """Two ways of disinfecting 44 lenses, one discordant pair, a margin of 10 %: Z = 1.709."""
+    assert tango(0, 1, 44, -0.1) == pytest.approx(1.709, abs=5e-4)
+    found = Rates(0, 1, 44, NOWHERE).tails(-10.0)
+    assert found.above == pytest.approx(0.044, abs=5e-4)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60), st.floats(-0.9, 0.9))
+def test_tango_knows_no_sides(wins, losses, both, difference):
+    n = wins + losses + both
+    z = tango(wins, losses, n, difference)
+    assert z == pytest.approx(-tango(losses, wins, n, -difference), abs=1e-6)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
+def test_a_rate_is_surer_above_a_lower_threshold(wins, losses, both):
+    rates = Rates(wins, losses, wins + losses + both, NOWHERE)
+    p_values = [rates.tails(threshold).above for threshold in (-50.0, -10.0, 10.0, 50.0)]
+    assert p_values == sorted(p_values)
+
+
+def test_at_no_difference_the_test_is_mcnemars() -> None:
+    ours, theirs = np.ones(50), np.ones(50)
+    theirs[:10] = 0
+    ours[10:13] = 0
+    found = over_samples([100 * ours], [100 * theirs], 100)
+    expected = statistics.paired([ours], [theirs])
+    assert isinstance(found, Rates)
+    assert 2 * found.tails(0.0).above == pytest.approx(expected.p)
+    assert found.value == pytest.approx(100 * expected.value)
+    assert found.interval == pytest.approx((100 * expected.low, 100 * expected.high))
+
+
+def test_means_are_flipped_around_the_threshold() -> None:
+    draw = np.random.default_rng(0)
+    ours, theirs = draw.normal(1.0, 2, 200), draw.normal(0.4, 2, 200)
+    found = over_samples([ours], [theirs], 1.0)
+    assert isinstance(found, Means)
+    for threshold in (0.0, 0.5):
+        expected = stats.ttest_rel(ours - threshold, theirs, alternative="greater").pvalue
+        assert found.tails(threshold).above == pytest.approx(expected, abs=0.015)
+        assert found.tails(threshold).below == pytest.approx(1 - expected, abs=0.015)
+
+
+def test_three_samples_flipped_leave_one_pattern_in_eight() -> None:
+    found = Means(np.array([1.0, 2.0, 3.0])).tails(0.0)
+    assert found.above == pytest.approx(1 / 8, abs=0.01)
+    assert found.below == pytest.approx(1.0)
+
+
+def test_an_auroc_is_compared_by_delongs_test() -> None:
+    draw = np.random.default_rng(0)
+    ours, theirs = ([draw.random(40), draw.random(60)] for _ in range(2))
+    found = over_samples(ours, theirs, 1.0)
+    expected = statistics.paired(ours, theirs)
+    assert 2 * min(found.tails(0.0)) == pytest.approx(expected.p)
+    assert found.interval == pytest.approx((expected.low, expected.high))
+    assert "DeLong" in found.test(0.0)
+
+
+def test_a_single_rate_is_exact() -> None:
+    outcomes = 100.0 * (np.arange(40) < 29)
+    found = contrasts.one_over_samples([outcomes], 100, Interval(57.0, 84.0))
+    assert isinstance(found, Share)
+    assert found.tails(50.0).above == pytest.approx(
+        stats.binomtest(29, 40, 0.5, alternative="greater").pvalue
+    )
+    assert found.tails(80.0).below == pytest.approx(
+        stats.binomtest(29, 40, 0.8, alternative="less").pvalue
+    )
+    assert found.tails(-3.0).above == 0.0
