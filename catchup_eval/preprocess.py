@@ -55,6 +55,11 @@ class Preprocess:
         shorter = self.resize or self.size
         return f"shorter side {shorter} ({self.interpolation}), centre crop {self.size}"
 
+    @property
+    def squashed(self) -> "Preprocess":
+        """The whole photograph at the same size, so that no box is cut."""
+        return Preprocess(self.size, interpolation=self.interpolation, squash=True)
+
     def pixels(self, image: "Image") -> Tensor:
         """(3, size, size) uint8 of a photograph in any mode; as torchvision's presets do it."""
         from torchvision.transforms import InterpolationMode

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catchup_eval.datasets.imageset import Batch, ImageSet, Part
+from catchup_eval.datasets.imageset import Batch, ImageSet, Part, Progress
 from catchup_eval.errors import Missing, UserError
 from catchup_eval.lending import evaluating
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.randomness import generator
 
+WHOLE = 2 * 1024**3  # bytes; a larger part is brought to the device batch by batch
 Item = TypeVar("Item")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Subject:
     _outputs: dict[str, Outputs] = field(default_factory=dict, repr=False)
 
     def has(self, need: str) -> bool:
-        """Whether this is here: "test", "train", "out", "boxes", "checkpoints" or "history"."""
+        """Whether this is here: a part, "boxes", "cscores", "checkpoints" or "history"."""
         if need == "checkpoints":
             return bool(self.checkpoints)
         if need == "history":
@@ -76,7 +76,9 @@ class Subject:
         Raises:
             Missing: there is no such part.
         """
-        return self.data.part(part).to(self.device).batches(self.batch_size)
+        whole = self.data.part(part)
+        fits = whole.images.nbytes <= WHOLE
+        return (whole.to(self.device) if fits else whole).batches(self.batch_size, self.device)
 
     def outputs(self, part: str) -> Outputs:
         """Logits and features of a whole part; computed at the first call.

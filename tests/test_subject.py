@@ -102,3 +102,17 @@ def test_only_pixels_come_in(data, low, high):
         in_range(images)
     with pytest.raises(UserError, match=r"expected pixels in \[0, 1\]"):
         subject(data).logits(images)
+
+
+def test_a_large_part_is_moved_batch_by_batch(network, few_digits, monkeypatch):
+    expected = Subject(network, few_digits, batch_size=7).outputs("test").logits
+    moved = []
+
+    def to(part, device, to=Part.to):
+        moved.append(len(part))
+        return to(part, device)
+
+    monkeypatch.setattr(Part, "to", to)
+    monkeypatch.setattr("catchup_eval.subject.WHOLE", few_digits.part("test").images.nbytes - 1)
+    assert torch.equal(Subject(network, few_digits, batch_size=7).outputs("test").logits, expected)
+    assert max(moved) == 7 and sum(moved) == 40

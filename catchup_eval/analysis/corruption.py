@@ -23,7 +23,7 @@ Frost needs `photographs` that are not part of this package; without them it is 
 corruption than the official one, and the protocol says so: `cifar19of19-proceduralfrost@2`.
 
 The images are kept in `corrupted` in the subject's data root, where there is one, so that the
-second model does not wait for them.
+second model does not wait for them; not so many that they would take most of its free disk.
 
 Self-check: an image's corruption does not depend on its batch; of released files, that they show
 these images.
@@ -49,7 +49,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from catchup_eval.corruptions import CORRUPTIONS, FAMILIES, NAMES, alexnet, frost, preset_for
-from catchup_eval.corruptions.kept import Variant, kept, shown
+from catchup_eval.corruptions.kept import Variant, kept, roomy, shown
 from catchup_eval.corruptions.official import LOOKED_AT, Released, belongs, released
 from catchup_eval.datasets.imageset import Part
 from catchup_eval.errors import UnknownName, UserError
@@ -96,8 +96,8 @@ def measure(
         severities: of 1 to 5; the paper takes all.
         preset: whose constants; those for the images' size where not given.
         photographs: folder of the official photographs of frost; without it frost is procedural.
-        files: folder of the released CIFAR-10-C or CIFAR-100-C, whose images are then shown, in
-            place of corrupting; the part's `index` must be their rows.
+        files: folder of the released CIFAR-10-C, CIFAR-100-C or ImageNet-C, whose images are then
+            shown as they are, in place of corrupting; the part's `index` must be their rows.
 
     Raises:
         UnknownName: no such type or preset.
@@ -144,7 +144,7 @@ def _correct(subject: Subject, part: Part, source: Source, name: str, severity: 
     if isinstance(source, Released):
         return subject.correct(part, partial(source.shown, name=name, severity=severity))
     root = subject.data_root
-    if root is None or not root.is_dir():
+    if root is None or not root.is_dir() or not roomy(root, part):
         return subject.correct(part, partial(shown, name=name, severity=severity, variant=source))
     images = kept(root / "corrupted", part, name, severity, source)
     return subject.correct(images, lambda some: some.images)

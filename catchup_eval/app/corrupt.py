@@ -42,8 +42,8 @@ def corrupt(
     for each in chosen:
         if each not in CORRUPTIONS:
             raise UnknownName("corruption", each, CORRUPTIONS)
-    part = datasets.load(name, data_root).part("test")
-    part = part if limit is None else part.limited(limit)
+    data = datasets.load(name, data_root)
+    part = (data if limit is None else data.limited(limit)).view().part("test")
     ice = frost.photographs(photographs) if photographs and "frost" in chosen else ()
     preset = preset_for(part.images.shape[-1])
     for each in chosen:

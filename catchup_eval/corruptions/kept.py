@@ -6,22 +6,23 @@ Files are written a batch at a time and read as memory maps, so no more than a b
 The official layout, which other tools read, is written by :func:`export`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from catchup_eval import maps
 from catchup_eval.corruptions import VERSION, corrupt
 from catchup_eval.corruptions.frost import Photographs, fingerprint
 from catchup_eval.datasets.imageset import Part
-from catchup_eval.errors import BadFile
 from catchup_eval.files import replacing
 
 BATCH = 100  # images that are computed before they are written
+CELLS = 19 * 5  # types and severities
 
 
 class Variant(NamedTuple):
@@ -52,34 +53,18 @@ def kept(folder: Path, part: Part, name: str, severity: int, variant: Variant) -
     group = f"{part.fingerprint}-{variant.preset}-seed{variant.seed}-v{VERSION}"
     path, shape = folder / group / f"{name}{frost}-{severity}.npy", tuple(part.images.shape)
     if not path.exists():
-        _write(path, shape, _blocks(part, name, severity, variant))
-    return replace(part, images=_read(path, shape))
+        maps.write(path, shape, _blocks(part, name, severity, variant))
+    return replace(part, images=maps.read(path, shape))
+
+
+def roomy(folder: Path, part: Part) -> bool:
+    """Whether the part at all types and severities takes less than half of what is free here."""
+    return 2 * CELLS * part.images.nbytes < shutil.disk_usage(folder).free
 
 
 def _blocks(part: Part, name: str, severity: int, variant: Variant) -> Iterator[np.ndarray]:
     for start in range(0, len(part), BATCH):
         yield shown(part[start : start + BATCH], name, severity, variant).cpu().numpy()
-
-
-def _write(path: Path, shape: Sequence[int], blocks: Iterable[np.ndarray]) -> None:
-    """Blocks of uint8 as one `.npy` file; by plain writes, since a full disk kills who maps it."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            file.write(np.ascontiguousarray(block).data)
-
-
-def _read(path: Path, shape: tuple[int, ...]) -> Tensor:
-    try:
-        images = np.load(path, mmap_mode="c")
-    except (OSError, ValueError, EOFError) as error:
-        raise BadFile(f"{path} cannot be read ({error}); delete it") from error
-    if images.dtype != np.uint8 or images.shape != shape:
-        raise BadFile(
-            f"{path} has {images.dtype} {images.shape}, expected uint8 {shape}; delete it"
-        )
-    return torch.from_numpy(images)
 
 
 def export(folder: Path, part: Part, names: Sequence[str], variant: Variant) -> None:
@@ -99,6 +84,6 @@ def export(folder: Path, part: Part, names: Sequence[str], variant: Variant) -> 
             for severity in range(1, 6)
             for block in _blocks(part, name, severity, variant)
         )
-        _write(folder / f"{name}.npy", (5 * n, height, width, channels), blocks)
+        maps.write(folder / f"{name}.npy", (5 * n, height, width, channels), blocks)
     with replacing(folder / "labels.npy") as temporary:
         np.save(temporary, np.tile(part.labels.cpu().numpy(), 5))

@@ -1,8 +1,9 @@
-"""The released CIFAR-10-C and CIFAR-100-C as they are: memory maps, never loaded whole.
+"""The released CIFAR-10-C, CIFAR-100-C and ImageNet-C as they are, never loaded whole.
 
-Each `NAME.npy` holds uint8 (5 N, H, W, 3): all images at severity 1, then all at 2, to 5.
-`labels.npy` holds the N labels five times. :func:`catchup_eval.corruptions.kept.export` writes the
-same layout.
+Of CIFAR each `NAME.npy` is a memory map and holds uint8 (5 N, H, W, 3): all images at severity 1,
+then all at 2, to 5. `labels.npy` holds the N labels five times; the same layout is written by
+:func:`catchup_eval.corruptions.kept.export`. ImageNet-C lies as files; see
+:mod:`catchup_eval.corruptions.imagenet_c`.
 """
 
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from catchup_eval.corruptions.imagenet_c import ReleasedFolders, released_folders
 from catchup_eval.datasets.imageset import Part
 from catchup_eval.errors import BadFile
 
@@ -19,7 +22,7 @@ SEVERITIES = 5
 LOOKED_AT = 100  # images, for the check that rows belong together
 
 
-class Released(NamedTuple):
+class ReleasedArrays(NamedTuple):
     """A folder of such files, found to belong to a part."""
 
     folder: Path
@@ -37,12 +40,20 @@ class Released(NamedTuple):
         return torch.from_numpy(file[rows]).permute(0, 3, 1, 2)
 
 
+Released = ReleasedArrays | ReleasedFolders
+
+
 def released(folder: Path, part: Part) -> Released:
     """The files in this folder, once their labels are found to be those of `part`.
 
     Raises:
         BadFile: no `labels.npy`, no five times the same labels, or other ones than the part's.
     """
+    folders = released_folders(folder, part)
+    return _arrays(folder, part) if folders is None else folders
+
+
+def _arrays(folder: Path, part: Part) -> ReleasedArrays:
     labels = _mapped(folder / "labels.npy", None).astype(np.int64)
     blocks = np.split(labels, SEVERITIES) if len(labels) % SEVERITIES == 0 else [labels[:0]]
     if not len(blocks[0]) or any((block != blocks[0]).any() for block in blocks):
@@ -56,7 +67,7 @@ def released(folder: Path, part: Part) -> Released:
             f"{folder / 'labels.npy'} has {len(blocks[0])} labels, which are not those of these "
             f"{len(index)} images; the files are in the official order of the test set"
         )
-    return Released(folder, len(blocks[0]))
+    return ReleasedArrays(folder, len(blocks[0]))
 
 
 def _mapped(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
@@ -75,5 +86,7 @@ def _mapped(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
 def belongs(part: Part, corrupted: Tensor) -> bool:
     """Whether corrupted images are nearer to their own originals than to their neighbours'."""
     clean, other = part.images.cpu().float(), corrupted.float()
+    if clean.shape != other.shape:  # another view of the same photographs
+        clean = F.interpolate(clean, other.shape[2:], mode="bilinear", antialias=True)
     own = (clean - other).abs().mean()
     return bool(own < (clean.roll(1, 0) - other).abs().mean()) or len(clean) < 2

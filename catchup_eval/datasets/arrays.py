@@ -1,9 +1,10 @@
-"""Your own images and labels: arrays in memory, or a `.npz` file of them.
+"""Your own images and labels: arrays in memory, a `.npz` file or a pair of `.npy` files of them.
 
 images          (N, H, W, 3), (N, 3, H, W) or grey (N, H, W): uint8, or floats in [0, 1]
 labels          (N,) whole numbers from 0
 boxes           (N, 4) x0 y0 x1 y1 in pixels, x1 and y1 exclusive; optional, as all that follow
 index           (N,) stable sample numbers
+cscores         (N,) in [0, 1]: how regular each image is (Jiang et al. 2021)
 train_images, train_labels, train_boxes
 out_images, out_NAME_images      images of none of the classes
 class_names     (K,) text
@@ -26,7 +27,7 @@ from catchup_eval.errors import BadFile, UserError
 MOST_CLASSES = 100_000  # more are taken for a mistake: identifiers instead of class numbers
 NEEDED = ["images", "labels"]
 TRAIN = ["train_images", "train_labels"]
-OPTIONAL = [*TRAIN, "train_boxes", "boxes", "index", "class_names", "mean", "std"]
+OPTIONAL = [*TRAIN, "train_boxes", "boxes", "index", "cscores", "class_names", "mean", "std"]
 OUT = re.compile(r"out_(?:(?P<name>\w+)_)?images")
 
 
@@ -37,6 +38,7 @@ def from_arrays(
     name: str = "arrays",
     boxes: ArrayLike | None = None,
     index: ArrayLike | None = None,
+    cscores: ArrayLike | None = None,
     train: tuple[ArrayLike, ArrayLike] | None = None,
     train_boxes: ArrayLike | None = None,
     out: ArrayLike | Mapping[str, ArrayLike] | None = None,
@@ -50,7 +52,7 @@ def from_arrays(
     Floats are rounded to the nearest of 256 levels. Grey images get three equal channels.
 
     Args:
-        images, labels, boxes, index: the test part.
+        images, labels, boxes, index, cscores: the test part.
         train: images and labels of the training part.
         train_boxes: of the training part.
         out: images of none of the classes, or several such sets by name.
@@ -62,7 +64,7 @@ def from_arrays(
     Raises:
         UserError: another shape, type or range; the message shows what came.
     """
-    parts = {"test": _part("", images, labels, boxes, index)}
+    parts = {"test": _part("", images, labels, boxes, index, cscores)}
     if train is not None:
         parts["train"] = _part("train_", *train, train_boxes)
     for key, outside in _several(out).items():
@@ -87,11 +89,51 @@ def from_npz(path: Path | str) -> ImageSet:
         UserError: as :func:`from_arrays`, or an array of an unknown name.
     """
     path = Path(path)
-    arrays = _read(path)
+    arrays = read_npz(path)
     try:
         return _assemble(path, arrays)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def from_npy(path: Path | str) -> ImageSet:
+    """The image set in a pair of `.npy` files, such as `images.npy` and `labels.npy` beside it.
+
+    Args:
+        path: of the images; its stem ends in "images" or "data", where the other's has "labels".
+
+    Raises:
+        BadFile: one of both is absent, cut short, foreign, or holds Python objects.
+        UserError: as :func:`from_arrays`, or another name.
+    """
+    path = Path(path)
+    stem = re.fullmatch(r"(.*?)_?(?:images|data)", path.stem)
+    if stem is None:
+        raise UserError(f"expected images in NAMEimages.npy or NAMEdata.npy, got {path.name}")
+    beside = path.with_name(re.sub(r"(images|data)$", "labels", path.stem) + ".npy")
+    images, labels = read_npy(path), read_npy(beside)
+    try:
+        return from_arrays(
+            images, labels, name=stem[1] or path.parent.resolve().name, about=f"{path.name}"
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array in a `.npy` file; nothing in it is unpickled.
+
+    Raises:
+        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+    """
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # a damaged file can fail in a dozen ways
+        raise BadFile(f"expected an .npy array in {path}: {_fault(path, error)}") from error
+    return array
 
 
 def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> ImageSet:
@@ -107,6 +149,7 @@ def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> ImageSet:
         name=path.stem,
         boxes=arrays.get("boxes"),
         index=arrays.get("index"),
+        cscores=arrays.get("cscores"),
         train=train,
         train_boxes=arrays.get("train_boxes"),
         out={match["name"] or "": arrays[key] for key, match in found.items() if match},
@@ -117,7 +160,12 @@ def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> ImageSet:
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a `.npz` file, by name; nothing in it is unpickled.
+
+    Raises:
+        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+    """
     if not path.is_file():
         raise BadFile(f"there is no file {path}")
     try:
@@ -166,6 +214,7 @@ def _part(
     labels: ArrayLike,
     boxes: ArrayLike | None,
     index: ArrayLike | None = None,
+    cscores: ArrayLike | None = None,
 ) -> Part:
     pixels = _pixels(f"{prefix}images", images)
     n, _, height, width = pixels.shape
@@ -174,6 +223,7 @@ def _part(
         _whole(f"{prefix}labels", labels, n, below=MOST_CLASSES),
         torch.arange(n) if index is None else _numbers(index, n),
         None if boxes is None else _boxes(f"{prefix}boxes", boxes, n, height, width),
+        None if cscores is None else _scores(cscores, n),
     )
 
 
@@ -250,6 +300,15 @@ def _boxes(what: str, boxes: ArrayLike, n: int, height: int, width: int) -> Tens
             f"got {array[row].tolist()} in row {row}"
         )
     return torch.from_numpy(array.astype(np.float32))
+
+
+def _scores(cscores: ArrayLike, n: int) -> Tensor:
+    array = _array("cscores", cscores)
+    if array.shape != (n,) or array.dtype.kind != "f":
+        raise UserError(
+            f"expected cscores as ({n},) fractions, got {array.dtype} of shape {array.shape}"
+        )
+    return torch.from_numpy(array.astype(np.float64))
 
 
 def _classes(class_names: Sequence[str] | None, parts: Mapping[str, Part]) -> tuple[str, ...]:

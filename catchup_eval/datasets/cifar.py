@@ -1,20 +1,26 @@
 """CIFAR-10 and CIFAR-100 from their official python files, through torchvision's reader.
 
+CIFAR-10.1 comes as a pair of `.npy` files.
+
 Nothing is downloaded here. The files are pickles: torchvision compares the MD5 of each with the
 official one before it opens them, so that only the official bytes are ever unpickled.
 """
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from catchup_eval.datasets.arrays import from_npy
 from catchup_eval.datasets.imageset import ImageSet, Part
 from catchup_eval.errors import BadFile
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+MEAN_10, STD_10 = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def cifar10(root: Path) -> ImageSet:
@@ -31,8 +37,7 @@ def cifar10(root: Path) -> ImageSet:
     """
     from torchvision.datasets import CIFAR10
 
-    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    return _read(Path(root), "cifar10", CIFAR10, mean, std)
+    return _read(Path(root), "cifar10", CIFAR10, MEAN_10, STD_10)
 
 
 def cifar100(root: Path) -> ImageSet:
@@ -50,6 +55,31 @@ def cifar100(root: Path) -> ImageSet:
 
     mean, std = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
     return _read(Path(root), "cifar100", CIFAR100, mean, std)
+
+
+def cifar10_1(root: Path) -> ImageSet:
+    """2,000 newer test images for networks that were trained on CIFAR-10 (Recht et al. 2018), v6.
+
+    Args:
+        root: the folder that holds `cifar10.1`.
+
+    Raises:
+        BadFile: its two `.npy` files are absent or damaged.
+    """
+    folder = root / "cifar10.1"
+    if not folder.is_dir():
+        raise BadFile(
+            f"CIFAR-10.1 is not here: there is no folder {folder}; expected in it "
+            "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy"
+        )
+    return replace(
+        from_npy(folder / "cifar10.1_v6_data.npy"),
+        name="cifar10.1",
+        classes=CLASSES,
+        mean=MEAN_10,
+        std=STD_10,
+        about="CIFAR-10.1 v6 (Recht et al. 2018; MIT): newer photographs as in CIFAR-10, 32x32",
+    )
 
 
 def _read(

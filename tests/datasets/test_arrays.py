@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from catchup_eval.datasets import from_arrays
-from catchup_eval.datasets.arrays import from_npz
+from catchup_eval.datasets.arrays import from_npy, from_npz
 from catchup_eval.errors import BadFile, UserError
 
 DRAW = np.random.default_rng(0)
@@ -264,3 +264,31 @@ def test_a_damaged_byte_is_told_or_harmless(tmp_path: Path, at: int, bits: int) 
 def test_wild_bytes_are_told(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(BadFile):
         read(tmp_path, b"PK\x03\x04" + content)
+
+
+def test_a_pair_of_files(tmp_path):
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    for stem, name in (("images", tmp_path.name), ("x_images", "x"), ("my-data", "my-")):
+        beside = stem.replace("images", "labels").replace("data", "labels")
+        np.save(tmp_path / f"{stem}.npy", images)
+        np.save(tmp_path / f"{beside}.npy", np.array([1, 0]))
+        data = from_npy(tmp_path / f"{stem}.npy")
+        assert data.name == name and data.part("test").labels.tolist() == [1, 0]
+        assert np.array_equal(data.part("test").images.permute(0, 2, 3, 1).numpy(), images)
+
+
+def test_a_pair_of_files_that_is_none(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((2, 4, 4), np.uint8))
+    with pytest.raises(BadFile, match=r"there is no file .*labels\.npy"):
+        from_npy(tmp_path / "images.npy")
+    np.save(tmp_path / "labels.npy", np.zeros(3, int))
+    with pytest.raises(UserError, match=r"images\.npy: expected labels as \(2,\) whole numbers"):
+        from_npy(tmp_path / "images.npy")
+    with pytest.raises(UserError, match=r"expected images in NAMEimages.npy .* got other.npy"):
+        from_npy(tmp_path / "other.npy")
+    (tmp_path / "labels.npy").write_text("<html></html>")
+    with pytest.raises(BadFile, match=r"expected an .npy array in .*labels.npy: it is a web page"):
+        from_npy(tmp_path / "images.npy")
+    np.save(tmp_path / "labels.npy", np.array([{}, {}]), allow_pickle=True)
+    with pytest.raises(BadFile, match=r"expected an \.npy array"):
+        from_npy(tmp_path / "images.npy")

@@ -1,0 +1,246 @@
+"""Sets whose images lie as files: what is known of each without opening it.
+
+Nothing is decoded before a :meth:`FileSet.view` is asked for one of its parts; see
+:mod:`catchup_eval.datasets.views`. What is kept lies in `.catchup-eval` in the data root.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catchup_eval.datasets import views
+from catchup_eval.datasets.imageset import DataSet, ImageSet, Part, Progress, balanced, joint
+from catchup_eval.errors import BadFile, UserError
+from catchup_eval.preprocess import Preprocess
+
+KEPT = ".catchup-eval"  # in the data root; may be deleted at any time
+PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither network nor set says another
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+FOR_QUESTIONS = 10_000  # training images; questions take a sample of a few hundred
+
+
+@dataclass(frozen=True)
+class Files:
+    """One part of such a set, as arrays that share their first dimension.
+
+    Args:
+        folder: where the paths start.
+        paths: (N,) bytes, relative.
+        sizes: (N,) int64, of the files, in bytes.
+        labels: (N,) int64; -1 where an image has no class of the set.
+        index: (N,) int64 stable sample numbers; 0 to N-1 where not given.
+        boxes: (N, 4) float32 `x0 y0 x1 y1` in the photograph's pixels, ends exclusive, or None.
+    """
+
+    folder: Path
+    paths: np.ndarray
+    sizes: np.ndarray
+    labels: Tensor
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    boxes: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.index):
+            object.__setattr__(self, "index", torch.arange(len(self.paths)))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Path]:
+        """The files, in order."""
+        return (self.folder / os.fsdecode(path) for path in self.paths)
+
+    def __getitem__(self, rows: Tensor) -> "Files":
+        """The part made of these rows; the samples keep their numbers."""
+        places = rows.numpy()
+        boxes = None if self.boxes is None else self.boxes[rows]
+        paths, sizes = self.paths[places], self.sizes[places]
+        return Files(self.folder, paths, sizes, self.labels[rows], self.index[rows], boxes)
+
+    def limited(self, n: int, seed: int = 0) -> "Files":
+        """At most `n` samples, as evenly over the classes as they allow, in the part's order."""
+        return self if n >= len(self) else self[balanced(self.labels, n, seed)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of names, sizes, labels and boxes, 16 hexadecimal digits.
+
+        It knows a file by its name and its size: pixels that change and keep both are not noticed.
+        """
+        digest = hashlib.sha256(str(self.paths.dtype).encode())
+        boxes = () if self.boxes is None else (self.boxes.numpy(),)
+        for array in (self.paths, self.sizes, self.labels.numpy(), self.index.numpy(), *boxes):
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class FileSet(DataSet[Files]):
+    """A data set whose images lie as files.
+
+    Args:
+        root: the data root, in which views are kept.
+        preprocess: how images are shown to a network that does not say it.
+
+    The other arguments are those of :class:`DataSet`.
+    """
+
+    root: Path = field(kw_only=True)
+    preprocess: Preprocess = field(default=PHOTOGRAPHS, kw_only=True)
+
+    def view(
+        self, preprocess: Preprocess | None = None, progress: Progress | None = None
+    ) -> "View":
+        """The images as a network is shown them; each part is decoded when it is asked for."""
+        way = preprocess or self.preprocess
+
+        def decoded(files: Files) -> Part:
+            return views.view(files, way, self._views, progress)
+
+        facts = (self.classes, self.mean, self.std, self.about, self.subset)
+        return View(self.name, Decoded(self.parts, decoded), *facts, source=self)
+
+    def shown(self, own: Preprocess | None) -> Preprocess:
+        """The network's own way, or the set's."""
+        return own or self.preprocess
+
+    def view_fingerprint(self, preprocess: Preprocess | None = None) -> str:
+        """The fingerprint that the view will have, before anything is decoded."""
+        way = preprocess or self.preprocess
+        return joint({name: views.fingerprint(part, way) for name, part in self.parts.items()})
+
+    def to_decode(self, preprocess: Preprocess | None = None) -> int:
+        """Bytes that this view adds to the disk once all of its parts were asked for."""
+        way = preprocess or self.preprocess
+        return sum(views.cost(part, way, self._views) for part in self.parts.values())
+
+    def for_questions(self) -> "FileSet":
+        """The same with at most 10,000 training images, since no question looks at more."""
+        train = self.parts.get("train")
+        if train is None or len(train) <= FOR_QUESTIONS:
+            return self
+        return self.cut_to({**self.parts, "train": train.limited(FOR_QUESTIONS)})
+
+    @property
+    def _views(self) -> Path:
+        return self.root / KEPT / "views"
+
+
+class Decoded(Mapping[str, Part]):
+    """Parts of a view by name, each decoded when it is asked for, once."""
+
+    def __init__(self, parts: Mapping[str, Files], decode: Callable[[Files], Part]):
+        self._parts, self._decode = parts, decode
+        self._done: dict[str, Part] = {}
+
+    def __getitem__(self, name: str) -> Part:
+        if name not in self._done:
+            self._done[name] = self._decode(self._parts[name])
+        return self._done[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts  # without decoding
+
+
+@dataclass(frozen=True)
+class View(ImageSet):
+    """A set of files as a network is shown it, in memory maps."""
+
+    source: FileSet = field(kw_only=True)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a part; nothing is decoded."""
+        return self.source.has(name)
+
+
+def listed(
+    folder: Path,
+    names: Sequence[str],
+    labels: Sequence[int],
+    *,
+    boxes: Any = None,
+    index: Sequence[int] | None = None,
+) -> Files:
+    """The part of files that an index file names.
+
+    Args:
+        folder: where they lie.
+        names: of the files, relative to the folder.
+        labels: from 0.
+        boxes: (N, 4) in the photographs' pixels, ends exclusive.
+        index: stable sample numbers.
+
+    Raises:
+        BadFile: a file that is named is absent, or none is named.
+    """
+    if not names:
+        raise BadFile(f"expected names of images in {folder}, got none")
+    try:
+        sizes = [os.stat(folder / name).st_size for name in names]
+    except OSError as error:
+        raise BadFile(f"{error.filename} is named in the lists, but absent; unpack again") from None
+    return Files(
+        folder,
+        np.array([os.fsencode(name) for name in names]),
+        np.array(sizes),
+        torch.tensor(labels),
+        torch.arange(len(names)) if index is None else torch.tensor(index),
+        None if boxes is None else torch.tensor(np.asarray(boxes, np.float32)),
+    )
+
+
+def needed(folder: Path, what: str, layout: str) -> Path:
+    """The folder, once it is found to be there.
+
+    Raises:
+        BadFile: it is absent; the message says what to put where.
+    """
+    if not folder.is_dir():
+        raise BadFile(f"{what} is not here: there is no folder {folder}; expected {layout}")
+    return folder
+
+
+@contextmanager
+def understood(what: str, folder: Path) -> Iterator[None]:
+    """Read the lists of a set; what they lack or garble is said in one sentence.
+
+    Raises:
+        BadFile: a line that is no line of such a list, or a name that another list lacks.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, ValueError, TypeError) as error:
+        raise BadFile(
+            f"the lists in {folder} are not those of {what}: {type(error).__name__} {error}"
+        ) from error
+
+
+def lines(path: Path) -> list[list[str]]:
+    """The words of each line of a list that came with a set.
+
+    Raises:
+        BadFile: absent, or no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
+    return [line.split() for line in text.splitlines() if line.strip()]

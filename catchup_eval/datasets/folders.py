@@ -1,0 +1,200 @@
+"""Folders of class folders, listed once.
+
+A folder with `train` and `test` (or `val`) inside, each of class folders, or only class folders,
+which are then the test part; `out`, beside these, holds folders of images of none of the classes.
+Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` does.
+
+What is found is kept in DATA_ROOT/.catchup-eval/index and holds as long as no folder has changed:
+new, renamed and deleted files are noticed, a file that was overwritten in place is not.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import time_ns
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from catchup_eval.datasets.files import KEPT, MEAN, PHOTOGRAPHS, STD, Files, FileSet
+from catchup_eval.errors import BadFile, UserError
+from catchup_eval.files import replacing
+from catchup_eval.preprocess import Preprocess
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+TESTS = ("test", "val", "validation", "valid")  # the first one that has images
+LOOKED_AT = 16  # images, for whether all have one size
+SETTLED = 10_000_000  # nanoseconds; a list of folders that changed while they were read is not kept
+
+
+class Listing(NamedTuple):
+    """What class folders hold."""
+
+    classes: tuple[str, ...]
+    paths: np.ndarray  # (N,) bytes, relative to the folder
+    sizes: np.ndarray  # (N,) int64, in bytes
+    labels: np.ndarray  # (N,) int64
+
+
+def from_folder(folder: Path, root: Path) -> FileSet:
+    """The set in a folder of class folders; the layout is this module's.
+
+    Images that all have one square size are shown as they are, others as a centre crop of 224
+    pixels from a shorter side of 256, to a network that does not say another.
+
+    Args:
+        folder: of class folders, or of `train`, `test` (or `val`) and `out`.
+        root: the data root, in which lists and views are kept.
+
+    Raises:
+        BadFile: no such folder, no images in it, or a test class that is none of the training's.
+    """
+    found = {
+        name: listing(folder / name, root)
+        for name in ("train", *TESTS, "out")
+        if (folder / name).is_dir()
+    }
+    tests = [name for name in TESTS if name in found and len(found[name].paths)]
+    if not tests:
+        found, tests = {"": listing(folder, root)}, [""]
+    test = found[tests[0]]
+    classes = found.get("train", test).classes
+    parts = {"test": part(folder / tests[0], test, classes)}
+    if "train" in found:
+        parts["train"] = part(folder / "train", found["train"], classes)
+    if "out" in found:
+        parts["out"] = outside(folder / "out", found["out"])
+    return FileSet(
+        name=folder.resolve().name,
+        parts=parts,
+        classes=classes,
+        mean=MEAN,
+        std=STD,
+        about=f"images of the folder {folder.resolve().name}",
+        root=root,
+        preprocess=_fitting(parts["test"]),
+    )
+
+
+def part(folder: Path, found: Listing, classes: Sequence[str]) -> Files:
+    """A listing as a part of a set with these classes.
+
+    Raises:
+        BadFile: no images, or a class that is none of the set's.
+    """
+    if not len(found.paths):
+        raise BadFile(
+            f"expected folders by class in {folder}, each with images ({', '.join(ENDINGS)}), "
+            "or the folders train and test (or val) of such; got no image"
+        )
+    places = {name: place for place, name in enumerate(classes)}
+    strange = [name for name in found.classes if name not in places]
+    if strange:
+        raise BadFile(f"{folder} has the class {strange[0]}, which the training images do not have")
+    labels = np.array([places[name] for name in found.classes])[found.labels]
+    return Files(folder, found.paths, found.sizes, torch.from_numpy(labels))
+
+
+def outside(folder: Path, found: Listing) -> Files:
+    """A listing as images of none of the classes.
+
+    Raises:
+        BadFile: no images.
+    """
+    files = part(folder, found, found.classes)
+    return Files(folder, files.paths, files.sizes, torch.full((len(files),), -1))
+
+
+def listing(folder: Path, root: Path | None = None) -> Listing:
+    """All images in the class folders of a folder, class by class, by name.
+
+    Args:
+        folder: of class folders; hidden ones are passed over.
+        root: where the list is kept, if it can be written there.
+
+    Raises:
+        BadFile: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise BadFile(f"there is no folder {folder}")
+    if root is None:
+        return _scanned(folder)[0]
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    path = root / KEPT / "index" / f"{name}.npz"
+    kept = _kept(path, folder)
+    if kept is not None:
+        return kept
+    started = time_ns()
+    found, times = _scanned(folder)
+    if max(times.values()) < started - SETTLED:
+        with suppress(UserError):  # where nothing can be written, folders are listed each time
+            _keep(path, found, times)
+    return found
+
+
+def _scanned(folder: Path) -> tuple[Listing, dict[str, int]]:
+    """What there is, and when each folder in it last changed."""
+    times = {".": folder.stat().st_mtime_ns}
+    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+    paths: list[str] = []
+    sizes: list[int] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        for place, _, files in sorted(os.walk(folder / name, followlinks=True)):
+            below = os.path.relpath(place, folder)
+            times[below] = os.stat(place).st_mtime_ns
+            images = sorted(file for file in files if file.lower().endswith(ENDINGS))
+            paths += [f"{below}/{file}" for file in images]
+            sizes += [os.stat(f"{place}/{file}").st_size for file in images]
+            labels += [label] * len(images)
+    encoded = np.array([os.fsencode(path) for path in paths], dtype=bytes)
+    found = Listing(tuple(names), encoded, np.array(sizes, int), np.array(labels, int))
+    return found, times
+
+
+def _keep(path: Path, found: Listing, times: dict[str, int]) -> None:
+    with replacing(path) as temporary:
+        np.savez(
+            temporary,
+            classes=np.array([os.fsencode(name) for name in found.classes], dtype=bytes),
+            paths=found.paths,
+            sizes=found.sizes,
+            labels=found.labels,
+            folders=np.array([os.fsencode(name) for name in times], dtype=bytes),
+            times=np.array(list(times.values())),
+        )
+
+
+def _kept(path: Path, folder: Path) -> Listing | None:
+    """The list that is kept, while it holds."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        there = [os.stat(folder / os.fsdecode(name)).st_mtime_ns for name in arrays["folders"]]
+        if there != arrays["times"].tolist():
+            return None
+        classes = tuple(os.fsdecode(name) for name in arrays["classes"])
+        return Listing(classes, arrays["paths"], arrays["sizes"], arrays["labels"])
+    except Exception:  # absent, damaged, or a folder is gone: the folders are listed again
+        return None
+
+
+def _fitting(files: Files) -> Preprocess:
+    """The images as they are where all that are looked at have one square size."""
+    places = np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).astype(int))
+    sizes = {_size(path) for path in files[torch.from_numpy(places)]}
+    width, height = min(sizes)
+    return Preprocess(width) if len(sizes) == 1 and width == height else PHOTOGRAPHS
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(width, height) from the first bytes of a file."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception as error:  # a damaged image can fail in a dozen ways
+        raise BadFile(f"{path} cannot be decoded: {error}") from error

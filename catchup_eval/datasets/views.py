@@ -1,0 +1,158 @@
+"""Photographs decoded once, for all networks that are shown the same view.
+
+DATA_ROOT/.catchup-eval/views/FINGERPRINT.npy          uint8 (N, 3, size, size)
+DATA_ROOT/.catchup-eval/views/FINGERPRINT-boxes.npy    float32 (N, 4), where there are boxes
+
+The fingerprint depends on the list of files and on the view, and the pixels on nothing else.
+Files may be deleted at any time; a decode that was stopped starts again.
+
+Threads decode: on two cores they were as fast as processes, since Pillow decodes and resizes
+without the interpreter's lock.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from catchup_eval import maps
+from catchup_eval.datasets.imageset import Part, Progress
+from catchup_eval.errors import BadFile, UserError
+from catchup_eval.files import replacing
+from catchup_eval.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from catchup_eval.datasets.files import Files
+
+VERSION = 1  # raised when a view's pixels change
+BLOCK = 256  # images that are decoded before they are written
+GIGABYTE = 1e9
+
+
+class Decoded(NamedTuple):
+    """A photograph as it is shown."""
+
+    pixels: Tensor  # (3, h, w) uint8
+    size: tuple[int, int]  # (H, W) of the file
+
+
+def fingerprint(files: "Files", preprocess: Preprocess) -> str:
+    """A hash of what a view's pixels depend on, 16 hexadecimal digits."""
+    text = f"{files.fingerprint} {preprocess!r} {VERSION}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cost(files: "Files", preprocess: Preprocess, folder: Path) -> int:
+    """Bytes that this view will add to the disk; 0 once it is there."""
+    there = all(path.exists() for path in _paths(files, preprocess, folder))
+    return 0 if there else prod(_shape(files, preprocess))
+
+
+def view(
+    files: "Files", preprocess: Preprocess, folder: Path, progress: Progress | None = None
+) -> Part:
+    """These files as a network is shown them, as a memory map; decoded where there is none yet.
+
+    Args:
+        files: the photographs.
+        preprocess: how each is brought to its size.
+        folder: where views are kept.
+        progress: told how many are decoded.
+
+    Raises:
+        BadFile: a photograph, or a view that is there, is damaged; the message names the file.
+        UserError: the disk has no room, or the folder cannot be written.
+    """
+    if missing := cost(files, preprocess, folder):
+        _check_room(folder, missing)
+        _decode(files, preprocess, folder, progress)
+    path, *of_boxes = _paths(files, preprocess, folder)
+    images = maps.read(path, _shape(files, preprocess))
+    boxes = torch.from_numpy(np.load(of_boxes[0])) if of_boxes else None
+    part = Part(images, files.labels, files.index, boxes)
+    return part.known_by(fingerprint(files, preprocess))
+
+
+def decoded(paths: Iterable[Path], preprocess: Preprocess | None) -> list[Decoded]:
+    """Photographs as they are shown, in order; as they are where there is no `preprocess`.
+
+    Raises:
+        BadFile: one is absent, damaged or no image; the message names it.
+    """
+    with ThreadPoolExecutor(_cores()) as pool:
+        return list(pool.map(lambda path: _opened(path, preprocess), paths))
+
+
+def _opened(path: Path, preprocess: Preprocess | None) -> Decoded:
+    try:
+        with Image.open(path) as image:
+            size = (image.height, image.width)
+            return Decoded(preprocess.pixels(image) if preprocess else _as_it_is(image), size)
+    except Exception as error:  # a damaged image can fail in a dozen ways
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadFile(f"{path} cannot be decoded: {reason}") from error
+
+
+def _as_it_is(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # those that this process may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _decode(
+    files: "Files", preprocess: Preprocess, folder: Path, progress: Progress | None
+) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        paths = list(files)
+        for start in range(0, len(paths), BLOCK):
+            some = decoded(paths[start : start + BLOCK], preprocess)
+            sizes.extend(one.size for one in some)
+            yield torch.stack([one.pixels for one in some]).numpy()
+            if progress:
+                progress(len(sizes), len(paths))
+
+    path, *of_boxes = _paths(files, preprocess, folder)
+    maps.write(path, _shape(files, preprocess), blocks())
+    if of_boxes and files.boxes is not None:
+        boxes = [
+            preprocess.boxes(box[None], size)
+            for box, size in zip(files.boxes.numpy(), sizes, strict=True)
+        ]
+        with replacing(of_boxes[0]) as temporary:
+            np.save(temporary, np.concatenate(boxes).astype(np.float32))
+
+
+def _paths(files: "Files", preprocess: Preprocess, folder: Path) -> list[Path]:
+    """Of the images and, where there are boxes, of these."""
+    name = fingerprint(files, preprocess)
+    ends = ("", "-boxes") if files.boxes is not None else ("",)
+    return [folder / f"{name}{end}.npy" for end in ends]
+
+
+def _shape(files: "Files", preprocess: Preprocess) -> tuple[int, int, int, int]:
+    return len(files), 3, preprocess.size, preprocess.size
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            f"the decoded images need {needed / GIGABYTE:.1f} GB in {folder}, where "
+            f"{free / GIGABYTE:.1f} GB are free; make room, or name another --data-root"
+        )

@@ -1,0 +1,137 @@
+"""Questions about sets that lie as files: shown as each network asks, decoded once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from catchup_eval import checkpoints, study
+from catchup_eval.app import face
+from catchup_eval.app.candidates import Candidate, describe
+from catchup_eval.app.questions import Questions, answers, preprocessing, shown
+from catchup_eval.checkpoints import Card
+from catchup_eval.datasets import ImageSet
+from catchup_eval.datasets.files import FileSet, listed
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.preprocess import Preprocess
+
+Call = Callable[..., Any]
+CARD = Card(
+    architecture="preactresnet10",
+    options={"classes": 10, "width": 4},
+    mean=(0.25,) * 3,
+    std=(0.2,) * 3,
+    classes=tuple(f"digit{label}" for label in range(10)),
+)
+
+
+def drawn(data: ImageSet, folder: Path) -> Path:
+    """The test images as PNG files, which lose nothing, in class folders."""
+    part = data.part("test")
+    for row, (image, label) in enumerate(zip(part.images, part.labels)):
+        path = folder / f"digit{label}" / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return folder
+
+
+@pytest.fixture
+def folder(few_digits: ImageSet, tmp_path: Path) -> Path:
+    return drawn(few_digits, tmp_path / "numbers")
+
+
+@pytest.fixture
+def with_boxes(few_digits: ImageSet, folder: Path, tmp_path: Path) -> FileSet:
+    """The same as a set of files with boxes, twice as wide as high."""
+    part = few_digits.part("boxes")
+    names = [f"{row}.png" for row in range(len(part))]
+    for name, image in zip(names, part.images):
+        wide = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((64, 32))
+        wide.save(folder / name)
+    boxes = part.boxes * torch.tensor([2, 1, 2, 1])
+    files = listed(folder, names, part.labels.tolist(), boxes=boxes)
+    facts = (few_digits.classes, few_digits.mean, few_digits.std)
+    return FileSet("wide", {"test": files}, *facts, root=tmp_path, preprocess=Preprocess(32))
+
+
+def candidate(network: Classifier) -> Candidate:
+    return Candidate(describe(network, "net", 0, "net", {}), network)
+
+
+def test_a_folder_is_evaluated_as_its_images_in_memory_are(
+    call: Call, network: Classifier, few_digits: ImageSet, folder: Path, tmp_path: Path
+) -> None:
+    checkpoints.save(tmp_path / "net.safetensors", network, CARD)
+    words = ("evaluate", "net.safetensors", "--data", "numbers", "--data-root", "root")
+    words += ("--only", "clean", "feature_drop", "--out", "reports", "--device", "cpu")
+    foreseen = call(*words, "--dry-run", folder=tmp_path)
+    assert "net-s0: clean: ask" in foreseen.stdout
+    assert not list((tmp_path / "root").rglob("*.npy")), "nothing is decoded to foresee"
+    done = call(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "does not say how photographs are shown to it; taken: shorter side 32" in done.stdout
+    found = study.load(tmp_path / "reports" / "evaluate-numbers")
+    assert found.info.models[0].preprocessing.startswith("shorter side 32 (bilinear), centre crop")
+    expected = face.evaluate(network, few_digits, only=["clean", "feature_drop"], device="cpu")
+    for name in ("clean", "feature_drop"):
+        ours, theirs = found.results["net-s0", name].table, expected[name].table
+        assert ours.metric.tolist() == theirs.metric.tolist()
+        if name == "clean":  # a temperature is fitted on halves, which go by the sample's number
+            ours, theirs = (
+                rows[~rows.metric.str.contains("temperature|scaled")] for rows in (ours, theirs)
+            )
+        assert ours.value.tolist() == pytest.approx(theirs.value.tolist(), nan_ok=True, rel=1e-4)
+    assert "net-s0: clean: done already" in call(*words, "--dry-run", folder=tmp_path).stdout
+
+
+def test_each_network_is_shown_its_own_view(
+    networks: Callable[..., Classifier], with_boxes: FileSet
+) -> None:
+    ours, others = networks(1), networks(1)
+    others.preprocess = Preprocess(24, resize=28)
+    questions = Questions(["clean"])
+    keys = {questions.key(candidate(net), with_boxes, "clean").data for net in (ours, others)}
+    assert len(keys) == 2, "results of another view are other results"
+    for net, way in ((ours, Preprocess(32)), (others, others.preprocess)):
+        (answer,) = answers([candidate(net)], with_boxes, questions)
+        with torch.no_grad():
+            logits = net(with_boxes.view(way).part("test").images.float() / 255)
+        right = (logits.argmax(1) == with_boxes.part("test").labels).numpy()
+        assert (answer.result.samples["correct"] == right).all()
+    assert preprocessing(candidate(ours), with_boxes).startswith(f"{Preprocess(32)} (assumed); ")
+    assert "assumed" not in preprocessing(candidate(others), with_boxes)
+
+
+def test_boxes_are_asked_on_the_whole_photograph(
+    network: Classifier, with_boxes: FileSet, few_digits: ImageSet
+) -> None:
+    """A crop of these wide images would cut boxes; squashed, they are the digits' own again."""
+    one = candidate(network)
+    assert shown(one, with_boxes, "localization") == Preprocess(32, squash=True)
+    assert shown(one, with_boxes, "clean") == Preprocess(32)
+    assert shown(one, few_digits, "localization") is None
+    (answer,) = answers([one], with_boxes, Questions(["localization"]))
+    truth = few_digits.part("boxes").boxes.numpy()
+    assert answer.result.samples["truth"] == pytest.approx(truth, abs=1e-4)
+
+
+def test_progress_is_told_while_images_are_decoded(
+    network: Classifier, with_boxes: FileSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import contextmanager
+
+    told: list[tuple[int, int]] = []
+
+    class Listening:
+        def pass_over(self) -> None:
+            raise AssertionError
+
+        @contextmanager
+        def job(self, label: str):  # type: ignore[no-untyped-def]
+            yield lambda done, total: told.append((done, total))
+
+    list(answers([candidate(network)], with_boxes, Questions(["clean"]), jobs=Listening()))  # type: ignore[arg-type]
+    assert (40, 40) in told

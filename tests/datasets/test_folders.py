@@ -1,0 +1,139 @@
+"""Folders of class folders: what is found in them, and that they are listed once."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import ImageFolder
+
+from catchup_eval.datasets import folders
+from catchup_eval.datasets.folders import from_folder, listing
+from catchup_eval.errors import BadFile
+from catchup_eval.preprocess import Preprocess
+
+
+def settled(folder: Path) -> None:
+    """As if nothing had changed for a while."""
+    for place, _, _ in os.walk(folder):
+        os.utime(place, (10**9, 10**9))
+
+
+def test_the_order_is_that_of_torchvision(tree: Path, tmp_path: Path) -> None:
+    for name, part in (("train", "train"), ("val", "test")):
+        theirs = ImageFolder(tree / name)
+        ours = from_folder(tree, tmp_path).part(part)
+        assert [
+            (str(path), label) for path, label in zip(ours, ours.labels.tolist())
+        ] == theirs.imgs
+    assert from_folder(tree, tmp_path).classes == tuple(theirs.classes)
+
+
+def test_parts_are_known_without_opening_an_image(tree: Path, tmp_path: Path) -> None:
+    for path in tree.rglob("*/*/*.*"):
+        path.write_bytes(b"?" * 7)
+    shutil.copy(next(Path(__file__).parent.glob("*.py")), tree / "train" / "cat" / "notes.txt")
+    os.mkdir(tree / "train" / ".hidden")
+    found = listing(tree / "train")
+    assert found.classes == ("cat", "dog")
+    assert len(found.paths) == 6 and set(found.sizes.tolist()) == {7}
+
+
+def test_a_set_of_folders(tree: Path, tmp_path: Path) -> None:
+    data = from_folder(tree, tmp_path)
+    assert data.name == "pets"
+    assert {name: len(part) for name, part in data.parts.items()} == {
+        "train": 6,
+        "test": 4,
+        "out": 2,
+    }
+    assert data.part("out").labels.tolist() == [-1, -1]
+    assert data.has("out") and not data.has("boxes")
+    few = data.limited(2)
+    assert few.subset == "subset: test n=2 of 4" and few.part("test").labels.tolist() == [0, 1]
+
+
+def test_only_class_folders_are_the_test_part(tree: Path, tmp_path: Path) -> None:
+    data = from_folder(tree / "train", tmp_path)
+    assert set(data.parts) == {"test"} and len(data.part("test")) == 6
+
+
+def test_labels_are_those_of_the_training_classes(
+    tree: Path, tmp_path: Path, photograph: Callable[..., Path]
+) -> None:
+    shutil.rmtree(tree / "val" / "cat")
+    assert from_folder(tree, tmp_path).part("test").labels.tolist() == [1, 1], "dog stays 1"
+    photograph(tree / "val" / "fox" / "1.jpg", 1)
+    with pytest.raises(BadFile, match="the class fox, which the training images do not have"):
+        from_folder(tree, tmp_path)
+
+
+def test_folders_are_listed_once(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(tree)
+    first = listing(tree / "train", tmp_path)
+    monkeypatch.setattr(folders, "_scanned", lambda _folder: pytest.fail("listed again"))
+    again = listing(tree / "train", tmp_path)
+    assert first.classes == again.classes
+    for ours, theirs in zip(first[1:], again[1:]):
+        assert np.array_equal(ours, theirs) and ours.dtype == theirs.dtype
+
+
+@pytest.mark.parametrize("change", ["new file", "no file", "new class", "no class"])
+def test_a_change_is_noticed(
+    tree: Path, tmp_path: Path, photograph: Callable[..., Path], change: str
+) -> None:
+    settled(tree)
+    assert len(listing(tree / "train", tmp_path).paths) == 6
+    if change == "new file":
+        photograph(tree / "train" / "cat" / "new.jpg", 3)
+    elif change == "no file":
+        (tree / "train" / "cat" / "a.jpg").unlink()
+    elif change == "new class":
+        (tree / "train" / "ant").mkdir()
+    else:
+        shutil.rmtree(tree / "train" / "dog")
+    found, fresh = listing(tree / "train", tmp_path), listing(tree / "train")
+    assert found.classes == fresh.classes
+    assert np.array_equal(found.paths, fresh.paths) and np.array_equal(found.labels, fresh.labels)
+
+
+def test_folders_that_changed_just_now_are_not_trusted(tree: Path, tmp_path: Path) -> None:
+    os.utime(tree / "train", ns=(2**62, 2**62))  # later than the listing
+    listing(tree / "train", tmp_path)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_damaged_list_is_made_again(tree: Path, tmp_path: Path) -> None:
+    settled(tree)
+    listing(tree / "train", tmp_path)
+    (kept,) = tmp_path.rglob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:50])
+    assert len(listing(tree / "train", tmp_path).paths) == 6
+
+
+def test_a_root_that_cannot_be_written_is_no_error(tree: Path, tmp_path: Path) -> None:
+    settled(tree)
+    (tmp_path / "file").write_text("")
+    assert len(listing(tree / "train", tmp_path / "file").paths) == 6
+
+
+def test_images_of_one_square_size_are_shown_as_they_are(
+    tmp_path: Path, photograph: Callable[..., Path]
+) -> None:
+    for seed in range(4):
+        photograph(tmp_path / "set" / f"c{seed % 2}" / f"{seed}.jpg", seed, (20, 20))
+    assert from_folder(tmp_path / "set", tmp_path).preprocess == Preprocess(20)
+    photograph(tmp_path / "set" / "c0" / "9.jpg", 9, (20, 21))
+    assert from_folder(tmp_path / "set", tmp_path).preprocess == Preprocess(224, resize=256)
+
+
+def test_a_folder_without_images_says_what_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    with pytest.raises(BadFile, match=r"expected folders by class in .*empty.* got no image"):
+        from_folder(tmp_path / "empty", tmp_path)
+    with pytest.raises(BadFile, match="there is no folder"):
+        from_folder(tmp_path / "absent", tmp_path)
