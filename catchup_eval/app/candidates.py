@@ -11,9 +11,13 @@ from typing import Any
 import pandas as pd
 
 from catchup_eval import checkpoints
-from catchup_eval.errors import UserError
+from catchup_eval.app.console import Console
+from catchup_eval.app.options import Options
+from catchup_eval.errors import Missing, UserError
+from catchup_eval.fetching.download import Wanted, download
 from catchup_eval.models import spec as specs
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.sources import Access
 from catchup_eval.store import plain
 from catchup_eval.study import ModelInfo
 
@@ -25,12 +29,14 @@ class Candidate:
     Args:
         info: who it is.
         model: in evaluation mode, on the CPU.
+        notes: what was chosen for it; a sentence each.
         history: rows per epoch of its training, where they lie beside its weights.
         kept: checkpoints of the same training on its way, by epoch, likewise.
     """
 
     info: ModelInfo
     model: Classifier
+    notes: tuple[str, ...] = ()
     history: pd.DataFrame | None = field(default=None, repr=False)
     kept: Mapping[int, Path] = field(default_factory=dict)
 
@@ -51,24 +57,60 @@ class Kept(Mapping[int, Classifier]):
         return len(self._paths)
 
 
-def from_specs(texts: Sequence[str], classes: int) -> list[Candidate]:
+def from_specs(
+    texts: Sequence[str],
+    classes: int,
+    *,
+    data: str = "",
+    access: Access = Access(),
+) -> list[Candidate]:
     """The networks that these specs ask for.
 
+    Args:
+        classes: of the data set.
+        data: its name, for what is published about it.
+        access: how files are got and read.
+
     Raises:
-        UserError: two networks would stand under one name.
+        UserError: two networks would stand under one name, or one has too few classes.
     """
     found = [one for text in texts for one in specs.expand(text)]
-    loaded = [(one, specs.load(one, classes=classes)) for one in found]
+    loaded = [(one, specs.load(one, classes=classes, access=access)) for one in found]
     seeds = _seeds([one.name for one, _ in loaded], [it.seed for _, it in loaded])
     candidates = []
     for (one, it), seed in zip(loaded, seeds, strict=True):
         card = it.card.model_dump() if it.card else {}
-        info = describe(it.model, one.name, seed, _spelled(one), card)
+        claimed = it.claim.accuracy if it.claim and it.claim.is_about(data) else None
+        info = describe(it.model, one.name, seed, _spelled(one), card, claimed)
         weights = Path(one.weights)
         beside = history_beside(weights), kept_beside(weights)
-        candidates.append(Candidate(info, it.model, *beside))
+        notes = (*it.notes, *_head_note(one.name, it.model, classes))
+        candidates.append(Candidate(info, it.model, notes, *beside))
     _distinct([candidate.info for candidate in candidates])
     return candidates
+
+
+def access(options: Options, console: Console) -> Access:
+    """How a command gets and reads files of weights."""
+
+    def get(wanted: Wanted) -> None:
+        with console.bytes(f"{wanted.path.name}, from {wanted.addresses[0]}") as tell:
+            download(wanted, tell=tell)
+
+    return Access(options.data_root / "models", options.trust_pickle, get)
+
+
+def _head_note(name: str, model: Classifier, classes: int) -> tuple[str, ...]:
+    """What to say of a head of other classes than the data set's."""
+    try:
+        size = model.head.out_features
+    except Missing:  # no linear layer, so it does not say
+        return ()
+    text = f"{name}: its head has {size} classes, the data set has {classes}"
+    if size < classes:
+        raise UserError(text)
+    told = f"{text}; its numbers mean something only where its first {classes} are these"
+    return (told,) if size > classes else ()
 
 
 def _spelled(one: specs.ModelSpec) -> str:
@@ -111,6 +153,7 @@ def describe(
     seed: int,
     spec: str,
     card: Mapping[str, Any],
+    published: float | None = None,
 ) -> ModelInfo:
     """Who a network is."""
     return ModelInfo(
@@ -122,6 +165,7 @@ def describe(
         preprocessing=model.preprocessing,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         card=plain(card),
+        published=published,
     )
 
 

@@ -1,4 +1,4 @@
-"""What there is: models, methods, analyses, simulations, data, recipes, plans."""
+"""What there is: models, checkpoints, methods, analyses, simulations, data, recipes, plans."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,6 +15,12 @@ def _models() -> Rows:
     rows["timm:NAME"] = "any timm network with one head, with timm's own stages and normalisation"
     rows["FILE.py:FACTORY"] = "a function of yours that builds a network"
     return rows
+
+
+def _catalogue() -> Rows:
+    from catchup_eval.models.catalogue import entries
+
+    return {name: entry.about for name, entry in entries().items()}
 
 
 def _methods() -> Rows:
@@ -61,6 +67,7 @@ def _plans() -> Rows:
 
 LISTS: Mapping[str, Callable[[], Rows]] = {
     "models": _models,
+    "catalogue": _catalogue,
     "methods": _methods,
     "regularizers": _regularizers,
     "analyses": _analyses,

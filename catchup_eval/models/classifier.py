@@ -1,6 +1,6 @@
 """A network with its normalisation inside and its parts named."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from catchup_eval.errors import Missing, UserError
 from catchup_eval.hooks import capturing
 from catchup_eval.preprocess import Preprocess
+
+# What a network is shown of (red, green, blue); one channel is for images whose three are alike.
+CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
 
 
 class Trace(NamedTuple):
@@ -30,20 +33,34 @@ class Layout:
 
 
 class Normalize(nn.Module):
-    """`(pixels - mean) / std` per channel; pixels `(N, C, H, W)` in [0, 1]."""
+    """`(pixels - mean) / std` per channel; pixels `(N, C, H, W)` in [0, 1].
+
+    Args:
+        mean, std: per channel. A network of pixels in [0, 255] has them divided by 255.
+        channels: which the network takes, one of :data:`CHANNELS`; mean and std are in that order.
+
+    Raises:
+        UserError: not as many means as positive stds.
+    """
 
     mean: Tensor
     std: Tensor
+    order: Tensor | None
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: str = "rgb"):
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise UserError(f"expected as many means as positive stds, got {mean} and {std}")
         # Settings, not weights: kept out of the state dict, stored in the checkpoint's card.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.channels, order = channels, CHANNELS[channels]
+        taken = None if order is None else torch.tensor(order)
+        self.register_buffer("order", taken, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        if self.order is not None:
+            pixels = pixels[:, self.order]
         return (pixels - self.mean) / self.std
 
 
@@ -103,7 +120,9 @@ class Classifier(nn.Module):
     def preprocessing(self) -> str:
         """What is done to its images, one line."""
         mean, std = (_listed(part) for part in (self.normalize.mean, self.normalize.std))
-        normalised = f"(pixels - {mean}) / {std}"
+        order = self.normalize.channels
+        pixels = "pixels" if order == "rgb" else f"{order} pixels"
+        normalised = f"({pixels} - {mean}) / {std}"
         return f"{self.preprocess}; {normalised}" if self.preprocess else normalised
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -177,6 +196,7 @@ def wrap(
     head: str | None = None,
     pool: str | None = None,
     name: str | None = None,
+    preprocess: Preprocess | None = None,
 ) -> Classifier:
     """A :class:`Classifier` around your own network.
 
@@ -188,6 +208,8 @@ def wrap(
         pool: name of the pooling module before it; found by itself where it is the last
             average pooling module.
         name: for tables; the class's name where it is not given.
+        preprocess: how photographs are brought to its size; the data set's own way where it is
+            not given. Images of fixed size (CIFAR) need none.
 
     Raises:
         UserError: a name that is no submodule, or no linear layer at all.
@@ -204,6 +226,7 @@ def wrap(
         head=head,
         pool=pool,
         name=name or type(net).__name__.lower(),
+        preprocess=preprocess,
     )
 
 

@@ -1,5 +1,6 @@
 """timm's networks by name, such as `timm:resnet50.a1_in1k`."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -7,6 +8,8 @@ from torch import nn
 
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.models.classifier import Layout
+from catchup_eval.models.inputs import Inputs
+from catchup_eval.preprocess import Preprocess
 
 PREFIX = "timm:"
 PRETRAINED = "pretrained"
@@ -84,6 +87,39 @@ def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     config = _config(name)
     return tuple(config.mean), tuple(config.std)
+
+
+def inputs(name: str, *, sized: bool = False) -> Inputs:
+    """How timm gives images to the weights of a tag, at the size that they were trained with.
+
+    timm's own tables may use a larger one: `?size=288&resize=288` asks for it.
+
+    Args:
+        sized: the user says the size, so that timm's own way of cropping does not matter.
+
+    Raises:
+        UserError: as :func:`described`, or no such network or tag.
+    """
+    return described(_config(name).to_dict(), name, sized=sized)
+
+
+def described(config: Mapping[str, Any], name: str, *, sized: bool = False) -> Inputs:
+    """The same from a data configuration, such as the `pretrained_cfg` of a hub's config.json.
+
+    Raises:
+        UserError: a way of cropping that is not known here, and the size is not the user's.
+    """
+    _, height, width = config["input_size"]
+    mode, share = config.get("crop_mode") or "center", config.get("crop_pct") or 0.875
+    squash = mode == "squash" and share == 1
+    if not sized and (height != width or not (squash or mode == "center")):
+        raise UserError(
+            f"{name}: timm shows it {height} x {width} pixels with crop mode {mode!r} of "
+            f"{share:g}, which cannot be done here; say ?size=N&resize=N or ?size=N&squash=true"
+        )
+    resize = None if squash else int(height / share)
+    preprocess = Preprocess(height, resize, config.get("interpolation") or "bilinear", squash)
+    return Inputs(tuple(config["mean"]), tuple(config["std"]), preprocess=preprocess)
 
 
 def published_classes(name: str) -> int:

@@ -1,6 +1,7 @@
 """torchvision's classifiers by name, with the parts of those families that are known here."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ from torch import nn
 
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.models.classifier import Layout
+from catchup_eval.models.inputs import Inputs
+from catchup_eval.preprocess import Preprocess
 
 PREFIX = "torchvision:"
 
@@ -30,16 +33,61 @@ def build(name: str, *, classes: int, weights: str | None = None, **options: Any
         raise UnknownName("torchvision network", name, models.list_models(module=models))
     if weights is None:
         return _get(name, num_classes=classes, **options)
-    known = models.get_model_weights(name)
-    if weights not in known.__members__:
-        raise UnknownName(f"weights of torchvision's {name}", weights, known.__members__)
+    published = entry(name, weights)
     try:
-        return _get(name, weights=known[weights], **options)
+        return _get(name, weights=published, **options)
     except OSError as error:
         raise UserError(
             f"the weights {weights} of torchvision's {name} could not be downloaded ({error}); "
-            f"put them at {known[weights].url.rsplit('/', 1)[-1]} and give that path"
+            f"put them at {file_of(published)} and give that path"
         ) from error
+
+
+def entry(name: str, weights: str) -> Any:
+    """The entry of torchvision's enumeration for the weights of that name.
+
+    Raises:
+        UnknownName: no such network or weights.
+    """
+    known = _enumeration(name)
+    if weights not in known.__members__:
+        raise UnknownName(f"weights of torchvision's {name}", weights, known.__members__)
+    return known[weights]
+
+
+def entry_of_file(name: str, file: str) -> Any:
+    """The entry whose published file has this name, since a hash is part of it; None otherwise."""
+    return next((each for each in _enumeration(name) if file_of(each) == file), None)
+
+
+def file_of(published: Any) -> str:
+    """The name of the file behind an entry, such as `resnet50-0676ba61.pth`."""
+    return str(published.url.rsplit("/", 1)[-1])
+
+
+def _enumeration(name: str) -> Any:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise UnknownName("torchvision network", name, models.list_models(module=models))
+    return models.get_model_weights(name)
+
+
+def inputs(published: Any) -> Inputs:
+    """How an entry's weights were evaluated when their accuracy was published."""
+    given = published.transforms()
+    (size,), (resize,) = given.crop_size, given.resize_size
+    preprocess = Preprocess(size, resize, given.interpolation.value)
+    return Inputs(tuple(given.mean), tuple(given.std), preprocess=preprocess)
+
+
+def accuracy(published: Any) -> float | None:
+    """Top-1 in percent on the validation images of ImageNet-1k, as torchvision publishes it.
+
+    None for weights that are no classifier's (VGG-16's features).
+    """
+    percent = float(published.meta["_metrics"]["ImageNet-1K"]["acc@1"])
+    return None if math.isnan(percent) else percent
 
 
 def _get(name: str, **options: Any) -> nn.Module:

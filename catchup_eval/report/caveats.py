@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from catchup_eval import published
 from catchup_eval.headlines import Line
 from catchup_eval.report import numbers
 from catchup_eval.study import Study
@@ -20,6 +21,7 @@ def caveats(study: Study, lines: Sequence[Line], failed: Sequence[str]) -> list[
     """
     return [
         *_subset(study),
+        *published.warnings(study),
         *_unlike_models(study),
         *_unlike_training(study),
         *_unlike_devices(study),

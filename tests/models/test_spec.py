@@ -1,16 +1,25 @@
 """A model is asked for in one line; what is wrong with the line is said in one sentence."""
 
-from collections.abc import Callable
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from catchup_eval import checkpoints
 from catchup_eval.checkpoints import Card
 from catchup_eval.errors import BadFile, UnknownName, UserError
+from catchup_eval.fetching.download import Wanted
+from catchup_eval.models.catalogue import Claim
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.models.spec import expand, load, parse
+from catchup_eval.models.sources import Access
+from catchup_eval.models.spec import expand, load, names, parse
+from catchup_eval.preprocess import Preprocess
 
 CARD = Card(
     architecture="preactresnet10",
@@ -153,3 +162,249 @@ def test_a_published_network_gives_its_published_accuracy(
     with torch.no_grad():
         predictions = torch.cat([model(chunk).argmax(1) for chunk in torch.split(images, 250)])
     assert 100 * float((predictions != labels).float().mean()) == pytest.approx(8.27, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "architecture", "weights", "options", "name"),
+    [
+        (
+            "a=resnet20@https://me@host/x/net=1@2.th?norm=half",
+            "resnet20",
+            "https://me@host/x/net=1@2.th",
+            {"norm": "half"},
+            "a",
+        ),
+        ("https://host/a=b.pth", "", "https://host/a=b.pth", {}, "a=b"),
+        (
+            "resnet20@https://host/get.th?id=3&key=a@b?norm=half",
+            "resnet20",
+            "https://host/get.th?id=3&key=a@b",
+            {"norm": "half"},
+            "get",
+        ),
+        ("b=https://host/net.th?id=3?", "", "https://host/net.th?id=3", {}, "b"),
+        ("hf:timm/resnet18.a1_in1k", "", "hf:timm/resnet18.a1_in1k", {}, "resnet18.a1_in1k"),
+        (
+            "wrn@hf:me/nets/a/b.pth?ema=true",
+            "wrn",
+            "hf:me/nets/a/b.pth",
+            {"ema": "true"},
+            "nets",
+        ),
+        ("x=catalogue:some-net?size=64", "", "catalogue:some-net", {"size": "64"}, "x"),
+        ("resnet50@model_best.pth.tar", "resnet50", "model_best.pth.tar", {}, "model_best"),
+    ],
+)
+def test_parse_what_lies_elsewhere(
+    text: str, architecture: str, weights: str, options: dict[str, str], name: str
+) -> None:
+    spec = parse(text)
+    assert (spec.architecture, spec.weights, spec.options, spec.name) == (
+        architecture,
+        weights,
+        options,
+        name,
+    )
+
+
+@pytest.fixture
+def resnet8_file(tmp_path: Path) -> Path:
+    from catchup_eval.models.architectures import build
+
+    model = build("resnet8", classes=7, mean=(0.5,) * 3, std=(0.25,) * 3)
+    torch.save({"state_dict": model.net.state_dict()}, tmp_path / "net.pth")
+    return tmp_path / "net.pth"
+
+
+def test_a_file_alone_tells_its_network(resnet8_file: Path) -> None:
+    loaded = load(f"{resnet8_file}?norm=half")
+    assert loaded.architecture == "resnet8" and loaded.options == {"classes": 7}
+    assert loaded.notes == ("net: its names and shapes are those of resnet8",)
+    with pytest.raises(UserError, match="say how its images are normalised"):
+        load(str(resnet8_file))
+
+
+def test_an_address_is_downloaded_once(tmp_path: Path, resnet8_file: Path) -> None:
+    asked: list[Wanted] = []
+
+    def get(wanted: Wanted) -> None:
+        asked.append(wanted)
+        wanted.path.parent.mkdir(exist_ok=True)
+        wanted.path.write_bytes(resnet8_file.read_bytes())
+
+    access = Access(tmp_path / "models", get=get)
+    for address in ("https://a/best.pth", "https://b/best.pth", "https://a/best.pth"):
+        loaded = load(f"resnet8@{address}?norm=half", access=access)
+        assert loaded.model.head.out_features == 7
+    assert [wanted.addresses for wanted in asked] == [
+        ["https://a/best.pth"],
+        ["https://b/best.pth"],
+    ]
+    with pytest.raises(UnknownName, match="there is no normalisation"):
+        load("resnet8@https://c/best.pth?norm=haf", access=access)
+    assert len(asked) == 2, "what is wrong with a request is said before its download"
+
+
+def test_a_list_of_models(tmp_path: Path, resnet8_file: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(
+        f'[models.a]\nspec = "resnet8@{resnet8_file}?classes=7"\nnorm = "0.5,0.5,0.5/1,1,1"\n'
+        f'[models.b]\nspec = "{tmp_path}/*.pth"\nnorm = "half"\nema = false\n'
+    )
+    first, second = expand(str(path))
+    assert (first.name, second.name) == ("a", "b") and names(str(path)) == ["a", "b"]
+    assert first.options == {"classes": "7", "norm": "0.5,0.5,0.5/1,1,1"}
+    assert second.weights == str(resnet8_file) and second.options["ema"] == "false"
+    assert load(second).model.normalize.std.flatten().tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[models", "no TOML file"),
+        ("a = 1", "lists no models"),
+        ("[models.a]\nnorm = 'half'", r"expected spec = .* in \[models.a\]"),
+        ("[models.a]\nspec = 'b.toml'", "is a list itself"),
+    ],
+)
+def test_a_list_that_is_none(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "models.toml").write_text(content)
+    with pytest.raises(BadFile, match=words):
+        expand(f"{tmp_path}/models.toml")
+
+
+def test_no_list_is_there() -> None:
+    with pytest.raises(BadFile, match="no list of models absent"):
+        expand("absent.toml")
+
+
+def test_a_hub_of_timm_says_network_and_view(tmp_path: Path, hub: Path) -> None:
+    import timm
+
+    net = timm.create_model("resnet10t", num_classes=7)
+    config = {
+        "architecture": "resnet10t",
+        "num_classes": 7,
+        "pretrained_cfg": {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "input_size": [3, 96, 96],
+            "crop_pct": 0.75,
+            "interpolation": "bicubic",
+        },
+    }
+    folder = hub / "me" / "small"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(net.state_dict(), folder / "model.safetensors")
+    loaded = load("hf:me/small")
+    assert loaded.architecture == "timm:resnet10t" and loaded.model.name == "small"
+    assert loaded.model.preprocess == Preprocess(96, 128, "bicubic")
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(loaded.model(images), net.eval()((images - 0.5) / 0.25))
+    with pytest.raises(BadFile, match="hf:me/small has no file other"):
+        load("hf:me/small/other.pth")
+
+
+def test_a_hub_without_a_config_needs_the_network_to_be_told(hub: Path, resnet8_file: Path) -> None:
+    (hub / "me" / "plain").mkdir(parents=True)
+    (hub / "me" / "plain" / "net.pth").write_bytes(resnet8_file.read_bytes())
+    assert load("resnet8@hf:me/plain/net.pth?norm=half").model.head.out_features == 7
+    with pytest.raises(BadFile, match=r"no file model.safetensors or pytorch_model.bin"):
+        load("hf:me/plain")
+    with pytest.raises(UserError, match="expected hf:OWNER/NAME"):
+        load("hf:me")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that is served as the hub serves its repositories."""
+    folder = tmp_path / "hub"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(with_content=False)
+
+        def do_GET(self) -> None:
+            self._answer(with_content=True)
+
+        def _answer(self, with_content: bool) -> None:
+            path = folder / self.path.partition("?")[0].strip("/").replace("/resolve/main", "")
+            content = path.read_bytes() if path.is_file() else b""
+            self.send_response(200 if content else 404)
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(content)))
+            if not content:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+            if with_content:
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        constants = "huggingface_hub.constants"
+        monkeypatch.setattr(f"{constants}.ENDPOINT", address)
+        monkeypatch.setattr(
+            f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE",
+            address + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", False)
+        yield folder
+        server.shutdown()
+
+
+def test_how_images_are_given_is_that_of_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that has the name of a published one is it; its view was bicubic, 384 of 384."""
+    from torchvision.models import get_model, get_model_weights
+
+    published = get_model_weights("regnet_y_400mf")["IMAGENET1K_V2"]
+    net = get_model("regnet_y_400mf", num_classes=5)
+    file = tmp_path / published.url.rsplit("/", 1)[-1]
+    torch.save(net.state_dict(), file)
+    loaded = load(f"torchvision:regnet_y_400mf@{file}")
+    assert loaded.model.preprocess == Preprocess(224, 232)
+    assert loaded.claim == Claim(75.804, "imagenet")
+    file.rename(tmp_path / "own.pth")
+    own = load(f"torchvision:regnet_y_400mf@{tmp_path}/own.pth")
+    assert own.model.preprocess is None and own.claim is None
+    sized = load(f"torchvision:regnet_y_400mf@{tmp_path}/own.pth?size=64&squash=true")
+    assert sized.model.preprocess == Preprocess(64, squash=True)
+
+
+def test_a_published_accuracy_can_be_told(resnet8_file: Path) -> None:
+    loaded = load(f"resnet8@{resnet8_file}?norm=half&published=91.73")
+    assert loaded.claim == Claim(91.73) and loaded.options == {"classes": 7}
+    with pytest.raises(UserError, match="expected published=ACCURACY"):
+        load(f"resnet8@{resnet8_file}?norm=half&published=best")
+
+
+def test_a_pickle_is_run_where_it_is_trusted_alone(tmp_path: Path, resnet8_file: Path) -> None:
+    content = torch.load(resnet8_file, weights_only=True)
+    torch.save({**content, "where": Path("x")}, resnet8_file)
+    with pytest.raises(BadFile, match="--trust-pickle"):
+        load(f"resnet8@{resnet8_file}?norm=half")
+    loaded = load(f"resnet8@{resnet8_file}?norm=half", access=Access(trust_pickle=True))
+    assert loaded.model.head.out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("file", "network", "options"),
+    [
+        ("akamaster_cifar10_resnet32-d509ac18.th", "resnet32", {}),
+        ("karanchahal_WRN10_1_cifar10.pth", "wrn10_1", {}),
+        ("karanchahal_resnet8_cifar10.pth", "resnet8", {"shortcut": "conv", "stem": 64, "grid": 2}),
+    ],
+)
+def test_published_files_tell_their_networks(
+    shared: Path, file: str, network: str, options: dict[str, object]
+) -> None:
+    loaded = load(f"{shared}/checkpoints/{file}?norm=cifar10")
+    assert (loaded.architecture, loaded.options) == (network, {"classes": 10, **options})

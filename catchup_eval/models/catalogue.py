@@ -1,0 +1,122 @@
+"""Published checkpoints by name: where they are, which network they are, what is claimed of them.
+
+The list is `catalogue.toml` beside this file. Where nobody has read a file and measured it with
+this toolkit, its entry is not `verified`: the address, the way of giving images or the number may
+then be other than the entry says.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from catchup_eval.errors import UnknownName, UserError
+
+CATALOGUE = "catalogue:"
+LIST = Path(__file__).with_name("catalogue.toml")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An accuracy that somebody published.
+
+    Args:
+        accuracy: top-1 on the test images, in percent.
+        data: the name of their image set; empty: the one that the model is asked about.
+    """
+
+    accuracy: float
+    data: str = ""
+
+    def is_about(self, data: str) -> bool:
+        """Whether it is about this image set, or about a file of its test images."""
+        return self.data in ("", data) or data == f"{self.data}_test"
+
+
+class Entry(BaseModel):
+    """A published checkpoint.
+
+    Attributes:
+        spec: the network and how it is given images, as a model spec; the weights too where a
+            zoo has them by name.
+        data: the image set that it was trained on.
+        paper: who made it known.
+        page: where it is described.
+        address: of the file; empty where it must be got by hand from the page.
+        sha256: of the file; empty where nobody knows.
+        accuracy: the published top-1 in percent.
+        licence: of code and weights, as the page says.
+        verified: the file was read with this toolkit, and the accuracy equalled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: str
+    data: str
+    paper: str
+    page: str
+    address: str = ""
+    sha256: str = ""
+    accuracy: float | None = None
+    licence: str = ""
+    verified: bool = False
+
+    @property
+    def claim(self) -> Claim | None:
+        """What is published about it."""
+        return None if self.accuracy is None else Claim(self.accuracy, self.data)
+
+    @property
+    def checksum(self) -> str:
+        """As downloads are told it."""
+        return f"sha256:{self.sha256}" if self.sha256 else ""
+
+    @property
+    def about(self) -> str:
+        """One line for a list."""
+        claimed = "no accuracy claimed" if self.accuracy is None else f"{self.accuracy:.2f} %"
+        state = "" if self.verified else ", not verified"
+        by_hand = "" if self.is_at_hand else f", by hand from {self.page}"
+        return f"{self.data}, {claimed}{state}; {self.spec}; {self.paper}{by_hand}"
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it can be got without the user's help."""
+        return bool(self.address) or "@" in self.spec
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What one must know before its numbers."""
+        if self.verified:
+            return ()
+        return (f"{self.spec} of the catalogue was not verified: {self.page} says what it is",)
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """All published checkpoints, by name."""
+    content = tomllib.loads(LIST.read_text(encoding="utf-8"))
+    return {name: Entry.model_validate(entry) for name, entry in content.items()}
+
+
+def find(name: str) -> Entry:
+    """A published checkpoint that can be got.
+
+    Raises:
+        UnknownName: no such checkpoint.
+        UserError: it must be got by hand.
+    """
+    known = entries()
+    if name not in known:
+        raise UnknownName("published checkpoint", name, known)
+    entry = known[name]
+    if not entry.is_at_hand:
+        architecture, _, query = entry.spec.partition("?")
+        raise UserError(
+            f"{name} must be got by hand from {entry.page}; give its file as "
+            f"{architecture}@FILE?{query}"
+        )
+    return entry

@@ -1,0 +1,110 @@
+"""Where weights come from: a file, an address (`https://...`), the hub (`hf:owner/name[/file]`)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from catchup_eval.errors import BadFile, UserError
+from catchup_eval.fetching.download import Wanted, download
+
+HUB = "hf:"
+WEB = ("https://", "http://")
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm and transformers call them
+
+
+@dataclass(frozen=True)
+class Access:
+    """How files of weights are got and read.
+
+    Args:
+        folder: where those that are downloaded lie; the hub's have the hub's own folder.
+        trust_pickle: run the code that a pickle asks for.
+        get: downloads one file, whole or not at all.
+    """
+
+    folder: Path = Path("data/models")
+    trust_pickle: bool = False
+    get: Callable[[Wanted], None] = download
+
+
+class Found(NamedTuple):
+    """A file of weights that lies here now."""
+
+    path: Path
+    config: Mapping[str, Any]  # the hub's config.json beside it; empty where there is none
+
+
+def find(text: str, access: Access, checksum: str = "") -> Found:
+    """The file that the WEIGHTS of a spec ask for, downloaded where it is not here.
+
+    Args:
+        checksum: "sha256:..." of it; empty where nobody knows.
+
+    Raises:
+        BadFile, UserError: it could not be got, or it is not the one that was promised.
+    """
+    if text.startswith(HUB):
+        return _from_hub(text.removeprefix(HUB))
+    if not text.startswith(WEB):
+        return Found(Path(text), {})
+    path = access.folder / _file_name(text)
+    if not path.is_file():
+        access.get(Wanted(path, [text], checksum=checksum))
+    _check(path, checksum)
+    return Found(path, {})
+
+
+def _file_name(address: str) -> str:
+    """The address's last part, behind what tells apart the many `model_best.pth` of the web."""
+    last = Path(unquote(urlsplit(address).path)).name or "weights"
+    return f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{last}"
+
+
+def _check(path: Path, checksum: str) -> None:
+    if not checksum:
+        return
+    with path.open("rb") as file:
+        found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    if found != checksum:
+        raise BadFile(f"{path} is not the published file: {found}, expected {checksum}; remove it")
+
+
+def _from_hub(text: str) -> Found:
+    owner, _, rest = text.partition("/")
+    name, _, file = rest.partition("/")
+    if not (owner and name):
+        raise UserError(f"expected {HUB}OWNER/NAME or {HUB}OWNER/NAME/FILE, got {HUB}{text}")
+    repository = f"{owner}/{name}"
+    config = _hub_file(repository, "config.json")
+    files = [file] if file else list(HUB_FILES)
+    path = next(filter(None, (_hub_file(repository, each) for each in files)), None)
+    if path is None:
+        raise BadFile(f"{HUB}{repository} has no file {' or '.join(files)}")
+    return Found(path, json.loads(config.read_text(encoding="utf-8")) if config else {})
+
+
+def _hub_file(repository: str, file: str) -> Path | None:
+    """A file of the hub, as it is here or downloaded now; None where the repository lacks it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, file))
+    except LocalEntryNotFoundError as error:  # one of the next kind, but it means: no network
+        raise _sorry(repository, file, error) from error
+    except EntryNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # the hub's other errors are among them
+        raise _sorry(repository, file, error) from error
+
+
+def _sorry(repository: str, file: str, error: Exception) -> BadFile:
+    reason = str(error).strip().splitlines()[0]
+    return BadFile(
+        f"{file} of {HUB}{repository} could not be got ({reason}); "
+        "where there is no network, give a file: ARCH@FILE.safetensors"
+    )
