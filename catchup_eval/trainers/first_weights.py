@@ -1,7 +1,6 @@
 """The network before the first step: fresh, or another training's to go on from."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ from torch import Tensor, nn
 from catchup_eval import checkpoints
 from catchup_eval.checkpoints import Card
 from catchup_eval.datasets.imageset import ImageSet
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.errors import UserError
 from catchup_eval.models import spec
 from catchup_eval.models.architectures import build
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.inputs import normalisation
 from catchup_eval.randomness import generator, isolated
 from catchup_eval.trainers.recipe import Recipe
 
@@ -45,6 +45,7 @@ def first_weights(recipe: Recipe, data: ImageSet, seed: int) -> tuple[Classifier
         options=options | {"classes": classes},
         mean=_values(model.normalize.mean),
         std=_values(model.normalize.std),
+        channels=model.normalize.channels,
         classes=data.classes,
         versions=checkpoints.versions(),
     )
@@ -73,9 +74,7 @@ def _built(recipe: Recipe, data: ImageSet) -> tuple[Classifier, str, dict[str, A
 def _normalisation(recipe: Recipe, data: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not recipe.norm:
         return data.mean, data.std
-    if recipe.norm not in spec.NORMS:
-        raise UnknownName("normalisation", recipe.norm, spec.NORMS)
-    return spec.NORMS[recipe.norm]
+    return normalisation(recipe.norm)
 
 
 def _values(buffer: Tensor) -> tuple[float, ...]:
@@ -88,23 +87,12 @@ def _loaded(weights: str, classes: int) -> tuple[Classifier, str, dict[str, Any]
     loaded = spec.load(weights, classes=classes)
     if loaded.model.head.out_features != classes:
         _replace_head(loaded.model, classes)
-    if loaded.card is not None:
-        return loaded.model, loaded.card.architecture, dict(loaded.card.options)
-    asked = spec.parse(weights)
-    if ".py:" in asked.architecture:
+    if ".py:" in loaded.architecture:
         raise UserError(
-            f"{asked.architecture} cannot be built from a checkpoint's card; train it with "
+            f"{loaded.architecture} cannot be built from a checkpoint's card; train it with "
             "catchup_eval.trainers.fit.fit in a script of your own"
         )
-    options = {key: _typed(value) for key, value in asked.options.items() if key != "norm"}
-    return loaded.model, asked.architecture, options
-
-
-def _typed(value: str) -> Any:
-    try:
-        return json.loads(value.lower())
-    except ValueError:
-        return value
+    return loaded.model, loaded.architecture, dict(loaded.options)
 
 
 def _replace_head(model: Classifier, classes: int) -> None:

@@ -1,8 +1,8 @@
 """The training loop. It knows no method; it is handed one.
 
-The order of the samples, crops, flips and all that the method draws come from one numpy generator;
-what the network itself draws (dropout) comes from torch's global generators, which are seeded from
-it and given back.
+The order of the samples, crops, flips, colours and all that the method draws come from one numpy
+generator; what the network itself draws (dropout) comes from torch's global generators, which are
+seeded from it and given back.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ from catchup_eval.errors import UserError
 from catchup_eval.lending import evaluating
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.augment import augment
+from catchup_eval.trainers.augment import augment, recolour
 from catchup_eval.trainers.history import History
 from catchup_eval.trainers.mixing.method import Loss
 from catchup_eval.trainers.recipe import Recipe
@@ -58,7 +58,8 @@ def fit(
             `nn.Module`, its parameters are trained too and its state is saved; its `start_epoch()`
             is called before each epoch if it has one, and its `set_progress(share)` before each
             step with the share of the training that is done.
-        train: held on the device as a whole.
+        train: held on the device as a whole where it fits into half of the free memory, else where
+            it is, from where each batch is moved.
         validation: None: the history has NaN for it.
         recipe: all the settings; its [methods], [regularizers] and `compile` have gone into
             `method`.
@@ -87,16 +88,16 @@ def fit(
     }
     for module in (model, method):
         if isinstance(module, nn.Module):
-            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train = train.to(device)
-    validation = None if validation is None else validation.to(device)
+            module.to(device, memory_format=_layout(model, device))  # type: ignore[call-overload]
+    train = near(train, device)
+    validation = None if validation is None else near(validation, device)
 
     with isolated(draw), _training(model):
         run = Run(model, method, recipe, len(train), draw, device)
         with resumable(run, resume, {**claims, **(identity or {})}) as pause:
             while run.epoch < recipe.epochs:
                 run.begin_epoch()
-                for rows in run.batches():
+                for rows in run.batches(train.images.device):
                     with run.timed():
                         _step(run, train, rows)
                     _tell(run, progress)
@@ -111,19 +112,44 @@ def fit(
     return run.history
 
 
+def near(part: Part, device: torch.device) -> Part:
+    """The part on the device, unless it needs more than half of a GPU's free memory."""
+    if device.type == "cuda" and part.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return part
+    return part.to(device)
+
+
 def _step(run: Run, train: Part, rows: torch.Tensor) -> None:
     run.set_learning_rates()
     _announce(run)
-    pixels = augment(train.images[rows], run.recipe.augmentation, run.draw)  # still bytes
-    images = pixels.contiguous(memory_format=torch.channels_last).float() / 255
+    settings, labels = run.recipe.augmentation, train.labels[rows].to(run.device)
+    pixels = augment(train.images[rows].to(run.device), settings, run.draw)  # still bytes
+    images = pixels.contiguous(memory_format=_layout(run.model, run.device)).float() / 255
+    images = recolour(images, settings, run.draw)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.mixed_precision):
-        loss = run.method(images, train.labels[rows], run.draw)
+        loss = run.method(images, labels, run.draw)
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()
     run.note(loss, len(rows))
     if run.step % GUARD == 0:
         run.check_loss()
+
+
+def _layout(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels last, which is faster, but for networks that it crashes.
+
+    On a CPU the backward pass of a strided 1x1 convolution of fewer than 16 channels then writes
+    beyond its memory, for images of 64 pixels and more (torch 2.15).
+    """
+    narrow = any(
+        isinstance(part, nn.Conv2d)
+        and part.kernel_size == (1, 1)
+        and part.stride != (1, 1)
+        and part.in_channels < 16
+        for part in model.modules()
+    )
+    return torch.contiguous_format if narrow and device.type == "cpu" else torch.channels_last
 
 
 def _announce(run: Run) -> None:
@@ -140,10 +166,11 @@ def validate(
     """Mean cross-entropy and top-1 in %, in evaluation mode; NaN where there is no part."""
     if part is None or not len(part):
         return nan, nan
-    loss = torch.zeros((), device=part.images.device)
+    device = model.normalize.mean.device
+    loss = torch.zeros((), device=device)
     right = torch.zeros_like(loss)
     with evaluating(model):
-        for batch in part.batches(batch_size):
+        for batch in part.batches(batch_size, device):
             logits = model(batch.images).float()
             loss += F.cross_entropy(logits, batch.labels, reduction="sum")
             right += (logits.argmax(1) == batch.labels).sum()

@@ -87,10 +87,10 @@ class Run:
         if start is not None:
             start()
 
-    def batches(self) -> Iterator[Tensor]:
-        """The rows (N,) of each batch that is left of this epoch, on the device."""
+    def batches(self, device: torch.device | None = None) -> Iterator[Tensor]:
+        """The rows (N,) of each batch that is left of this epoch, on its device or another."""
         assert self.order is not None
-        order = self.order.to(self.device)
+        order = self.order.to(device or self.device)
         for start in range(self.position, self.samples, self.recipe.batch_size):
             yield order[start : start + self.recipe.batch_size]
 

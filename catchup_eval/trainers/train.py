@@ -3,6 +3,7 @@
 FOLDER/NAME.safetensors              the last epoch's weights, with their card; written last
 FOLDER/NAME.history.csv              the history, after every epoch
 FOLDER/NAME-epoch010.safetensors     what the recipe keeps
+FOLDER/NAME.samples.json             which images it learned from, where these are only a share
 FOLDER/NAME.resume.pt                while a training is under way
 """
 
@@ -17,7 +18,7 @@ import torch
 
 from catchup_eval import checkpoints
 from catchup_eval.checkpoints import Card
-from catchup_eval.datasets.imageset import ImageSet
+from catchup_eval.datasets.imageset import AnySet, ImageSet
 from catchup_eval.errors import UserError
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.randomness import generator, isolated
@@ -29,6 +30,7 @@ from catchup_eval.trainers.history import History, read_history
 from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.regularizers import Regularizers, regularize, with_defaults
 from catchup_eval.trainers.resume import expect_same
+from catchup_eval.trainers.subset import digest_of, share_of, write_list
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Trained:
         """Where the state lies while a training is under way."""
         return self.checkpoint.with_suffix(".resume.pt")
 
+    @property
+    def samples_path(self) -> Path:
+        """Which images it learned from, where the recipe takes a share of each class."""
+        return self.checkpoint.with_suffix(".samples.json")
+
     def at_epoch(self, epoch: int) -> Path:
         """Where the checkpoint kept after this epoch lies."""
         return self.checkpoint.with_name(f"{self.checkpoint.stem}-epoch{epoch:03d}.safetensors")
@@ -74,7 +81,7 @@ class Trained:
 def train(
     recipe: Recipe | str | Path,
     method: str,
-    data: ImageSet,
+    data: AnySet,
     *,
     folder: Path | str,
     seed: int = 0,
@@ -89,7 +96,8 @@ def train(
     Args:
         recipe: or its name, or the path of its file.
         method: one of `METHODS`.
-        data: its part "train" is learned from; "test", if there is one, is only watched.
+        data: its part "train" is learned from; "test", if there is one, is only watched. Where it
+            is photographs, both are shown as the recipe says, else as the set does.
         folder: of the checkpoint and all that belongs to it.
         seed: of the first weights and of everything that is drawn.
         name: of the files; `METHOD-sSEED` where it is not given.
@@ -111,8 +119,10 @@ def train(
         expect_same(_claimed(files.checkpoint), claims, f"{files.checkpoint} was trained otherwise")
         return replace(files, skipped=True)
 
-    model, card = first_weights(recipe, data, seed)
-    card = card.model_copy(update=claims)
+    shown = _shown(data, recipe, seed, progress)
+    model, card = first_weights(recipe, shown, seed)
+    model.preprocess = data.shown(recipe.ways["test"])
+    card = card.model_copy(update=claims | {"preprocess": model.preprocess})
     with isolated(generator(seed, "method")):
         on = regularize(model, recipe.regularizers)
         learner = compiled(model) if recipe.compile else model
@@ -121,6 +131,10 @@ def train(
     if fresh:
         _clear(files)
     resumed = files.resume_path.exists()
+    if recipe.share < 1:
+        part = shown.part("train")
+        write_list(files.samples_path, data.name, part, recipe.share, seed)
+        card = card.model_copy(update={"samples": digest_of(part.index)})
 
     def keep(history: History) -> None:
         history.write(files.history_path)
@@ -131,8 +145,8 @@ def train(
         history = fit(
             model,
             built,
-            data.part("train"),
-            data.part("test") if data.has("test") else None,
+            shown.part("train"),
+            shown.part("test") if shown.has("test") else None,
             recipe,
             seed=seed,
             device=device,
@@ -152,6 +166,22 @@ def _resolved(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"regularizers": whole})
 
 
+def _shown(data: AnySet, recipe: Recipe, seed: int, progress: Progress | None) -> ImageSet:
+    """The parts that the training sees, as it sees them."""
+
+    def tell(done: int, total: int) -> None:
+        if progress:
+            progress(done, total, "decoding photographs")
+
+    parts = {
+        name: data.view(way, tell).part(name)
+        for name, way in recipe.ways.items()
+        if name == "train" or data.has(name)
+    }
+    parts["train"] = share_of(parts["train"], recipe.share, seed)
+    return ImageSet(data.name, parts, data.classes, data.mean, data.std)
+
+
 def _save(path: Path, model: Classifier, card: Card, history: History, on: Regularizers) -> None:
     facts = {"epoch": len(history.epochs), "history": history.summary}
     with on.folded():  # a file's weights are those of the plain network
@@ -160,12 +190,13 @@ def _save(path: Path, model: Classifier, card: Card, history: History, on: Regul
 
 def _clear(files: Trained) -> None:
     kept = files.kept.values() if files.history_path.exists() else []
-    for path in (files.checkpoint, files.resume_path, *kept, files.history_path):
+    own = (files.checkpoint, files.resume_path, files.samples_path, files.history_path)
+    for path in (*own, *kept):
         path.unlink(missing_ok=True)
 
 
 def _claims(
-    recipe: Recipe, method: str, data: ImageSet, seed: int, settings: Mapping[str, Any]
+    recipe: Recipe, method: str, data: AnySet, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the weights depend on, as the card has it."""
     for known in (method, *recipe.methods):
@@ -200,7 +231,7 @@ def _claimed(checkpoint: Path) -> dict[str, Any]:
     )
 
 
-def _fingerprint(data: ImageSet) -> str:
+def _fingerprint(data: AnySet) -> str:
     """Of the parts that a training sees; sets that only evaluations see may come and go."""
     seen = {
         name: data.part(name) for name in ("train", "test") if name == "train" or data.has(name)

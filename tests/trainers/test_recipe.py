@@ -3,9 +3,7 @@ import tomllib
 import pytest
 
 from catchup_eval.errors import BadFile, UnknownName, UserError
-from catchup_eval.models.architectures import build
-from catchup_eval.trainers import methods
-from catchup_eval.trainers.recipe import RECIPES, load_recipe
+from catchup_eval.trainers.recipe import load_recipe, merged, scaled
 
 WHOLE = """
 architecture = "preactresnet10"
@@ -51,15 +49,6 @@ def test_a_recipe_is_read(tmp_path):
     assert load_recipe(str(tmp_path / "mine.toml")) == recipe
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_shipped_recipes_can_be_trained(name):
-    recipe = load_recipe(name)
-    model = build(recipe.architecture, classes=10, mean=(0, 0, 0), std=(1, 1, 1), **recipe.options)
-    for method, settings in recipe.methods.items():
-        methods.build(method, model, **settings).close()
-    assert RECIPES[name] == recipe.about != ""
-
-
 def test_the_papers_settings():
     """Protocol: AlignMixup's code and log, as the recipe's comments say."""
     recipe = load_recipe("cifar100-preactresnet18")
@@ -76,15 +65,16 @@ def test_the_papers_settings():
         for epoch in (499, 500, 1000, 1500)
     ]
     assert rates == pytest.approx([1, 0.1, 0.01, 0.001])
-    assert recipe.augmentation.model_dump() == {"padding": 4, "fill": "zeros", "flip": True}
+    assert recipe.augmentation.model_dump(exclude_defaults=True) == {"padding": 4, "flip": True}
+    assert (recipe.augmentation.fill, recipe.share, recipe.view) == ("zeros", 1.0, None)
 
 
 def test_an_unknown_recipe():
     with pytest.raises(
-        UnknownName, match=r"did you mean 'digits'.*cifar100-preactresnet18, digits"
+        UnknownName, match=r"did you mean 'digits'.*cifar100-preactresnet18, .*, digits, "
     ):
         load_recipe("digit")
-    with pytest.raises(BadFile, match=r"absent\.toml: No such file.*toolkit are: cifar100"):
+    with pytest.raises(BadFile, match=r"absent\.toml: No such file.*toolkit are: .*cifar100"):
         load_recipe("absent.toml")
 
 
@@ -135,6 +125,20 @@ def test_an_unknown_key_names_the_nearest(tmp_path, old, new, place, near):
         ('kind = "step"', 'kind = "steps"', "did you mean 'step'? There are: cosine, one_cycle"),
         ('"preactresnet10"', '""', "either architecture (fresh weights) or weights"),
         ("keep", 'weights = "x.pt"\nkeep', "(a model to go on from), got both"),
+        ("keep", "share = 0\nkeep", "expected share as a number greater than 0, got 0"),
+        (
+            "keep",
+            "share = 1.5\nkeep",
+            "expected share as a number less than or equal to 1, got 1.5",
+        ),
+        ("[options]", "[view]\nsize = 8\n[options]", "view and test_view together, got only one"),
+        ("[options]", "[view]\nsize = 8\nresize = 4\n[options]", "a crop of 8 pixels from"),
+        ("[methods", "[augmentation.resized_crop]\n[methods", "either augmentation.padding or"),
+        (
+            "padding = 2\n",
+            "resized_crop = { scale = [1, 0.5] }\n",
+            "expected from and to in this order, got [1.0, 0.5]",
+        ),
     ],
 )
 def test_a_wrong_value_is_told_in_one_sentence(tmp_path, old, new, sentence):
@@ -150,3 +154,87 @@ def test_nothing_that_forms_the_weights_is_left_out_of_what_a_resume_compares(tm
     top = set(tomllib.loads(WHOLE)) - {"methods"}
     assert top <= set(training)
     assert "methods" not in training  # the one method's settings are compared by themselves
+
+
+def written(tmp_path, **files):
+    for name, text in files.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    return tmp_path
+
+
+def test_a_recipe_may_change_another(tmp_path):
+    changes = 'base = "whole.toml"\nepochs = 9\n[optimiser]\nnesterov = true\n[methods.cutmix]\n'
+    folder = written(tmp_path, whole='about = "whole"\n' + WHOLE, mine=changes)
+    whole, mine = (load_recipe(folder / f"{name}.toml") for name in ("whole", "mine"))
+    expected = whole.model_dump() | {"epochs": 9, "base": "whole.toml", "about": ""}
+    expected["optimiser"]["nesterov"] = True
+    expected["methods"]["cutmix"] = {}
+    assert mine.model_dump() == expected
+
+
+def test_what_a_checkpoint_keeps_does_not_tell_how_a_recipe_is_spelled(tmp_path):
+    folder = written(tmp_path, whole=WHOLE, mine='base = "whole.toml"\n')
+    assert (
+        load_recipe(folder / "mine.toml").training()
+        == load_recipe(folder / "whole.toml").training()
+    )
+
+
+def test_a_shipped_recipe_may_be_the_base_and_a_base_have_one(tmp_path):
+    folder = written(
+        tmp_path,
+        half='base = "cifar100-preactresnet18-small"\nshare = 0.5\n',
+        short='base = "half.toml"\nepochs = 20\n',
+    )
+    whole, short = load_recipe("cifar100-preactresnet18"), load_recipe(folder / "short.toml")
+    assert short.training() == whole.training() | {"share": 0.5, "epochs": 20}
+    assert short.methods == whole.methods
+
+
+def test_a_table_of_another_kind_replaces_the_whole_one(tmp_path):
+    folder = written(tmp_path, whole=WHOLE, mine='base = "whole.toml"\nschedule.kind = "cosine"\n')
+    assert load_recipe(folder / "mine.toml").schedule.model_dump() == {
+        "kind": "cosine",
+        "every": "epoch",
+    }
+    same = {"schedule": {"kind": "step", "gamma": 0.5}}
+    assert load_recipe(folder / "whole.toml", same).schedule.milestones == (2, 4)
+
+
+def test_changes_may_be_handed_over():
+    recipe = load_recipe("cifar100-preactresnet18", {"share": 0.25, "optimiser": {"lr": 0.2}})
+    assert (recipe.share, recipe.optimiser.lr, recipe.optimiser.weight_decay) == (0.25, 0.2, 1e-4)
+    with pytest.raises(UnknownName, match="did you mean 'share'"):
+        load_recipe("digits", {"shares": 0.25})
+
+
+def test_merging_leaves_both_as_they_were():
+    base, changes = {"a": {"b": 1}}, {"a": {"c": 2}}
+    assert merged(base, changes) == {"a": {"b": 1, "c": 2}}
+    assert (base, changes) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+def test_bases_that_cannot_be(tmp_path):
+    folder = written(
+        tmp_path,
+        one='base = "two.toml"\n',
+        two='base = "one.toml"\n',
+        lost='base = "absent.toml"\n',
+        odd="base = 3\n",
+    )
+    with pytest.raises(UserError, match=r"each other's base: .*one\.toml -> .*two\.toml -> .*one"):
+        load_recipe(folder / "one.toml")
+    with pytest.raises(BadFile, match=r"absent\.toml: No such file"):
+        load_recipe(folder / "lost.toml")
+    with pytest.raises(UserError, match="expected base as a valid string, got 3"):
+        load_recipe(folder / "odd.toml")
+
+
+def test_a_scaled_recipe_decays_at_the_same_shares() -> None:
+    short = scaled(load_recipe("cifar100-preactresnet18"), 0.01)
+    assert short.epochs == 20
+    assert short.schedule.milestones == (5, 10, 15)
+    assert scaled(load_recipe("digits"), 0.5).keep == (5, 10)
+    one = scaled(load_recipe("cifar100-preactresnet18"), 1e-9)
+    assert (one.epochs, one.schedule.milestones) == (1, ())
+    assert scaled(load_recipe("digits"), 1.0) == load_recipe("digits")

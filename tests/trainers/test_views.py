@@ -1,0 +1,146 @@
+"""Photographs: a training sees them as its recipe says, and its checkpoint keeps how."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from catchup_eval.checkpoints import read
+from catchup_eval.datasets.files import FileSet, listed
+from catchup_eval.errors import UserError
+from catchup_eval.models import spec
+from catchup_eval.models.architectures import build
+from catchup_eval.preprocess import Preprocess
+from catchup_eval.randomness import generator
+from catchup_eval.settings import check
+from catchup_eval.trainers import train as module
+from catchup_eval.trainers.fit import _step, near
+from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.trainers.run import Run
+from catchup_eval.trainers.train import train
+
+SIZES = [(40, 60), (48, 36), (50, 50), (36, 80)]
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    names = []
+    for number in range(12):
+        height, width = SIZES[number % 4]
+        pixels = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        names.append(f"{number}.png")
+        Image.fromarray(pixels).save(folder / names[-1])
+    parts = {
+        "train": listed(folder, names[:8], [0, 1] * 4),
+        "test": listed(folder, names[8:], [0, 1] * 2),
+    }
+    return FileSet("photographs", parts, ("a", "b"), (0.5,) * 3, (0.5,) * 3, root=tmp_path)
+
+
+def recipe_of(**changes):
+    values = {
+        "architecture": "preactresnet10",
+        "options": {"width": 2},
+        "epochs": 1,
+        "batch_size": 4,
+        "view": {"size": 32},
+        "test_view": {"size": 24, "resize": 32},
+        "optimiser": {"lr": 0.05},
+        "schedule": {"kind": "cosine"},
+        "augmentation": {"size": 24},
+    }
+    return check(Recipe, values | changes, "test")
+
+
+def seen_by_fit(monkeypatch):
+    seen = {}
+
+    def watch(model, method, train_part, validation, *rest, **more):
+        seen.update(train=train_part.images, test=validation.images)
+        return fit(model, method, train_part, validation, *rest, **more)
+
+    fit = module.fit
+    monkeypatch.setattr(module, "fit", watch)
+    return seen
+
+
+def test_each_part_is_shown_as_the_recipe_says(photographs, tmp_path, monkeypatch):
+    seen = seen_by_fit(monkeypatch)
+    done = train(recipe_of(), "cutmix", photographs, folder=tmp_path / "runs")
+    assert (seen["train"].shape, seen["test"].shape) == ((8, 3, 32, 32), (4, 3, 24, 24))
+    first = next(iter(photographs.parts["train"]))
+    assert torch.equal(seen["train"][0], Preprocess(32).pixels(Image.open(first)))
+    _, card = read(done.checkpoint)
+    assert card.preprocess == Preprocess(24, resize=32)
+    assert spec.load(str(done.checkpoint)).model.preprocess == Preprocess(24, resize=32)
+    assert train(recipe_of(), "cutmix", photographs, folder=tmp_path / "runs").skipped
+
+
+def test_another_view_is_another_training(photographs, tmp_path):
+    train(recipe_of(), "baseline", photographs, folder=tmp_path / "runs")
+    squashed = recipe_of(view={"size": 32, "squash": True})
+    with pytest.raises(UserError, match=r"recipe\.view\.squash is False there and True here"):
+        train(squashed, "baseline", photographs, folder=tmp_path / "runs")
+
+
+def test_images_that_have_their_size_are_shown_as_they_are(few_digits, tmp_path):
+    done = train(recipe_of(), "baseline", few_digits, folder=tmp_path)
+    assert read(done.checkpoint)[1].preprocess is None
+    large = recipe_of(augmentation={"size": 224})
+    with pytest.raises(UserError, match="size up to the image's side, got 224 for 32x32"):
+        train(large, "baseline", few_digits, folder=tmp_path, name="large")
+
+
+def test_photographs_without_a_view_are_shown_the_sets_way(photographs, tmp_path, monkeypatch):
+    seen = seen_by_fit(monkeypatch)
+    plain = recipe_of(view=None, test_view=None, augmentation={})
+    done = train(plain, "baseline", photographs, folder=tmp_path / "runs")
+    assert seen["train"].shape == (8, 3, 224, 224)
+    assert read(done.checkpoint)[1].preprocess == photographs.preprocess
+
+
+def test_decoding_is_told(photographs, tmp_path):
+    told = []
+    train(
+        recipe_of(),
+        "baseline",
+        photographs,
+        folder=tmp_path / "runs",
+        progress=lambda done, total, words: told.append((done, total, words)),
+    )
+    assert told[:2] == [(8, 8, "decoding photographs"), (4, 4, "decoding photographs")]
+
+
+def test_what_a_gpu_has_no_room_for_stays_where_it_is(few_digits, monkeypatch):
+    part = few_digits.part("train")
+    free = 2 * part.images.nbytes
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free - 1, 0))
+    assert near(part, torch.device("cuda")) is part
+    assert near(part, torch.device("meta")).images.is_meta
+
+
+def test_a_step_moves_its_own_batch(few_digits, monkeypatch):
+    """The images lie here and the network elsewhere; only what a batch needs goes there."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not for such tensors
+    model = build("preactresnet10", classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, width=2)
+    recipe = recipe_of(augmentation={"size": 24, "flip": True, "jitter": 0.4, "lighting": 0.1})
+    seen = []
+
+    def method(images, labels, _generator):
+        seen.append((images, labels))
+        return images.mean().requires_grad_()
+
+    elsewhere, here = torch.device("meta"), few_digits.part("train")
+    run = Run(model.to(elsewhere), method, recipe, len(here), generator(0), elsewhere)
+    run.begin_epoch()
+    rows = next(run.batches(here.images.device))
+    _step(run, here, rows)
+    assert (rows.device.type, here.images.device.type) == ("cpu", "cpu")
+    images, labels = seen[0]
+    assert images.is_meta and labels.is_meta
+    assert (images.shape, images.dtype) == ((4, 3, 24, 24), torch.float32)
