@@ -12,6 +12,7 @@ from catchup_eval.errors import BadFile
 from catchup_eval.files import write_text
 from catchup_eval.results import Member, Result, join
 from catchup_eval.store import Provenance, Store
+from catchup_eval.verification import hashes
 
 
 class ModelInfo(BaseModel):
@@ -26,6 +27,8 @@ class ModelInfo(BaseModel):
         preprocessing: how its images are normalised, one line.
         parameters: how many there are.
         card: what its checkpoint says about its training; empty for foreign weights.
+        published: the top-1 accuracy in percent that is published for it on this data set; None
+            where none is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,6 +41,7 @@ class ModelInfo(BaseModel):
     preprocessing: str
     parameters: int
     card: dict[str, Any] = {}
+    published: float | None = None
 
 
 class DataInfo(BaseModel):
@@ -82,6 +86,8 @@ class StudyInfo(BaseModel):
         machine: processor, cores, device, in words.
         seconds: what the whole took, training included, over all calls.
         date: of the last change, ISO 8601, UTC.
+        shard: "2/8", where this is one part of several.
+        order: the groups of all parts, where it is one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +104,8 @@ class StudyInfo(BaseModel):
     versions: dict[str, str] = {}
     seconds: float = 0.0
     date: str = ""
+    shard: str = ""
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,25 @@ class Study:
 
 
 def save(info: StudyInfo, folder: Path) -> None:
-    """Write `study.json`, whole or not at all."""
-    write_text(folder / "study.json", info.model_dump_json(indent=1))
+    """Write `study.json` with a seal, a hash of all the rest, whole or not at all."""
+    content = json.loads(info.model_dump_json())
+    sealed = content | {"seal": hashes.of_json(content)}
+    write_text(folder / "study.json", json.dumps(sealed, indent=1, ensure_ascii=False))
+
+
+def load_info(folder: Path) -> StudyInfo:
+    """What `study.json` says.
+
+    Raises:
+        BadFile: the folder holds none, or a damaged one.
+    """
+    path = folder / "study.json"
+    try:
+        return StudyInfo.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadFile(f"{folder} holds no report: there is no {path}") from None
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise BadFile(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
@@ -155,13 +180,7 @@ def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
     Raises:
         BadFile: the folder holds none, or a damaged one.
     """
-    path = folder / "study.json"
-    try:
-        info = StudyInfo.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadFile(f"{folder} holds no report: there is no {path}") from None
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise BadFile(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    info = load_info(folder)
     store = Store(folder)
     results, provenance, old = {}, {}, []
     for model in info.models:

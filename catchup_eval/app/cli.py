@@ -49,7 +49,8 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="[NAME=]ARCH[@WEIGHTS][?key=value&...] or a path; a glob is the seeds of one group.",
+        help="[NAME=]ARCH[@WEIGHTS][?key=value&...], a path, https://..., hf:OWNER/NAME, "
+        "catalogue:NAME, or a .toml file that lists models; a glob is the seeds of one group.",
     ),
 ]
 Data = Annotated[
@@ -160,12 +161,127 @@ def report(
     raise typer.Exit(redraw(folders, options))
 
 
+@app.command()
+@computing
+def claims(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A .toml file of claims, or catchup-mix, the paper's."),
+    ],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Finished reports.")],
+    more: Annotated[
+        bool, typer.Option("--run", help="First train the seeds that would tell, where it can.")
+    ] = False,
+    most: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --run: train no more seeds per method.")
+    ] = 20,
+    *,
+    options: Options,
+) -> None:
+    """Judge a paper's sentences from finished reports.
+
+    Each is supported, contradicted, or cannot be told, and then what would tell.
+    """
+    from catchup_eval.app.claims import claims as judge
+
+    raise typer.Exit(judge(file, folders, options, more=more, limit=most))
+
+
+@app.command()
+def lens(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...",
+            help="Finished reports of the same networks, or paper: the paper's own tables.",
+        ),
+    ],
+    quotes: Annotated[
+        list[str],
+        typer.Option(
+            "--quote",
+            metavar="NAME=NUMBER",
+            help="A number you read, such as mCE=43.76: what comes closest; may be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write lens.html, lens.md and lens.csv there."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only answers and where the result is.")
+    ] = False,
+) -> None:
+    """Show finished reports under every convention in circulation, and whether the ranking changes.
+
+    A report holds one convention of some questions; name a second one, asked otherwise, beside it.
+    """
+    from catchup_eval.app.lens import lens as look
+
+    raise typer.Exit(look(folders, quotes, out, quiet=quiet))
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A finished report.")],
+    samples: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="How many pairs of network and image to ask again; 299 find, with 95 %, any "
+            "report in which 1 % were altered.",
+        ),
+    ] = 299,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of drawing these.")] = 0,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu, cuda, mps.")
+    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Images at a time; changes no verdict.")
+    ] = 100,
+    models: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the weights lie, if not where they lay."),
+    ] = None,
+    data: Annotated[
+        str, typer.Option("--data", metavar="NAME", help="The images, if not the report's name.")
+    ] = "",
+    data_root: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded data sets lie."
+        ),
+    ] = Path("data"),
+    full: Annotated[
+        bool, typer.Option("--full", help="Ask every question again, of all images, too.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all that was found, as JSON.")
+    ] = None,
+) -> None:
+    """Audit a report: its files, numbers and pages, and a sample of its outcomes asked again.
+
+    The last line is the verdict. Exit code 0: confirmed, perhaps within what other hardware rounds
+    otherwise. 1: contradicted, with the samples. 3: cannot tell, with what is missing. Nothing is
+    written into the report.
+    """
+    from catchup_eval.app.console import Console
+    from catchup_eval.app.verify import Request
+    from catchup_eval.app.verify import verify as audit
+
+    request = Request(
+        folder, samples, seed, device, batch_size, models, data, data_root, full=full, out=out
+    )
+    raise typer.Exit(audit(request, Console()))
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="models|methods|regularizers|analyses|simulations|data|recipes|plans",
+            metavar="models|catalogue|methods|regularizers|analyses|simulations|data|recipes|plans",
             help="What to list.",
         ),
     ],
@@ -179,8 +295,107 @@ def list_(
         print(f"{name:<{width}}  {about}".rstrip())
 
 
-data_app = typer.Typer(no_args_is_help=True, help="Make image sets.", rich_markup_mode=None)
+data_app = typer.Typer(
+    no_args_is_help=True, help="List, fetch, check and corrupt image sets.", rich_markup_mode=None
+)
 app.add_typer(data_app, name="data")
+DataRoot = Annotated[
+    Path,
+    typer.Option(
+        metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded data sets lie."
+    ),
+]
+Archives = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Your own list of addresses, such as a mirror's, instead of the shipped one (TOML).",
+    ),
+]
+
+
+@data_app.command(name="list")
+def list_data(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="[NAME...]", help="Only these, with licence, citation and files."),
+    ] = [],  # noqa: B006
+    data_root: DataRoot = Path("data"),
+    archives: Archives = None,
+) -> None:
+    """Say which image sets can be fetched, and which are here."""
+    from catchup_eval.app.data import describe_sets, list_sets
+
+    if names:
+        raise typer.Exit(describe_sets(names, archives=archives))
+    raise typer.Exit(list_sets(data_root, archives=archives))
+
+
+@data_app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sets (see: data list).")],
+    data_root: DataRoot = Path("data"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the archives after they are unpacked.")
+    ] = False,
+    archives: Archives = None,
+) -> None:
+    """Download image sets, compare their checksums and unpack them.
+
+    What is here already stays. Stopped at any moment and called again, it goes on where it was.
+    """
+    from catchup_eval.app.data import fetch_sets
+
+    raise typer.Exit(fetch_sets(names, data_root, keep=keep, archives=archives))
+
+
+@data_app.command()
+def check(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...|all", help="Sets; all are those that are here.")
+    ],
+    data_root: DataRoot = Path("data"),
+    archives: Archives = None,
+) -> None:
+    """Compare the files of image sets with the official ones, also files you got yourself.
+
+    Says of each: ok, absent, incomplete, cut short, a web page, not the official file.
+    """
+    from catchup_eval.app.data import check_sets
+
+    raise typer.Exit(check_sets(names, data_root, archives=archives))
+
+
+@data_app.command()
+def cscores(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="An image set or a .npz file.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE.npz", help="NAME-cscores.npz in the data root is found there."),
+    ],
+    networks: Annotated[
+        int, typer.Option(metavar="N", min=3, help="How many are trained and asked.")
+    ] = 24,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="How (see: list recipes).")
+    ] = "tiny",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Where to compute, as elsewhere.")
+    ] = "auto",
+    data_root: DataRoot = Path("data"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train all again, also what is done.")
+    ] = False,
+) -> None:
+    """Estimate how regular each test image is, from small networks trained on random subsets.
+
+    Stopped and called again, it goes on where it was; the answers are kept beside the file.
+    """
+    from catchup_eval.app.plan import Regularity
+    from catchup_eval.app.regularity import write
+
+    how = Regularity(networks=networks, recipe=recipe)
+    raise typer.Exit(write(data, out, how, device=device, data_root=data_root, fresh=fresh))
 
 
 @data_app.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from catchup_eval.app.console import Console
-from catchup_eval.fetching.archives import Source, find, load
+from catchup_eval.fetching.archives import File, Source, find, load
 from catchup_eval.fetching.check import Finding, State, examine, glance
 from catchup_eval.fetching.download import Patience
 from catchup_eval.fetching.fetch import Show, fetch
@@ -38,6 +38,32 @@ def _row(name: str, source: Source, root: Path) -> dict[str, str]:
         "here": glance(source, root) if source.files else "embedded",
         "what it is": source.about,
     }
+
+
+def describe_sets(names: Sequence[str], *, archives: Path | None = None) -> int:
+    """Print all that is known of sets: whose they are, what may be done with them, their files.
+
+    Raises:
+        UnknownName: no such set.
+    """
+    console = Console()
+    sources = load(archives)
+    for name, source in {name: find(name, sources) for name in names}.items():
+        console.result(f"{name}: {source.about}")
+        told = ("licence", "citation", "page", "by_hand")
+        facts = {each.replace("_", " "): getattr(source, each) for each in told}
+        facts |= {file.name: _file(file) for file in source.files}
+        for label, text in facts.items():
+            if text:
+                console.result(f"  {label}: {text}")
+    return DONE
+
+
+def _file(file: File) -> str:
+    size = amount(file.size) if file.size else "size not known"
+    compared = "compared with the file" if file.verified else f"from {file.source}"
+    checksum = f"{file.checksum} ({compared})" if file.checksum else "no checksum known"
+    return ", ".join([size, checksum, *file.addresses])
 
 
 def fetch_sets(

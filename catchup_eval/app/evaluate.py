@@ -6,21 +6,23 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from catchup_eval import checkpoints, datasets, report, study
+from catchup_eval import checkpoints, datasets, published, report, study
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.app import questions as asking
-from catchup_eval.app.candidates import Candidate, from_specs
+from catchup_eval.app import shards
+from catchup_eval.app.candidates import Candidate, access, from_specs
 from catchup_eval.app.console import Console, Jobs
 from catchup_eval.app.options import Options
 from catchup_eval.app.plan import Plan
 from catchup_eval.app.questions import Questions
-from catchup_eval.datasets import ImageSet
+from catchup_eval.datasets import AnySet
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.question import Analysis
 from catchup_eval.store import Store
 from catchup_eval.study import Skip, Study, StudyInfo
 
 DONE, IN_PART = 0, 3  # exit codes
+LARGE = 1e9  # bytes on disk that are said before they are written
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -48,9 +50,9 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def load_data(name: str, options: Options) -> ImageSet:
-    """The image set of a command, cut to `--limit`."""
-    data = datasets.load(name, options.data_root)
+def load_data(name: str, options: Options) -> AnySet:
+    """What a command's questions are asked on: the image set, cut to `--limit`."""
+    data = datasets.load(name, options.data_root).for_questions()
     return data if options.limit is None else data.limited(options.limit)
 
 
@@ -96,12 +98,20 @@ def evaluate(
     console = Console(quiet=options.quiet, verbose=options.verbose)
     data = load_data(data_name, options)
     questions = questions_of(options)
-    candidates = from_specs(models, len(data.classes))
-    check_reference(reference, [candidate.info.group for candidate in candidates])
-    folder = options.out / (options.name or f"evaluate-{Path(data_name).stem}")
+    candidates = from_specs(
+        models, len(data.classes), data=data.name, access=access(options, console)
+    )
+    tell_notes(console, candidates)
+    groups = list(dict.fromkeys(candidate.info.group for candidate in candidates))
+    check_reference(reference, groups)
+    shard = shards.parse(options.shard)
+    candidates = shard.of(candidates)
+    folder = options.out / ((options.name or f"evaluate-{data.name}") + shard.suffix)
     info = study_info(folder.name, command, reference, candidates, data, questions)
+    info = info.model_copy(update=shard.told(groups))
+    tell_views(console, candidates, data, questions)
     for candidate in candidates:
-        console.detail(f"{candidate.info.key}: {candidate.info.preprocessing}")
+        console.detail(f"{candidate.info.key}: {asking.preprocessing(candidate, data)}")
         console.detail(f"{candidate.info.key}: weights {candidate.info.fingerprint}")
     if options.dry_run:
         foresee(console, Store(folder), candidates, data, questions, fresh=options.fresh)
@@ -111,6 +121,30 @@ def evaluate(
         skipped = fill(info, folder, candidates, data, questions, options, jobs)
     info = finish(info, folder, skipped, monotonic() - started)
     return tell(console, study.load(folder, asking.versions()), folder, page=page)
+
+
+def tell_notes(console: Console, candidates: Sequence[Candidate]) -> None:
+    """Say what loading has found out about the networks."""
+    for note in (note for candidate in candidates for note in candidate.notes):
+        console.say(note)
+
+
+def tell_views(
+    console: Console, candidates: Sequence[Candidate], data: AnySet, questions: Questions
+) -> None:
+    """Say which view is assumed, and what decoding will cost."""
+    for candidate in candidates:
+        way = data.shown(candidate.model.preprocess)
+        if way and candidate.model.preprocess is None:
+            key = candidate.info.key
+            console.say(f"{key} does not say how photographs are shown to it; taken: {way}")
+    ways = {asking.shown(one, data, name) for one in candidates for name in questions.names}
+    cost = sum(data.to_decode(way) for way in ways)
+    if cost > LARGE:
+        console.say(
+            f"{data.name} is decoded once, as far as questions need it: up to {cost / 1e9:.1f} GB "
+            f"in {questions.data_root}"
+        )
 
 
 def check_reference(reference: str, groups: Sequence[str]) -> None:
@@ -124,7 +158,7 @@ def study_info(
     command: str,
     reference: str,
     candidates: Sequence[Candidate],
-    data: ImageSet,
+    data: AnySet,
     questions: Questions,
 ) -> StudyInfo:
     """What is known of a study before the first question.
@@ -141,7 +175,12 @@ def study_info(
         command=command,
         reference=reference or candidates[0].info.group,
         analyses=tuple(questions.names),
-        models=tuple(candidate.info for candidate in candidates),
+        models=tuple(
+            candidate.info.model_copy(
+                update={"preprocessing": asking.preprocessing(candidate, data)}
+            )
+            for candidate in candidates
+        ),
         data=asking.data_info(data),
         seed=questions.seed,
         machine=asking.machine(questions.device),
@@ -154,7 +193,7 @@ def fill(
     info: StudyInfo,
     folder: Path,
     candidates: Sequence[Candidate],
-    data: ImageSet,
+    data: AnySet,
     questions: Questions,
     options: Options,
     jobs: Jobs,
@@ -175,7 +214,7 @@ def foresee(
     console: Console,
     store: Store,
     candidates: Sequence[Candidate],
-    data: ImageSet,
+    data: AnySet,
     questions: Questions,
     *,
     fresh: bool,
@@ -192,7 +231,7 @@ def foresee(
             console.result(f"{candidate.info.key}: {name}: {plan}")
 
 
-def _has(candidate: Candidate, data: ImageSet, need: str) -> bool:
+def _has(candidate: Candidate, data: AnySet, need: str) -> bool:
     if need == "history":
         return candidate.history is not None
     return bool(candidate.kept) if need == "checkpoints" else data.has(need)
@@ -207,6 +246,8 @@ def tell(console: Console, finished: Study, folder: Path, *, page: bool) -> int:
     title = ", ".join(filter(None, (finished.info.data.name, finished.info.data.subset)))
     summary = report.summary(finished, asking.KNOWN)
     console.table(summary.drop(columns=["Question", "n", "Protocol"]), title)
+    for warning in published.warnings(finished):
+        console.result(warning)
     lacking = [skip for skip in finished.info.skipped if not skip.by_design]
     for skip in lacking:
         console.say(f"skipped {skip.model}: {skip.analysis}: {skip.reason}")
@@ -221,6 +262,8 @@ def redraw(folders: Sequence[Path], options: Options) -> int:
     if len(folders) == 1 and options.name is None:
         return tell(console, studies[0], folders[0], page=True)
     folder = options.out / (options.name or "merged")
+    for lacking in shards.absent([one.info for one in studies]):
+        console.say(f"shard {lacking} is not among them")
     merge(studies, folders, folder)
     return tell(console, study.load(folder, asking.versions()), folder, page=True)
 
@@ -253,7 +296,9 @@ def merge(studies: Sequence[Study], sources: Sequence[Path], folder: Path) -> No
     merged = first.model_copy(
         update={
             "name": folder.name,
-            "models": tuple(models.values()),
+            "models": tuple(shards.ordered([*models.values()], [one.info for one in studies])),
+            "shard": "",
+            "order": (),
             "analyses": tuple(name for name in asking.KNOWN if name in analyses),
             "skipped": tuple(dict.fromkeys(skip for one in studies for skip in one.info.skipped)),
             "seconds": sum(one.info.seconds for one in studies),

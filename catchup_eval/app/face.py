@@ -1,5 +1,6 @@
 """The Python face: evaluate a model, compare several, in a script or a notebook."""
 
+import warnings
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
@@ -15,32 +16,51 @@ from catchup_eval.app import questions as asking
 from catchup_eval.app.candidates import Candidate, describe
 from catchup_eval.app.evaluate import check_reference, study_info
 from catchup_eval.app.questions import Questions
-from catchup_eval.datasets import ImageSet
+from catchup_eval.datasets import AnySet
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.models import spec
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.sources import Access
 from catchup_eval.report import figures
 from catchup_eval.results import Result
 from catchup_eval.store import Record, Store
 from catchup_eval.study import Study
 
 
-def load(text: str, *, classes: int | None = None) -> Classifier:
+def load(
+    text: str,
+    *,
+    classes: int | None = None,
+    root: Path | str = "data",
+    trust_pickle: bool = False,
+) -> Classifier:
     """The model that a spec asks for, as `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
 
+    What was chosen for it, where there was a choice, is said as a Python warning.
+
     Args:
-        text: such as `ours=best.safetensors`, `torchvision:resnet50@IMAGENET1K_V2` or
-            `resnet20@net.th?norm=cifar10`.
+        text: such as `ours=best.safetensors`, `torchvision:resnet50@IMAGENET1K_V2`,
+            `resnet20@https://host/net.th?norm=cifar10`, `hf:timm/resnet18.a1_in1k` or
+            `catalogue:akamaster-cifar10-resnet20`. Where the file says the network or how
+            photographs are shown to it, that is taken: :mod:`catchup_eval.models.inputs` has the
+            keys that say it otherwise.
         classes: only where the weights do not tell.
+        root: the data root; downloaded weights lie in its folder `models`.
+        trust_pickle: run the code that the file asks for when it is unpickled. Whoever wrote it
+            can then do on this machine what you can; without it, only weights are read.
 
     Raises:
         UserError: what is wrong with the request, in one sentence.
     """
-    return spec.load(text, classes=classes).model
+    access = Access(Path(root) / "models", trust_pickle)
+    loaded = spec.load(text, classes=classes, access=access)
+    for note in loaded.notes:
+        warnings.warn(note, stacklevel=2)
+    return loaded.model
 
 
-def data(name: str, root: Path | str = "data") -> ImageSet:
-    """An image set by name (`digits` is always here), or an `.npz` file of images and labels."""
+def data(name: str, root: Path | str = "data") -> AnySet:
+    """An image set by name (`digits` is always here), or of your own files or function."""
     return datasets.load(name, root)
 
 
@@ -132,7 +152,7 @@ class Findings(Mapping[str, Finding]):
 
 def evaluate(
     model: Classifier,
-    data: ImageSet,
+    data: AnySet,
     *,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
@@ -163,7 +183,7 @@ def evaluate(
 
 def compare(
     models: Mapping[str, Classifier | Sequence[Classifier]],
-    data: ImageSet,
+    data: AnySet,
     *,
     reference: str = "",
     only: Sequence[str] = (),
@@ -194,7 +214,7 @@ def compare(
 
 def _asked(
     groups: Mapping[str, Sequence[Classifier]],
-    data: ImageSet,
+    data: AnySet,
     reference: str,
     only: Sequence[str],
     skip: Sequence[str],
@@ -208,6 +228,7 @@ def _asked(
         raise UserError("expected at least one model")
     asking.check_settings(settings or {})
     check_reference(reference, list(groups))
+    data = data.for_questions()
     questions = Questions(
         asking.choose(only, skip), settings or {}, seed, asking.device_of(device), batch_size, root
     )

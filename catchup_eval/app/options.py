@@ -10,6 +10,7 @@ import typer
 
 SEVERAL = (
     "--seeds",
+    "--method",
     "--methods",
     "--only",
     "--skip",
@@ -70,6 +71,22 @@ class Options:
             metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded data sets lie."
         ),
     ] = Path("data")
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="Run the code that a checkpoint asks for when it is unpickled. Whoever wrote the "
+            "file can then do on this machine what you can; without it, only weights are read.",
+        ),
+    ] = False
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Do only every N-th network from the I-th on, in a folder NAME-shardIofN; "
+            "report NAME-shard* makes one of them.",
+        ),
+    ] = ""
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False

@@ -4,14 +4,43 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, model_validator
 
 from catchup_eval.errors import BadFile, UnknownName
 from catchup_eval.settings import Settings, check
 
 DEFAULT = "digits"
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Regularity(Settings):
+    """How C-scores of the test images are estimated where the data has none.
+
+    Attributes:
+        networks: how many are trained; the answers of all are averaged.
+        shares: of the training images that a network is trained on, drawn anew for each; the
+            networks take turns.
+        recipe: how; see `list recipes`. A smaller share has as many steps, in more epochs.
+    """
+
+    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
+
+    networks: Annotated[int, Field(gt=0)] = 24
+    shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.25, 0.5, 0.75)
+    recipe: str = "tiny"
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.networks < len(self.shares):
+            raise ValueError(
+                f"expected at least one network for each of the {len(self.shares)} shares, "
+                f"got {self.networks}"
+            )
+        return self
 
 
 class Plan(Settings):
@@ -30,6 +59,8 @@ class Plan(Settings):
         reference: the group the others are compared with; the first where it is not given.
         only, skip: of the questions or simulations.
         seed: of what the questions draw.
+        cscores: how C-scores are estimated for the question about them; without this table they
+            are not, and the question needs data that has them.
         settings: by question or simulation.
     """
 
@@ -48,6 +79,7 @@ class Plan(Settings):
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     seed: int = 0
+    cscores: Regularity | None = None
     settings: dict[str, dict[str, Any]] = {}
 
 
@@ -92,10 +124,12 @@ def write(plan: Plan) -> str:
     """The plan as TOML, without what is left at its default."""
     content = plan.model_dump(exclude_defaults=True, mode="json")
     settings = content.pop("settings", {})
+    tables = {f"settings.{question}": values for question, values in settings.items()}
+    if plan.cscores is not None:
+        tables["cscores"] = content.pop("cscores")
     lines = [f"{key} = {_value(value)}" for key, value in content.items()]
-    for question, values in settings.items():
-        lines += ["", f"[settings.{question}]"]
-        lines += [f"{key} = {_value(value)}" for key, value in values.items()]
+    for name, values in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -17,8 +17,9 @@ from catchup_eval.analysis import ANALYSES
 from catchup_eval.analysis.feature_learning import SIMULATIONS
 from catchup_eval.app.candidates import Candidate, Kept
 from catchup_eval.app.console import SILENT, Jobs
-from catchup_eval.datasets import ImageSet
+from catchup_eval.datasets import AnySet
 from catchup_eval.errors import Missing, UnknownName, UserError
+from catchup_eval.preprocess import Preprocess
 from catchup_eval.question import Analysis
 from catchup_eval.results import Result
 from catchup_eval.store import Key, Provenance, Record, Store, plain
@@ -34,6 +35,7 @@ WEIGHTS: dict[str, float] = {
     "corruption": 13,
     "deformation": 3,
     "ood": 2,
+    "cscore": 0.3,
 }
 WEIGHTS |= {"feature_drop": 2, "filters": 2, "localization": 4, "landscape": 14, "training": 0.1}
 
@@ -58,11 +60,12 @@ class Questions:
     batch_size: int = 100
     data_root: Path | None = None
 
-    def key(self, candidate: Candidate, data: ImageSet, name: str) -> Key:
+    def key(self, candidate: Candidate, data: AnySet, name: str) -> Key:
         """What the result of one question depends on."""
+        seen = data if "cscores" in ANALYSES[name].NEEDS else data.unscored
         return Key(
             weights=candidate.info.fingerprint,
-            data=data.fingerprint,
+            data=seen.view_fingerprint(shown(candidate, data, name)),
             analysis=name,
             version=ANALYSES[name].VERSION,
             seed=self.seed,
@@ -146,7 +149,7 @@ class Answer:
 
 def answers(
     candidates: Sequence[Candidate],
-    data: ImageSet,
+    data: AnySet,
     questions: Questions,
     *,
     jobs: Jobs = SILENT,
@@ -154,21 +157,47 @@ def answers(
 ) -> Iterator[Answer]:
     """All questions of all networks, one after the other; what is `done` is passed over."""
     for candidate in candidates:
-        subject = _subject(candidate, data, questions)
+        subjects: dict[Preprocess | None, Subject] = {}
         for name in questions.names:
             if done(candidate, name):
                 jobs.pass_over()
                 continue
+            way = shown(candidate, data, name)
+            if way not in subjects:
+                subjects[way] = _subject(candidate, data, questions, way)
+            subject = subjects[way]
             with jobs.job(f"{candidate.info.key}: {name}") as subject.progress:
                 answer = _answer(subject, name, questions, candidate.info.key)
             yield answer
         candidate.model.cpu()
 
 
-def _subject(candidate: Candidate, data: ImageSet, questions: Questions) -> Subject:
-    return Subject(
+def shown(candidate: Candidate, data: AnySet, name: str) -> Preprocess | None:
+    """How images are shown to a network for a question; None where they have their size.
+
+    Where boxes count, the whole photograph is: a crop would cut objects (Choe et al. 2020).
+    """
+    way = data.shown(candidate.model.preprocess)
+    return way.squashed if way and "boxes" in ANALYSES[name].NEEDS else way
+
+
+def preprocessing(candidate: Candidate, data: AnySet) -> str:
+    """What is done to these images before the network sees them, one line."""
+    assumed = candidate.model.preprocess is None and data.shown(None)
+    told = candidate.info.preprocessing
+    return f"{assumed} (assumed); {told}" if assumed else told
+
+
+def _subject(
+    candidate: Candidate, data: AnySet, questions: Questions, way: Preprocess | None
+) -> Subject:
+    def tell(done: int, total: int) -> None:
+        if subject.progress:  # of the question that first asks for what is decoded
+            subject.progress(done, total)
+
+    subject = Subject(
         candidate.model.to(questions.device),
-        data,
+        data.view(way, tell),
         device=questions.device,
         batch_size=questions.batch_size,
         seed=questions.seed,
@@ -176,6 +205,7 @@ def _subject(candidate: Candidate, data: ImageSet, questions: Questions) -> Subj
         history=candidate.history,
         data_root=questions.data_root,
     )
+    return subject
 
 
 def _answer(subject: Subject, name: str, questions: Questions, model: str) -> Answer:
@@ -213,7 +243,7 @@ def machine(device: torch.device) -> str:
 def fill(
     store: Store,
     candidates: Sequence[Candidate],
-    data: ImageSet,
+    data: AnySet,
     questions: Questions,
     *,
     fresh: bool = False,
@@ -241,7 +271,7 @@ def fill(
 
 
 def in_memory(
-    candidates: Sequence[Candidate], data: ImageSet, questions: Questions, info: StudyInfo
+    candidates: Sequence[Candidate], data: AnySet, questions: Questions, info: StudyInfo
 ) -> Study:
     """A study that is on no disk yet."""
     given = list(answers(candidates, data, questions))
@@ -255,13 +285,13 @@ def in_memory(
     return Study(info.model_copy(update={"skipped": tuple(skipped)}), results, how)
 
 
-def data_info(data: ImageSet) -> DataInfo:
+def data_info(data: AnySet) -> DataInfo:
     """What a report says about an image set."""
     return DataInfo(
         name=data.name,
         about=data.about,
         subset=data.subset,
-        fingerprint=data.fingerprint,
+        fingerprint=data.unscored.fingerprint,
         classes=len(data.classes),
         parts={name: len(part) for name, part in data.parts.items()},
     )

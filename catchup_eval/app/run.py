@@ -10,14 +10,17 @@ from catchup_eval import datasets, study
 from catchup_eval.app import evaluate as evaluation
 from catchup_eval.app import plan as plans
 from catchup_eval.app import questions as asking
-from catchup_eval.app.candidates import Candidate, from_specs
+from catchup_eval.app import regularity, shards
+from catchup_eval.app.candidates import Candidate, access, from_specs
 from catchup_eval.app.console import Console, Jobs
 from catchup_eval.app.options import Options
 from catchup_eval.app.plan import Plan
 from catchup_eval.app.questions import Questions
-from catchup_eval.datasets import ImageSet
+from catchup_eval.app.shards import WHOLE, Shard
+from catchup_eval.datasets import AnySet
 from catchup_eval.errors import BadFile, UserError
 from catchup_eval.files import write_text
+from catchup_eval.models.sources import Access
 from catchup_eval.settings import check
 from catchup_eval.trainers import methods
 from catchup_eval.trainers.recipe import Recipe, load_recipe
@@ -35,18 +38,20 @@ class Course:
         methods, seeds: each method is trained once with each seed.
         data: all of it; a subset is for questions only.
         folder: where the checkpoints go.
+        shard: which of them.
     """
 
     recipe: Recipe
     methods: Sequence[str]
     seeds: Sequence[int]
-    data: ImageSet
+    data: AnySet
     folder: Path
+    shard: Shard = WHOLE
 
     @property
     def pairs(self) -> list[tuple[str, int]]:
         """Seed by seed, so that an interrupted run has compared something."""
-        return [(method, seed) for seed in self.seeds for method in self.methods]
+        return self.shard.of([(method, seed) for seed in self.seeds for method in self.methods])
 
     def checkpoint(self, method: str, seed: int) -> Path:
         """Where one training ends."""
@@ -89,8 +94,9 @@ def course(
     names: Sequence[str],
     seeds: Sequence[int],
     epochs: int | None,
-    data: ImageSet,
+    data: AnySet,
     folder: Path,
+    shard: Shard = WHOLE,
 ) -> Course:
     """The trainings that a command asks for.
 
@@ -99,7 +105,7 @@ def course(
     """
     for name in names:
         methods.default_settings(name)
-    return Course(shortened(load_recipe(recipe), epochs), names, seeds, data, folder)
+    return Course(shortened(load_recipe(recipe), epochs), names, seeds, data, folder, shard)
 
 
 def shortened(recipe: Recipe, epochs: int | None) -> Recipe:
@@ -119,28 +125,42 @@ def run(plan: Plan, options: Options, *, command: str) -> int:
     )
     if not (plan.methods or plan.models):
         raise UserError("the plan names no methods to train and no models to question")
-    full = datasets.load(plan.data, options.data_root)
-    data = full if options.limit is None else full.limited(options.limit)
-    folder = options.out / plan.name
-    trainings = course(plan.recipe, plan.methods, plan.seeds, plan.epochs, full, folder / "models")
+    given = datasets.load(plan.data, options.data_root)
+    full = given.unscored  # a training does not depend on C-scores
+    data = given.for_questions()
+    data = data if options.limit is None else data.limited(options.limit)
+    shard = shards.parse(options.shard)
+    folder = options.out / f"{plan.name}{shard.suffix}"
+    trainings = course(
+        plan.recipe, plan.methods, plan.seeds, plan.epochs, full, folder / "models", shard
+    )
+    models = shard.of(plan.models)
+    groups = [*plan.methods, *_names(plan.models)]
     questions = evaluation.questions_of(options, plan)
     if plan.methods:
-        evaluation.check_reference(plan.reference, [*plan.methods, *_names(plan.models)])
+        evaluation.check_reference(plan.reference, groups)
     tell_changes(console, plan, folder)
+    estimation = regularity.needed(plan, given, questions, folder)
+    if estimation is not None:
+        console.say(estimation.cost)
     if options.dry_run:
-        return foresee(console, trainings, questions, len(plan.models), folder)
+        return foresee(console, trainings, questions, len(models), folder)
     write_text(folder / "plan.toml", plans.write(plan))
     started = monotonic()
-    weights = trainings.weights + evaluation.weights(
-        questions, len(trainings.pairs) + len(plan.models)
-    )
+    weights = [*trainings.weights, *(estimation.weights if estimation else [])]
+    weights += evaluation.weights(questions, len(trainings.pairs) + len(models))
     with console.jobs(weights) as jobs:
         trained = trainings.follow(questions, jobs, fresh=options.fresh)
-        candidates = gather(trainings, trained, plan, len(data.classes))
+        if estimation is not None:
+            scored = estimation.follow(questions.device, jobs, fresh=options.fresh)
+            data = scored if options.limit is None else scored.limited(options.limit)
+        candidates = gather(trainings, trained, models, data, access(options, console))
+        evaluation.tell_notes(console, candidates)
         info = evaluation.study_info(
-            plan.name, command, plan.reference, candidates, data, questions
+            folder.name, command, plan.reference, candidates, data, questions
         )
-        info = info.model_copy(update={"seconds": seconds_before(folder)})
+        update = {"seconds": seconds_before(folder), **shard.told(groups)}
+        info = info.model_copy(update=update)
         skipped = evaluation.fill(info, folder, candidates, data, questions, options, jobs)
     evaluation.finish(info, folder, skipped, monotonic() - started)
     finished = study.load(folder, asking.versions())
@@ -148,18 +168,23 @@ def run(plan: Plan, options: Options, *, command: str) -> int:
 
 
 def _names(specs: Sequence[str]) -> list[str]:
-    from catchup_eval.models.spec import parse
+    from catchup_eval.models.spec import names
 
-    return [parse(text).name for text in specs]
+    return [name for text in specs for name in names(text)]
 
 
 def gather(
-    trainings: Course, trained: Sequence[Trained], plan: Plan, classes: int
+    trainings: Course,
+    trained: Sequence[Trained],
+    models: Sequence[str],
+    data: AnySet,
+    how: Access,
 ) -> list[Candidate]:
     """The trained networks, method by method, then the plan's other models."""
     specs = {pair: one.checkpoint for pair, one in zip(trainings.pairs, trained, strict=True)}
-    own = [f"{method}={specs[method, seed]}" for method in plan.methods for seed in plan.seeds]
-    return from_specs([*own, *plan.models], classes)
+    asked = [(method, seed) for method in trainings.methods for seed in trainings.seeds]
+    own = [f"{pair[0]}={specs[pair]}" for pair in asked if pair in specs]
+    return from_specs([*own, *models], len(data.classes), data=data.name, access=how)
 
 
 def tell_changes(console: Console, plan: Plan, folder: Path) -> None:
@@ -205,9 +230,10 @@ def train_only(
 ) -> int:
     """Train and stop there; gives the exit code."""
     console = Console(quiet=options.quiet, verbose=options.verbose)
-    data = datasets.load(data_name or "digits", options.data_root)
+    data = datasets.load(data_name or "digits", options.data_root).unscored
     folder = options.out / (options.name or Path(recipe).stem)
-    trainings = course(recipe, names, seeds, epochs, data, folder)
+    shard = shards.parse(options.shard)  # its files have names of their own, in one folder
+    trainings = course(recipe, names, seeds, epochs, data, folder, shard)
     questions = Questions((), device=asking.device_of(options.device))
     if options.dry_run:
         return foresee(console, trainings, questions, 0, folder)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from catchup_eval.app.data import check_sets, fetch_sets, list_sets
+from catchup_eval.app.data import check_sets, describe_sets, fetch_sets, list_sets
 from catchup_eval.errors import BadFile, UnknownName
 from catchup_eval.fetching.download import Patience
 
@@ -176,3 +176,12 @@ def test_the_photographs_of_frost_are_the_official_ones(
     path.write_bytes(path.read_bytes()[:-1])
     assert check_sets(["frost"], tmp_path) == 2
     assert "cut short  36,733 of 36,734 bytes" in capsys.readouterr().out
+
+
+def test_a_named_set_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert describe_sets(["cifar10"]) == 0
+    told = capsys.readouterr().out
+    assert "citation: Krizhevsky 2009" in told
+    assert "md5:c58f30108f718f92721af3b95e74349a (from torchvision" in told
+    with pytest.raises(UnknownName, match="did you mean 'cifar10'"):
+        describe_sets(["cifar1"])
