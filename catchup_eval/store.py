@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from catchup_eval.errors import BadFile
 from catchup_eval.files import replacing, write_text
 from catchup_eval.results import Result
+from catchup_eval.verification import hashes
 
 
 class Key(BaseModel):
@@ -46,13 +47,36 @@ class Provenance(BaseModel):
     date: str  # ISO 8601, UTC
 
 
+class Hashes(BaseModel):
+    """What a stored result was when it was stored; `catchup-eval verify` compares."""
+
+    model_config = ConfigDict(frozen=True)
+
+    frame: str  # of the CSV's bytes
+    samples: str  # of the arrays
+    code: str  # of the package that measured
+    libraries: dict[str, str]  # what wrote tables and pictures
+
+
 class Record(BaseModel):
-    """The sidecar of a stored result."""
+    """The sidecar of a stored result.
+
+    Attributes:
+        hashes: None where an older version of the package stored it.
+        seal: a hash of all the rest.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     key: Key
     provenance: Provenance
+    hashes: Hashes | None = None
+    seal: str = ""
+
+    def sealed(self) -> "Record":
+        """The same record with its seal."""
+        content = self.model_dump(mode="json", exclude={"seal"})
+        return self.model_copy(update={"seal": hashes.of_json(content)})
 
 
 class Store:
@@ -72,6 +96,8 @@ class Store:
     def put(self, model: str, result: Result, record: Record) -> None:
         """Write a result; it counts as done once all of it is on disk.
 
+        A record without hashes is given them; one that has them, of another store, keeps them.
+
         Raises:
             UserError: the disk is full, or the folder cannot be written.
         """
@@ -82,7 +108,17 @@ class Store:
             result.frame.to_csv(temporary, index=False)
         with replacing(self.path(model, name, "npz")) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **result.samples)
-        write_text(sidecar, record.model_dump_json(indent=1))
+        if record.hashes is None:
+            record = record.model_copy(update={"hashes": self._hashes(model, name, result)})
+        write_text(sidecar, record.sealed().model_dump_json(indent=1))
+
+    def _hashes(self, model: str, name: str, result: Result) -> Hashes:
+        return Hashes(
+            frame=hashes.of_file(self.path(model, name, "csv")),
+            samples=hashes.of_arrays(result.samples),
+            code=hashes.of_code(),
+            libraries=dict(hashes.libraries()),
+        )
 
     def record(self, model: str, analysis: str) -> Record | None:
         """The sidecar of a finished result; None where there is none that can be read."""
@@ -104,7 +140,7 @@ class Store:
         """
         frame, samples = (self.path(model, analysis, suffix) for suffix in ("csv", "npz"))
         try:
-            with np.load(samples, allow_pickle=False) as arrays:
+            with samples.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return Result(read_frame(frame), dict(arrays))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise BadFile(f"the stored result {frame} cannot be read: {error}") from error

@@ -26,7 +26,9 @@ AutoAttack warns of is a check, too. Square runs only where `attacks` names it, 
 extra `attacks`; its check is absent elsewhere.
 
 Samples: `index` (N,), `clean` (N,) bool and, for each attack and epsilon, whether the prediction
-is still right: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on M images;
+is still right: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on M images; for
+FGSM and PGD also `margin-fgsm@4`, `margin-pgd@4`, ... (N,), the attacked image's largest logit less
+the next, which says how far the outcome is from flipping;
 `pgd-unbounded` (M,) bool; `Square@4-index` (M,) which images these were; `AutoAttack@4-flags` (5,)
 bool, what it warned of.
 """
@@ -51,6 +53,7 @@ from catchup_eval.randomness import per_image
 from catchup_eval.results import Result, Rows
 from catchup_eval.statistics import Interval
 from catchup_eval.subject import Subject
+from catchup_eval.verification.margins import margins
 
 TITLE = "Adversarial attacks"
 QUESTION = "How much accuracy is left when each image is changed, within a small ball, to fool it?"
@@ -143,12 +146,19 @@ def _own(
     found = {"fgsm@0": right.cpu().numpy()} if 0 in epsilons else {}
     for epsilon in filter(None, epsilons):
         points = moved(images, epsilon / 255 * sign)
-        found[f"fgsm@{epsilon:g}"] = _right(subject, points, labels)
+        found |= _outcomes(subject, points, labels, f"fgsm@{epsilon:g}")
     for epsilon in pgd_epsilons:
         generators = list(per_image(subject.seed, "pgd", batch.index.cpu().numpy()))
         points = pgd(subject.model, images, labels, epsilon / 255, generators=generators, **run)
-        found[f"pgd@{epsilon:g}"] = _right(subject, points, labels)
+        found |= _outcomes(subject, points, labels, f"pgd@{epsilon:g}")
     return found
+
+
+def _outcomes(subject: Subject, images: Tensor, labels: Tensor, name: str) -> dict[str, np.ndarray]:
+    """Who is recognised on these images, and by how much the first logit leads."""
+    logits = subject.logits(images)
+    right = (logits.argmax(1) == labels.cpu()).numpy()
+    return {name: right, f"margin-{name}": margins(logits)}
 
 
 def _library(

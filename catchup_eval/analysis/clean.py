@@ -27,7 +27,8 @@ itself. In 500 simulated sets of 500 images with true errors of 0, 2.5 and 4.0 %
 
 Common columns: `metric`, `value`, `unit`, `n` images, `low` and `high` (95 % interval),
 `protocol`. Samples, each (N,): `index`, `label`, `prediction`, `correct`, `nll`, `brier`,
-`confidence`, `confidence_after_temperature`, `temperature`; and `bins` (1,).
+`confidence`, `confidence_after_temperature`, `temperature`, `margin` (the largest logit less the
+next: how far the prediction is from another one); and `bins` (1,).
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ from catchup_eval.report.curves import by_model, mean_value
 from catchup_eval.results import Result, Rows
 from catchup_eval.statistics import Interval, bootstrap, bootstrap_mean, over_seeds, wilson
 from catchup_eval.subject import Subject
+from catchup_eval.verification.margins import margins
 
 TITLE = "Clean accuracy and calibration"
 QUESTION = "How often is the network right on clean images, and does it know when it is not?"
@@ -89,6 +91,7 @@ def measure(subject: Subject, *, bins: int = 15) -> Result:
         "confidence": np.exp(log_p.max(1)),
         "confidence_after_temperature": np.exp(scaled.max(1)),
         "temperature": temperature,
+        "margin": margins(outputs.logits),
         "bins": np.array([bins]),
     }
     return Result(_rows(logits, samples).frame(), samples)

@@ -1,0 +1,423 @@
+"""An honest report passes wherever it was made; an altered one does not, however it was altered."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from catchup_eval import statistics, study
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.app.console import Console
+from catchup_eval.app.evaluate import evaluate
+from catchup_eval.app.options import Options
+from catchup_eval.app.plan import Plan
+from catchup_eval.app.run import run
+from catchup_eval.app.verify import Request, audit, verify
+from catchup_eval.metrics import detection
+from catchup_eval.results import Result
+from catchup_eval.store import Store
+from catchup_eval.verification.verdict import Finding, Verdict, overall
+
+QUESTIONS = ("clean", "adversarial", "corruption", "deformation", "ood", "feature_drop")
+QUESTIONS += ("localization",)
+SETTINGS = {
+    "adversarial": {"pgd_steps": 3, "unbounded": 0},
+    "corruption": {"corruptions": ["fog", "jpeg_compression"], "severities": [3]},
+}
+IMAGES, NETWORKS = 30, 2
+ALL = IMAGES * NETWORKS
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Few resamples, in measuring and in verifying alike: intervals are no matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (statistics.bootstrap, statistics.bootstrap_mean, detection.intervals):
+            patch.setitem(function.__kwdefaults__, "resamples", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two networks of one epoch; a report of one question, with its page."""
+    out = tmp_path_factory.mktemp("reports")
+    plan = Plan(name="page", methods=("baseline", "cutmix"), epochs=1, only=("clean",))
+    run(plan, Options(out=out, limit=IMAGES, quiet=True, device="cpu"), command="x")
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished(trained: Path) -> Path:
+    """A report of all questions that a few images can be asked, without a page."""
+    told = [
+        f"{question}.{key}={json.dumps(value)}"
+        for question, values in SETTINGS.items()
+        for key, value in values.items()
+    ]
+    options = Options(
+        out=trained, limit=IMAGES, only=list(QUESTIONS), set=told, name="all", quiet=True,
+        device="cpu",
+    )  # fmt: skip
+    models = [
+        f"{name}={trained}/page/models/{name}-s0.safetensors" for name in ("baseline", "cutmix")
+    ]
+    assert evaluate(models, "digits", options, command="x") == 0
+    return trained / "all"
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the report that a test may alter."""
+    folder = tmp_path / "report"
+    shutil.copytree(finished, folder)
+    return folder
+
+
+def asked(folder: Path, **changes: object) -> Request:
+    request = Request(folder, samples=ALL, device="cpu")
+    return replace(request, **changes)  # type: ignore[arg-type]
+
+
+def verdicts(findings: list[Finding]) -> dict[str, Verdict]:
+    return {one.check: one.verdict for one in findings}
+
+
+def contradicted(folder: Path, **changes: object) -> dict[str, Finding]:
+    findings = list(audit(asked(folder, **changes)))
+    return {one.check: one for one in findings if one.verdict == Verdict.CONTRADICTED}
+
+
+def forge(
+    folder: Path, question: str, change: Callable[[pd.DataFrame, dict[str, np.ndarray]], None]
+) -> None:
+    """Alter a result and seal it anew, as a careful forger does."""
+    store = Store(folder)
+    record, result = store.record("baseline-s0", question), store.get("baseline-s0", question)
+    assert record is not None
+    samples = {name: array.copy() for name, array in result.samples.items()}
+    change(result.frame, samples)
+    forged = record.model_copy(update={"hashes": None})
+    store.put("baseline-s0", Result(result.frame, samples), forged)
+
+
+def test_an_honest_report_is_confirmed(finished: Path) -> None:
+    findings = list(audit(asked(finished)))
+    assert overall(findings) == Verdict.CONFIRMED, findings
+    assert {f"asked again: {question}" for question in QUESTIONS} <= verdicts(findings).keys()
+    (power,) = [one.detail for one in findings if one.check.startswith("pairs")]
+    assert power == f"all {ALL} asked again: any altered one is found"
+
+
+def test_another_batch_size_passes(finished: Path) -> None:
+    findings = list(audit(asked(finished, samples=12, batch_size=7)))
+    assert overall(findings) in (Verdict.CONFIRMED, Verdict.NEAR), findings
+
+
+def test_another_thread_count_passes(trained: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        findings = list(audit(asked(trained / "page")))
+    finally:
+        torch.set_num_threads(threads)
+    assert overall(findings) in (Verdict.CONFIRMED, Verdict.NEAR), findings
+
+
+def tf32(values: torch.Tensor) -> torch.Tensor:
+    """float32 rounded to the 11 bits that a GPU's matrix units keep."""
+    bits = values.contiguous().view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def test_what_a_gpu_rounds_otherwise_passes(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coarse(module: nn.Conv2d, images: torch.Tensor, weight: torch.Tensor, bias: object):
+        given = images + (tf32(images.detach()) - images.detach())
+        return forward(module, given, tf32(weight.detach()), bias)
+
+    forward = nn.Conv2d._conv_forward
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", coarse)
+    findings = list(audit(asked(finished, samples=20)))
+    assert overall(findings) == Verdict.NEAR, findings
+
+
+def flipped(name: str, row: int) -> Callable[[pd.DataFrame, dict[str, np.ndarray]], None]:
+    def change(_frame: pd.DataFrame, samples: dict[str, np.ndarray]) -> None:
+        samples[name][row] = ~samples[name][row]
+
+    return change
+
+
+def added(
+    name: str, row: int, amount: float
+) -> Callable[[pd.DataFrame, dict[str, np.ndarray]], None]:
+    def change(_frame: pd.DataFrame, samples: dict[str, np.ndarray]) -> None:
+        samples[name][row] = samples[name][row] + amount
+
+    return change
+
+
+FORGERIES = {
+    ("clean", "correct"): flipped("correct", 0),
+    ("clean", "prediction"): added("prediction", 1, 1),
+    ("clean", "nll"): added("nll", 2, 0.5),
+    ("clean", "label"): added("label", 3, 1),
+    ("clean", "margin"): added("margin", 4, 0.5),
+    ("adversarial", "fgsm@8"): flipped("fgsm@8", 5),
+    ("adversarial", "pgd@4"): flipped("pgd@4", 6),
+    ("corruption", "correct"): flipped("correct", 7),
+    ("deformation", "correct"): flipped("correct", 8),
+    ("ood", "score_in"): added("score_in", 9, -0.2),
+    ("ood", "score_out"): added("score_out", 10, 0.2),
+    ("ood", "score_out_letters"): added("score_out_letters", 11, 0.2),
+    ("feature_drop", "area_top"): added("area_top", 12, 0.3),
+    ("localization", "iou"): added("iou", 13, 0.3),
+    ("localization", "predicted"): added("predicted", 14, 5),
+}
+
+
+def test_each_altered_outcome_is_found_though_sealed_anew(copied: Path) -> None:
+    for (question, _), change in FORGERIES.items():
+        forge(copied, question, change)
+    found = contradicted(copied)
+    assert "hashes" not in found
+    differing = [each for one in found.values() for each in one.differences]
+    altered = {(d.question, d.samples) for d in differing if d.verdict == Verdict.CONTRADICTED}
+    assert altered == FORGERIES.keys()
+    assert {each.model for each in differing} == {"baseline-s0"}
+    assert len(differing) == len(FORGERIES)
+
+
+def test_an_altered_outcome_is_found_as_often_as_is_said(copied: Path) -> None:
+    """One of 60 pairs, 20 asked again: one time in three; the pairs drawn are the seed's."""
+    from catchup_eval.app.reask import draw
+    from catchup_eval.datasets import load
+
+    data = load("digits").limited(IMAGES)
+    drawn = [draw(["a", "b"], data, 20, seed)["a"]["test"] for seed in range(600)]
+    share = np.mean([0 in rows for rows in drawn])
+    assert share == pytest.approx(1 / 3, abs=0.06)
+    sizes = {
+        sum(len(one["test"]) for one in draw(["a", "b"], data, 20, s).values()) for s in (1, 2)
+    }
+    assert sizes == {20}
+
+
+def number(_frame: pd.DataFrame, _samples: dict[str, np.ndarray]) -> None:
+    _frame.loc[_frame["metric"] == "accuracy", "value"] += 1
+
+
+def interval(_frame: pd.DataFrame, _samples: dict[str, np.ndarray]) -> None:
+    _frame.loc[_frame["metric"] == "accuracy", "low"] += 1
+
+
+@pytest.mark.parametrize("change", [number, interval])
+def test_a_number_that_does_not_follow_is_found(copied: Path, change: Callable[..., None]) -> None:
+    questions = ("clean", "deformation", "adversarial", "localization")
+    for question in questions:
+        forge(copied, question, change)
+    told = contradicted(copied, data="none.npz")["numbers"].detail
+    assert all(f"baseline-s0: {question}: accuracy" in told for question in questions)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_hasty_changes_are_found_by_their_hashes(finished: Path, tmp_path: Path) -> None:
+    def row_deleted(folder: Path) -> None:
+        path = folder / "results/baseline-s0/clean.csv"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[:-1]))
+
+    def cut(folder: Path) -> None:
+        path = folder / "results/baseline-s0/clean.npz"
+        path.write_bytes(path.read_bytes()[:-100])
+
+    def swapped(folder: Path) -> None:
+        names = [folder / f"results/{key}/clean.npz" for key in ("baseline-s0", "cutmix-s0")]
+        contents = [name.read_bytes() for name in names]
+        for name, content in zip(names, reversed(contents), strict=True):
+            name.write_bytes(content)
+
+    def shortened(folder: Path) -> None:
+        path = folder / "results/baseline-s0/clean.npz"
+        with np.load(path) as file:
+            arrays = dict(file)
+        np.savez_compressed(path, **{name: array[:-1] for name, array in arrays.items()})
+
+    def settings(folder: Path) -> None:
+        edit(folder / "results/baseline-s0/adversarial.json", '"pgd_steps": 3', '"pgd_steps": 50')
+
+    def version(folder: Path) -> None:
+        path = folder / "results/baseline-s0/clean.json"
+        edit(path, f'"version": {ANALYSES["clean"].VERSION}', '"version": 9')
+
+    def seed(folder: Path) -> None:
+        edit(folder / "results/baseline-s0/clean.json", '"seed": 0', '"seed": 1')
+
+    def broken(folder: Path) -> None:
+        edit(folder / "results/baseline-s0/clean.json", '"key"', '"kee"')
+
+    for change in (row_deleted, cut, swapped, shortened, settings, version, seed, broken):
+        folder = tmp_path / change.__name__
+        shutil.copytree(finished, folder)
+        change(folder)
+        found = contradicted(folder, data="none.npz")
+        assert found.keys() & {"hashes", "results"}, change.__name__
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seed": 0', '"seed": 1'),
+        ('"fingerprint": "', '"fingerprint": "0'),
+        ('"reference": "baseline"', '"reference": "cutmix"'),
+        ("baseline-s0.safetensors", "cutmix-s0.safetensors"),
+        ('"machine": "', '"machine": "fast '),
+    ],
+)
+def test_a_changed_study_is_found(copied: Path, old: str, new: str) -> None:
+    edit(copied / "study.json", old, new)
+    assert "study.json" in contradicted(copied, data="none.npz")
+
+
+def test_a_study_that_is_sealed_anew_must_still_fit(copied: Path) -> None:
+    info = study.load_info(copied)
+    study.save(info.model_copy(update={"seed": 1}), copied)
+    assert "one story" in contradicted(copied, data="none.npz")
+    data = info.data.model_copy(update={"fingerprint": "0" * 16})
+    study.save(info.model_copy(update={"data": data}), copied)
+    assert contradicted(copied).keys() == {"data"}
+    first, second = info.models
+    swapped = first.model_copy(update={"spec": second.spec})
+    study.save(info.model_copy(update={"models": (swapped, second)}), copied)
+    assert contradicted(copied, samples=1).keys() == {"weights"}
+
+
+def test_one_bit_of_the_weights_is_found(finished: Path, trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(trained / "page/models", folder)
+    path = folder / "baseline-s0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    found = contradicted(finished, models=folder, samples=1)
+    assert found.keys() == {"weights"} and "baseline-s0" in found["weights"].detail
+
+
+def test_settings_that_were_sealed_anew_give_another_protocol(copied: Path) -> None:
+    store = Store(copied)
+    record = store.record("baseline-s0", "adversarial")
+    assert record is not None
+    settings = record.key.settings | {"pgd_steps": 50}
+    forged = record.key.model_copy(update={"settings": settings})
+    store.put(
+        "baseline-s0",
+        store.get("baseline-s0", "adversarial"),
+        record.model_copy(update={"key": forged, "hashes": None}),
+    )
+    found = contradicted(copied, samples=4)
+    assert "pgd-50x2@1" in found["asked again: adversarial"].detail
+
+
+def test_what_is_missing_is_said(finished: Path, copied: Path) -> None:
+    absent = list(audit(asked(finished, data="none.npz")))
+    assert verdicts(absent)["data"] == overall(absent) == Verdict.UNKNOWN
+    nowhere = list(audit(asked(finished, models=finished, samples=1)))
+    assert overall(nowhere) == Verdict.CONFIRMED  # the report says where they lay
+    info = study.load_info(copied)
+    models = [m.model_copy(update={"spec": m.spec.replace("-s0", "-s9")}) for m in info.models]
+    study.save(info.model_copy(update={"models": tuple(models)}), copied)
+    lost = list(audit(asked(copied)))
+    assert verdicts(lost)["weights"] == overall(lost) == Verdict.UNKNOWN
+    path = copied / "results/baseline-s0/clean.json"
+    old = json.loads(path.read_text())
+    path.write_text(json.dumps({key: old[key] for key in ("key", "provenance")}))
+    unsealed = [one for one in audit(asked(copied, data="none.npz")) if "no hash" in one.detail]
+    assert [one.verdict for one in unsealed] == [Verdict.UNKNOWN]
+
+
+def test_another_version_of_a_question_cannot_be_told(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ANALYSES["clean"], "VERSION", 99)
+    findings = list(audit(asked(finished, samples=2)))
+    assert verdicts(findings)["versions"] == Verdict.UNKNOWN
+    assert "asked again: clean" not in verdicts(findings)
+    assert overall(findings) == Verdict.UNKNOWN
+
+
+def test_edited_pages_and_tables_are_found(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "page"
+    shutil.copytree(trained / "page", folder)
+    assert not contradicted(folder, samples=1)
+    edit(folder / "tables/clean.csv", "accuracy,1", "accuracy,2")
+    edit(folder / "tables/summary.tex", "accuracy", "Accuracy")
+    edit(folder / "report.md", "[", "(")
+    edit(folder / "index.html", "NLL", "NLI")
+    edit(folder / "figures/clean-selective.svg", "<path", "<Path")
+    (folder / "tables/extra.csv").write_text("a,b\n")
+    (folder / "figures/clean-reliability.pdf").unlink()
+    found = contradicted(folder, samples=1)
+    told = found["page and tables"].detail
+    for name in ("tables/clean.csv", "tables/summary.tex", "report.md", "index.html", "extra.csv"):
+        assert name in told, name
+    assert "clean-selective.svg differs" in found["figures"].detail
+    assert "clean-reliability.pdf is absent" in found["figures"].detail
+
+
+def test_exit_codes_and_the_json(
+    finished: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify(asked(finished, samples=2), QUIET) == 0
+    assert verify(asked(finished, data="none.npz"), QUIET) == 3
+    forge(copied, "clean", flipped("correct", 0))
+    out = tmp_path / "verification.json"
+    assert verify(asked(copied, out=out), Console()) == 1
+    text = capsys.readouterr().out
+    assert text.rstrip().endswith("contradicted")
+    assert "contradicted: baseline-s0: clean: correct, test image" in text
+    told = json.loads(out.read_text())
+    assert told["verdict"] == "contradicted"
+    (again,) = [one for one in told["findings"] if one["check"] == "asked again: clean"]
+    assert len(again["differences"]) == 1
+
+
+def test_nothing_is_written_into_the_report(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    verify(asked(finished, samples=2), QUIET)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_all_is_asked_whole_where_that_is_wanted(copied: Path) -> None:
+    def ece(frame: pd.DataFrame, _samples: dict[str, np.ndarray]) -> None:
+        frame.loc[frame["metric"] == "ece", "value"] *= 0.5
+
+    forge(copied, "clean", ece)
+    assert not contradicted(copied, samples=1)
+    found = contradicted(copied, samples=1, full=True)
+    assert found.keys() == {"asked whole: baseline-s0: clean"}
+    assert "ece is" in found["asked whole: baseline-s0: clean"].detail
+
+
+def test_another_page_of_unhashed_results_is_no_forgery(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "page"
+    shutil.copytree(trained / "page", folder)
+    edit(folder / "report.md", "[", "(")
+    for path in folder.glob("results/*/*.json"):
+        old = json.loads(path.read_text())
+        path.write_text(json.dumps({key: old[key] for key in ("key", "provenance")}))
+    findings = verdicts(list(audit(asked(folder, data="none.npz"))))
+    assert findings["page and tables"] == findings["hashes"] == Verdict.UNKNOWN
