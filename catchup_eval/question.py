@@ -42,7 +42,8 @@ class Analysis(Protocol):
         QUESTION: what is asked, one sentence.
         READING: how to read the figure and the numbers, one or two sentences.
         SOURCE: the paper the protocol is from.
-        NEEDS: what it asks of the subject, of: test, train, out, boxes, checkpoints, history.
+        NEEDS: what it asks of the subject, of: test, train, out, boxes, cscores,
+            checkpoints, history.
         VERSION: raised when a number it gives changes.
         HEADLINES: what stands for it in summaries; the first is the verdict's.
         measure: numbers, from a subject; settings are keyword-only, their defaults the paper's.

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
+from catchup_eval.datasets import ImageSet
+from catchup_eval.datasets.regularity import scored
 from catchup_eval.models.classifier import Classifier
 
 
@@ -35,3 +37,10 @@ def photographs() -> Callable[[Mapping[str, np.ndarray], Iterable[int]], Iterato
             yield Image.open(BytesIO(blob[offsets[row] : offsets[row + 1]])).convert("RGB")
 
     return decoded
+
+
+@pytest.fixture(scope="session")
+def few_digits(few_digits: ImageSet) -> ImageSet:
+    """The same with C-scores, so that every question can be asked."""
+    scores = torch.linspace(0, 1, len(few_digits.part("test")), dtype=torch.float64)
+    return scored(few_digits, scores, "made up")

@@ -28,7 +28,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "corruption": {"severities": (3,)},
     "landscape": {"points": 3, "probes": 2, "solver": "scipy"},
 }
-NEEDS = {"test", "train", "out", "boxes", "checkpoints", "history"}
+NEEDS = {"test", "train", "out", "boxes", "cscores", "checkpoints", "history"}
 HISTORY = pd.DataFrame(
     {
         "epoch": range(1, 13),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catchup_eval.app import plan as plans
-from catchup_eval.app.plan import Plan
+from catchup_eval.app.plan import Plan, Regularity
 from catchup_eval.errors import BadFile, UnknownName, UserError
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12)
@@ -15,6 +15,12 @@ def test_the_shipped_plans_are_valid_and_say_what_they_are() -> None:
     assert {"digits", "feature-learning"} <= set(plans.shipped())
     for name, plan in plans.shipped().items():
         assert plan.name == name and plan.about
+
+
+def test_a_table_of_estimated_scores_comes_back_too() -> None:
+    for cscores in (Regularity(), Regularity(networks=5, shares=(0.5, 1.0), recipe="mine.toml")):
+        plan = Plan(name="a", cscores=cscores, settings={"landscape": {"points": 5}})
+        assert plans.read(plans.write(plan), "x") == plan
 
 
 @given(words, st.lists(words, max_size=3), st.lists(st.integers(0, 99), max_size=3))
@@ -29,6 +35,8 @@ def test_a_plan_comes_back_from_toml(name: str, methods: list[str], seeds: list[
     [
         ('name = "a"\nmethds = []', "did you mean 'methods'"),
         ('name = "a"\nseeds = ["x"]', "seeds"),
+        ('name = "a"\n[cscores]\nnetwork = 3', "did you mean 'networks'"),
+        ('name = "a"\n[cscores]\nnetworks = 2', "each of the 3 shares, got 2"),
         ("name = ", "no valid TOML"),
     ],
 )
