@@ -65,6 +65,12 @@ def _plans() -> Rows:
     return {name: plan.about for name, plan in shipped().items()}
 
 
+def _reproductions() -> Rows:
+    from catchup_eval.app.reproduction import shipped
+
+    return {name: f"{each.title}: {each.about}" for name, each in shipped().items()}
+
+
 LISTS: Mapping[str, Callable[[], Rows]] = {
     "models": _models,
     "catalogue": _catalogue,
@@ -75,6 +81,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "data": _data,
     "recipes": _recipes,
     "plans": _plans,
+    "reproductions": _reproductions,
 }
 
 

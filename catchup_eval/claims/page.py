@@ -7,17 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from catchup_eval import report
 from catchup_eval.claims import words
 from catchup_eval.claims.answer import CONTRADICTED, SUPPORTED, UNTOLD
 from catchup_eval.claims.claim import Claims
 from catchup_eval.claims.judging import Judged
 from catchup_eval.files import replacing, write_text
-from catchup_eval.report import numbers
-from catchup_eval.report.page import unbroken
+from catchup_eval.report import leaf, numbers
 from catchup_eval.report.tables import Cell, Table, cells, escape_markdown, markdown
 from catchup_eval.study import Study
 
@@ -235,19 +231,7 @@ def _row(one: Judged) -> dict[str, object]:
 
 def render(page: Page) -> str:
     """The page as HTML; every name and text is escaped."""
-    own, house = PackageLoader("catchup_eval.claims"), PackageLoader("catchup_eval.report")
-    environment = Environment(
-        loader=ChoiceLoader([own, house]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["unbroken"] = unbroken
-    style = Path(report.__file__).parent / "templates" / "page.css"
-    css = Markup(style.read_text(encoding="utf-8"))
-    return environment.get_template("claims.html").render(page=page, css=css)
+    return leaf.render("catchup_eval.claims", "claims.html", page.claims.heading.title, page)
 
 
 def to_markdown(page: Page) -> str:

@@ -1,0 +1,274 @@
+"""The page of a reproduced table or figure: the paper's layout, its numbers in italics by ours."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from catchup_eval.app import questions as asking
+from catchup_eval.app.reproduction import Column, Reproduction, Row
+from catchup_eval.files import replacing, write_text
+from catchup_eval.headlines import Reading
+from catchup_eval.report import leaf, numbers, pictures
+from catchup_eval.report.beta import beta_plot
+from catchup_eval.report.pictures import Picture
+from catchup_eval.report.tables import Cell, Table, escape_markdown, latex, markdown
+from catchup_eval.results import Result
+from catchup_eval.statistics import Interval
+from catchup_eval.study import Study
+
+NUMBERS = (
+    "Ours, and in italics the paper's. In brackets the 95 % interval: over the test samples where "
+    "there is one training, over the seeds from three on; with two seeds both values."
+)
+AGREEMENT = (
+    "How our rows go with the paper's: the mean difference (ours less the paper's), Spearman's "
+    "rank correlation over the rows that both have, and the best row of each."
+)
+ENOUGH = 3  # rows from which a rank correlation says something
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One cell: ours and the paper's.
+
+    Args:
+        ours: None where it was not measured.
+        unit: of both.
+        paper: nan where the paper has no number.
+    """
+
+    row: Row
+    column: Column
+    ours: Reading | None
+    unit: str
+    paper: float
+
+    @property
+    def mean(self) -> float:
+        """Ours, over the seeds."""
+        return self.ours.mean if self.ours else nan
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page says; `reports` are the settings' own, with what they are about."""
+
+    wanted: Reproduction
+    finding: str
+    facts: Sequence[tuple[str, str]]
+    warnings: Sequence[str]
+    tables: Sequence[Table]
+    pictures: Sequence[Picture]
+    reports: Sequence[tuple[str, str]]
+
+
+def write(
+    name: str,
+    wanted: Reproduction,
+    studies: Mapping[str, Study],
+    folder: Path,
+    *,
+    facts: Sequence[tuple[str, str]],
+    warnings: Sequence[str],
+) -> Path:
+    """Write `index.html`, `report.md`, tables and figures; gives the path of the page.
+
+    Args:
+        name: of the table's files.
+        studies: by setting; those that could not be carried out are absent.
+        facts: what was done, for the head of the page.
+        warnings: what keeps it from being the paper's own experiment, and what is missing.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    cells = list(measured(wanted, studies))
+    tables = [_numbers(name, wanted, cells), _agreement(name, wanted, cells)] if cells else []
+    page = Page(
+        wanted,
+        finding(wanted, cells),
+        facts,
+        warnings,
+        [table for table in tables if table.blocks],
+        list(_pictures(name, wanted, studies, folder)),
+        [(setting, _about(study)) for setting, study in studies.items()],
+    )
+    with replacing(folder / "tables" / f"{name}.csv") as temporary:
+        frame(cells).to_csv(temporary, index=False)
+    for table in page.tables:
+        write_text(folder / "tables" / f"{table.name}.tex", latex(table))
+    write_text(folder / "report.md", _markdown(page))
+    html = leaf.render("catchup_eval.app", "reproduced.html", wanted.title, page)
+    write_text(folder / "index.html", html)
+    return folder / "index.html"
+
+
+def _about(study: Study) -> str:
+    models, data = len(study.info.models), study.info.data
+    subset = f", {data.subset}" if data.subset else ""
+    return f"{models} networks on {data.name}{subset}"
+
+
+def measured(wanted: Reproduction, studies: Mapping[str, Study]) -> Iterator[Measured]:
+    """Every cell of a table, row by row."""
+    for row in wanted.rows:
+        for column, paper in zip(wanted.columns, row.paper, strict=False):
+            network = wanted.network(row, column)
+            study = studies.get(network.setting)
+            ours, unit = _reading(study, network.name, column) if study else (None, "")
+            yield Measured(row, column, ours, unit, paper)
+
+
+def _reading(study: Study, group: str, column: Column) -> tuple[Reading | None, str]:
+    results = [m.result for m in study.members(column.question) if m.model == group]
+    found = [rows for result in results if len(rows := _rows(result, column))]
+    if not found:
+        return None, ""
+    values = tuple(_turned(float(rows["value"].mean()), column) for rows in found)
+    limits = Interval(nan, nan)
+    if len(found) == 1 and len(found[0]) == 1:
+        ends = [_turned(float(found[0][end].iloc[0]), column) for end in ("low", "high")]
+        limits = Interval(*sorted(ends))
+    return Reading(values, limits), str(found[0]["unit"].iloc[0])
+
+
+def _rows(result: Result, column: Column) -> pd.DataFrame:
+    known = set(column.where) <= set(result.frame.columns)
+    return result.rows(column.metric, **column.where) if known else result.frame.iloc[:0]
+
+
+def _turned(value: float, column: Column) -> float:
+    return 100 - value if column.complement else value
+
+
+def finding(wanted: Reproduction, cells: Sequence[Measured]) -> str:
+    """What came of it, in a sentence."""
+    if not cells:
+        return f"{wanted.title}, drawn from our own trainings: {wanted.about}."
+    done = sum(cell.ours is not None for cell in cells)
+    best = [(_best(own, "mean"), _best(own, "paper")) for own in _by_column(wanted, cells)]
+    judged = [(ours, theirs) for ours, theirs in best if ours and theirs]
+    same = sum(ours == theirs for ours, theirs in judged)
+    told = f"{done} of {len(cells)} numbers of {wanted.title} are measured"
+    if not judged:
+        return f"{told}."
+    columns = "column" if len(judged) == 1 else "columns"
+    return f"{told}; the best row is the paper's best in {same} of {len(judged)} {columns}."
+
+
+def _by_column(wanted: Reproduction, cells: Sequence[Measured]) -> list[list[Measured]]:
+    return [[cell for cell in cells if cell.column is column] for column in wanted.columns]
+
+
+def _both(cells: Sequence[Measured]) -> list[Measured]:
+    """Those for which there are our number and the paper's."""
+    return [cell for cell in cells if not isnan(cell.mean + cell.paper)]
+
+
+def _best(cells: Sequence[Measured], of: str) -> str:
+    """The best row by our `mean` or by the `paper`, of those that have both; empty below two."""
+    both = _both(cells)
+    if len(both) < 2:
+        return ""
+    choose = min if cells[0].column.better == "lower" else max
+    return choose(both, key=lambda cell: getattr(cell, of)).row.name
+
+
+def _numbers(name: str, wanted: Reproduction, cells: Sequence[Measured]) -> Table:
+    """A row for each of the paper's, and beside each column the paper's, where it has one."""
+    headings, columns = [""], []
+    for own in _by_column(wanted, cells):
+        headings.append(own[0].column.heading)
+        columns.append([Cell(_told(cell)) for cell in own])
+        if any(not isnan(cell.paper) for cell in own):
+            headings.append("paper")
+            columns.append([Cell(_printed(cell.paper), "paper") for cell in own])
+    names = [Cell(row.name) for row in wanted.rows]
+    return Table(name, NUMBERS, headings, [[row] for row in zip(names, *columns, strict=True)])
+
+
+def _told(cell: Measured) -> str:
+    return numbers.reading(cell.ours, cell.unit)
+
+
+def _printed(value: float) -> str:
+    return numbers.NONE if isnan(value) else f"{value:.2f}".removesuffix("0")
+
+
+def _agreement(name: str, wanted: Reproduction, cells: Sequence[Measured]) -> Table:
+    rows = [
+        [
+            Cell(own[0].column.heading),
+            Cell(str(len(_both(own)))),
+            Cell(numbers.signed(_mean_difference(own), own[0].unit)),
+            Cell(numbers.number(_rank_correlation(own), "", 2)),
+            Cell(_best(own, "mean") or numbers.NONE),
+            Cell(_best(own, "paper") or numbers.NONE, "paper"),
+        ]
+        for own in _by_column(wanted, cells)
+        if _both(own)
+    ]
+    headings = ["", "rows", "mean difference", "rank correlation", "best here", "best in the paper"]
+    return Table(f"{name}-agreement", AGREEMENT, headings, [[row] for row in rows], notes=2)
+
+
+def _mean_difference(cells: Sequence[Measured]) -> float:
+    return float(np.mean([cell.mean - cell.paper for cell in _both(cells)]))
+
+
+def _rank_correlation(cells: Sequence[Measured]) -> float:
+    ours, paper = ([getattr(cell, of) for cell in _both(cells)] for of in ("mean", "paper"))
+    if len(ours) < ENOUGH or min(len({*ours}), len({*paper})) == 1:
+        return nan
+    return float(spearmanr(ours, paper).statistic)
+
+
+def frame(cells: Sequence[Measured]) -> pd.DataFrame:
+    """A row for each cell: the values of all seeds, mean, interval, the paper's, the difference."""
+    rows = [
+        {
+            "row": cell.row.name,
+            "column": cell.column.heading,
+            "seeds": len(cell.ours.values) if cell.ours else 0,
+            "values": " ".join(f"{value:g}" for value in cell.ours.values) if cell.ours else "",
+            "mean": cell.mean,
+            "low": cell.ours.interval.low if cell.ours else nan,
+            "high": cell.ours.interval.high if cell.ours else nan,
+            "unit": cell.unit,
+            "paper": cell.paper,
+            "difference": cell.mean - cell.paper,
+        }
+        for cell in cells
+    ]
+    return pd.DataFrame(rows)
+
+
+def _pictures(
+    name: str, wanted: Reproduction, studies: Mapping[str, Study], folder: Path
+) -> Iterator[Picture]:
+    if wanted.alphas:
+        yield pictures.save(beta_plot(wanted.alphas), folder, name, wanted.about)
+    for drawing in wanted.figures:
+        study = studies.get(drawing.setting)
+        if study and drawing.question in study.asked():
+            drawn = asking.KNOWN[drawing.question].plot(study.joined(drawing.question))
+            title = f"{wanted.about}: {drawing.setting}, {drawing.figure}"
+            file = f"{name}-{drawing.setting}-{drawing.figure}"
+            yield pictures.save(drawn[drawing.figure], folder, file, title)
+
+
+def _markdown(page: Page) -> str:
+    wanted = page.wanted
+    lines = [f"# {wanted.title}: {wanted.about}", "", page.finding, ""]
+    lines += [f"- {name}: {text}" for name, text in page.facts]
+    lines += ["", *(f"> {escape_markdown(warning)}" for warning in page.warnings), ""]
+    for table in page.tables:
+        lines += [markdown(table), ""]
+    lines += [f"![{each.alt}](figures/{each.name}.png)" for each in page.pictures]
+    lines += [f"- {escape_markdown(note)}" for note in wanted.notes]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,195 @@
+"""Every table and figure of the paper, end to end on digits with almost no training."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from catchup_eval import datasets
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.app import reproduced
+from catchup_eval.app.cost import SIZES, seconds_per_image
+from catchup_eval.app.options import Options
+from catchup_eval.app.reproduce import narrowed, reproduce, stages
+from catchup_eval.app.reproduction import Reproduction, find, shipped
+from catchup_eval.datasets import DATASETS
+from catchup_eval.errors import UnknownName
+from catchup_eval.models.catalogue import entries
+from catchup_eval.trainers.methods import default_settings
+from catchup_eval.trainers.recipe import load_recipe
+
+EVERY = shipped()
+
+
+def test_all_of_them_are_here() -> None:
+    """The paper has 13 tables and 8 figures; Figure 2 explains the method."""
+    tables = {f"table{number}" for number in range(1, 14)}
+    assert set(EVERY) == tables | {f"figure{number}" for number in (1, 3, 4, 5, 6, 7, 8)}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_asks_only_for_what_there_is(name: str) -> None:
+    wanted = EVERY[name]
+    for row in wanted.rows:
+        assert len(row.paper) == len(wanted.columns)
+    for network, question in wanted.asked():
+        assert question in ANALYSES
+        setting = wanted.settings[network.setting]
+        assert setting.data in DATASETS
+        load_recipe(network.recipe or setting.recipe, setting.changes)
+        if network.published:
+            assert network.published in entries()
+        else:
+            assert set(network.options) <= set(default_settings(network.method))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "column", "value"),
+    [  # read off the paper's pages
+        ("table1", "Catch-up Mix", 0, 17.76),
+        ("table1", "AlignMixup", 3, 44.71),
+        ("table2", "Catch-up Mix", 3, 60.20),
+        ("table3", "SnapMix", 3, 90.27),
+        ("table4", "Baseline", 2, 70.48),
+        ("table5", "Catch-up Mix", 1, 81.92),
+        ("table6", "RecursiveMix", 1, 81.27),
+        ("table7", "CutMix", 1, 49.93),
+        ("table8", "with CutMix", 1, 69.27),
+        ("table9", "RandomChannelMix", 1, 61.21),
+        ("table10", "alpha 10.0", 4, 82.21),
+        ("table11", "K {0, 1, 2, 3, 4}", 0, 82.36),
+        ("table12", "VGG-11", 1, 67.73),
+        ("table13", "CutMix", 0, 85.53),
+    ],
+)
+def test_the_papers_numbers(name: str, row: str, column: int, value: float) -> None:
+    (found,) = [one for one in EVERY[name].rows if one.name == row]
+    assert found.paper[column] == value
+
+
+def test_a_row_or_a_column_names_the_method() -> None:
+    first = EVERY["table1"].network(EVERY["table1"].rows[2], EVERY["table1"].columns[0])
+    assert (first.setting, first.name, first.method) == ("cifar100", "CutMix", "cutmix")
+    turned = EVERY["table12"].network(EVERY["table12"].rows[1], EVERY["table12"].columns[1])
+    assert (turned.setting, turned.name, turned.method) == ("vgg11", "+Catch-up Mix", "catchup")
+
+
+def test_rows_are_chosen_by_name_or_method() -> None:
+    wanted = narrowed(find("table1"), ["catchup,Baseline"], [0, 1])
+    assert [row.name for row in wanted.rows] == ["Baseline", "Catch-up Mix"]
+    assert wanted.seeds == (0, 1)
+    with pytest.raises(UnknownName, match="did you mean 'cutmix'"):
+        narrowed(find("table1"), ["cutmx"], [])
+    with pytest.raises(UnknownName, match="did you mean 'table1'"):
+        find("tabel1")
+
+
+def test_the_settings_of_a_training(tmp_path: Path) -> None:
+    part, *_ = stages(find("table4"), tmp_path, scale=0.01)
+    recipe = part.recipe(part.networks[0])
+    assert (recipe.share, recipe.epochs, recipe.schedule.milestones) == (0.1, 20, (5, 10, 15))
+    shaken = {one.name: one for one in find("table13").networks("cifar100").values()}["ShakeDrop"]
+    there, here = (next(stages(find("table13"), tmp_path, on=on)) for on in ("", "digits"))
+    assert there.recipe(shaken).regularizers == {"shakedrop": {"drop": 0.5}}
+    assert list(here.recipe(shaken).regularizers) == ["shakedrop"]
+    with pytest.raises(UnknownName, match="data set with a recipe"):
+        next(stages(find("table1"), tmp_path, on="cifar10-c"))
+
+
+def small(wanted: Reproduction) -> Reproduction:
+    """Two rows of it, one seed."""
+    rows = [row for row in wanted.rows if row.method or not row.published]
+    return wanted.model_copy(update={"rows": (*rows[:1], *rows[-1:]), "seeds": (0,)})
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few digits, a narrow network, and no page for each setting: those have tests of their own."""
+    digits = datasets.load("digits")
+    few = replace(digits, parts={name: part.limited(60) for name, part in digits.parts.items()})
+    loaded = load_recipe
+
+    def load(name: str, changes: Any = None) -> Any:
+        narrow = {"options": {"width": 4}, "keep": []} if name == "digits" else {}
+        return loaded(name, {**narrow, **(changes or {})})
+
+    monkeypatch.setattr("catchup_eval.app.reproduce.load_recipe", load)
+    monkeypatch.setattr("catchup_eval.datasets.load", lambda name, root: few)
+    monkeypatch.setattr("catchup_eval.report.write", lambda *_: None)
+
+
+SMALL = (
+    "landscape.points=3", "landscape.samples=20", "landscape.probes=2", "landscape.solver=scipy",
+    "corruption.severities=[1]", "adversarial.pgd_steps=1", "adversarial.unbounded=1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_runs_end_to_end_on_digits(name: str, tmp_path: Path, quick: None) -> None:
+    options = Options(out=tmp_path, limit=20, quiet=True, device="cpu", set=[*SMALL])
+    wanted = small(EVERY[name])
+    code = reproduce(name, wanted, options, scale=1e-9, on="digits", command="reproduce")
+    assert code == 0
+    page = (tmp_path / name / "index.html").read_text()
+    assert wanted.title in page
+    assert not wanted.settings or "not the paper&#39;s data" in page
+    cells = pd.read_csv(tmp_path / name / "tables" / f"{name}.csv") if wanted.columns else []
+    assert len(cells) == len(wanted.rows) * len(wanted.columns)
+    if len(cells):
+        assert cells["mean"].notna().all()
+        np.testing.assert_allclose(cells["difference"], cells["mean"] - cells["paper"])
+    drawn = list((tmp_path / name / "figures").glob("*.png"))
+    assert len(drawn) == len(wanted.figures) + bool(wanted.alphas)
+
+
+def test_what_is_not_here_is_said(tmp_path: Path) -> None:
+    options = Options(out=tmp_path, data_root=tmp_path, quiet=True)
+    code = reproduce("table9", find("table9"), options, command="reproduce table9")
+    assert code == 3
+    text = (tmp_path / "table9" / "report.md").read_text()
+    assert "cifar100 is left out: CIFAR100 is not here" in text
+    assert "tiny is left out: Tiny-ImageNet is not here" in text
+    assert "0 of 6 numbers of Table 9 are measured" in text
+
+
+def test_the_cost_is_told_before_the_first_step(
+    call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catchup_eval.app.reproduce.seconds_per_image", lambda *_: 0.001)
+    told = call("reproduce", "table8", "--dry-run", folder=tmp_path).stdout
+    assert "cifar100: train No Mixup: 3 x 2000 epochs, 300.00 million images, 83 h 20 min" in told
+    seconds = 3 * 3 * (2000 * 50_000 + 1200 * 100_000) * 0.001
+    assert f"all trainings: {round(seconds / 60) // 60} h" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_costs_something() -> None:
+    recipe = load_recipe("digits", {"options": {"width": 4}})
+    found = seconds_per_image(recipe, "catchup", {}, SIZES["digits"], torch.device("cpu"))
+    assert 0 < found < 1
+
+
+def test_agreement_with_the_paper_by_hand() -> None:
+    """Ours 1, 2, 3 beside the paper's 10, 30, 20: two of three pairs in order, rank r = 0.5."""
+    wanted = find("table11")
+    row = wanted.rows[0]
+    cells = [
+        reproduced.Measured(
+            row.model_copy(update={"name": name}),
+            wanted.columns[0],
+            reproduced.Reading((float(ours),)),
+            "%",
+            paper,
+        )
+        for name, ours, paper in (("a", 1, 10.0), ("b", 2, 30.0), ("c", 3, 20.0))
+    ]
+    assert reproduced._rank_correlation(cells) == pytest.approx(0.5)
+    assert reproduced._mean_difference(cells) == pytest.approx(2 - 20)
+    assert (reproduced._best(cells, "mean"), reproduced._best(cells, "paper")) == ("c", "b")
+    assert isnan(reproduced._rank_correlation(cells[:2]))
