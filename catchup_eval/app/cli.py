@@ -276,12 +276,46 @@ def verify(
     raise typer.Exit(audit(request, Console()))
 
 
+@app.command()
+@computing
+def reproduce(
+    table: Annotated[
+        str, typer.Argument(metavar="NAME", help="Of the paper: table1 to table13, figure1, ...")
+    ],
+    seeds: Seeds = [],  # noqa: B006
+    epochs_scale: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", min=1e-9, help="Of all epochs, such as 0.01; the page says so."
+        ),
+    ] = 1.0,
+    on: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Run the design on these data instead: digits, ..."),
+    ] = "",
+    *,
+    options: Options,
+) -> None:
+    """Carry out a table or figure of the Catch-up Mix paper; lay it out beside the paper's numbers.
+
+    `--dry-run` says what it will cost, from a few measured steps. `--only` names rows or methods
+    here, not questions. Stopped at any moment and called again, it goes on where it was.
+    """
+    from catchup_eval.app.reproduce import narrowed
+    from catchup_eval.app.reproduce import reproduce as carry_out
+    from catchup_eval.app.reproduction import find
+
+    wanted = narrowed(find(table), options.only, seeds)
+    command = _spelled()
+    raise typer.Exit(carry_out(table, wanted, options, scale=epochs_scale, on=on, command=command))
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="models|catalogue|methods|regularizers|analyses|simulations|data|recipes|plans",
+            metavar="models|catalogue|methods|regularizers|analyses|simulations|data|recipes|plans|reproductions",
             help="What to list.",
         ),
     ],
