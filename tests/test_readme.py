@@ -79,7 +79,7 @@ def test_the_python_of_the_readme_runs(
         classes=few_digits.classes,
     )
     monkeypatch.chdir(tmp_path)
-    save("reports/digits/catchup-s0.safetensors", networks(0), card)
+    save("reports/digits/models/catchup-s0.safetensors", networks(0), card)
     monkeypatch.setattr(ce, "data", lambda _name: few_digits)
     monkeypatch.setattr(ce, "compare", partial(ce.compare, only=["clean"]))
     names = {f"{group}{seed}": networks(seed) for group in "bo" for seed in range(3)}
