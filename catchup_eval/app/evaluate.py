@@ -15,9 +15,10 @@ from catchup_eval.app.console import Console, Jobs
 from catchup_eval.app.options import Options
 from catchup_eval.app.plan import Plan
 from catchup_eval.app.questions import Questions
-from catchup_eval.datasets import AnySet
+from catchup_eval.datasets import AnySet, ImageSet
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.question import Analysis
+from catchup_eval.report import alone
 from catchup_eval.store import Store
 from catchup_eval.study import Skip, Study, StudyInfo
 
@@ -200,7 +201,18 @@ def fill(
 ) -> tuple[Skip, ...]:
     """Fill the folder's store; the study stands from the start, so a stopped one can be drawn."""
     study.save(info, folder)
-    return asking.fill(Store(folder), candidates, data, questions, fresh=options.fresh, jobs=jobs)
+    store = Store(folder)
+    skipped = asking.fill(store, candidates, data, questions, fresh=options.fresh, jobs=jobs)
+    keep_images(data, folder)
+    return skipped
+
+
+def keep_images(data: AnySet, folder: Path) -> None:
+    """Keep the few images that the page shows; photographs, which are not in memory, are not."""
+    if isinstance(data, ImageSet) and data.has("test"):
+        part = data.part("test")
+        finished = study.load(folder, asking.versions())
+        alone.keep(finished, part.images.numpy(), part.index.numpy(), folder)
 
 
 def finish(info: StudyInfo, folder: Path, skipped: tuple[Skip, ...], seconds: float) -> StudyInfo:

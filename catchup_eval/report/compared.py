@@ -1,10 +1,11 @@
 """The part of a page that compares: verdicts, differences, ranks, trade-offs, agreement."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from catchup_eval import agreement, comparison
 from catchup_eval.agreement import Agreement
@@ -12,11 +13,13 @@ from catchup_eval.comparison import Verdict
 from catchup_eval.headlines import SEEDS, Line
 from catchup_eval.report import figures, overview
 from catchup_eval.report.agreements import agreement_plot
-from catchup_eval.report.differences import difference_plot
+from catchup_eval.report.alone import SHOWN, alone_plot, choose, kept
+from catchup_eval.report.differences import difference_map, difference_plot
 from catchup_eval.report.figures import Look
+from catchup_eval.report.papers import laid_out
 from catchup_eval.report.pictures import Picture, save
 from catchup_eval.report.ranks import ranking_plot
-from catchup_eval.report.tables import Table, cells
+from catchup_eval.report.tables import Table, cells, frame, with_file
 from catchup_eval.report.tradeoffs import tradeoff_plot
 from catchup_eval.study import Study
 
@@ -39,6 +42,11 @@ DIFFERENCES = (
     "bar is the 95 % interval; a filled diamond is significant after Holm's correction, an open "
     "circle is not; a caret means that the bar goes on."
 )
+DIFFERENCE_MAP = (
+    "A row for each model, a column for each headline, the difference to {reference} in the "
+    "headline's unit, turned so that more is better: orange is worse, violet better, the deeper "
+    "the larger within its column. Bold is significant after Holm's correction."
+)
 RANKS = (
     "The mark is the place by the numbers as they are, the bar the 95 % interval of the rank. A "
     "bracket joins a statistical tie: of its members, no two differ significantly. All pairs are "
@@ -49,6 +57,10 @@ TRADEOFFS = (
     "Right and up is better. Crosses are 95 % intervals. The dotted line joins the models that no "
     "other one beats in both numbers."
 )
+PAPERS = (
+    "Rows and columns as in the Catch-up Mix paper, as far as the questions were asked. The "
+    "numbers are comparable with the paper's only on its data and with its training."
+)
 KAPPA = (
     "Cohen's kappa between two models {on}, image by image: 1 where they agree throughout, 0 where "
     "they agree no more than chance would have it."
@@ -57,17 +69,21 @@ OWN_SEEDS = (
     "On the diagonal stand the seeds of one method among themselves: two methods that agree less "
     "than that are wrong on different images."
 )
-SHOWN = 12  # numbers of images that only one model gets right
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One view of the comparison: how to read it, and a figure, a table or only the words."""
+    """One view of the comparison: how to read it, and a figure, tables or only the words.
+
+    Args:
+        frames: the CSV files of the tables.
+    """
 
     title: str
     reading: str
     picture: Picture | None = None
-    table: Table | None = None
+    tables: Sequence[Table] = ()
+    frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,20 @@ class Comparison:
     how: str
     charts: Sequence[Chart]
 
+    @property
+    def tables(self) -> list[Table]:
+        """All of its tables, some of which may be empty."""
+        return [
+            self.verdicts,
+            self.further,
+            *(one for chart in self.charts for one in chart.tables),
+        ]
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The CSV files of its charts."""
+        return {name: frame for chart in self.charts for name, frame in chart.frames.items()}
+
 
 def compared(
     study: Study, lines: Sequence[Line], verdicts: Sequence[Verdict], folder: Path
@@ -98,8 +128,9 @@ def compared(
         _differences(verdicts, reference, looks, folder),
         *_ranks(lines, looks, folder),
         *_tradeoffs(lines, looks, folder),
+        *_papers(study, verdicts),
         *_agreement(study, folder),
-        *_alone(study),
+        *_alone(study, folder),
     ]
     return Comparison(
         reference,
@@ -119,9 +150,11 @@ def _how(verdicts: Sequence[Verdict]) -> str:
 def _differences(
     verdicts: Sequence[Verdict], reference: str, looks: Mapping[str, Look], folder: Path
 ) -> Chart:
-    figure = difference_plot(verdicts, reference, looks)
+    many = len(looks) > len(figures.SIX)
+    draw = difference_map(verdicts) if many else difference_plot(verdicts, reference, looks)
     alt = f"Difference of every headline to {reference}; the table of verdicts has the numbers."
-    return Chart("Differences", DIFFERENCES, save(figure, folder, "comparison-differences", alt))
+    reading = DIFFERENCE_MAP.format(reference=reference) if many else DIFFERENCES
+    return Chart("Differences", reading, save(draw, folder, "comparison-differences", alt))
 
 
 def _ranks(lines: Sequence[Line], looks: Mapping[str, Look], folder: Path) -> Iterator[Chart]:
@@ -146,6 +179,14 @@ def _tradeoffs(lines: Sequence[Line], looks: Mapping[str, Look], folder: Path) -
     if figure is not None:
         alt = "The first question's rate against each other question's, a mark for each model."
         yield Chart("Trade-offs", TRADEOFFS, save(figure, folder, "comparison-tradeoffs", alt))
+
+
+def _papers(study: Study, verdicts: Sequence[Verdict]) -> Iterator[Chart]:
+    tables = list(laid_out(study, verdicts))
+    if tables:
+        frames = {table.name: frame for table, frame in tables}
+        shown = [table for table, _ in tables]
+        yield Chart("As the paper's tables", PAPERS, tables=shown, frames=frames)
 
 
 def _agreement(study: Study, folder: Path) -> Iterator[Chart]:
@@ -176,7 +217,7 @@ def _alt(alike: Agreement) -> str:
     return f"Cohen's kappa of {alike.of}: {', '.join(told)}."
 
 
-def _alone(study: Study) -> Iterator[Chart]:
+def _alone(study: Study, folder: Path) -> Iterator[Chart]:
     found = agreement.alone(study)
     if not found:
         return
@@ -186,6 +227,18 @@ def _alone(study: Study) -> Iterator[Chart]:
     ]
     caption = f"Images that one model alone gets right, and the numbers of the first {SHOWN}."
     columns = ["Model", "Images", "Their numbers"]
-    table = Table("alone", caption, columns, [[row] for row in rows], notes=1)
+    table = with_file(Table("alone", caption, columns, [[row] for row in rows], notes=1))
     reading = "Right by all networks of the model, wrong by all networks of the others."
-    yield Chart("Who alone is right", reading, table=table)
+    frames, picture = {table.name: frame(table)}, _alone_picture(found, folder)
+    yield Chart("Who alone is right", reading, picture, [table], frames)
+
+
+def _alone_picture(found: Mapping[str, np.ndarray], folder: Path) -> Picture | None:
+    """Of the images that were kept, those that still are right by one model alone."""
+    right = choose(found)
+    images = {number: image for number, image in kept(folder).items() if number in right}
+    if not images:
+        return None
+    told = ", ".join(f"{number} ({right[number]})" for number in images)
+    alt = f"Images that one model alone gets right: {told}."
+    return save(alone_plot(right, images), folder, "comparison-alone", alt)

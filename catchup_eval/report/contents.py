@@ -12,9 +12,10 @@ from catchup_eval.question import Analysis
 from catchup_eval.report import evidence, numbers, overview
 from catchup_eval.report.caveats import caveats
 from catchup_eval.report.compared import Comparison, compared
+from catchup_eval.report.figures import SIX
 from catchup_eval.report.finding import finding
 from catchup_eval.report.questions import Question, question
-from catchup_eval.report.tables import Table
+from catchup_eval.report.tables import Table, frame
 from catchup_eval.study import Study
 
 
@@ -35,6 +36,7 @@ class Contents:
     chips: Sequence[Chip]
     caveats: Sequence[str]
     summary: Table
+    overview: Table | None
     comparison: Comparison | None
     checks: Table
     failed: Sequence[str]
@@ -52,7 +54,9 @@ def contents(study: Study, analyses: Mapping[str, Analysis], folder: Path) -> Co
     lines = headlines.lines(study, analyses)
     reference = study.info.reference
     verdicts = comparison.verdicts(lines, reference)
+    comparing = compared(study, lines, verdicts, folder) if verdicts else None
     checks = evidence.checks_table(study, analyses)
+    cost, models = evidence.cost_table(study, analyses), evidence.models_table(study)
     failed = evidence.failed(checks)
     asked = [name for name in study.asked() if name in analyses]
     return Contents(
@@ -61,21 +65,29 @@ def contents(study: Study, analyses: Mapping[str, Analysis], folder: Path) -> Co
         chips=chips(study),
         caveats=caveats(study, lines, failed),
         summary=overview.summary_table(lines, verdicts, study),
-        comparison=compared(study, lines, verdicts, folder) if verdicts else None,
+        overview=overview.model_table(lines, verdicts, study) if _many(study) else None,
+        comparison=comparing,
         checks=checks,
         failed=failed,
         skips=evidence.skips(study, analyses),
         questions=[question(study, n, analyses[n], lines, verdicts, folder) for n in asked],
-        cost=evidence.cost_table(study, analyses),
-        models=evidence.models_table(study),
+        cost=cost,
+        models=models,
         cards=evidence.cards(study),
         facts=evidence.facts(study),
         frames={
             "summary": overview.raw_summary(lines),
             **({"verdicts": overview.raw_verdicts(verdicts, reference)} if verdicts else {}),
+            **(comparing.frames if comparing else {}),
+            **{table.name: frame(table) for table in (checks, cost, models) if table.blocks},
             **{name: study.joined(name).frame for name in asked},
         },
     )
+
+
+def _many(study: Study) -> bool:
+    """Whether there are more groups than a table has columns for."""
+    return len(study.groups) > len(SIX)
 
 
 def chips(study: Study) -> list[Chip]:
@@ -85,7 +97,7 @@ def chips(study: Study) -> list[Chip]:
     seeds = sorted({len(study.seeds(group)) for group in study.groups})
     each = " to ".join(str(number) for number in dict.fromkeys([*seeds[:1], *seeds[-1:]]))
     facts = [
-        Chip("models", ", ".join(study.groups)),
+        Chip("models", str(len(study.groups)) if _many(study) else ", ".join(study.groups)),
         Chip("seeds", f"{each} each" if len(study.groups) > 1 else each),
         Chip("data", f"{data.name} ({parts})" if parts else data.name),
         Chip("subset", data.subset.removeprefix("subset: "), "caution"),

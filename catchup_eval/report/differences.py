@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from catchup_eval.report.overview import label
 from catchup_eval.statistics import Difference
 
 ROW, GAP = 0.17, 0.08  # inches: one interval; the air above a headline
+HEAD, WIDE, FEW = 1.6, 20, 7  # inches above the map, letters of its headings, upright ones
 LONG = 1.5  # times the usual interval, from where an interval is cut
 Shown = tuple[Verdict, Difference]
 
@@ -45,6 +47,41 @@ def difference_plot(
             _panel(axes, panel, reference, looks)
         _legend(fig, verdicts, looks)
         return fig
+
+
+def difference_map(verdicts: Sequence[Verdict]) -> Figure:
+    """The same for many groups: one row each, one column a headline, the gain written and coloured.
+
+    Gains are in the headline's unit; the colour is their share of the column's largest one.
+    """
+    groups = list(dict.fromkeys(verdict.group for verdict in verdicts))
+    columns = {id(verdict.line): verdict.line for verdict in verdicts}
+    cells = {(groups.index(v.group), list(columns).index(id(v.line))): v for v in verdicts}
+    gains = np.full((len(groups), len(columns)), np.nan)
+    for place, verdict in cells.items():
+        gains[place] = verdict.gain.value
+    with figures.style():
+        fig = figures.figure(figures.PAGE, ROW * len(groups) + HEAD)
+        axes = fig.subplots()
+        largest = np.nanmax(np.abs(gains), axis=0, initial=1e-12)
+        axes.imshow(gains / largest, cmap=figures.DIVERGING, vmin=-1.6, vmax=1.6, aspect="auto")
+        for (row, column), verdict in cells.items():
+            text = numbers.signed(verdict.gain.value, verdict.line.unit)
+            weight = "bold" if verdict.significant else "normal"
+            axes.text(column, row, text, size=6.5, ha="center", va="center", weight=weight)
+        names = [fill(f"{line.title}: {label(line)}", WIDE) for line in columns.values()]
+        axes.set_xticks(range(len(columns)), names, size=6.5)
+        axes.set_yticks(range(len(groups)), map(drawn, groups))
+        _bare(axes, turned=len(columns) > FEW)
+        return fig
+
+
+def _bare(axes: Axes, *, turned: bool) -> None:
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.tick_params(axis="x", rotation=90 if turned else 0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
 
 
 def _shown(verdict: Verdict, reference: str) -> Difference:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from catchup_eval.question import Analysis
 from catchup_eval.report import numbers
-from catchup_eval.report.tables import Cell, Table, cells
+from catchup_eval.report.tables import Cell, Table, cells, with_file
 from catchup_eval.study import ModelInfo, Skip, Study
 
 PASSED, FAILED = Cell("✓", "passed", "passed"), Cell("✗", "failed", "failed")
@@ -29,7 +29,8 @@ def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
         )
     caption = "What must hold if the measuring is right, and whether it does."
     columns = ["Question", "Claim", *study.groups]
-    return Table("checks", caption, columns, [block for block in blocks if block], words=2)
+    found = [block for block in blocks if block]
+    return with_file(Table("checks", caption, columns, found, words=2))
 
 
 def _title(name: str, analyses: Mapping[str, Analysis]) -> str:
@@ -93,7 +94,7 @@ def cost_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
         cost["Together"] = [float(np.nansum(column)) for column in zip(*cost.values())]
     blocks = [[cells([title, *map(numbers.seconds, row)])] for title, row in cost.items()]
     caption = "Time that a question took for one network, the mean over its seeds."
-    return Table("cost", caption, ["Question", *study.groups], blocks)
+    return with_file(Table("cost", caption, ["Question", *study.groups], blocks))
 
 
 def _seconds(study: Study, name: str, group: str) -> float:
@@ -123,7 +124,8 @@ def models_table(study: Study) -> Table:
         "What was evaluated. Best, last and median of the last ten epochs are top-1 in percent "
         "during training, where the checkpoint tells."
     )
-    return Table("models", caption, columns, [block for block in blocks if block], 3, notes=1)
+    known = [block for block in blocks if block]
+    return with_file(Table("models", caption, columns, known, 3, notes=1))
 
 
 def _model_row(model: ModelInfo) -> list[Cell]:

@@ -47,7 +47,7 @@ def _comparison(part: Comparison) -> Iterator[str]:
     for chart in part.charts:
         yield f"### {chart.title}"
         yield _image(chart.picture) if chart.picture else ""
-        yield _table(chart.table) if chart.table else ""
+        yield from map(_table, chart.tables)
         yield escape_markdown(chart.reading)
 
 

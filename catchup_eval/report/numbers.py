@@ -59,16 +59,16 @@ def _places(value: float, unit: str, limits: Interval = NO_LIMITS) -> int:
     return -1 if size < 0.001 else 2 - floor(log10(size))
 
 
-def with_interval(value: float, limits: Interval, unit: str) -> str:
-    """A value and its 95 % interval, where it has one.
+def with_interval(value: float, limits: Interval, unit: str, places: int | None = None) -> str:
+    """A value and its 95 % interval, where it has one; `places` as in :func:`number`.
 
     Example:
         >>> with_interval(97.6, Interval(95.81, 98.63), "%")
         '97.6 [95.8, 98.6]'
     """
     if limits.low != limits.low or limits.high != limits.high:
-        return number(value, unit)
-    places = _places(value, unit, limits)
+        return number(value, unit, places)
+    places = _places(value, unit, limits) if places is None else places
     low, high = (number(limit, unit, places) for limit in limits)
     return f"{number(value, unit, places)} [{low}, {high}]"
 

@@ -1,7 +1,7 @@
 """The tables that stand for the whole: every headline, and every verdict."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from catchup_eval.report.tables import Cell, Table, cells
 from catchup_eval.study import Study
 
 TONES = {"better": "better", "worse": "worse", "cannot tell": "unknown"}
+Marks = Mapping[tuple[int, str], Cell]  # by a line's identity and a group: what is significant
 READ = (
     "Brackets are 95 % intervals: over the samples for one network, over the seeds for the mean of "
     "three or more; two seeds stand in parentheses."
@@ -25,35 +26,71 @@ def label(line: Line) -> str:
 
 def summary_table(lines: Sequence[Line], verdicts: Iterable[Verdict], study: Study) -> Table:
     """Every headline of every question, for all groups."""
-    marks = {
-        (id(verdict.line), verdict.group): Cell("", verdict.word, _note(verdict))
-        for verdict in verdicts
-        if verdict.significant
-    }
+    marks = _marks(verdicts)
     blocks = [
         [_summary_row(line, marks, study.groups) for line in block]
         for _, block in groupby(lines, key=lambda line: line.analysis)
     ]
     columns = ["Question", "Number", *study.groups, "Chance", "n", "Protocol"]
     caption = f"Every headline, on {study.info.data.name}. {READ}"
-    return Table("summary", caption, columns, blocks, words=2, notes=1)
+    at = csv_lines(lines)
+    return Table("summary", caption, columns, blocks, words=2, notes=1, file="summary", lines=at)
+
+
+def model_table(lines: Sequence[Line], verdicts: Iterable[Verdict], study: Study) -> Table:
+    """The same the other way round, for many groups: a row for each, a column for each headline."""
+    marks, at = _marks(verdicts), csv_lines(lines)
+    return Table(
+        "overview",
+        f"Every model, on {study.info.data.name}; an arrow says which way is better. {READ}",
+        ["Model", *(_arrowed(line) for line in lines)],
+        [
+            [[Cell(group), *(_value(line, group, marks) for line in lines)]]
+            for group in study.groups
+        ],
+        groups=["", *(line.title for line in lines)],
+        file="summary",
+        lines=[
+            [
+                own[list(line.readings).index(group)]
+                for line, own in zip(lines, at)
+                if group in line.readings
+            ]
+            for group in study.groups
+        ],
+    )
+
+
+def _marks(verdicts: Iterable[Verdict]) -> Marks:
+    return {
+        (id(verdict.line), verdict.group): Cell("", verdict.word, _note(verdict))
+        for verdict in verdicts
+        if verdict.significant
+    }
+
+
+def _arrowed(line: Line) -> str:
+    return f"{label(line)} {numbers.ARROWS[line.headline.better]}"
+
+
+def _value(line: Line, group: str, marks: Marks) -> Cell:
+    text = numbers.reading(line.readings.get(group), line.unit)
+    return marks.get((id(line), group), Cell(""))._replace(text=text)
+
+
+def csv_lines(lines: Iterable[Line]) -> list[list[int]]:
+    """For each headline, its lines in the CSV file of :func:`raw_summary`."""
+    ends = accumulate((len(line.readings) for line in lines), initial=2)
+    return [list(range(start, end)) for start, end in pairwise(ends)]
 
 
 def _note(verdict: Verdict) -> str:
     return f"significantly {verdict.word} than the reference"
 
 
-def _summary_row(
-    line: Line, marks: Mapping[tuple[int, str], Cell], groups: Sequence[str]
-) -> list[Cell]:
-    arrow = numbers.ARROWS[line.headline.better]
-    name = Cell(f"{label(line)} {arrow}", note=f"{line.headline.better} is better")
-    values = [
-        marks.get((id(line), group), Cell(""))._replace(
-            text=numbers.reading(line.readings.get(group), line.unit)
-        )
-        for group in groups
-    ]
+def _summary_row(line: Line, marks: Marks, groups: Sequence[str]) -> list[Cell]:
+    name = Cell(_arrowed(line), note=f"{line.headline.better} is better")
+    values = [_value(line, group, marks) for group in groups]
     readings = list(line.readings.values())
     return [
         Cell(line.title),
@@ -114,7 +151,8 @@ def verdict_table(verdicts: Sequence[Verdict], reference: str, *, primary: bool)
     )
     columns = ["Question", "Number", "Model", "Verdict", "Difference", "p", "Holm p"]
     name = "verdicts" if primary else "verdicts-further"
-    return Table(name, caption, columns, blocks, 4)
+    at = [[2 + i] for i, verdict in enumerate(verdicts) if verdict.line.primary is primary]
+    return Table(name, caption, columns, blocks, 4, file="verdicts", lines=at)
 
 
 def _verdict_row(verdict: Verdict) -> list[Cell]:

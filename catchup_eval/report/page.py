@@ -1,7 +1,9 @@
 """A report on disk: one self-contained page, the same in Markdown, and every table and figure."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -61,9 +63,26 @@ def render(page: Contents) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["unbroken"] = unbroken
-    css = Markup((Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8"))
-    template = environment.get_template("page.html")
-    return template.render(page=page, info=page.study.info, css=css, excerpt=EXCERPT)
+    script = _part("page.js")
+    return environment.get_template("page.html").render(
+        page=page,
+        info=page.study.info,
+        css=_part("page.css"),
+        script=script,
+        script_hash=policy_hash(f"\n{script}\n"),
+        excerpt=EXCERPT,
+    )
+
+
+def _part(name: str) -> Markup:
+    """A file of ours that stands in the page as it is."""
+    path = Path(__file__).parent / "templates" / name
+    return Markup(path.read_text(encoding="utf-8").rstrip("\n"))
+
+
+def policy_hash(script: str) -> str:
+    """What the page's content security policy calls its one script; no other one runs."""
+    return "sha256-" + b64encode(sha256(script.encode()).digest()).decode()
 
 
 def unbroken(text: str) -> str:
@@ -82,7 +101,8 @@ def _write_tables(page: Contents, folder: Path) -> None:
 
 def _tables(page: Contents) -> list[Table]:
     compared = page.comparison
-    verdicts = [compared.verdicts, compared.further] if compared else []
+    ours = compared.tables if compared else []
     questions = [question.numbers for question in page.questions]
-    tables = [page.summary, *verdicts, page.checks, page.cost, page.models, *questions]
+    overviews = [page.overview] if page.overview else []
+    tables = [page.summary, *overviews, *ours, page.checks, page.cost, page.models, *questions]
     return [table for table in tables if table.blocks]

@@ -1,7 +1,7 @@
 """The part of a page that is about one question: its figures, its numbers, how to read them."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from catchup_eval.headlines import Line
 from catchup_eval.question import Analysis
 from catchup_eval.report import numbers
 from catchup_eval.report.figures import drawn
-from catchup_eval.report.overview import summary_table
+from catchup_eval.report.overview import csv_lines, summary_table
 from catchup_eval.report.pictures import Picture, save, slug
 from catchup_eval.report.tables import Cell, Table, cells
 from catchup_eval.results import CHECK, COLUMNS, Result
@@ -60,7 +60,7 @@ def question(
     return Question(
         name,
         analysis,
-        _headlines(study, [line for line in lines if line.analysis == name], verdicts),
+        _headlines(study, name, lines, verdicts),
         numbers_table(study.joined(name), name, analysis.TITLE, study.groups),
         _pictures(study, name, analysis, folder),
         _stored(study, name, folder),
@@ -74,12 +74,22 @@ def answered(study: Study, name: str) -> Study:
     return Study(info, study.results, study.provenance)
 
 
-def _headlines(study: Study, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> Table:
+def _headlines(
+    study: Study, name: str, lines: Sequence[Line], verdicts: Sequence[Verdict]
+) -> Table:
     """The question's rows of the summary, without the column that names the question."""
-    whole = summary_table(lines, verdicts, study)
-    blocks = [[row[1:]] for row in whole.rows]
+    whole = summary_table([line for line in lines if line.analysis == name], verdicts, study)
     caption = "The question's headlines."
-    return Table("headlines", caption, whole.columns[1:], blocks, words=1, notes=1)
+    at = [at for line, at in zip(lines, csv_lines(lines)) if line.analysis == name]
+    return replace(
+        whole,
+        name="headlines",
+        caption=caption,
+        columns=whole.columns[1:],
+        blocks=[[row[1:]] for row in whole.rows],
+        words=1,
+        lines=at,
+    )
 
 
 def _pictures(study: Study, name: str, analysis: Analysis, folder: Path) -> list[Picture]:
@@ -114,13 +124,12 @@ def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) 
     conditions = [column for column in _conditions(frame) if frame[column].notna().any()]
     keys = [*conditions, "metric", "unit"]
     frame = frame.assign(_turn=frame.groupby(["model", "seed", *keys], dropna=False).cumcount())
-    rows = [
-        _row(dict(zip(keys, key)), rows, groups, conditions)
-        for key, rows in frame.groupby([*keys, "_turn"], sort=False, dropna=False)
-    ]
+    found = list(frame.groupby([*keys, "_turn"], sort=False, dropna=False))
+    blocks = [[_row(dict(zip(keys, key)), rows, groups, conditions)] for key, rows in found]
     columns = [*(text.replace("_", " ") for text in conditions), "metric", "unit", *groups, "n"]
     caption = f"{title}, all numbers. {_how(joined)}"
-    return Table(name, caption, columns, [[row] for row in rows], len(conditions) + 2)
+    at = [[2 + int(place) for place in rows.index] for _, rows in found]
+    return Table(name, caption, columns, blocks, len(conditions) + 2, file=name, lines=at)
 
 
 def _conditions(frame: pd.DataFrame) -> list[str]:

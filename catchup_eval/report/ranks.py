@@ -14,6 +14,8 @@ from catchup_eval.report.overview import label
 
 ROW, FRAME = 0.17, 0.6  # inches: one group; the rest of a panel
 BRACKET, STEP = 1.03, 0.06  # of a panel's width: where brackets start, and how far they are apart
+MOST = 6  # brackets beside a panel; where there are more, the intervals tell
+TICKS = 12
 
 
 def ranking_plot(rankings: Sequence[Ranking], looks: Mapping[str, Look]) -> Figure:
@@ -38,11 +40,11 @@ def _panel(axes: Axes, ranking: Ranking, looks: Mapping[str, Look]) -> None:
         color, marker, _ = looks[rank.group]
         axes.plot([rank.best, rank.worst], [y, y], color=color, linewidth=1.1)
         axes.plot(rank.place, y, color=color, marker=marker, linestyle="none")
-    for number, tie in enumerate(ranking.ties):
+    for number, tie in enumerate(ranking.ties if len(ranking.ties) <= MOST else ()):
         _bracket(axes, [rank.group for rank in ranks], tie, BRACKET + STEP * number)
     axes.set_yticks(range(len(ranks)), [drawn(rank.group) for rank in ranks])
     axes.set(ylim=(len(ranks) - 0.5, -0.5), xlim=(0.7, len(ranks) + 0.3))
-    axes.set_xticks(range(1, len(ranks) + 1))
+    axes.set_xticks(range(1, len(ranks) + 1, ceil(len(ranks) / TICKS)))
     axes.set_xlabel("rank (1 is best)", fontsize=7)
     axes.set_title(f"{ranking.line.title}\n{label(ranking.line)}", loc="left", fontsize=7)
 

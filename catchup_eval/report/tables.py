@@ -1,8 +1,12 @@
-"""A table once, as HTML (through a template), Markdown and LaTeX."""
+"""A table once, as HTML (through a template), Markdown, LaTeX and CSV."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import NamedTuple
+from urllib.parse import quote
+
+import pandas as pd
 
 from catchup_eval.report.numbers import MINUS, NONE
 
@@ -33,6 +37,7 @@ TEX = {
     "✓": "yes",
     "✗": "no",
 }
+PAPER = "paper"  # the heading of numbers that are not ours
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "_": "\\_", "`": "\\`"}
 MARKDOWN |= {"[": "\\[", "]": "\\]", "\n": " "}
 
@@ -42,8 +47,8 @@ class Cell(NamedTuple):
 
     Args:
         text: as it is read.
-        tone: "better", "worse", "unknown", "passed", "failed" or nothing; bold where one of the
-            first two.
+        tone: "better", "worse", "unknown", "passed", "failed", "paper" or nothing; bold where one
+            of the first two, italic where "paper".
         note: said in full where the text is a sign: for a reader's pointer or screen reader.
     """
 
@@ -55,6 +60,11 @@ class Cell(NamedTuple):
     def bold(self) -> bool:
         """Whether it differs significantly from the reference."""
         return self.tone in ("better", "worse")
+
+    @property
+    def italic(self) -> bool:
+        """Whether it is not ours: a number that a paper prints."""
+        return self.tone == "paper"
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,9 @@ class Table:
         blocks: rows of as many cells as there are columns.
         words: how many columns at the left are words, and are not aligned as numbers.
         notes: how many columns at the right are words, likewise.
+        groups: what stands above several columns: for each column a name or nothing.
+        file: of the CSV file with the numbers in full; nothing where there is none.
+        lines: for each row, its lines in that file, the first of which, 1, is the heading.
     """
 
     name: str
@@ -76,6 +89,9 @@ class Table:
     blocks: Sequence[Sequence[Sequence[Cell]]]
     words: int = 1
     notes: int = 0
+    groups: Sequence[str] = ()
+    file: str = ""
+    lines: Sequence[Sequence[int]] = ()
 
     @property
     def numeric(self) -> list[bool]:
@@ -88,6 +104,16 @@ class Table:
         """All rows, without their blocks."""
         return [row for block in self.blocks for row in block]
 
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """The row above the headings: (group or nothing, how many columns), from the left."""
+        return [(name, len(list(run))) for name, run in groupby(self.groups)]
+
+    @property
+    def links(self) -> list[str]:
+        """For each row, where its numbers stand in full, relative to the report (RFC 7111)."""
+        return [f"tables/{quote(self.file)}.csv#row={_ranges(at)}" for at in self.lines]
+
     def head(self, rows: int) -> "Table":
         """The same table, cut after so many rows."""
         left, blocks = rows, []
@@ -95,12 +121,31 @@ class Table:
             if left > 0:
                 blocks.append(block[:left])
             left -= len(block)
-        return replace(self, blocks=blocks)
+        return replace(self, blocks=blocks, lines=self.lines[:rows])
+
+
+def _ranges(lines: Sequence[int]) -> str:
+    """Line numbers from the least on, neighbours joined: "2-4;9"."""
+    runs = groupby(enumerate(lines), key=lambda pair: pair[1] - pair[0])
+    ends = [(run[0][1], run[-1][1]) for _, run in ((key, list(run)) for key, run in runs)]
+    return ";".join(str(low) if low == high else f"{low}-{high}" for low, high in ends)
 
 
 def cells(texts: Iterable[object]) -> list[Cell]:
     """A row without marks."""
     return [Cell(str(text)) for text in texts]
+
+
+def frame(table: Table) -> pd.DataFrame:
+    """The table as texts, one row for each of its rows."""
+    rows = [[cell.text for cell in row] for row in table.rows]
+    return pd.DataFrame(rows, columns=list(table.columns))
+
+
+def with_file(table: Table) -> Table:
+    """The same table, whose CSV file is its :func:`frame`."""
+    lines = [[line] for line in range(2, len(table.rows) + 2)]
+    return replace(table, file=table.name, lines=lines)
 
 
 def escape_tex(text: str) -> str:
@@ -121,13 +166,29 @@ def latex(table: Table) -> str:
         f"% {' '.join(table.caption.split())}",
         rf"\begin{{tabular}}{{{kinds}}}",
         r"\toprule",
-        _tex_row(cells(table.columns)),
+        *_tex_groups(table),
+        _tex_row(_heading(table)),
         r"\midrule",
         gap.join(map(_tex_block, table.blocks)).rstrip(),
         r"\bottomrule",
         r"\end{tabular}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _tex_groups(table: Table) -> list[str]:
+    """The groups, each over its columns and with a rule below."""
+    names, rules, first = [], [], 1
+    for group, wide in table.spans:
+        names.append(rf"\multicolumn{{{wide}}}{{c}}{{{escape_tex(group)}}}")
+        if group:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + wide - 1}}}")
+        first += wide
+    return [" & ".join(names) + r" \\", " ".join(rules)] if rules else []
+
+
+def _heading(table: Table) -> list[Cell]:
+    return [Cell(name, "paper" if name == PAPER else "") for name in table.columns]
 
 
 def _tex_block(block: Sequence[Sequence[Cell]]) -> str:
@@ -144,6 +205,8 @@ def _tex_row(row: Sequence[Cell]) -> str:
 
 def _tex_cell(cell: Cell) -> str:
     text = escape_tex(cell.text)
+    if cell.italic:
+        return rf"\textit{{{text}}}"
     return rf"\textbf{{{text}}}" if cell.bold else text
 
 
@@ -157,13 +220,24 @@ def markdown(table: Table) -> str:
     rules = ["--:" if number else "---" for number in table.numeric]
     rows = [row for block in table.blocks for row in _once(block)]
     lines = [
-        [escape_markdown(column) for column in table.columns],
+        [_markdown_cell(cell) for cell in _grouped(table)],
         rules,
         *[[_markdown_cell(cell) for cell in row] for row in rows],
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def _grouped(table: Table) -> list[Cell]:
+    """The headings, each with its group before it: Markdown has no row above them."""
+    groups = table.groups or [""] * len(table.columns)
+    return [
+        cell._replace(text=f"{group}: {cell.text}") if group and not cell.italic else cell
+        for cell, group in zip(_heading(table), groups, strict=True)
+    ]
+
+
 def _markdown_cell(cell: Cell) -> str:
     text = escape_markdown(cell.text)
+    if cell.italic:
+        return f"*{text}*"
     return f"**{text}**" if cell.bold else text

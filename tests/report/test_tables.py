@@ -1,10 +1,15 @@
 """One table, three languages; none of them can be broken by a name."""
 
 import re
+import shutil
+import subprocess
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catchup_eval import report
+from catchup_eval.report.layouts import Heading, LaidOut, Shown, layout
 from catchup_eval.report.tables import Cell, Table, cells, escape_tex, latex, markdown
 
 WILD = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
@@ -72,3 +77,28 @@ def test_the_head_of_a_table_keeps_its_blocks():
     cut = table("a", "b", "c").head(3)
     assert [len(block) for block in cut.blocks] == [2, 1]
     assert cut.columns == ["Name", "Value"]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex, which is not installed")
+def test_every_table_of_a_report_compiles(three, analyses, tmp_path):
+    """With wild names, and with groups and a paper's numbers."""
+    report.write(three, analyses, tmp_path)
+    wild = layout(
+        "wild",
+        "50 % of $x$_{y}.",
+        [Heading("Top-1 (%)", "CIFAR_100 & more"), Heading("#", "~^\\")],
+        [LaidOut("a_b & <c> [d]", [Shown(1.0, bold=True), None], [2.0, 3.0])],
+    )
+    tables = [path.read_text() for path in sorted((tmp_path / "tables").glob("*.tex"))]
+    assert len(tables) >= 10
+    body = "\n\n".join([*tables, latex(wild)])
+    (tmp_path / "all.tex").write_text(
+        "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage{booktabs,amssymb}\n"
+        f"\\begin{{document}}\n{body}\n\\end{{document}}\n"
+    )
+    run = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-1500:]
+    assert (tmp_path / "all.pdf").stat().st_size > 1000

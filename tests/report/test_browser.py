@@ -1,0 +1,289 @@
+"""The page in a headless Chromium: sorted, dark, on a phone, of thirty models, asking no network.
+
+The browser is spoken to in its DevTools protocol over two pipes: no driver, and no port.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from catchup_eval import report
+from catchup_eval.report.numbers import MINUS, NONE
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")
+MANY = 30
+PATIENCE = 100  # seconds until a browser that hangs is stopped
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--remote-debugging-pipe",
+)
+COLUMN = """
+[...document.querySelectorAll("#{figure} ~ .scroll table")[0].tBodies].flatMap((body) =>
+  [...body.rows].map((row) => row.cells[row.cells.length - {back}].innerText.trim()))
+"""
+
+
+class Tab:
+    """One page; its requests and what it says on the console are kept.
+
+    Args:
+        requests: addresses asked for, in order.
+        complaints: errors and warnings of the page.
+    """
+
+    def __init__(self, read: Any, write: Any):
+        self._read, self._write, self._numbers = read, write, count(1)
+        self._session: str | None = None
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self._events: list[str] = []
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One command of the DevTools protocol, and its answer."""
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        self._write.write(json.dumps(message).encode() + b"\0")
+        self._write.flush()
+        while (answer := self._next()).get("id") != number:
+            self._note(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def _next(self) -> dict[str, Any]:
+        text = bytearray()
+        while (byte := self._read.read(1)) != b"\0":
+            assert byte, "the browser has gone"
+            text += byte
+        return json.loads(text)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        method, told = event["method"], event["params"]
+        self._events.append(method)
+        if method == "Network.requestWillBeSent":
+            self.requests.append(told["request"]["url"])
+        if method == "Runtime.exceptionThrown" or (
+            method == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning")
+        ):
+            self.complaints.append(json.dumps(told))
+        if method == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
+            self.complaints.append(json.dumps(told))
+
+    def open(self, path: Path) -> None:
+        """Load a file, and wait until it is there."""
+        self._events.clear()
+        self.ask("Page.navigate", url=path.as_uri())
+        while "Page.loadEventFired" not in self._events:
+            self._note(self._next())
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page."""
+        answer = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def resize(self, width: int, height: int, *, phone: bool = False) -> None:
+        """The window's size in CSS pixels."""
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=phone,
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """What the browser tells pages to be: "dark" or "light"."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.ask("Emulation.setEmulatedMedia", features=features)
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Tab]:
+    """A tab of a browser that ends with the block."""
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    # The browser reads from descriptor 3 and writes to 4.
+    start = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    command = ["bash", "-c", start, str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}"]
+    with subprocess.Popen(
+        command,
+        pass_fds=(theirs_in, theirs_out),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        os.close(theirs_in)
+        os.close(theirs_out)
+        watch = Timer(PATIENCE, process.kill)
+        watch.start()
+        try:
+            with os.fdopen(ours_in, "rb") as read, os.fdopen(ours_out, "wb") as write:
+                tab = Tab(read, write)
+                yield tab
+                tab.ask("Browser.close")
+        finally:
+            watch.cancel()
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, made, analyses) -> Path:
+    """Thirty models, the first ten alike."""
+    folder = tmp_path_factory.mktemp("many")
+    abilities = {
+        f"model-{i:02d}": (80.0 + 0.5 * max(0, i - 10), 1.0 + 0.02 * i, 40.0 - i)
+        for i in range(MANY)
+    }
+    return report.write(made(abilities=abilities), analyses, folder)
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory, page) -> Iterator[Tab]:
+    with chromium(tmp_path_factory.mktemp("profile")) as one:
+        one.resize(1280, 900)
+        one.open(page)
+        yield one
+
+
+def column(tab: Tab, figure: str, back: int) -> list[str]:
+    """The texts of a column, counted from the last one."""
+    return tab.run(COLUMN.format(figure=figure, back=back))
+
+
+def press(tab: Tab, figure: str, name: str) -> str:
+    """Press a heading; what it says of the order."""
+    return tab.run(
+        f"""(() => {{
+          const head = [...document.querySelectorAll("#{figure} ~ .scroll thead th")].find(
+            (one) => one.innerText.trim().startsWith("{name}"));
+          head.querySelector("button").click();
+          return head.getAttribute("aria-sort");
+        }})()"""
+    )
+
+
+def numbers(texts: list[str]) -> list[float]:
+    return [float(text.split(" ")[0].replace(MINUS, "-")) for text in texts]
+
+
+def test_a_press_sorts_by_value_and_another_one_turns_it(tab):
+    before = column(tab, "table-overview", 5)
+    assert press(tab, "table-overview", "accuracy") == "ascending"
+    assert numbers(column(tab, "table-overview", 5)) == sorted(numbers(before))
+    assert press(tab, "table-overview", "accuracy") == "descending"
+    assert numbers(column(tab, "table-overview", 5)) == sorted(numbers(before), reverse=True)
+
+
+def test_only_the_column_pressed_last_says_that_it_is_in_order(tab):
+    press(tab, "table-overview", "accuracy")
+    press(tab, "table-overview", "error")
+    assert tab.run("document.querySelectorAll('#table-overview ~ .scroll [aria-sort]').length") == 1
+
+
+def test_blocks_stay_together_under_their_names(tab):
+    bodies = "[...document.querySelectorAll('#table-verdicts ~ .scroll tbody')]"
+    names = f"{bodies}.map((one) => one.rows[0].cells[0].innerText)"
+    before, rows = tab.run(names), sorted(column(tab, "table-verdicts", 4))
+    press(tab, "table-verdicts", "Difference")
+    assert tab.run(names) == before
+    assert sorted(column(tab, "table-verdicts", 4)) == rows
+    first = numbers(column(tab, "table-verdicts", 4)[: MANY - 1])
+    assert first == sorted(first)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["10.0 [9, 12]", "9.5", "", f"{MINUS}2.0"], [f"{MINUS}2.0", "9.5", "10.0 [9, 12]", ""]),
+        (["5 min 12 s", "4.3 s", NONE, "2 h 5 min"], ["4.3 s", "5 min 12 s", "2 h 5 min", NONE]),
+        (["1,200", "900", f"1e{MINUS}05", NONE], [f"1e{MINUS}05", "900", "1,200", NONE]),
+        (["0.002", "< 0.001", "1", NONE], ["< 0.001", "0.002", "1", NONE]),
+    ],
+)
+def test_numbers_are_ordered_as_numbers_and_gaps_come_last(tab, texts, expected):
+    """Texts as pages write them."""
+    pairs = f"{texts}.map((text) => [text, key(text, true)])"
+    for turn, wanted in ((1, expected), (-1, expected[-2::-1] + expected[-1:])):
+        order = f"{pairs}.sort((a, b) => compare(a[1], b[1], {turn})).map((pair) => pair[0])"
+        assert tab.run(order) == wanted
+
+
+@pytest.mark.parametrize(("scheme", "light"), [("dark", False), ("light", True)])
+def test_the_page_is_dark_where_the_browser_is_and_figures_stay_on_white(tab, scheme, light):
+    tab.prefer(scheme)
+    paper = tab.run("getComputedStyle(document.body).backgroundColor")
+    assert (min(map(int, paper[4:-1].split(", "))) > 200) is light
+    cards = tab.run(
+        "[...document.querySelectorAll('.card')].map((c) => getComputedStyle(c).backgroundColor)"
+    )
+    assert set(cards) == {"rgb(255, 255, 255)"}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_tables_scroll_inside_their_card_and_the_page_does_not(tab, width):
+    tab.resize(width, 844, phone=width < 500)
+    tab.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    assert tab.run(
+        "[...document.querySelectorAll('.scroll')].some((one) => one.scrollWidth > one.clientWidth)"
+    )
+
+
+def test_the_names_of_rows_stay_in_sight(tab):
+    tab.resize(390, 844, phone=True)
+    left = tab.run(
+        """(() => {
+          const box = document.querySelector("#table-overview ~ .scroll");
+          box.scrollLeft = 200;
+          const name = box.querySelector("tbody th").getBoundingClientRect();
+          return [box.scrollLeft, name.left - box.getBoundingClientRect().left];
+        })()"""
+    )
+    assert left == [200, 0]
+
+
+def test_no_picture_is_larger_than_a_screen_or_two(tab):
+    """With thirty models a figure must not grow with each of them."""
+    heights = tab.run("[...document.images].map((one) => one.height)")
+    assert heights and max(heights) <= 1800
+
+
+def test_nothing_is_asked_of_a_network_and_nothing_complains(tab, page):
+    assert {address.split(":")[0] for address in tab.requests} == {"file", "data"}
+    assert [address for address in tab.requests if address[:4] == "file"] == [page.as_uri()]
+    assert tab.complaints == []
+
+
+def test_without_the_script_the_page_is_whole(tab, page):
+    tab.ask("Emulation.setScriptExecutionDisabled", value=True)
+    tab.open(page)
+    found = tab.ask("DOM.getDocument", depth=-1)
+    tab.ask("Emulation.setScriptExecutionDisabled", value=False)
+    assert "model-29" in str(found) and "'nodeName': 'BUTTON'" not in str(found)
