@@ -16,7 +16,7 @@ from catchup_eval.headlines import Reading
 from catchup_eval.report import leaf, numbers, pictures
 from catchup_eval.report.beta import beta_plot
 from catchup_eval.report.pictures import Picture
-from catchup_eval.report.tables import Cell, Table, escape_markdown, latex, markdown
+from catchup_eval.report.tables import PAPER, Cell, Table, escape_markdown, latex, markdown
 from catchup_eval.results import Result
 from catchup_eval.statistics import Interval
 from catchup_eval.study import Study
@@ -181,23 +181,29 @@ def _best(cells: Sequence[Measured], of: str) -> str:
 
 def _numbers(name: str, wanted: Reproduction, cells: Sequence[Measured]) -> Table:
     """A row for each of the paper's, and beside each column the paper's, where it has one."""
-    headings, columns = [""], []
+    headings, groups, columns = [""], [""], []
     for own in _by_column(wanted, cells):
-        headings.append(own[0].column.heading)
-        columns.append([Cell(_told(cell)) for cell in own])
+        headings.append(own[0].column.name)
+        groups.append(own[0].column.group)
+        columns.append([Cell(numbers.reading(cell.ours, cell.unit)) for cell in own])
         if any(not isnan(cell.paper) for cell in own):
-            headings.append("paper")
-            columns.append([Cell(_printed(cell.paper), "paper") for cell in own])
+            headings.append(PAPER)
+            groups.append(own[0].column.group)
+            columns.append([Cell(text, "paper") for text in _printed(own)])
     names = [Cell(row.name) for row in wanted.rows]
-    return Table(name, NUMBERS, headings, [[row] for row in zip(names, *columns, strict=True)])
+    blocks = [[row] for row in zip(names, *columns, strict=True)]
+    lines = [
+        [2 + i * len(wanted.columns) + j for j in range(len(wanted.columns))]
+        for i in range(len(blocks))
+    ]
+    above = groups if any(groups) else ()
+    return Table(name, NUMBERS, headings, blocks, groups=above, file=name, lines=lines)
 
 
-def _told(cell: Measured) -> str:
-    return numbers.reading(cell.ours, cell.unit)
-
-
-def _printed(value: float) -> str:
-    return numbers.NONE if isnan(value) else f"{value:.2f}".removesuffix("0")
+def _printed(cells: Sequence[Measured]) -> list[str]:
+    """The paper's numbers of a column, with as many decimals as it prints."""
+    places = 1 if all(isnan(c.paper) or round(c.paper, 1) == c.paper for c in cells) else 2
+    return [numbers.number(cell.paper, "", places) for cell in cells]
 
 
 def _agreement(name: str, wanted: Reproduction, cells: Sequence[Measured]) -> Table:
