@@ -12,6 +12,7 @@ from catchup_eval.app import questions as asking
 from catchup_eval.app import shards
 from catchup_eval.app.candidates import Candidate, access, from_specs
 from catchup_eval.app.console import Console, Jobs
+from catchup_eval.app.drawing import draw
 from catchup_eval.app.options import Options
 from catchup_eval.app.plan import Plan
 from catchup_eval.app.questions import Questions
@@ -254,7 +255,7 @@ def tell(console: Console, finished: Study, folder: Path, *, page: bool) -> int:
     path = folder / "results"
     if page:
         console.say("drawing the page")
-        path = report.write(finished, asking.KNOWN, folder)
+        path = draw(finished, folder)
     title = ", ".join(filter(None, (finished.info.data.name, finished.info.data.subset)))
     summary = report.summary(finished, asking.KNOWN)
     console.table(summary.drop(columns=["Question", "n", "Protocol"]), title)

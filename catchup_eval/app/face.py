@@ -14,6 +14,7 @@ from catchup_eval import datasets, report, study
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.app import questions as asking
 from catchup_eval.app.candidates import Candidate, describe
+from catchup_eval.app.drawing import draw
 from catchup_eval.app.evaluate import check_reference, study_info
 from catchup_eval.app.questions import Questions
 from catchup_eval.datasets import AnySet
@@ -144,7 +145,7 @@ class Findings(Mapping[str, Finding]):
         for (model, name), result in self.study.results.items():
             Store(folder).put(model, result, self._records[model, name])
         study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
-        return report.write(study.load(folder, asking.versions()), ANALYSES, folder)
+        return draw(study.load(folder, asking.versions()), folder)
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(index=False))

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from catchup_eval import datasets, report, study
+from catchup_eval import datasets, study
 from catchup_eval.app import evaluate as evaluation
 from catchup_eval.app import questions as asking
 from catchup_eval.app import reproduced
 from catchup_eval.app.candidates import Candidate, access, from_specs, slug
 from catchup_eval.app.console import Console, Jobs
 from catchup_eval.app.cost import SIZES, Size, seconds_per_image
+from catchup_eval.app.drawing import draw
 from catchup_eval.app.options import Options
 from catchup_eval.app.questions import Questions
 from catchup_eval.app.reproduction import Network, Reproduction, Setting
@@ -245,7 +246,7 @@ def carry_out(
         skipped = evaluation.fill(info, stage.folder, candidates, data, questions, options, jobs)
     evaluation.finish(info, stage.folder, skipped, monotonic() - started)
     finished = study.load(stage.folder, asking.versions())
-    report.write(finished, asking.KNOWN, stage.folder)
+    draw(finished, stage.folder)
     return finished, lacking
 
 

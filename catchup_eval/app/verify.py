@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from catchup_eval import checkpoints, datasets, report, study
+from catchup_eval import checkpoints, datasets, study
 from catchup_eval.app import questions as asking
 from catchup_eval.app import reasked
 from catchup_eval.app.candidates import Candidate, from_specs
 from catchup_eval.app.console import Console
+from catchup_eval.app.drawing import draw
 from catchup_eval.app.reask import Again, Audit, whole
 from catchup_eval.datasets import AnySet
 from catchup_eval.errors import BadFile, UserError
@@ -128,7 +129,7 @@ def _redrawn(folder: Path, known: integrity.Records) -> list[Finding]:
     with TemporaryDirectory() as temporary:
         shutil.copytree(folder / "results", Path(temporary, "results"))  # the page links to them
         try:
-            report.write(study.load(folder, asking.versions()), asking.KNOWN, temporary)
+            draw(study.load(folder, asking.versions()), Path(temporary))
         except Exception as error:  # whatever drawing altered numbers may raise
             reason = f"cannot be drawn from the results: {type(error).__name__}: {error}"
             return [Finding("page and tables", Verdict.CONTRADICTED, reason)]

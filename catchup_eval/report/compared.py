@@ -1,6 +1,6 @@
 """The part of a page that compares: verdicts, differences, ranks, trade-offs, agreement."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from catchup_eval.report.agreements import agreement_plot
 from catchup_eval.report.alone import SHOWN, alone_plot, choose, kept
 from catchup_eval.report.differences import difference_map, difference_plot
 from catchup_eval.report.figures import Look
-from catchup_eval.report.papers import laid_out
 from catchup_eval.report.pictures import Picture, save
 from catchup_eval.report.ranks import ranking_plot
 from catchup_eval.report.tables import Table, cells, frame, with_file
@@ -56,10 +55,6 @@ RANKS = (
 TRADEOFFS = (
     "Right and up is better. Crosses are 95 % intervals. The dotted line joins the models that no "
     "other one beats in both numbers."
-)
-PAPERS = (
-    "Rows and columns as in the Catch-up Mix paper, as far as the questions were asked. The "
-    "numbers are comparable with the paper's only on its data and with its training."
 )
 KAPPA = (
     "Cohen's kappa between two models {on}, image by image: 1 where they agree throughout, 0 where "
@@ -118,8 +113,15 @@ class Comparison:
         return {name: frame for chart in self.charts for name, frame in chart.frames.items()}
 
 
+Further = Callable[[Study, Sequence[Verdict]], Iterable[Chart]]  # what others add to a comparison
+
+
 def compared(
-    study: Study, lines: Sequence[Line], verdicts: Sequence[Verdict], folder: Path
+    study: Study,
+    lines: Sequence[Line],
+    verdicts: Sequence[Verdict],
+    folder: Path,
+    further: Further,
 ) -> Comparison:
     """Lay out the comparison and save its figures."""
     reference = study.info.reference
@@ -128,9 +130,9 @@ def compared(
         _differences(verdicts, reference, looks, folder),
         *_ranks(lines, looks, folder),
         *_tradeoffs(lines, looks, folder),
-        *_papers(study, verdicts),
         *_agreement(study, folder),
         *_alone(study, folder),
+        *further(study, verdicts),
     ]
     return Comparison(
         reference,
@@ -179,14 +181,6 @@ def _tradeoffs(lines: Sequence[Line], looks: Mapping[str, Look], folder: Path) -
     if figure is not None:
         alt = "The first question's rate against each other question's, a mark for each model."
         yield Chart("Trade-offs", TRADEOFFS, save(figure, folder, "comparison-tradeoffs", alt))
-
-
-def _papers(study: Study, verdicts: Sequence[Verdict]) -> Iterator[Chart]:
-    tables = list(laid_out(study, verdicts))
-    if tables:
-        frames = {table.name: frame for table, frame in tables}
-        shown = [table for table, _ in tables]
-        yield Chart("As the paper's tables", PAPERS, tables=shown, frames=frames)
 
 
 def _agreement(study: Study, folder: Path) -> Iterator[Chart]:

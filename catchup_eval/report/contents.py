@@ -11,7 +11,7 @@ from catchup_eval import comparison, headlines
 from catchup_eval.question import Analysis
 from catchup_eval.report import evidence, numbers, overview
 from catchup_eval.report.caveats import caveats
-from catchup_eval.report.compared import Comparison, compared
+from catchup_eval.report.compared import Comparison, Further, compared
 from catchup_eval.report.figures import SIX
 from catchup_eval.report.finding import finding
 from catchup_eval.report.questions import Question, question
@@ -49,12 +49,14 @@ class Contents:
     frames: Mapping[str, pd.DataFrame]
 
 
-def contents(study: Study, analyses: Mapping[str, Analysis], folder: Path) -> Contents:
+def contents(
+    study: Study, analyses: Mapping[str, Analysis], folder: Path, further: Further
+) -> Contents:
     """Lay out a study; its figures are saved into `folder` on the way."""
     lines = headlines.lines(study, analyses)
     reference = study.info.reference
     verdicts = comparison.verdicts(lines, reference)
-    comparing = compared(study, lines, verdicts, folder) if verdicts else None
+    comparing = compared(study, lines, verdicts, folder, further) if verdicts else None
     checks = evidence.checks_table(study, analyses)
     cost, models = evidence.cost_table(study, analyses), evidence.models_table(study)
     failed = evidence.failed(checks)

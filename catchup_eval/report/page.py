@@ -14,6 +14,7 @@ from catchup_eval import comparison, headlines
 from catchup_eval.files import replacing, write_text
 from catchup_eval.question import Analysis
 from catchup_eval.report import markdown, numbers, overview
+from catchup_eval.report.compared import Further
 from catchup_eval.report.contents import Contents, contents
 from catchup_eval.report.tables import Table, latex
 from catchup_eval.study import Study
@@ -21,7 +22,12 @@ from catchup_eval.study import Study
 EXCERPT = 40  # rows of a long table that the page shows
 
 
-def write(study: Study, analyses: Mapping[str, Analysis], folder: Path | str) -> Path:
+def write(
+    study: Study,
+    analyses: Mapping[str, Analysis],
+    folder: Path | str,
+    further: Further = lambda study, verdicts: (),
+) -> Path:
     """Write a study's report; nothing is measured, all is redrawn from its results.
 
     Into `folder` go `index.html` (self-contained), `report.md`, `tables/*.csv|tex` and
@@ -29,6 +35,7 @@ def write(study: Study, analyses: Mapping[str, Analysis], folder: Path | str) ->
 
     Args:
         analyses: the questions by name; results of others are listed as unknown.
+        further: what a comparison shows beside its own charts.
 
     Returns:
         The path of `index.html`.
@@ -37,7 +44,7 @@ def write(study: Study, analyses: Mapping[str, Analysis], folder: Path | str) ->
         UserError: the folder cannot be written.
     """
     folder = Path(folder)
-    page = contents(study, analyses, folder)
+    page = contents(study, analyses, folder, further)
     _write_tables(page, folder)
     write_text(folder / "report.md", markdown.render(page))
     index = folder / "index.html"

@@ -121,7 +121,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("catchup_eval.app.reproduce.load_recipe", load)
     monkeypatch.setattr("catchup_eval.datasets.load", lambda name, root: few)
-    monkeypatch.setattr("catchup_eval.report.write", lambda *_: None)
+    monkeypatch.setattr("catchup_eval.app.reproduce.draw", lambda *_: None)
 
 
 SMALL = (

@@ -58,7 +58,7 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes no pages, which takes longer than all simulations here together."""
-    monkeypatch.setattr(report, "write", lambda _study, _analyses, folder: folder)
+    monkeypatch.setattr(report, "write", lambda _study, _analyses, folder, _further: folder)
 
 
 def stored(folder: Path) -> dict[str, int]:

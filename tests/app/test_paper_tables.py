@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from catchup_eval.app.paper_tables import LAYOUTS, laid_out
 from catchup_eval.comparison import Verdict
 from catchup_eval.headlines import Line
 from catchup_eval.question import Headline
 from catchup_eval.report.numbers import NONE
-from catchup_eval.report.papers import LAYOUTS, laid_out
 from catchup_eval.results import Member, Result, Rows
 from catchup_eval.statistics import Difference, Interval
 
