@@ -74,8 +74,9 @@ def _walk(
             tables = tagged
             continue
         names.append(str(part))
-        annotations = [t.model_fields[part].annotation for t in tables if part in t.model_fields]
-        tables = [table for annotation in annotations for table in _tables(annotation)]
+        fields = [t.model_fields[part] for t in tables if part in t.model_fields]
+        if fields:  # a place in a list or a key of a mapping is no field: its tables are known
+            tables = [table for field in fields for table in _tables(field.annotation)]
     return tables, ".".join(names)
 
 

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -140,17 +140,7 @@ def load(path: Path | None = None) -> dict[str, Source]:
         raise BadFile(f"there is no {where}: {error.strerror}") from error
     except ValueError as error:
         raise BadFile(f"expected TOML in {where}: {error}") from error
-    return {name: _checked(name, table, where) for name, table in tables.items()}
-
-
-def _checked(name: str, table: Mapping[str, Any], where: str) -> Source:
-    """Files and members one by one first: then an error names the one."""
-    for file in table.get("files", ()):
-        place = f"[[{name}.files]] in {where}"
-        for member in file.get("members", {}).values():
-            check(Member, member, place)
-        check(File, file, place)
-    return check(Source, table, f"[{name}] in {where}")
+    return {name: check(Source, table, f"[{name}] in {where}") for name, table in tables.items()}
 
 
 def find(name: str, sources: Mapping[str, Source]) -> Source:

@@ -27,7 +27,9 @@ def test_help_imports_no_torch() -> None:
     assert "run" in done.stdout and "compare" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "train", "evaluate", "compare", "report"])
+@pytest.mark.parametrize(
+    "command", ["run", "train", "evaluate", "compare", "report", "reproduce", "claims"]
+)
 def test_every_computing_command_has_the_common_options(call: Call, command: str) -> None:
     text = call(command, "-h").stdout
     for option in (
@@ -44,7 +46,9 @@ def test_version(call: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["models", "methods", "regularizers", "analyses", "data", "recipes", "plans"]
+    "kind",
+    ["models", "catalogue", "methods", "regularizers", "analyses", "simulations", "data", "recipes"]
+    + ["plans", "reproductions"],
 )
 def test_every_list_has_a_line_for_each_name(call: Call, kind: str) -> None:
     done = call("list", kind)
