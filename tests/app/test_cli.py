@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from catchup_eval.app.evaluate import read_settings
+from catchup_eval.app.listing import LISTS
 from catchup_eval.app.options import spread
 from catchup_eval.errors import UserError
 
@@ -45,11 +46,7 @@ def test_version(call: Call) -> None:
     assert call("--version").stdout.strip() == f"catchup-eval {__version__}"
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["models", "catalogue", "methods", "regularizers", "analyses", "simulations", "data", "recipes"]
-    + ["plans", "reproductions"],
-)
+@pytest.mark.parametrize("kind", LISTS)
 def test_every_list_has_a_line_for_each_name(call: Call, kind: str) -> None:
     done = call("list", kind)
     assert done.returncode == 0
