@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from catchup_eval import comparison, headlines
@@ -61,28 +61,37 @@ def summary(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
 
 def render(page: Contents) -> str:
     """The whole page as HTML; every name and text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("catchup_eval.report"),
+    script = part("page.js")
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            page=page,
+            info=page.study.info,
+            css=part("page.css"),
+            script=script,
+            script_hash=policy_hash(f"\n{script}\n"),
+            excerpt=EXCERPT,
+        )
+    )
+
+
+def environment(*packages: str) -> Environment:
+    """Where templates are found: in these packages, then here; what they show is escaped."""
+    found = Environment(
+        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "catchup_eval.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["unbroken"] = unbroken
-    script = _part("page.js")
-    return environment.get_template("page.html").render(
-        page=page,
-        info=page.study.info,
-        css=_part("page.css"),
-        script=script,
-        script_hash=policy_hash(f"\n{script}\n"),
-        excerpt=EXCERPT,
-    )
+    found.filters["unbroken"] = unbroken
+    return found
 
 
-def _part(name: str) -> Markup:
-    """A file of ours that stands in the page as it is."""
+def part(name: str) -> Markup:
+    """A file of ours that stands in a page as it is."""
     path = Path(__file__).parent / "templates" / name
     return Markup(path.read_text(encoding="utf-8").rstrip("\n"))
 
