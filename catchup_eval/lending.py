@@ -1,8 +1,10 @@
-"""What a function is lent it gives back unchanged: mode, gradients, `requires_grad`."""
+"""What a function is lent it gives back unchanged: mode, `requires_grad`, precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -32,3 +34,21 @@ def frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Products in float32 for a while.
+
+    By default torch lets recent GPUs round what a convolution is given to TF32, ten bits of
+    fraction, which moves logits in the third digit.
+    """
+    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    allowed = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, before in zip(backends, allowed, strict=True):
+            backend.allow_tf32 = before

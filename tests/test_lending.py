@@ -1,7 +1,8 @@
 import pytest
+import torch
 from torch import nn
 
-from catchup_eval.lending import evaluating, frozen
+from catchup_eval.lending import evaluating, frozen, full_precision
 
 
 def mixed_modes() -> nn.Sequential:
@@ -32,3 +33,15 @@ def test_frozen_gives_each_flag_back() -> None:
     with frozen(net):
         assert not any(parameter.requires_grad for parameter in net.parameters())
     assert net.weight.requires_grad and not net.bias.requires_grad
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_full_precision_gives_the_owners_choice_back(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    with pytest.raises(RuntimeError), full_precision():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+        raise RuntimeError
+    assert torch.backends.cudnn.allow_tf32 is allowed

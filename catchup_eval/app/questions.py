@@ -19,6 +19,7 @@ from catchup_eval.app.candidates import Candidate, Kept
 from catchup_eval.app.console import SILENT, Jobs
 from catchup_eval.datasets import AnySet
 from catchup_eval.errors import Missing, UnknownName, UserError
+from catchup_eval.lending import full_precision
 from catchup_eval.preprocess import Preprocess
 from catchup_eval.question import Analysis
 from catchup_eval.results import Result
@@ -212,7 +213,8 @@ def _answer(subject: Subject, name: str, questions: Questions, model: str) -> An
     started = monotonic()
     try:
         require(subject, ANALYSES[name].NEEDS)
-        result = ANALYSES[name].measure(subject, **questions.settings.get(name, {}))
+        with full_precision():
+            result = ANALYSES[name].measure(subject, **questions.settings.get(name, {}))
     except Missing as missing:
         return Answer(model, name, reason=f"needs {missing}")
     return Answer(model, name, result, provenance(monotonic() - started, questions.device))

@@ -13,6 +13,7 @@ from catchup_eval.app.candidates import Candidate, Kept
 from catchup_eval.app.questions import Questions, shown
 from catchup_eval.datasets import AnySet
 from catchup_eval.errors import CatchupError
+from catchup_eval.lending import full_precision
 from catchup_eval.randomness import generator
 from catchup_eval.results import Result
 from catchup_eval.store import Record
@@ -71,7 +72,8 @@ class Again:
             history=candidate.history,
         )
         require(subject, ANALYSES[question].NEEDS)
-        return ANALYSES[question].measure(subject, **{**key.settings, **changes})
+        with full_precision():
+            return ANALYSES[question].measure(subject, **{**key.settings, **changes})
 
     def numbers(self, part: str) -> np.ndarray:
         """(N,) the stable numbers of a part's images."""

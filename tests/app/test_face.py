@@ -89,3 +89,20 @@ def test_a_method_in_anyones_own_loop() -> None:
         optimiser.step()
     catchup.close()
     assert torch.isfinite(loss)
+
+
+def test_questions_are_asked_in_full_precision(
+    data: ce.ImageSet, networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from catchup_eval.analysis import clean
+
+    seen = []
+    measure = clean.measure
+
+    def looked(subject: ce.Subject) -> ce.Result:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return measure(subject)
+
+    monkeypatch.setattr(clean, "measure", looked)
+    ce.evaluate(networks(0), data, only=["clean"])
+    assert seen == [False]
