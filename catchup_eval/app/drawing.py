@@ -16,7 +16,7 @@ PAPERS = (
     "Rows and columns as in the Catch-up Mix paper, as far as the questions were asked. The "
     "numbers are comparable with the paper's only on its data and with its training."
 )
-MORE = "`catchup-eval lens` on this folder says who uses which, and what is not stored."
+MORE = "The command catchup-eval lens says of this folder who uses which, and what is not stored."
 
 
 def draw(study: Study, folder: Path) -> Path:
