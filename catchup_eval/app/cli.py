@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -488,7 +488,11 @@ def _spelled() -> str:
     return " ".join(["catchup-eval", *sys.argv[1:]])
 
 
+_signals: list[int] = []  # those that came
+
+
 def _stop(number: int, _frame: Any) -> None:
+    _signals.append(number)
     raise Interrupted("stopped", number)
 
 
@@ -499,11 +503,20 @@ def main() -> None:
     sys.argv[1:] = spread(sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    _signals.clear()
     try:
         app()
-    except UserError as error:
+    except Exception as error:
+        if isinstance(error, Interrupted):
+            _end(str(error), error.signal_number)
+        if _signals:  # it came inside a library, which then failed in its own way
+            _end("stopped", _signals[0])
+        if not isinstance(error, UserError):
+            raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except Interrupted as error:
-        print(f"{error}; the same command goes on from here", file=sys.stderr)
-        sys.exit(128 + error.signal_number)
+
+
+def _end(said: str, number: int) -> NoReturn:
+    print(f"{said}; the same command goes on from here", file=sys.stderr)
+    sys.exit(128 + number)

@@ -1,5 +1,6 @@
 """The command, as a newcomer meets it."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,3 +114,23 @@ def test_a_users_own_analysis_and_trainers_do_not_matter(tmp_path: Path) -> None
         [sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_signal_inside_a_library_is_a_signal_still(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the library makes of the interruption is not told: the exit code is the signal's."""
+
+    def listing(_kind: str) -> dict[str, str]:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception:
+            raise KeyError("a half-made thing") from None
+        return {}
+
+    monkeypatch.setattr("catchup_eval.app.listing.listing", listing)
+    done = call("list", "methods")
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == "stopped; the same command goes on from here\n"
+    monkeypatch.undo()
+    assert call("list", "methods").returncode == 0

@@ -1,5 +1,6 @@
 """The whole way, small: train, question, report, go on, compare, redraw, merge."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -154,7 +155,12 @@ def test_a_killed_run_goes_on(call: Callable[..., Any], tmp_path: Path) -> None:
     words = ["run", "--methods", "baseline", "--epochs", "3", "--only", "clean", "--limit", "20"]
     command = [sys.executable, "-c", "from catchup_eval.app.cli import main; main()", *words]
     started = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as here: the weights depend on it
     )
     history = tmp_path / "reports/digits/models/baseline-s0.history.csv"
     deadline = time.monotonic() + 60
