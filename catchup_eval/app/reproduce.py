@@ -209,8 +209,8 @@ def warnings(
     told = []
     if on:
         told.append(
-            f"This is {wanted.title}'s design on {on}, not the paper's data: its numbers stand "
-            "beside ours for their order only. Settings that are alike there have alike numbers."
+            f"This is {wanted.title}'s design on {on}, not the paper's data: compare the order of "
+            "its rows, not its numbers. Settings that are alike there have alike numbers."
         )
     if scale != 1:
         epochs = sorted({stage.recipe(one).epochs for stage in parts for one, _ in stage.trainings})

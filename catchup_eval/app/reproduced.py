@@ -149,7 +149,7 @@ def _turned(value: float, column: Column) -> float:
 def finding(wanted: Reproduction, cells: Sequence[Measured]) -> str:
     """What came of it, in a sentence."""
     if not cells:
-        return f"{wanted.title}, drawn from our own trainings: {wanted.about}."
+        return f"{wanted.title}, drawn from our own trainings."
     done = sum(cell.ours is not None for cell in cells)
     best = [(_best(own, "mean"), _best(own, "paper")) for own in _by_column(wanted, cells)]
     judged = [(ours, theirs) for ours, theirs in best if ours and theirs]
