@@ -8,6 +8,11 @@ from typing import Any
 from catchup_eval.errors import BadFile, UnknownName
 
 
+def named(target: str) -> bool:
+    """Whether this asks for a function of a file, which is run to have it."""
+    return ".py:" in target
+
+
 def load(target: str) -> Callable[..., Any]:
     """The function that `FILE.py:NAME` names; the file is run.
 

@@ -256,6 +256,14 @@ def verify(
     full: Annotated[
         bool, typer.Option("--full", help="Ask every question again, of all images, too.")
     ] = False,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Run the .py files that the report names as its networks. Whoever wrote them can "
+            "then do on this machine what you can; without it, such networks are not asked again.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all that was found, as JSON.")
     ] = None,
@@ -271,7 +279,17 @@ def verify(
     from catchup_eval.app.verify import verify as audit
 
     request = Request(
-        folder, samples, seed, device, batch_size, models, data, data_root, full=full, out=out
+        folder,
+        samples,
+        seed,
+        device,
+        batch_size,
+        models,
+        data,
+        data_root,
+        full=full,
+        trust_code=trust_code,
+        out=out,
     )
     raise typer.Exit(audit(request, Console()))
 

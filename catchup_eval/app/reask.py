@@ -131,7 +131,7 @@ class Audit:
         left = [q for q in self._questions if q not in {question for _, question in found}]
         if left and self._again.candidates:
             about = f"{', '.join(left)}: a few images cannot answer it; --full asks all"
-            yield Finding("not asked again", Verdict.CONFIRMED, about)
+            yield Finding("the other questions", Verdict.UNASKED, about)
 
     def _askable(self, candidate: Candidate, question: str) -> bool:
         settings = self._again.records[candidate.info.key, question].key.settings

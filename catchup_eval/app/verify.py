@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from catchup_eval import checkpoints, datasets, study
+from catchup_eval import checkpoints, datasets, factory, study
 from catchup_eval.app import questions as asking
 from catchup_eval.app import reasked
 from catchup_eval.app.candidates import Candidate, from_specs
@@ -20,6 +20,7 @@ from catchup_eval.app.reask import Again, Audit, whole
 from catchup_eval.datasets import AnySet
 from catchup_eval.errors import BadFile, UserError
 from catchup_eval.files import write_text
+from catchup_eval.models import sources
 from catchup_eval.models import spec as specs
 from catchup_eval.results import Result
 from catchup_eval.store import Record, Store
@@ -28,7 +29,8 @@ from catchup_eval.verification import follows, hashes, integrity, power
 from catchup_eval.verification.pages import check_pages
 from catchup_eval.verification.verdict import Finding, Verdict, finding, overall
 
-CODES = {Verdict.CONFIRMED: 0, Verdict.NEAR: 0, Verdict.CONTRADICTED: 1, Verdict.UNKNOWN: 3}
+CODES = {Verdict.CONFIRMED: 0, Verdict.NEAR: 0, Verdict.CONTRADICTED: 1}
+CANNOT_TELL = 3
 SHOWN = 20  # differing samples that the terminal lists
 
 
@@ -46,6 +48,7 @@ class Request:
         data: an image set by name or file, instead of the one that the report names.
         data_root: where downloaded data lie.
         full: whether everything is also asked again whole.
+        trust_code: whether the `.py` files that the report names as networks may be run.
         out: a file for all findings; nothing is written where it is None.
     """
 
@@ -58,6 +61,7 @@ class Request:
     data: str = ""
     data_root: Path = Path("data")
     full: bool = False
+    trust_code: bool = False
     out: Path | None = None
 
 
@@ -74,7 +78,7 @@ def verify(request: Request, console: Console) -> int:
     tell(console, findings, verdict)
     if request.out:
         write_text(request.out, json.dumps(told(findings, verdict), indent=1, default=str))
-    return CODES[verdict]
+    return CODES.get(verdict, CANNOT_TELL)
 
 
 def audit(request: Request) -> Iterator[Finding]:
@@ -176,6 +180,9 @@ def _again(
 
 
 def _data(request: Request, info: StudyInfo) -> AnySet | Finding:
+    if factory.named(info.data.name) and not request.data:
+        detail = f"the report names code, {info.data.name}; look at it, then give it as --data"
+        return Finding("data", Verdict.UNKNOWN, detail)
     try:
         data = datasets.load(request.data or info.data.name, request.data_root)
     except UserError as error:
@@ -196,7 +203,7 @@ def _weights(request: Request, info: StudyInfo, classes: int) -> tuple[list[Cand
     found, absent, other = [], [], []
     for model in info.models:
         try:
-            (candidate,) = from_specs([_located(model, request)], classes)
+            (candidate,) = from_specs([_harmless(_located(model, request), request)], classes)
         except UserError as error:
             absent.append(f"{model.key}: {error}")
             continue
@@ -222,6 +229,23 @@ def _located(model: ModelInfo, request: Request) -> str:
     )
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     return model.spec if path is None or not name else model.spec.replace(weights, str(path), 1)
+
+
+def _harmless(spec: str, request: Request) -> str:
+    """The same spec, which a report may have from a stranger.
+
+    Raises:
+        UserError: it would run code or ask a foreign server.
+    """
+    for asked in specs.expand(spec):  # also those that a list of models names
+        if factory.named(asked.architecture) and not request.trust_code:
+            raise UserError(
+                f"its network is built by {asked.architecture}, code that the report names; look "
+                "at it, then say --trust-code"
+            )
+        if sources.is_remote(asked.weights):
+            raise UserError(f"get {asked.weights} yourself, and name its folder with --models")
+    return spec
 
 
 def tell(console: Console, findings: list[Finding], verdict: Verdict) -> None:

@@ -140,7 +140,7 @@ def load(name: str | Path, root: Path | str = "data") -> AnySet:
         return _with_scores(from_npz(name), Path(name).parent)
     if name.endswith(".npy"):
         return from_npy(name)
-    if ".py:" in name:
+    if factory.named(name):
         return _made(name)
     if Path(name).is_dir():
         return from_folder(Path(name), root)

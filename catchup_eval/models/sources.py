@@ -38,6 +38,11 @@ class Found(NamedTuple):
     config: Mapping[str, Any]  # the hub's config.json beside it; empty where there is none
 
 
+def is_remote(text: str) -> bool:
+    """Whether the WEIGHTS of a spec are asked of a server."""
+    return text.startswith((HUB, *WEB))
+
+
 def find(text: str, access: Access, checksum: str = "") -> Found:
     """The file that the WEIGHTS of a spec ask for, downloaded where it is not here.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 class Verdict(StrEnum):
     """What was looked at, from good to bad; the whole is as bad as its worst part."""
 
+    UNASKED = "not asked"  # neither for nor against
     CONFIRMED = "confirmed"
     NEAR = "confirmed within hardware tolerance"
     UNKNOWN = "cannot tell"

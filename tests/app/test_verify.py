@@ -332,6 +332,54 @@ def test_settings_that_were_sealed_anew_give_another_protocol(copied: Path) -> N
     assert "pgd-50x2@1" in found["asked again: adversarial"].detail
 
 
+def with_spec(folder: Path, spec: str) -> Path:
+    """The report with one network, whose spec is this one; sealed anew, as a stranger would."""
+    info = study.load_info(folder)
+    models = tuple(model.model_copy(update={"spec": spec}) for model in info.models)
+    study.save(info.model_copy(update={"models": models}), folder)
+    return folder
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_code_that_a_report_names_is_not_run(copied: Path, tmp_path: Path, listed: bool) -> None:
+    code, ran = tmp_path / "nets.py", tmp_path / "ran"
+    code.write_text(f"open({str(ran)!r}, 'w')\ndef build(): ...\n")
+    spec = f"{code}:build@absent.pth"
+    if listed:
+        listing = tmp_path / "models.toml"
+        listing.write_text(f'[models.one]\nspec = "{spec}"\n')
+        spec = str(listing)
+    found = {one.check: one for one in audit(asked(with_spec(copied, spec)))}
+    assert found["weights"].verdict == Verdict.UNKNOWN and not ran.exists()
+    assert "--trust-code" in found["weights"].detail
+    trusted = {one.check: one for one in audit(asked(copied, trust_code=True))}
+    assert "--trust-code" not in trusted["weights"].detail
+
+
+def test_a_dataset_that_is_code_is_not_run(copied: Path, tmp_path: Path) -> None:
+    code, ran = tmp_path / "sets.py", tmp_path / "ran"
+    code.write_text(f"open({str(ran)!r}, 'w')\ndef made(): ...\n")
+    info = study.load_info(copied)
+    data = info.data.model_copy(update={"name": f"{code}:made"})
+    study.save(info.model_copy(update={"data": data}), copied)
+    found = {one.check: one for one in audit(asked(copied))}
+    assert found["data"].verdict == Verdict.UNKNOWN and not ran.exists()
+
+
+@pytest.mark.parametrize("weights", ["http://127.0.0.1:9/x.pth", "hf:someone/net"])
+def test_no_server_that_a_report_names_is_asked(copied: Path, weights: str) -> None:
+    found = {one.check: one for one in audit(asked(with_spec(copied, f"resnet20@{weights}")))}
+    assert found["weights"].verdict == Verdict.UNKNOWN
+    assert "with --models" in found["weights"].detail
+
+
+def test_what_was_not_asked_confirms_nothing() -> None:
+    left = Finding("the other questions", Verdict.UNASKED, "")
+    assert overall([left]) == Verdict.UNASKED
+    assert overall([left, left._replace(verdict=Verdict.CONFIRMED)]) == Verdict.CONFIRMED
+    assert overall([left, left._replace(verdict=Verdict.UNKNOWN)]) == Verdict.UNKNOWN
+
+
 def test_what_is_missing_is_said(finished: Path, copied: Path) -> None:
     absent = list(audit(asked(finished, data="none.npz")))
     assert verdicts(absent)["data"] == overall(absent) == Verdict.UNKNOWN
