@@ -159,7 +159,8 @@ def _refusal(kind: type[Settings], fault: Mapping[str, Any], source: str) -> Use
         return UnknownName(f"{key} in {source}", fault["ctx"]["tag"], map(_tag, tables))
     if problem == "union_tag_not_found":
         return UserError(f"{source}: {key} needs {TAG}, one of: {', '.join(map(_tag, tables))}")
-    if problem == "literal_error" and isinstance(fault["input"], str):
+    named = problem == "literal_error" and isinstance(fault["input"], str)
+    if named and issubclass(kind, Keywords):
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
         return UnknownName(f"{key} in {source}", fault["input"], known)
     if problem == "value_error" and isinstance(fault["ctx"]["error"], UnknownName):
