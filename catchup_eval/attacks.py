@@ -16,8 +16,59 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from catchup_eval.errors import UserError
 from catchup_eval.lending import evaluating, frozen
 from catchup_eval.subject import in_range
+
+LEVELS = 255  # radii and step sizes in settings are in 1/255
+SMALLEST = 0.2  # in 1/255; 32/255 and 0.1, typed in units of [0, 1], lie below it
+
+
+def in_levels(radius: float) -> float:
+    """The same radius, in 1/255.
+
+    Radii below 1/255 are in use, down to a quarter. What is smaller than :data:`SMALLEST` was most
+    likely typed in units of [0, 1], and would change no prediction.
+
+    Raises:
+        UserError: it is not a number from 0 to 255, or that small.
+    """
+    if not 0 <= radius <= LEVELS:
+        raise UserError(f"expected a radius from 0 to {LEVELS}, in 1/255, got {radius:g}")
+    if 0 < radius < SMALLEST:
+        raise UserError(
+            f"expected a radius in 1/255, of {SMALLEST} or more, got {radius:g}; "
+            f"{radius:g} in units of [0, 1] is {_levels(radius)}/255: write {_levels(radius)}"
+        )
+    return radius
+
+
+def _levels(share: float) -> str:
+    """A share of [0, 1] in 1/255; as a whole number where it is one, rounded as people type it."""
+    value = LEVELS * share
+    near = round(value)
+    return str(near) if abs(value - near) < 0.01 * near else f"{value:.3g}"
+
+
+def check_reach(attack: str, radius: float, steps: int, step_size: float, unit: str = "") -> None:
+    """Refuse an attack whose steps, all in one direction, stay within the ball.
+
+    Args:
+        attack: its name, for the message.
+        radius, step_size: in the same `unit`, such as "/255".
+
+    Raises:
+        UserError: they do not reach its border.
+    """
+    reach = steps * step_size
+    if reach >= radius * (1 - 1e-6):
+        return
+    meant = f"; {step_size:g} in units of [0, 1] is {_levels(step_size)}/255" if unit else ""
+    raise UserError(
+        f"expected {attack} to reach the border of the ball, {radius:g}{unit}, but {steps} steps "
+        f"of {step_size:g}{unit} reach {reach:g}{unit}"
+        + (meant if LEVELS * reach >= radius else "")
+    )
 
 
 class Ascent(NamedTuple):
@@ -25,6 +76,7 @@ class Ascent(NamedTuple):
 
     sign: Tensor  # (N, C, H, W): with a pixel, the loss rises (1), falls (-1) or stays (0)
     right: Tensor  # (N,) bool: whether the largest logit is the label's
+    logits: Tensor  # (N, K)
 
 
 @contextmanager
@@ -42,12 +94,21 @@ def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> Ascent:
         model: takes pixels, gives logits (N, K).
         images: (N, C, H, W) in [0, 1].
         labels: (N,) the true classes.
+
+    Raises:
+        UserError: a gradient that is not a number.
     """
     with attacking(model, images.device):
         points = images.detach().clone().requires_grad_()
         logits = model(points)
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        return Ascent(torch.autograd.grad(loss, points)[0].sign(), logits.argmax(1) == labels)
+        # A network that leaves autograd on its way (integers, NumPy) has a gradient of zero.
+        gradient = (
+            torch.autograd.grad(loss, points)[0] if loss.requires_grad else torch.zeros_like(points)
+        )
+    if gradient.isnan().any():
+        raise UserError("expected a gradient at every pixel, got one that is not a number")
+    return Ascent(gradient.sign(), logits.argmax(1) == labels, logits.detach())
 
 
 def moved(images: Tensor, change: Tensor) -> Tensor:
@@ -172,7 +233,7 @@ def withstanding(
     in_range(images)
     left, points = torch.arange(len(images), device=images.device), images
     for _ in range(steps):
-        sign, right = ascent(model, points, labels[left])
+        sign, right, _ = ascent(model, points, labels[left])
         left, points = left[right], moved(points, step_size * sign)[right]
         if not len(left):
             return torch.zeros_like(labels, dtype=torch.bool)

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib.metadata import version
+from math import inf, isfinite
 from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 from torch import Tensor, nn
 
-from catchup_eval.attacks import attacking
+from catchup_eval.attacks import attacking, check_reach, in_levels
 from catchup_eval.autoattack import AUTOATTACK, AutoAttack, classes
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.randomness import isolated
@@ -34,6 +35,8 @@ from catchup_eval.subject import in_range
 LibraryAttack = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 
 DEFAULT_EPSILON = 4.0  # in 1/255: the paper's, where no radius is named
+COUNTS = ("steps", "nb_iter", "n_queries", "n_restarts", "restarts", "eot_iter", "num_iter_set")
+SIZES = ("eps", "alpha", "max_epsilon")  # in units of [0, 1]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def asked(texts: str | Iterable[str]) -> list[Asked]:
 
     Raises:
         UserError: a library that is not installed; a line, a radius or a setting that makes no
-            sense; an attack that is asked for twice at one radius.
+            sense; steps that do not reach the border of the ball; an attack that is asked for
+            twice at one radius.
         UnknownName: no such attack.
     """
     attacks = [_parsed(text) for text in ([texts] if isinstance(texts, str) else texts)]
@@ -116,12 +120,53 @@ def _parsed(text: str) -> Asked:
     images = settings.pop("images", None)
     if images is not None and not (isinstance(images, int) and images > 0):
         raise UserError(f"{name}: expected a number of images, got {images}")
+    _check_numbers(name, settings)
+    epsilon = None
     if _in_linf(name, settings):
         settings.setdefault("eps", DEFAULT_EPSILON / 255)
-        return Asked(name, round(255 * settings["eps"], 6), settings, images)
-    if radius:
+        epsilon = round(255 * settings["eps"], 6)
+        _check_radius(name, epsilon, typed=not radius)
+    elif radius:
         raise UserError(f"{name} is not bound by a radius in l_inf: leave out @{radius}")
-    return Asked(name, None, settings, images)
+    _check_steps(name, settings, in_linf=epsilon is not None)
+    return Asked(name, epsilon, settings, images)
+
+
+def _check_numbers(name: str, settings: Mapping[str, Any]) -> None:
+    for key, value in settings.items():
+        if key in COUNTS and (type(value) is not int or value < 1):
+            raise UserError(f"{name}: expected {key} as a whole number of 1 or more, got {value}")
+        if key in SIZES and not (isinstance(value, int | float) and 0 < value < inf):
+            raise UserError(f"{name}: expected {key} as a number above 0, got {value}")
+        if isinstance(value, float) and not isfinite(value):
+            raise UserError(f"{name}: expected {key} as a finite number, got {value}")
+
+
+def _check_radius(name: str, epsilon: float, *, typed: bool) -> None:
+    """Refuse a radius of 0, above 255, or in the other unit: `@` is in 1/255, `eps` in [0, 1]."""
+    if typed and epsilon > 255:
+        eps = epsilon / 255
+        raise UserError(f"{name}: expected eps in units of [0, 1], got {eps:g}; or {name}@{eps:g}")
+    try:
+        in_levels(epsilon)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _check_steps(name: str, settings: Mapping[str, Any], *, in_linf: bool) -> None:
+    """Refuse steps that do not reach the border of the ball; the library's own where not named."""
+    if name == AUTOATTACK:
+        return
+    takes = inspect.signature(_torchattack(name)).parameters
+    radius, size, steps = (
+        settings.get(key, takes[key].default if key in takes else None)
+        for key in ("eps", "alpha", "steps")
+    )
+    if in_linf and size and size > 1:
+        raise UserError(f"{name}: expected alpha in units of [0, 1], such as 2/255, got {size:g}")
+    if radius and size and steps:
+        unit, scale = ("/255", 255) if in_linf else ("", 1)
+        check_reach(name, scale * radius, steps, scale * size, unit)
 
 
 def _typed(value: str) -> Any:

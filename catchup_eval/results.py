@@ -158,9 +158,13 @@ class Rows:
         value = 100 * float(hits.mean())
         self.add(metric, value, unit="%", n=len(hits), interval=interval, **condition)
 
-    def check(self, claim: str, passed: bool, n: int) -> None:
-        """A self-check: what should hold, and whether it does."""
-        self.add(claim, float(passed), unit=CHECK, n=n)
+    def check(self, claim: str, passed: bool, n: int, **condition: Any) -> None:
+        """A self-check: what should hold, and whether it does.
+
+        Args:
+            condition: such as `cause`, why it most likely failed; NaN where it passed.
+        """
+        self.add(claim, float(passed), unit=CHECK, n=n, **condition)
 
     def frame(self) -> pd.DataFrame:
         """All rows; the condition's columns first."""

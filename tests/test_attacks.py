@@ -59,7 +59,7 @@ def test_a_sure_model_is_attacked_all_the_same() -> None:
     """At a logit gap of 95 the gradient is 5e-42; the mean over 10,000 images would lose it."""
     model = linear([[0.0, 95.0], [1.0, 0.0]])
     images = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(10_000, 1, 1, 2)
-    sign, right = ascent(model, images, torch.zeros(10_000, dtype=torch.long))
+    sign, right, _ = ascent(model, images, torch.zeros(10_000, dtype=torch.long))
     assert (sign[:, 0, 0, 0] == 1).all()
     assert right.all()
 

@@ -11,46 +11,54 @@ Metrics:
 - `error`: 100 - accuracy, for FGSM only: the paper's Tables 1 and 2 print the FGSM error at 4/255
 - `masking_gap`: FGSM accuracy less PGD accuracy at the same epsilon, in points, with the interval
   of a paired difference
+- `zero_gradient`: images whose loss has a gradient of exactly zero, in percent, Wilson interval;
+  no attack that follows it can change them, and they count as withstanding
 
 FGSM takes one step and has no random start. PGD's steps, step size and random start are those of
 the PuzzleMix code. The mixup codes that attack pixels differ in the radius alone, 4 or 8, and both
 are in the sweep. Those that attack normalised images (PatchUp's, the first Manifold Mixup's) have
 another ball for each data set; there is no setting for them.
 
-Self-checks. Epsilon 0 answers as without an attack. The others are signs of masked gradients, by
-which a network looks robust to attacks that need them (Athalye et al. 2018, section 3.1, from
-memory; Verma et al. 2019, section 5.3): FGSM accuracy does not fall with epsilon; PGD leaves more
-right than FGSM, or far less; Square, which takes no gradient, leaves fewer right than PGD; PGD
-without a bound, from the clean image, does not fool the network on each of 100 images. What
-AutoAttack warns of is a check, too. Square runs only where `attacks` names it, which takes the
-extra `attacks`; its check is absent elsewhere.
+Self-checks, and in the column `cause` why one most likely failed; :mod:`.masking` says how noise
+is told from a fault. The network: epsilon 0 changes no prediction; an image gets the same logits
+twice; hardly any gradient is zero; FGSM accuracy falls with epsilon; PGD leaves no more right than
+FGSM within the same ball or a smaller one, nor far less; Square, which takes no gradient, leaves no
+fewer right than PGD; PGD without a bound, from the clean image, fools the network on each of 100
+images. The settings: PGD's steps are no wider than the ball; each epsilon is 0 or at least half a
+level of an 8-bit image, since rounding would undo a smaller change. What AutoAttack
+warns of is a check, too. Square runs only where `attacks` names it, which takes the extra
+`attacks`; its check is absent elsewhere.
 
-Samples: `index` (N,), `clean` (N,) bool and, for each attack and epsilon, whether the prediction
-is still right: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on M images; for
-FGSM and PGD also `margin-fgsm@4`, `margin-pgd@4`, ... (N,), the attacked image's largest logit less
-the next, which says how far the outcome is from flipping;
-`pgd-unbounded` (M,) bool; `Square@4-index` (M,) which images these were; `AutoAttack@4-flags` (5,)
-bool, what it warned of.
+Samples: `index` (N,), `clean` (N,) bool, `margin` (N,) of its logits, `zero-gradient`, `same-twice`
+and `guess` (N,) bool, whether the label is the commonest one. For each attack and epsilon, whether
+the prediction is still right: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on M
+images; for FGSM and PGD also `margin-fgsm@4`, `margin-pgd@4`, ... (N,), the attacked image's
+largest logit less the next, which says how far the outcome is from flipping; `pgd-unbounded` (M,)
+bool; `Square@4-index` (M,) which images these were; `AutoAttack@4-flags` (5,) bool, what it warned
+of.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor
 
 from catchup_eval.analysis import masking
 from catchup_eval.analysis.adversarial_figure import plot as plot
-from catchup_eval.attacks import ascent, moved, pgd, withstanding
+from catchup_eval.attacks import ascent, check_reach, in_levels, moved, pgd, withstanding
 from catchup_eval.autoattack import AutoAttack
 from catchup_eval.datasets.imageset import Batch
+from catchup_eval.errors import UserError
 from catchup_eval.library_attacks import Asked, LibraryAttack, asked
 from catchup_eval.question import Headline
 from catchup_eval.randomness import per_image
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import Count, EachOnce, Positive, validate_settings
 from catchup_eval.statistics import Interval
 from catchup_eval.subject import Subject
 from catchup_eval.verification.margins import margins
@@ -65,7 +73,7 @@ READING = (
 )
 SOURCE = "Goodfellow et al. 2014 (FGSM); Madry et al. 2018 (PGD); epsilon 4/255 as in Catch-up Mix"
 NEEDS = frozenset({"test"})
-VERSION = 2
+VERSION = 3
 HEADLINES = (
     Headline(
         "accuracy",
@@ -84,25 +92,79 @@ HEADLINES = (
 )
 FREE_STEPS, FREE_STEP_SIZE = 32, 8  # without a bound, in 1/255: any pixel can cross its whole range
 CALL = 10  # batches that AutoAttack is given at once, since few images reach its slow last attack
+SAME = 1e-3  # of an image's largest logit, by which rounding may change its logits
+HALF_LEVEL = 0.5  # in 1/255: what rounding to 8 bits undoes
+NARROW = "PGD's steps are no wider than the ball"
+VISIBLE = f"no epsilon is below {HALF_LEVEL}, which 8-bit images cannot show"
+
+Radius = Annotated[float, Field(ge=0), AfterValidator(in_levels)]
 
 
+class Climb(NamedTuple):
+    """How PGD goes.
+
+    Args:
+        size: of a step, in 1/255.
+        restarts: runs at most.
+    """
+
+    steps: int
+    size: float
+    restarts: int = 1
+
+    @property
+    def protocol(self) -> str:
+        """Such as `pgd-20x2@1`."""
+        restarts = f"-r{self.restarts}" if self.restarts > 1 else ""
+        return f"pgd-{self.steps}x{self.size:g}{restarts}@1"
+
+    def crosses(self, radius: float) -> bool:
+        """Whether it comes from any start in the ball to any other place there."""
+        return self.steps * self.size >= 2 * radius
+
+    def fits(self, radius: float) -> bool:
+        """Whether a step can end inside the ball; a wider one goes from border to border."""
+        return self.size <= 2 * radius
+
+
+def _listed(lines: object) -> object:
+    return [lines] if isinstance(lines, str) else lines
+
+
+def _check_attacks(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that leave nothing to do, or attacks that cannot do what they are for."""
+    if not any(settings[name] for name in ("epsilons", "pgd_epsilons", "unbounded", "attacks")):
+        raise UserError(
+            "expected something to measure: epsilons, pgd_epsilons, unbounded or attacks"
+        )
+    for name in ("epsilons", "pgd_epsilons"):
+        labels = [f"{epsilon:g}" for epsilon in settings[name]]
+        if len(set(labels)) < len(labels):
+            raise UserError(f"expected {name} that differ in six digits, got {settings[name]}")
+    for epsilon in settings["pgd_epsilons"]:
+        steps, size = settings["pgd_steps"], settings["pgd_step_size"]
+        check_reach("PGD", epsilon, steps, size, "/255")
+    asked(settings["attacks"])
+
+
+@validate_settings(_check_attacks)
 def measure(
     subject: Subject,
     *,
-    epsilons: Sequence[float] = (0, 1, 2, 4, 8),
-    pgd_epsilons: Sequence[float] = (4,),
-    pgd_steps: int = 20,
-    pgd_step_size: float = 2,
-    pgd_restarts: int = 1,
-    unbounded: int = 100,
-    attacks: str | Iterable[str] = (),
+    epsilons: Annotated[Sequence[Radius], EachOnce] = (0, 1, 2, 4, 8),
+    pgd_epsilons: Annotated[Sequence[Annotated[Radius, Field(gt=0)]], EachOnce] = (4,),
+    pgd_steps: Count = 20,
+    pgd_step_size: Annotated[Positive, Field(le=255)] = 2,
+    pgd_restarts: Count = 1,
+    unbounded: Annotated[int, Field(ge=0)] = 100,
+    attacks: Annotated[Sequence[str], BeforeValidator(_listed)] = (),
 ) -> Result:
     """The rows and samples described above.
 
     Args:
         epsilons: of FGSM, in 1/255; the paper's is 4, PuzzleMix's code prints 4 and 8.
         pgd_epsilons: of PGD, in 1/255. Each costs about ten times the whole FGSM sweep.
-        pgd_step_size: in 1/255.
+        pgd_step_size: in 1/255; all steps together must reach the border of the ball.
         pgd_restarts: runs of PGD at most; only an image that no run fools yet is run again.
         unbounded: how many test images, spread over the classes, PGD attacks without a bound.
         attacks: of other libraries, one line each, as in :mod:`catchup_eval.library_attacks`:
@@ -110,27 +172,36 @@ def measure(
             size. Square takes up to 5,000 passes and AutoAttack several thousand.
 
     Raises:
-        UserError, UnknownName: an attack that cannot be had, before anything is computed.
+        UserError, UnknownName: a setting that makes no sense or an attack that cannot be had,
+            before anything is computed.
     """
     library = [(one, one.on(subject.model, subject.batch_size)) for one in asked(attacks)]
-    part = subject.data.part("test")
-    run = {"step_size": pgd_step_size / 255, "steps": pgd_steps, "restarts": pgd_restarts}
+    climb = Climb(pgd_steps, pgd_step_size, pgd_restarts)
     work = chain(
-        (_own(subject, batch, epsilons, pgd_epsilons, run) for batch in subject.batches("test")),
+        (_own(subject, batch, epsilons, pgd_epsilons, climb) for batch in subject.batches("test")),
         (_library(subject, one, attack) for one, attack in library),
     )
     found: dict[str, list[np.ndarray]] = {}
-    batches = -(-len(part) // subject.batch_size)
+    batches = -(-len(subject.data.part("test")) // subject.batch_size)
     for piece in subject.track(work, batches + len(library)):
         for name, array in piece.items():
             found.setdefault(name, []).append(array)
-    samples = {"index": part.index.cpu().numpy(), "clean": subject.clean}
+    samples = _untouched(subject)
     samples |= {name: np.concatenate(arrays) for name, arrays in found.items()}
     if unbounded:
         samples["pgd-unbounded"] = _unbounded(subject, unbounded)
-    restarts = f"-r{pgd_restarts}" if pgd_restarts > 1 else ""
-    protocol = f"pgd-{pgd_steps}x{pgd_step_size:g}{restarts}@1"
-    return Result(_rows(samples, protocol, [one for one, _ in library]).frame(), samples)
+    return Result(_rows(samples, climb, [one for one, _ in library]).frame(), samples)
+
+
+def _untouched(subject: Subject) -> dict[str, np.ndarray]:
+    """What the checks need to know of the images as they are."""
+    outputs = subject.outputs("test")
+    return {
+        "index": outputs.index.numpy(),
+        "clean": outputs.correct,
+        "margin": margins(outputs.logits),
+        "guess": (outputs.labels == outputs.labels.mode().values).numpy(),
+    }
 
 
 def _own(
@@ -138,20 +209,40 @@ def _own(
     batch: Batch,
     epsilons: Sequence[float],
     pgd_epsilons: Sequence[float],
-    run: Mapping[str, Any],
+    climb: Climb,
 ) -> dict[str, np.ndarray]:
     """Who of a batch is recognised under FGSM and PGD; FGSM's direction is computed once."""
     images, labels = batch.images, batch.labels
-    sign, right = ascent(subject.model, images, labels)
-    found = {"fgsm@0": right.cpu().numpy()} if 0 in epsilons else {}
+    sign, right, logits = ascent(subject.model, images, labels)
+    found = {
+        "zero-gradient": (sign == 0).flatten(1).all(1).cpu().numpy(),
+        "same-twice": _same(logits, subject.logits(images)),
+    }
+    found |= {"fgsm@0": right.cpu().numpy()} if 0 in epsilons else {}
     for epsilon in filter(None, epsilons):
         points = moved(images, epsilon / 255 * sign)
         found |= _outcomes(subject, points, labels, f"fgsm@{epsilon:g}")
     for epsilon in pgd_epsilons:
         generators = list(per_image(subject.seed, "pgd", batch.index.cpu().numpy()))
-        points = pgd(subject.model, images, labels, epsilon / 255, generators=generators, **run)
+        points = pgd(
+            subject.model,
+            images,
+            labels,
+            epsilon / 255,
+            step_size=climb.size / 255,
+            steps=climb.steps,
+            restarts=climb.restarts,
+            generators=generators,
+        )
         found |= _outcomes(subject, points, labels, f"pgd@{epsilon:g}")
     return found
+
+
+def _same(logits: Tensor, again: Tensor) -> np.ndarray:
+    """(N,) bool: whether an image's logits agree but for rounding."""
+    first = logits.cpu()
+    change = (first - again).abs().amax(1)
+    return (change <= SAME * first.abs().amax(1)).numpy()
 
 
 def _outcomes(subject: Subject, images: Tensor, labels: Tensor, name: str) -> dict[str, np.ndarray]:
@@ -193,22 +284,40 @@ def _unbounded(subject: Subject, count: int) -> np.ndarray:
     return torch.cat(right).cpu().numpy()
 
 
-def _rows(samples: Mapping[str, np.ndarray], pgd_protocol: str, library: Sequence[Asked]) -> Rows:
+def _rows(samples: Mapping[str, np.ndarray], climb: Climb, library: Sequence[Asked]) -> Rows:
     rows = Rows("fgsm@1")
     for epsilon, right in masking.by_radius(samples, "fgsm").items():
         rows.rate("accuracy", right, attack="fgsm", epsilon=epsilon)
         rows.rate("error", ~right, attack="fgsm", epsilon=epsilon)
     for epsilon, right in masking.by_radius(samples, "pgd").items():
-        rows.rate("accuracy", right, attack="pgd", epsilon=epsilon, protocol=pgd_protocol)
+        rows.rate("accuracy", right, attack="pgd", epsilon=epsilon, protocol=climb.protocol)
     if "pgd-unbounded" in samples:
         left, protocol = samples["pgd-unbounded"], f"pgd-{FREE_STEPS}x{FREE_STEP_SIZE}-unbounded@1"
         rows.rate("accuracy", left, attack="pgd-unbounded", epsilon=255.0, protocol=protocol)
     for one in library:
         condition = {"attack": one.name, "epsilon": np.nan if one.epsilon is None else one.epsilon}
         rows.rate("accuracy", samples[one.label], protocol=f"{one.protocol}@1", **condition)
-    _gap_rows(rows, samples, pgd_protocol)
-    masking.check(rows, samples)
+    _gap_rows(rows, samples, climb.protocol)
+    if "zero-gradient" in samples:
+        zero = samples["zero-gradient"]
+        rows.rate("zero_gradient", zero, attack="fgsm", epsilon=np.nan)
+    _check_rows(rows, samples, climb)
     return rows
+
+
+def _check_rows(rows: Rows, samples: Mapping[str, np.ndarray], climb: Climb) -> None:
+    """The self-checks of the network, then those of the settings."""
+    n = len(samples["clean"])
+    one, many = (masking.by_radius(samples, attack) for attack in ("fgsm", "pgd"))
+    fits = all(climb.fits(radius) for radius in many)
+    crosses = all(climb.crosses(radius) for radius in many)
+    masking.check(rows, samples, suited=fits and crosses)
+    if many:
+        rows.check(NARROW, fits, n, cause=np.nan if fits else masking.STEPS)
+    if one or many:
+        visible = all(radius >= HALF_LEVEL for radius in {*one, *many} - {0})
+        cause = np.nan if visible else "epsilons typed in another unit than 1/255"
+        rows.check(VISIBLE, visible, n, cause=cause)
 
 
 def _gap_rows(rows: Rows, samples: Mapping[str, np.ndarray], protocol: str) -> None:

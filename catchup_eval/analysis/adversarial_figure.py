@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from catchup_eval.analysis.masking import FAR, SIGNS
+from catchup_eval.analysis.masking import MASKED, NEAR, SIGNS
 from catchup_eval.report import figures
 from catchup_eval.report.curves import Curve, by_model, curve, draw, shade
 from catchup_eval.results import Result
@@ -83,20 +83,27 @@ def _name_attacks(axes: Axes, result: Result, others: Mapping[str, str]) -> None
 
 def _warning(models: Mapping[str, list[Result]]) -> str:
     """Which accuracies are no measure of robustness, and why; empty where none is suspect."""
-    lines = []
+    lines: list[str] = []
+    masked = False
     for name, results in models.items():
-        for sign in _signs(results):
-            lines += wrap(f"{figures.drawn(name)}: {sign}", WIDTH)
-    return "\n".join([*lines, "Gradients may be masked: trust the lowest."] if lines else [])
+        signs = _signs(results)
+        masked |= MASKED in signs.values()
+        for sign, cause in signs.items():
+            why = "" if cause == MASKED else f" ({cause})"
+            lines += wrap(f"{figures.drawn(name)}: {sign}{why}", WIDTH)
+    end = "Gradients may be masked: trust the lowest." if masked else "Trust the lowest."
+    return "\n".join([*lines, end] if lines else [])
 
 
-def _signs(results: list[Result]) -> list[str]:
-    """The signs of masked gradients, over the seeds of a model."""
+def _signs(results: list[Result]) -> dict[str, str]:
+    """Signs of an attack that finds too little, with the likeliest cause, over a model's seeds."""
     checks = pd.concat([result.checks for result in results])
-    failed = set(checks["metric"][checks["value"] == 0])
-    signs = [words for claim, words in SIGNS.items() if claim in failed]
-    gaps = curve(results, "masking_gap", "epsilon")
-    if len(gaps.x) and gaps.value.max() >= FAR:
+    failed = checks[checks["value"] == 0]
+    causes = dict(zip(failed["metric"], failed.get("cause", failed["metric"])))
+    signs = {words: causes[claim] for claim, words in SIGNS.items() if claim in causes}
+    if NEAR in causes:
+        gaps = curve(results, "masking_gap", "epsilon")
         epsilon, gap = gaps.x[gaps.value.argmax()], gaps.value.max()
-        signs.append(f"FGSM {gap:.0f} points above PGD ({epsilon:g}/255)")
+        cause = signs.pop(SIGNS[NEAR])
+        signs[f"FGSM {gap:.0f} points above PGD ({epsilon:g}/255)"] = cause
     return signs

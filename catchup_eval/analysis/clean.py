@@ -42,6 +42,7 @@ from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, mean_value
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import Count, validate_settings
 from catchup_eval.statistics import Interval, bootstrap, bootstrap_mean, over_seeds, wilson
 from catchup_eval.subject import Subject
 from catchup_eval.verification.margins import margins
@@ -68,7 +69,8 @@ COVERED = np.linspace(0.02, 1, 99)  # shares of the images; below, a few decide
 FEW = 3  # models up to which intervals are drawn
 
 
-def measure(subject: Subject, *, bins: int = 15) -> Result:
+@validate_settings()
+def measure(subject: Subject, *, bins: Count = 15) -> Result:
     """The rows and samples described above.
 
     Args:

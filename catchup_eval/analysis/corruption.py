@@ -35,7 +35,7 @@ rows, and `error` (N,), each image's share of wrong cells.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 from zlib import crc32
 
 import matplotlib as mpl
@@ -48,7 +48,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from catchup_eval.corruptions import CORRUPTIONS, FAMILIES, NAMES, alexnet, frost, preset_for
+from catchup_eval.corruptions import (
+    CORRUPTIONS,
+    FAMILIES,
+    NAMES,
+    PRESETS,
+    alexnet,
+    frost,
+    preset_for,
+)
 from catchup_eval.corruptions.kept import Variant, kept, roomy, shown
 from catchup_eval.corruptions.official import LOOKED_AT, Released, belongs, released
 from catchup_eval.datasets.imageset import Part
@@ -57,6 +65,7 @@ from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import one_of, validate_settings
 from catchup_eval.statistics import bootstrap_mean, over_seeds
 from catchup_eval.subject import Subject
 
@@ -80,12 +89,25 @@ ROW = 0.2  # inches
 MEAN = "mean"
 
 
+def _check(settings: Mapping[str, Any]) -> None:
+    corruptions, severities = settings["corruptions"], settings["severities"]
+    for name in corruptions:
+        if name not in CORRUPTIONS:
+            raise UnknownName("corruption", name, CORRUPTIONS)
+    for what, chosen in (("corruptions", corruptions), ("severities", severities)):
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise UserError(f"expected {what}, each once, got {list(chosen)}")
+    if not set(severities) <= set(ALL_SEVERITIES):
+        raise UserError(f"expected severities from 1 to 5, got {list(severities)}")
+
+
+@validate_settings(_check)
 def measure(
     subject: Subject,
     *,
     corruptions: Sequence[str] = NAMES,
     severities: Sequence[int] = ALL_SEVERITIES,
-    preset: str | None = None,
+    preset: Annotated[str, one_of("preset", PRESETS)] | None = None,
     photographs: str | None = None,
     files: str | None = None,
 ) -> Result:
@@ -104,7 +126,6 @@ def measure(
         UserError: nothing to do, something twice, or another severity; images cannot be kept.
         BadFile: a photograph is absent, or `files` do not belong to these images.
     """
-    _check(corruptions, severities)
     part = subject.data.part("test")
     preset = preset or preset_for(part.images.shape[-1])
     ice = frost.photographs(Path(photographs)) if photographs and "frost" in corruptions else ()
@@ -148,17 +169,6 @@ def _correct(subject: Subject, part: Part, source: Source, name: str, severity: 
         return subject.correct(part, partial(shown, name=name, severity=severity, variant=source))
     images = kept(root / "corrupted", part, name, severity, source)
     return subject.correct(images, lambda some: some.images)
-
-
-def _check(corruptions: Sequence[str], severities: Sequence[int]) -> None:
-    for name in corruptions:
-        if name not in CORRUPTIONS:
-            raise UnknownName("corruption", name, CORRUPTIONS)
-    for what, chosen in (("corruptions", corruptions), ("severities", severities)):
-        if not chosen or len(set(chosen)) < len(chosen):
-            raise UserError(f"expected {what}, each once, got {list(chosen)}")
-    if not set(severities) <= set(ALL_SEVERITIES):
-        raise UserError(f"expected severities from 1 to 5, got {list(severities)}")
 
 
 def _independent(part: Part, change: Callable[..., Tensor], name: str) -> bool:

@@ -41,6 +41,7 @@ from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import validate_settings
 from catchup_eval.statistics import Interval, bootstrap, bootstrap_mean
 from catchup_eval.subject import Subject
 
@@ -74,6 +75,7 @@ QUARTILES = {"q1": 0.25, "q2": 0.5, "q3": 0.75}
 SCORE = "C-score"  # the unit
 
 
+@validate_settings()
 def measure(subject: Subject) -> Result:
     """The rows and samples described above."""
     part, outputs = subject.data.part("cscores"), subject.outputs("test")

@@ -20,6 +20,7 @@ after "none", and `accuracy` (N,), each image's share of right conditions.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -28,11 +29,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from catchup_eval.datasets.imageset import Part
-from catchup_eval.deformations import DEFORMATIONS, Deformation, deform
+from catchup_eval.deformations import CONVENTIONS, DEFORMATIONS, Deformation, deform
 from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import Curve, by_model, curve, draw
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import one_of, validate_settings
 from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject
 
@@ -58,7 +60,10 @@ UNTOUCHED = {"rotation": 0.0, "shear": 0.0, "zoom": 100.0}  # where "none" stand
 BELOW = {"manifold": "enlarges", "patchup": "shrinks"}  # what a zoom below 100 % does
 
 
-def measure(subject: Subject, *, convention: str = "manifold") -> Result:
+@validate_settings()
+def measure(
+    subject: Subject, *, convention: Annotated[str, one_of("convention", CONVENTIONS)] = "manifold"
+) -> Result:
     """The rows and samples described above.
 
     Args:

@@ -31,22 +31,22 @@ Samples: `index` (N,), `area_top` and `area_bottom` (N,) each image's own area, 
 what the 0, 1, ..., D weakest dimensions hold.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from pydantic import Field
 from torch import Tensor, nn
 
-from catchup_eval.errors import UnknownName
 from catchup_eval.metrics import inequality
 from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import validate_settings
 from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Outputs, Subject
 
@@ -79,10 +79,11 @@ PLACES: tuple[Box, ...] = tuple(
 MARGIN = 0.1  # for the labels left of the inset and below it
 
 
+@validate_settings()
 def measure(
     subject: Subject,
     *,
-    points: int = 33,
+    points: Annotated[int, Field(ge=2)] = 33,
     ranking: Literal["sample", "dataset"] = "sample",
     by: Literal["value", "magnitude"] = "value",
 ) -> Result:
@@ -97,8 +98,6 @@ def measure(
         UnknownName: another ranking or value.
         Missing: the network has no linear head.
     """
-    _known("ranking", ranking, ("sample", "dataset"))
-    _known("value to rank by", by, ("value", "magnitude"))
     outputs, features = subject.outputs("test"), subject.features("test")
     dropped = np.unique(np.linspace(0, features.shape[1], points).round().astype(int))
     keys = _keys(features, ranking, by)
@@ -116,11 +115,6 @@ def measure(
     _summary_rows(rows, samples)
     _checks(rows, right["top"], outputs, subject.model.head.bias)
     return Result(rows.frame(), samples)
-
-
-def _known(kind: str, name: str, names: Sequence[str]) -> None:
-    if name not in names:
-        raise UnknownName(kind, name, names)
 
 
 def _keys(features: Tensor, ranking: str, by: str) -> Tensor:

@@ -50,6 +50,7 @@ from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import Count, validate_settings
 from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject
 
@@ -87,8 +88,20 @@ class Norms(NamedTuple):
     gradient: Tensor
 
 
+def _check_pictures(settings: Mapping[str, Any]) -> None:
+    pictures, samples = settings["pictures"], settings["samples"]
+    if not 1 <= pictures <= samples:
+        raise UserError(f"expected from 1 to {samples} pictures, got {pictures}")
+
+
+@validate_settings(_check_pictures)
 def measure(
-    subject: Subject, *, stage: int = 4, part: str = "train", samples: int = 500, pictures: int = 2
+    subject: Subject,
+    *,
+    stage: Count = 4,
+    part: str = "train",
+    samples: Count = 500,
+    pictures: int = 2,
 ) -> Result:
     """The rows and samples described above.
 
@@ -102,8 +115,6 @@ def measure(
         Missing: no such part, or the network's stages have no names.
         UserError: it has no such stage; no picture, or more than samples.
     """
-    if not 1 <= pictures <= samples:
-        raise UserError(f"expected from 1 to {samples} pictures, got {pictures}")
     batch = subject.data.part(part).limited(samples).to(subject.device).batch(slice(None))
     _check_stage(subject.model, stage)
     rows, norms = Rows(f"stage{stage}-{part}@{VERSION}"), {}

@@ -44,9 +44,12 @@ density.
 """
 
 import math
+from collections.abc import Mapping
 from itertools import chain
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
@@ -68,6 +71,7 @@ from catchup_eval.errors import UserError
 from catchup_eval.hessian_density import density
 from catchup_eval.question import Headline
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import Positive, validate_settings
 from catchup_eval.statistics import bootstrap_mean, over_seeds
 from catchup_eval.subject import Subject
 
@@ -100,6 +104,19 @@ HEADLINES = (
 FILTER_REACH = 1.0  # Li et al.'s
 
 
+def _refuse_too_few(settings: Mapping[str, Any]) -> None:
+    names = ("points", "batches", "samples", "directions", "probes")
+    points, batches, *at_least_two = (settings[name] for name in names)
+    if points < 3 or points % 2 == 0 or batches < 1 or min(at_least_two) < 2:
+        given = {name: settings[name] for name in names}
+        raise UserError(
+            "expected an odd number of points from 3, one batch or more, and two samples, "
+            "directions and probes or more, got "
+            + ", ".join(f"{name}={value}" for name, value in given.items())
+        )
+
+
+@validate_settings(_refuse_too_few)
 def measure(
     subject: Subject,
     *,
@@ -107,12 +124,12 @@ def measure(
     samples: int = 200,  # PyHessian's example
     batches: int = 1,
     points: int = 21,  # PyHessian's tutorial, and most likely the paper's
-    reach: float = 0.5,  # likewise
+    reach: Positive = 0.5,  # likewise
     directions: int = 5,
     solver: hessian.Solver = "pyhessian",
-    tolerance: float = 1e-4,
+    tolerance: Positive = 1e-4,
     probes: int = 30,
-    lanczos: int = 0,
+    lanczos: Annotated[int, Field(ge=0)] = 0,
 ) -> Result:
     """The rows and samples described above.
 
@@ -134,9 +151,6 @@ def measure(
         UserError: `points` is even or below 3; `samples`, `directions` or `probes` is below 2;
             `batches` is below 1 or more than the part has images for.
     """
-    _refuse_too_few(
-        points=points, batches=batches, samples=samples, directions=directions, probes=probes
-    )
     chosen = disjoint_batches(subject.data.part(part), samples, batches)
     first, every = joined(chosen[:1], subject.device), joined(chosen, subject.device)
     asked = (subject.model, first.images, first.labels)
@@ -155,16 +169,6 @@ def measure(
     rows.add("parameter_norm", norm, unit="norm", n=pairs.vectors.shape[1])
     _check_centre(rows, subject, every, float(arrays["surface"][points // 2, points // 2]))
     return Result(rows.frame(), arrays)
-
-
-def _refuse_too_few(*, points: int, batches: int, **at_least_two: int) -> None:
-    if points < 3 or points % 2 == 0 or batches < 1 or min(at_least_two.values()) < 2:
-        given = {"points": points, "batches": batches, **at_least_two}
-        raise UserError(
-            "expected an odd number of points from 3, one batch or more, and two samples, "
-            "directions and probes or more, got "
-            + ", ".join(f"{name}={value}" for name, value in given.items())
-        )
 
 
 def _terrain(

@@ -43,18 +43,20 @@ random images, the same for every model, then the three of smallest IoU among th
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from catchup_eval.analysis.cam import READINGS, look, other_reading, size_of, upsampled
 from catchup_eval.analysis.localization_figure import WORST
 from catchup_eval.analysis.localization_figure import plot as plot
-from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.metrics import boxes
 from catchup_eval.question import Headline
 from catchup_eval.randomness import generator
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import Share, one_of, validate_settings
 from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject, require
 
@@ -93,13 +95,14 @@ SIDE = 0.7  # of the centred box where no training box says better
 RANDOM = 9  # images on the contact sheet, and the worst of the others
 
 
+@validate_settings()
 def measure(
     subject: Subject,
     *,
-    protocol: str = "minmax",
-    threshold: float = 0.2,  # the paper's
-    centred: float | None = None,
-    sweep: Sequence[float] = SWEEP,
+    protocol: Annotated[str, one_of("protocol", READINGS)] = "minmax",
+    threshold: Share = 0.2,  # the paper's
+    centred: Annotated[float, Field(gt=0, le=1)] | None = None,
+    sweep: Annotated[Sequence[Share], Field(min_length=1)] = SWEEP,
 ) -> Result:
     """The rows and samples described above.
 
@@ -116,8 +119,6 @@ def measure(
         UserError: `centred` is no share.
     """
     require(subject, NEEDS)
-    if protocol not in READINGS:
-        raise UnknownName("protocol", protocol, READINGS)
     sides = _sides(subject, centred)
     seen = look(subject, (threshold, *sweep), protocol)
     overlaps = np.stack([boxes.iou(found, seen.truth) for found in seen.found.swapaxes(0, 1)])
@@ -154,8 +155,6 @@ def _name(reading: str) -> str:
 def _sides(subject: Subject, centred: float | None) -> tuple[float, float]:
     """Width and height of the centred box, as shares of the image's."""
     if centred is not None:
-        if not 0 < centred <= 1:
-            raise UserError(f"expected centred as a share of the image's sides, got {centred:g}")
         return centred, centred
     train = subject.data.parts.get("train")
     if train is None or train.boxes is None:

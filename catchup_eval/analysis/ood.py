@@ -39,7 +39,7 @@ the images of each side by itself), `protocol`. Samples, all of the score `msp`:
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
@@ -48,10 +48,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from catchup_eval.analysis.ood_figure import ending
 from catchup_eval.analysis.ood_figure import plot as plot
 from catchup_eval.datasets import imagenet_o
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.errors import UserError
 from catchup_eval.metrics import detection
 from catchup_eval.question import Headline
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import one_of, validate_settings
 from catchup_eval.statistics import Interval
 from catchup_eval.subject import Subject, require
 
@@ -118,7 +119,13 @@ class Asked(NamedTuple):
         return np.asarray(logits[self.images] if part == "test" else logits)
 
 
-def measure(subject: Subject, *, protocol: str | None = None, recall: str = "nearest") -> Result:
+@validate_settings()
+def measure(
+    subject: Subject,
+    *,
+    protocol: Annotated[str, one_of("protocol", PROTOCOLS)] | None = None,
+    recall: Annotated[str, one_of("recall rule", detection.RULES)] = "nearest",
+) -> Result:
     """The rows and samples described above.
 
     Args:
@@ -131,8 +138,6 @@ def measure(subject: Subject, *, protocol: str | None = None, recall: str = "nea
         UserError: "hendrycks200" where the set or the network is not ImageNet-1k's.
     """
     require(subject, NEEDS)
-    if recall not in detection.RULES:
-        raise UnknownName("recall rule", recall, detection.RULES)
     asked = _asked(subject, protocol)
     rows = Rows(f"{asked.protocol}{'-first' if recall == 'first' else ''}@{VERSION}")
     inside = asked.of(subject, "test")
@@ -150,8 +155,6 @@ def measure(subject: Subject, *, protocol: str | None = None, recall: str = "nea
 
 
 def _asked(subject: Subject, protocol: str | None) -> Asked:
-    if protocol not in (None, *PROTOCOLS):
-        raise UnknownName("protocol", str(protocol), PROTOCOLS)
     outputs, classes = subject.outputs("test"), subject.data.classes
     known = imagenet_o.among(classes)
     images = known[outputs.labels.numpy()]

@@ -34,6 +34,7 @@ from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, curve, draw, extent, mean_value, shade
 from catchup_eval.results import Result, Rows
+from catchup_eval.settings import validate_settings
 from catchup_eval.subject import Subject
 
 TITLE = "Training"
@@ -63,6 +64,7 @@ LAST: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "white", "markered
 STAR: dict[str, Any] = {"marker": "*", "markersize": 9}
 
 
+@validate_settings()
 def measure(subject: Subject) -> Result:
     """The rows described above.
 

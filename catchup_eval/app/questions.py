@@ -23,6 +23,7 @@ from catchup_eval.lending import full_precision
 from catchup_eval.preprocess import Preprocess
 from catchup_eval.question import Analysis
 from catchup_eval.results import Result
+from catchup_eval.settings import check_keywords
 from catchup_eval.store import Key, Provenance, Record, Store, plain
 from catchup_eval.study import DataInfo, Skip, Study, StudyInfo
 from catchup_eval.subject import Subject, require
@@ -98,13 +99,15 @@ def choose(
 def check_settings(
     settings: Mapping[str, Mapping[str, Any]], known: Mapping[str, Analysis] = ANALYSES
 ) -> None:
-    """Raise `UnknownName` for an analysis or a setting that does not exist."""
+    """Refuse what no analysis can be given, before anything is trained or computed.
+
+    Raises:
+        UnknownName: an analysis or a setting that does not exist.
+        UserError: a value of another type or out of range.
+    """
     choose(tuple(settings), known=known)
     for name, values in settings.items():
-        defaults = setting_defaults(known[name])
-        for setting in values:
-            if setting not in defaults:
-                raise UnknownName(f"setting of {name}", setting, defaults)
+        check_keywords(known[name].measure, values, name)
 
 
 def setting_defaults(analysis: Analysis) -> dict[str, Any]:

@@ -129,12 +129,7 @@ def check(plan: Plan, options: Options) -> None:
 
 def _simulation(name: str, questions: Questions) -> Simulation:
     defaults = asking.setting_defaults(SIMULATIONS[name])
-    simulation = Simulation(name, {**defaults, **questions.settings.get(name, {})})
-    for setting in ("seeds", "iterations"):
-        value = simulation.settings[setting]
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"expected {name}.{setting} of 1 or more, got {value!r}")
-    return simulation
+    return Simulation(name, {**defaults, **questions.settings.get(name, {})})
 
 
 def study_info(

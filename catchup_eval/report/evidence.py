@@ -23,8 +23,8 @@ def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
         checks = study.joined(name).checks
         blocks.append(
             [
-                [Cell(_title(name, analyses)), Cell(str(claim)), *_marks(rows, study.groups)]
-                for claim, rows in checks.groupby("metric", sort=False)
+                [Cell(_title(name, analyses)), Cell(_claim(rows)), *_marks(rows, study.groups)]
+                for _, rows in checks.groupby("metric", sort=False)
             ]
         )
     caption = "What must hold if the measuring is right, and whether it does."
@@ -35,6 +35,16 @@ def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
 
 def _title(name: str, analyses: Mapping[str, Analysis]) -> str:
     return analyses[name].TITLE if name in analyses else name
+
+
+def _claim(rows: pd.DataFrame) -> str:
+    """What should hold and, where it does not and the analysis knows it, the likeliest cause."""
+    claim = str(rows["metric"].iloc[0])
+    if "cause" not in rows or rows["cause"].isna().all():
+        return claim
+    models = rows.dropna(subset="cause").groupby("cause", sort=False)["model"]
+    causes = [f"{', '.join(dict.fromkeys(names))}: {cause}" for cause, names in models]
+    return f"{claim} (likely cause for {'; for '.join(causes)})"
 
 
 def _marks(rows: pd.DataFrame, groups: Sequence[str]) -> list[Cell]:

@@ -1,18 +1,22 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from catchup_eval.analysis import adversarial
+from catchup_eval.analysis import adversarial, masking
+from catchup_eval.app.questions import check_settings
 from catchup_eval.attacks import fgsm
 from catchup_eval.autoattack import FLAGS
 from catchup_eval.datasets import ImageSet, Part
 from catchup_eval.errors import UnknownName, UserError
 from catchup_eval.library_attacks import Asked
 from catchup_eval.models import spec
-from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.randomness import generator, isolated
 from catchup_eval.results import Member, Result, join
 from catchup_eval.statistics import wilson
 from catchup_eval.subject import Subject
@@ -124,9 +128,208 @@ def test_a_wrong_attack_stops_before_anything_is_computed(subject: Subject) -> N
         adversarial.measure(fresh, attacks="MIFGSM?colour=red")
 
 
+CLIMB = adversarial.Climb(20, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"epsilons": (-4, 4)},
+            "expected epsilons.0 as a number greater than or equal to 0, got -4",
+        ),
+        ({"epsilons": (0, 400)}, "expected a radius from 0 to 255, in 1/255, got 400"),
+        ({"epsilons": (0, 4 / 255)}, "0.0156863 in units of .0, 1. is 4/255: write 4"),
+        ({"epsilons": (0.1,)}, "expected a radius in 1/255, of 0.2 or more, .* write 25.5"),
+        ({"epsilons": (0, float("nan"))}, "expected epsilons.1 as a finite number"),
+        ({"epsilons": (0, float("inf"))}, "expected epsilons.1 as a finite number"),
+        ({"epsilons": (4, 4)}, r"expected epsilons as a list of different values, got \(4, 4\)"),
+        ({"epsilons": (4, 4.0000001)}, "expected epsilons that differ in six digits"),
+        ({"epsilons": 4}, "expected epsilons as a list, got 4"),
+        ({"epsilons": "4/255"}, "expected epsilons as a list, got '4/255'"),
+        ({"epsilons": ("4",)}, "expected epsilons.0 as a valid number, got '4'"),
+        ({"pgd_epsilons": (0,)}, "expected pgd_epsilons.0 as a number greater than 0, got 0"),
+        ({"pgd_epsilons": (0.0157,)}, "write 4"),
+        (
+            {"pgd_epsilons": (41,)},
+            "the border of the ball, 41/255, but 20 .* of 2/255 reach 40/255",
+        ),
+        ({"pgd_step_size": 2 / 255}, "0.00784314 in units of .0, 1. is 2/255"),
+        ({"pgd_step_size": 0}, "expected pgd_step_size as a number greater than 0, got 0"),
+        ({"pgd_step_size": -2}, "expected pgd_step_size"),
+        ({"pgd_step_size": 256}, "expected pgd_step_size as a number less than or equal to 255"),
+        ({"pgd_steps": 0}, "expected pgd_steps as a number greater than or equal to 1, got 0"),
+        ({"pgd_steps": 2.5}, "expected pgd_steps as a valid integer, got 2.5"),
+        ({"pgd_steps": True}, "expected pgd_steps as a valid integer, got True"),
+        ({"pgd_restarts": 0}, "expected pgd_restarts"),
+        ({"unbounded": -1}, "expected unbounded as a number greater than or equal to 0, got -1"),
+        ({"attacks": 3}, "expected attacks as a list, got 3"),
+        ({"epsilon": (4,)}, "no setting of adversarial 'epsilon'; did you mean 'epsilons'"),
+        ({"epsilons": (), "pgd_epsilons": (), "unbounded": 0}, "expected something to measure"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_costs_no_pass(
+    subject: Subject, settings: dict[str, Any], says: str
+) -> None:
+    fresh = Subject(wrap(Unasked()), subject.data)
+    with pytest.raises(UserError, match=says):
+        adversarial.measure(fresh, **settings)
+    with pytest.raises(UserError, match=says):
+        check_settings({"adversarial": settings})
+
+
+class Unasked(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        pytest.fail("the network was asked")
+
+
+def test_sensible_settings_are_taken() -> None:
+    """Unsorted; a quarter of 1/255; a radius just reached; FGSM from a random start."""
+    for settings in (
+        {"epsilons": [8, 0, 0.25]},
+        {"pgd_epsilons": [0.5, 40]},
+        {"pgd_steps": 1, "pgd_step_size": 4},
+    ):
+        check_settings({"adversarial": settings})
+
+
+class Changed(nn.Module):
+    """A network whose pixels or logits are changed on their way."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        pixels: Callable[[Tensor], Tensor] = lambda x: x,
+        logits: Callable[[Tensor], Tensor] = lambda y: y,
+    ):
+        super().__init__()
+        self.net, self.pixels, self.logits = net, pixels, logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.net(self.pixels(images)))
+
+
+def as_bytes(pixels: Tensor) -> Tensor:
+    return (255 * pixels).to(torch.uint8).float() / 255
+
+
+def shattered(pixels: Tensor) -> Tensor:
+    """Between two levels the slope turns around several times."""
+    return pixels + 0.02 * torch.sin(2000 * pixels)
+
+
+def linear(scale: float) -> nn.Module:
+    """Class 1 where an image is brighter than 0.5; its logits are `scale` times the mean."""
+    head = nn.Linear(768, 2)
+    head.weight.data = scale * torch.tensor([[0.0], [1.0]]).expand(2, 768) / 768
+    head.bias.data = scale * torch.tensor([0.0, -0.5])
+    return nn.Sequential(nn.Flatten(), head)
+
+
+BRIGHT = torch.arange(40).view(40, 1, 1, 1) % 2 * 128 + 64  # 64 or 192 everywhere
+SMALL = BRIGHT.expand(40, 3, 16, 16).to(torch.uint8)
+ZERO, FREE = "at most 1 % of the images", "PGD without a bound"
+SAME = "an image gets the same logits"
+
+
+@pytest.mark.parametrize(
+    ("change", "failing", "cause"),
+    [
+        # what is no fault of the gradient
+        (lambda net: net, [], ""),
+        (lambda net: Changed(net, logits=lambda y: 1e3 * y), [], ""),
+        (lambda net: linear(10.0), [], ""),  # robust: nothing within 8/255 crosses 0.25 of gray
+        # what masks it
+        (lambda net: Changed(net, logits=lambda y: 1e6 * y), [ZERO, FREE], "softmax saturates"),
+        (lambda net: linear(1e5), [ZERO, FREE], "softmax saturates"),
+        (lambda net: Changed(net, lambda x: (8 * x).round() / 8), [ZERO, FREE], "quantisation"),
+        (lambda net: Changed(net, as_bytes), [ZERO, FREE], "quantisation"),
+        (lambda net: Changed(net, shattered), ["FGSM", "PGD acc", FREE], "masked gradients"),
+        # what is random, or knows nothing
+        (
+            lambda net: Changed(net, lambda x: x + 0.5 * torch.randn_like(x)),
+            ["epsilon 0", SAME],
+            "random",
+        ),
+        (lambda net: linear(0.0), [ZERO, FREE], "at chance or constant"),
+    ],
+)
+def test_right_accusations_and_right_acquittals(
+    networks: Networks,
+    noise: Part,
+    change: Callable[[nn.Module], nn.Module],
+    failing: list[str],
+    cause: str,
+) -> None:
+    """Labels are the network's own answers, so that all are right before they are attacked."""
+    net = change(networks(0))
+    model = wrap(net, head="net.head" if isinstance(net, Changed) else None)
+    images = SMALL if isinstance(net, nn.Sequential) else noise.images[:, :, :16, :16]
+    with isolated(generator(0)), torch.no_grad():
+        labels = model(images.float() / 255).argmax(1)
+        if not model(images.float() / 255).any():
+            labels = torch.arange(len(images)) % 2
+        part = Part(images.contiguous(), labels, torch.arange(len(images)))
+        data = ImageSet("own", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+        result = adversarial.measure(Subject(model, data), pgd_steps=4)
+    failed = result.checks[result.checks["value"] == 0]
+    assert len(failed) == len(failing), failed["metric"].tolist()
+    assert all(map(str.startswith, failed["metric"], failing))
+    assert all(cause in text for text in failed["cause"])
+    assert result.checks["cause"].notna().sum() == len(failing)
+
+
+def test_published_networks_are_not_accused(
+    shared: Path, cifar10_test: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
+    """ResNet-8 of 200 images: FGSM 3.5 % at 4/255 and 4.0 % at 8/255, PGD 0; here 20 of them."""
+    weights = shared / "checkpoints" / "karanchahal_resnet8_cifar10.pth"
+    pixels, labels = cifar10_test(20)
+    part = Part((255 * pixels).round().to(torch.uint8), labels, torch.arange(20))
+    data = ImageSet("cifar10", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    subject = Subject(spec.load(f"{weights}?norm=cifar10").model, data)
+    result = adversarial.measure(subject, epsilons=(0, 4, 8), pgd_steps=2)
+    assert result.samples["clean"].mean() > 0.7
+    assert (result.checks["value"] == 1).all()
+
+
+@pytest.mark.parametrize(("n", "accused"), [(20, False), (200, True)])
+def test_few_images_accuse_nobody(n: int, accused: bool) -> None:
+    """PGD leaves 5 points more than FGSM, on images that FGSM changes: 1 of 20, 10 of 200."""
+    ranks = np.arange(n)
+    samples = {"index": ranks, "clean": ranks >= 0, "fgsm@4": ranks < n // 2}
+    samples["pgd@4"] = ranks < n // 2 + n // 20
+    checks = Result(adversarial._rows(samples, CLIMB, []).frame(), samples).checks
+    assert checks[checks["value"] == 0]["metric"].tolist() == [masking.BELOW] * accused
+
+
+def test_pgd_is_held_against_fgsm_of_smaller_balls() -> None:
+    """No FGSM at 8/255, but what leaves 90 at 8/255 cannot leave 60 at 4/255."""
+    result = with_samples(**{"fgsm@4": np.arange(100) < 60, "pgd@8": np.arange(100) < 90})
+    checks = result.checks.set_index("metric")
+    assert checks["value"][masking.BELOW] == 0
+    assert checks["cause"][masking.BELOW] == masking.MASKED
+
+
+def test_steps_that_barely_reach_the_border_are_the_first_suspect() -> None:
+    """Four steps of 1/255 reach 4/255, but from the other side of the ball not its border."""
+    samples = {"index": np.arange(100), "clean": ALL, "fgsm@4": np.arange(100) < 60, "pgd@4": ALL}
+    rows = adversarial._rows(samples, adversarial.Climb(4, 1), []).frame()
+    assert rows[rows["metric"] == masking.BELOW]["cause"].tolist() == [masking.STEPS]
+
+
+def test_images_without_a_gradient_are_counted(result: Result) -> None:
+    assert result.value("zero_gradient", attack="fgsm") == 0
+    assert not result.samples["zero-gradient"].any()
+
+
 SQUARE = Asked("Square", 4.0, {}, 50)
 FIFTY = np.arange(0, 100, 2)
 NONE = np.zeros(100, bool)
+ALL = np.ones(100, bool)
 
 
 def faked(
@@ -139,12 +342,12 @@ def faked(
     library = [] if square is None else [SQUARE]
     if square is not None:
         samples |= {"Square@4": 100 * square > FIFTY, "Square@4-index": FIFTY}
-    return Result(adversarial._rows(samples, "pgd-20x2@1", library).frame(), samples)
+    return Result(adversarial._rows(samples, CLIMB, library).frame(), samples)
 
 
 def with_samples(**samples: np.ndarray) -> Result:
     whole = {"index": np.arange(100), "clean": np.ones(100, bool)} | samples
-    return Result(adversarial._rows(whole, "pgd-20x2@1", []).frame(), whole)
+    return Result(adversarial._rows(whole, CLIMB, []).frame(), whole)
 
 
 @pytest.mark.parametrize(
@@ -152,14 +355,19 @@ def with_samples(**samples: np.ndarray) -> Result:
     [
         (faked(0.6, 0.5), []),
         (faked(0.6, 0.5, clean=0.99), ["epsilon 0 changes no prediction"]),
-        (faked(0.6, 0.5, clean=0.3), ["epsilon 0", "FGSM accuracy falls"]),
+        (faked(0.6, 0.5, clean=0.3), ["epsilon 0", "FGSM accuracy falls", "PGD accuracy is not"]),
         (faked(1.0, 0.9), ["FGSM accuracy falls"]),
         (faked(0.0, 0.0), []),
         (faked(0.5, 0.6), ["PGD accuracy is not above"]),
-        (faked(0.6, 0.3), ["FGSM is less than 20 points above"]),
+        (faked(0.6, 0.3), []),  # 30 points, and as few as 21 by its interval
+        (faked(0.9, 0.3), ["FGSM is less than 30 points above"]),
         (faked(0.6, 0.5, square=0.5), []),
         (faked(0.6, 0.5, square=0.7), []),
-        (faked(0.6, 0.5, square=0.44), ["Square accuracy is not below"]),
+        (faked(0.6, 0.5, square=0.44), []),  # 3 of 50 images
+        (faked(0.6, 0.5, square=0.3), ["Square accuracy is not below"]),
+        (with_samples(**{"fgsm@0": ALL, "fgsm@0.25": ALL < 0}), ["no epsilon is below 0.5"]),
+        (with_samples(**{"pgd@0.9": ALL < 0}), ["PGD's steps are no wider"]),
+        (with_samples(**{"pgd@1": ALL < 0}), []),
         (with_samples(**{"pgd-unbounded": np.zeros(9, bool)}), []),
         (with_samples(**{"pgd-unbounded": np.arange(9) == 0}), ["PGD without a bound"]),
         (with_samples(**{"AutoAttack@1": NONE, "AutoAttack@1-flags": np.zeros(5, bool)}), []),
@@ -186,19 +394,20 @@ def test_the_figure_warns_where_gradients_may_be_masked() -> None:
         join(
             [
                 Member("a", 0, faked(0.6, 0.5)),
-                Member("b", 0, faked(0.6, 0.3)),
+                Member("b", 0, faked(0.9, 0.3)),
                 Member("c", 0, faked(0.5, 0.6)),
                 Member("d", 0, faked(0.6, 0.5, square=0.3)),
             ]
         )
     )
     title = figure["accuracy"].get_suptitle().split("\n")
-    assert title[:3] == [
-        "b: FGSM 30 points above PGD (4/255)",
+    assert title == [
+        "b: FGSM 60 points above PGD (4/255) (one step",
+        "is too weak here: read PGD's accuracy)",
         "c: PGD above FGSM",
         "d: Square below PGD",
+        "Gradients may be masked: trust the lowest.",
     ]
-    assert len(title) == 4
     assert not adversarial.plot(faked(0.6, 0.5))["accuracy"].get_suptitle()
 
 

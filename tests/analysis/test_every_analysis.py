@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.datasets import ImageSet
-from catchup_eval.errors import Missing
+from catchup_eval.errors import Missing, UnknownName
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.report import figures
 from catchup_eval.results import CHECK, COLUMNS, Member, Result, join
@@ -87,6 +87,12 @@ def test_it_says_what_it_is(name: str) -> None:
     assert analysis.QUESTION.endswith("?")
     assert all((analysis.TITLE, analysis.READING, analysis.SOURCE))
     assert all(headline.label for headline in analysis.HEADLINES)
+
+
+@everyone
+def test_a_setting_that_it_does_not_have_is_refused_first(name: str) -> None:
+    with pytest.raises(UnknownName, match=f"no setting of {name} 'no_such_setting'"):
+        ANALYSES[name].measure(object(), no_such_setting=1)
 
 
 @everyone

@@ -104,7 +104,9 @@ def test_the_yardsticks_by_hand(centred, side):
 
 
 def test_a_centred_box_larger_than_the_image_is_refused(network, few_digits):
-    with pytest.raises(UserError, match="share of the image's sides, got 70"):
+    with pytest.raises(
+        UserError, match="expected centred as a number less than or equal to 1, got 70"
+    ):
         localization.measure(Subject(network, few_digits), centred=70)
 
 

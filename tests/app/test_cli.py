@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from catchup_eval.app.evaluate import read_settings
+from catchup_eval.app.evaluate import questions_of, read_settings
 from catchup_eval.app.listing import LISTS
-from catchup_eval.app.options import spread
+from catchup_eval.app.options import Options, spread
+from catchup_eval.app.plan import Plan
 from catchup_eval.errors import UserError
 
 Call = Callable[..., Any]
@@ -102,6 +103,30 @@ def test_settings_are_spelled_as_toml() -> None:
     assert read_settings(texts) == {"a": {"x": 3, "y": [1, 2]}, "b": {"z": "minmax", "w": 0.5}}
     with pytest.raises(UserError):
         read_settings(["x=3"])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("adversarial.epsilons=[0, 0.0157]", "adversarial: .* in 1/255, .* write 4"),
+        ("adversarial.epsilons=[4/255]", "expected epsilons as a list, got '.4/255.'"),
+        ("adversarial.pgd_steps=1", "1 steps of 2/255 reach 2/255"),
+        ("corruption.severities=[0, 3]", "expected severities from 1 to 5, got .0, 3."),
+        ("clean.bins=0", "clean: expected bins as a number greater than or equal to 1, got 0"),
+        ("landscape.points=4", "an odd number of points"),
+        ("localization.threshold=20", "expected threshold as a number less than or equal to 1"),
+        ("ood.recall=frist", "no recall rule 'frist'; did you mean 'first'"),
+        ("filters.pictures=0", "expected from 1 to 500 pictures, got 0"),
+        ("feature_drop.by=norm", "There are: magnitude, value"),
+        ("deformation.convention=patch_up", "did you mean 'patchup'"),
+    ],
+)
+def test_a_setting_is_refused_before_there_are_networks(text: str, says: str) -> None:
+    """By `--set` and by a plan alike."""
+    with pytest.raises(UserError, match=says):
+        questions_of(Options(set=[text]))
+    with pytest.raises(UserError, match=says):
+        questions_of(Options(), Plan(name="x", settings=read_settings([text])))
 
 
 def test_a_users_own_analysis_and_trainers_do_not_matter(tmp_path: Path) -> None:

@@ -240,6 +240,15 @@ def test_a_failed_check_is_on_top_and_in_its_section(made, analyses, tmp_path):
     assert "1 of 1 self-checks failed" in text
 
 
+def test_a_failed_check_names_its_likely_cause(made, analyses, tmp_path):
+    one = made(abilities=ONE)
+    frame = one.results["m0-s0", "right"].frame
+    frame["cause"] = pd.Series(index=frame.index, dtype=object)
+    frame.loc[frame["unit"] == "check", ["value", "cause"]] = 0.0, "dropout is on"
+    text = Page(report.write(one, analyses, tmp_path).read_text()).text
+    assert "accuracy and error make 100 (likely cause for only: dropout is on)" in text
+
+
 def test_results_of_an_unknown_question_are_said_to_be_unknown(made, analyses, tmp_path):
     known = {name: analyses[name] for name in ("right", "sharp")}
     text = Page(report.write(made(abilities=ONE), known, tmp_path).read_text()).text

@@ -54,6 +54,7 @@ from catchup_eval.analysis.feature_learning.trained import (
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model
 from catchup_eval.results import Member, Result, Rows, join
+from catchup_eval.settings import Count, validate_settings
 
 TITLE = "Feature learning"
 QUESTION = "Which features does a network learn under ERM, under Cutout and under CutMix?"
@@ -69,12 +70,13 @@ HEADLINES = ACCURACIES
 METHODS: tuple[str, ...] = PATCH_METHODS
 
 
+@validate_settings()
 def measure(
     device: torch.device | None = None,
     progress: Progress | None = None,
     *,
-    seeds: int = 10,
-    tests: int = 10_000,
+    seeds: Count = 10,
+    tests: Count = 10_000,
     learned: float = 0.5,
     points: int = 300,
     dimension: int = 2000,
@@ -88,7 +90,7 @@ def measure(
     smoothing: float = 1.0,
     init: float = 0.01,
     step: float = 1.0,
-    iterations: int = 10_000,
+    iterations: Count = 10_000,
     records: int = 200,
 ) -> Result:
     """The rows and samples described above, joined over methods and seeds 0, 1, ...

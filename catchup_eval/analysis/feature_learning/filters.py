@@ -66,6 +66,7 @@ from catchup_eval.metrics.inequality import gini, shares
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model
 from catchup_eval.results import Member, Result, Rows, join
+from catchup_eval.settings import Count, validate_settings
 
 TITLE = "Filter learning"
 QUESTION = "Which features does each filter learn when feature maps are mixed instead of patches?"
@@ -82,12 +83,13 @@ HEADLINES = ACCURACIES
 METHODS: tuple[str, ...] = (*PATCH_METHODS, *CHANNEL_METHODS)
 
 
+@validate_settings()
 def measure(
     device: torch.device | None = None,
     progress: Progress | None = None,
     *,
-    seeds: int = 5,
-    tests: int = 10_000,
+    seeds: Count = 5,
+    tests: Count = 10_000,
     learned: float = 0.5,
     neurons: int = 4,
     alpha: float = 10.0,
@@ -97,7 +99,7 @@ def measure(
     cut: int = 1,
     init: float = 0.01,
     step: float = 1.0,
-    iterations: int = 10_000,
+    iterations: Count = 10_000,
     records: int = 200,
 ) -> Result:
     """The rows and samples described above, joined over methods and seeds 0, 1, ...
