@@ -79,7 +79,9 @@ def difference(ours: Reading, theirs: Reading) -> tuple[Difference, str, str]:
 def _paired(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Difference:
     """:func:`paired` in the outcomes' own unit; zeros and ones are seen as such at any scale."""
     scale = max(float(np.abs(array).max(initial=0)) for array in (*ours, *theirs)) or 1.0
-    value, low, high, p = paired([a / scale for a in ours], [a / scale for a in theirs])
+    bound = (100.0 if scale > 1 else 1.0) / scale  # of the placement values of an AUROC
+    sides = ([a / scale for a in ours], [a / scale for a in theirs])
+    value, low, high, p = paired(*sides, bound=bound)
     return Difference(value * scale, low * scale, high * scale, p)
 
 

@@ -8,12 +8,12 @@ import pandas as pd
 
 from catchup_eval.question import Analysis, Headline
 from catchup_eval.results import Member, Result
-from catchup_eval.statistics import Interval, over_seeds
+from catchup_eval.statistics import NO_INTERVAL, Interval, over_seeds
 from catchup_eval.study import Study
 
 SEEDS = 3  # from which on seeds have an interval, and methods are compared instead of networks
 PERCENT = "%"
-UNKNOWN = Interval(np.nan, np.nan)
+UNKNOWN = NO_INTERVAL
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,8 @@ def seeds_interval(values: Sequence[float], unit: str) -> Interval:
     if len(values) < SEEDS:
         return UNKNOWN
     low, high = over_seeds(values)
+    if low != low:
+        return UNKNOWN
     if unit == PERCENT and min(values) >= 0:
         low, high = max(0.0, low), min(100.0, high)
     return Interval(low, high)

@@ -8,10 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from catchup_eval.statistics import Interval, wilson
+from catchup_eval.statistics import Interval, bootstrap_mean, wilson
 
 CHECK = "check"  # the unit of a self-check: value 1 passed, 0 failed
 SEPARATOR = "\0"  # between model, seed and sample in a joined result; in no name
+RANGES = {  # what a number of this unit can be at all
+    "%": Interval(0.0, 100.0),
+    "squared error": Interval(0.0, 2.0),
+    "C-score": Interval(0.0, 1.0),
+}
 COLUMNS = ["metric", "value", "unit", "n", "low", "high", "protocol"]
 
 
@@ -157,6 +162,15 @@ class Rows:
         interval = wilson(int(hits.sum()), len(hits))
         value = 100 * float(hits.mean())
         self.add(metric, value, unit="%", n=len(hits), interval=interval, **condition)
+
+    def mean(self, metric: str, values: np.ndarray, *, unit: str, **condition: Any) -> None:
+        """The mean of one value per sample (N,), with its bootstrap over samples.
+
+        Where all values are equal the interval goes by the unit's range (:data:`RANGES`).
+        """
+        interval = bootstrap_mean(values, bounds=RANGES.get(unit))
+        n = len(values)
+        self.add(metric, values.mean(), unit=unit, n=n, interval=interval, **condition)
 
     def check(self, claim: str, passed: bool, n: int, **condition: Any) -> None:
         """A self-check: what should hold, and whether it does.

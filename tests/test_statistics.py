@@ -4,7 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -29,7 +29,58 @@ def test_wilson_gives_the_values_printed_by_newcombe(hits, n, low, high):
     assert found.high / 100 == pytest.approx(high, abs=6e-5)
 
 
-@given(st.integers(1, 2000), st.data())
+@given(st.integers(2, 10_000), st.data())
+def test_rates_have_the_limits_of_scipys_binomtest(n, data):
+    hits = data.draw(st.integers(0, n))
+    for method, found in (
+        ("wilson", statistics.wilson(hits, n)),
+        ("exact", statistics.clopper_pearson(hits, n)),
+    ):
+        limits = stats.binomtest(hits, n).proportion_ci(0.95, method=method)
+        assert found == pytest.approx((100 * limits.low, 100 * limits.high), rel=1e-12, abs=1e-10)
+
+
+def test_many_rates_at_once_have_the_limits_of_each():
+    hits, n = np.array([0, 3, 17, 40]), np.array([7, 30, 18, 40])
+    low, high = 100 * statistics.score_limits(hits / n, n)
+    assert [*zip(low, high)] == [statistics.wilson(int(k), int(m)) for k, m in zip(hits, n)]
+
+
+def test_one_sample_has_no_interval():
+    one = np.array([0.7])
+    for found in (
+        statistics.wilson(1, 1),
+        statistics.clopper_pearson(1, 1),
+        statistics.bootstrap_mean(one, bounds=statistics.SHARES),
+        statistics.bootstrap(lambda rows: 0.7, 1, bounds=statistics.SHARES),
+        statistics.SignFlips(one).interval,
+        statistics.over_seeds([0.7]),
+    ):
+        assert np.isnan(found).all()
+    for pair in (([one], [one - 0.5]), ([np.ones(1)], [np.zeros(1)]), ([one, one], [one, 0 * one])):
+        _, low, high, p = statistics.paired(*pair)
+        assert np.isnan([low, high]).all() and p == 1.0
+
+
+@given(st.integers(2, 500), st.floats(0, 1))
+def test_equal_samples_have_the_interval_of_a_rate_or_none(n, value):
+    low, high = statistics.bootstrap_mean(np.full(n, value), bounds=statistics.SHARES)
+    assert low < high and -1e-12 <= low <= value + 1e-12 and value - 1e-12 <= high <= 1 + 1e-12
+    assert np.isnan(statistics.bootstrap_mean(np.full(n, value))).all()
+    for rate in (0, 1):
+        found = statistics.bootstrap_mean(np.full(n, 100.0 * rate), bounds=Interval(0.0, 100.0))
+        assert found == pytest.approx(statistics.wilson(rate * n, n))
+
+
+@given(st.integers(2, 300), st.floats(0, 1), st.floats(0, 1))
+def test_the_edge_s_test_is_the_one_that_its_interval_inverts(n, value, threshold):
+    low, high = statistics.at_edge(value, n, statistics.SHARES)
+    p = 2 * min(statistics.edge_tails(value, n, statistics.SHARES, threshold))
+    if min(abs(threshold - low), abs(threshold - high)) > 1e-9:
+        assert (p < 0.05) == (not low <= threshold <= high)
+
+
+@given(st.integers(2, 2000), st.data())
 def test_wilson_holds_the_rate_and_stays_between_0_and_100(n, data):
     hits = data.draw(st.integers(0, n))
     low, high = statistics.wilson(hits, n)
@@ -82,7 +133,7 @@ def test_mcnemar_by_hand():
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60))
 def test_a_paired_rate_has_an_interval_with_some_width_around_it(wins, losses, both):
     n = wins + losses + both
-    if n == 0:
+    if n < 2:
         return
     ours, theirs = rates(wins, losses, n)
     found = statistics.paired([ours], [theirs])
@@ -92,6 +143,34 @@ def test_a_paired_rate_has_an_interval_with_some_width_around_it(wins, losses, b
     turned = statistics.paired([theirs], [ours])
     assert turned.value == pytest.approx(-found.value)
     assert turned.p == pytest.approx(found.p)
+
+
+def test_an_interval_lacks_0_exactly_where_p_is_below_5_percent():
+    """All tables of up to 25 discordant pairs, of few images and of many."""
+    for n in (2, 5, 6, 25, 1000):
+        for wins in range(min(n, 25) + 1):
+            for losses in range(min(n, 25) - wins + 1):
+                _, low, high, p = statistics.mcnemar(wins, losses, n)
+                assert (low > 0 or high < 0) == (p < 0.05), (wins, losses, n)
+
+
+def test_what_mcnemar_rejects_tango_rejects_too():
+    """Else 0 would be in the interval of Tango's test where the exact one is below 5 %."""
+    for pairs in range(1, 1000):
+        losses = np.arange(pairs // 2 + 1)
+        rejected = losses[2 * stats.binom.cdf(losses, pairs, 0.5) < 0.05]
+        if len(rejected):
+            most = int(rejected.max())
+            assert statistics.tango(pairs - most, most, pairs, 0.0) > stats.norm.isf(0.025)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(2, 100))
+def test_a_paired_rate_s_interval_inverts_tango_s_test(wins, losses, both):
+    n = wins + losses + both
+    _, low, high, _ = statistics.mcnemar(wins, losses, n)
+    for limit, z in ((low, 1.959964), (high, -1.959964)):
+        if limit != 0 and abs(limit) < 1:
+            assert statistics.tango(wins, losses, n, limit) == pytest.approx(z, abs=1e-4)
 
 
 def test_three_samples_cannot_be_significant_even_if_all_differ():
@@ -126,7 +205,47 @@ def test_sign_flips_agree_with_all_sign_flips():
     signs = 1 - 2 * ((np.arange(2**12)[:, None] >> np.arange(12)) & 1)
     exact = np.mean(np.abs(signs @ gap) >= abs(gap.sum()) * (1 - 1e-12))
     found = statistics.paired([gap], [np.zeros(12)])
-    assert found.p == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 10_000))
+    assert found.p == exact
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 9, 13])
+def test_few_values_are_flipped_in_all_ways(n):
+    gap = np.random.default_rng(n).normal(0.8, 1, n)
+    expected = stats.permutation_test(
+        (gap, np.zeros(n)), lambda a, b: (a - b).mean(), permutation_type="samples"
+    )
+    assert statistics.SignFlips(gap).p == pytest.approx(expected.pvalue)
+    assert np.isnan(statistics.SignFlips(gap).interval).all() == (n <= 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-4, 9).map(lambda k: k / 4), min_size=2, max_size=30))
+def test_flips_reject_0_exactly_where_their_interval_lacks_it(values):
+    flips = statistics.SignFlips(np.array(values))
+    low, high = flips.interval
+    if low == low:
+        assert (low > 0 or high < 0) == (flips.p < 0.05)
+        assert low <= np.mean(values) <= high
+    assert min(1.0, 2 * min(flips.tails(0.0))) == pytest.approx(flips.p)
+
+
+@pytest.mark.parametrize("n", [9, 40])
+def test_the_interval_of_flips_inverts_them(n):
+    flips = statistics.SignFlips(np.random.default_rng(0).standard_t(3, n))
+    low, high = flips.interval
+    step = 1e-6 * (high - low)
+    for limit, outwards in ((low, -step), (high, step)):
+        assert (
+            2 * min(flips.tails(limit + outwards)) < 0.05 <= 2 * min(flips.tails(limit - outwards))
+        )
+
+
+def test_the_interval_of_flips_is_students_where_values_are_normal():
+    values = np.random.default_rng(0).normal(1, 2, 400)
+    low, high = statistics.SignFlips(values).interval
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    width = expected.high - expected.low
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.05 * width)
 
 
 def test_sign_flips_say_significant_as_often_as_promised():
@@ -136,15 +255,13 @@ def test_sign_flips_say_significant_as_often_as_promised():
 
 
 def test_equal_outcomes_are_no_difference():
-    values = np.random.default_rng(0).random(20)
-    assert statistics.paired([values], [values]) == (0.0, 0.0, 0.0, 1.0)
-    assert statistics.paired([values, values], [values, values]).p == 1.0
-
-
-def test_one_sample_decides_nothing():
-    found = statistics.paired([np.array([0.7])], [np.array([0.2])])
-    assert found.p == 1.0
-    assert found.low == -np.inf
+    """An AUROC's difference is bounded: how far it may be from 0 is known as it is of a rate."""
+    values, ones = np.random.default_rng(0).random(20), np.ones(20)
+    value, low, high, p = statistics.paired([values], [values])
+    assert (value, p) == (0.0, 1.0) and np.isnan([low, high]).all()
+    areas, rates = statistics.paired([values, values], [values] * 2), statistics.mcnemar(0, 0, 20)
+    assert areas == pytest.approx(rates, abs=1e-9)
+    assert statistics.paired([ones], [ones]) == rates
 
 
 def auroc_parts(out: np.ndarray, inside: np.ndarray) -> tuple[list[np.ndarray], float]:
@@ -167,6 +284,27 @@ def test_delong_equals_its_matrix_form():
     assert found.value == pytest.approx(a - b)
     assert found.p == pytest.approx(2 * stats.norm.sf(abs(a - b) / np.sqrt(variance)))
     assert found.high - found.value == pytest.approx(1.959964 * np.sqrt(variance))
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 30])
+def test_delong_without_spread_is_never_certain(n):
+    """Perfect on all images, and wrong on all: as many images as there are can tell, no more."""
+    value, low, high, p = statistics.paired([np.ones(n)] * 2, [np.zeros(n)] * 2)
+    assert value == 1.0 and p >= 2.0 ** (1 - n)
+    if n <= 5:
+        assert p > 0.05 and np.isnan([low, high]).all()
+    else:
+        assert 0 < low < high == 1 and p < 0.05
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=12, max_size=60), st.integers(0, 2**32 - 1))
+def test_areas_differ_exactly_where_their_interval_lacks_0(ours, seed):
+    theirs = np.random.default_rng(seed).permutation(ours)
+    half = len(ours) // 2
+    parts = [auroc_parts(np.array(s[:half]), np.array(s[half:]))[0] for s in (ours, theirs)]
+    _, low, high, p = statistics.paired(*parts)
+    assert p > 0 and (low > 0 or high < 0) == (p < 0.05)
 
 
 def test_delong_says_significant_as_often_as_promised():
@@ -198,9 +336,30 @@ def test_seeds_are_compared_by_welchs_test(values, reference):
 
 
 def test_seeds_that_agree_to_the_last_digit():
-    assert statistics.between_seeds([97.2] * 3, [97.2] * 3) == (0.0, 0.0, 0.0, 1.0)
+    same = statistics.between_seeds([97.2] * 3, [97.2] * 3)
+    assert (same.value, same.p) == (0.0, 1.0) and np.isnan([same.low, same.high]).all()
     assert statistics.between_seeds([97.2] * 3, [98.4] * 3).p == pytest.approx(2 / 20)
     assert statistics.between_seeds([97.2] * 5, [98.4] * 5).p == pytest.approx(2 / 252)
+
+
+@given(st.lists(st.floats(-1e-12, 1e-12), min_size=6, max_size=6), st.sampled_from([1.2, -30.0]))
+def test_a_spread_of_rounding_is_none(errors, gap):
+    """97.2 of three seeds and 98.4 of three others, each summed in another order: not p = 1e-31."""
+    ours, theirs = 97.2 + np.array(errors[:3]), 97.2 + gap + np.array(errors[3:])
+    found = statistics.between_seeds(ours, theirs)
+    assert found.p == pytest.approx(2 / 20)
+    assert np.isnan([found.low, found.high]).all() and np.isnan(statistics.over_seeds(ours)).all()
+    assert statistics.between_seeds(ours, ours[::-1] + 1e-13).p == 1.0
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=3, max_size=6),
+    st.lists(st.floats(0, 100), min_size=3, max_size=6),
+)
+def test_seeds_differ_exactly_where_their_interval_lacks_0(values, reference):
+    _, low, high, p = statistics.between_seeds(values, reference)
+    if low == low and abs(p - 0.05) > 1e-9:
+        assert (low > 0 or high < 0) == (p < 0.05)
 
 
 def test_one_method_may_give_the_same_value_each_time():

@@ -10,9 +10,9 @@ One row per number, without a condition; `unit` says the unit:
 - `ece`: expected calibration error in percent, equal-width bins (Guo et al. 2017)
 - `ece_after_temperature`: the same, after temperature scaling
 - `aurc`: area under risk over coverage in percent (Geifman et al. 2019): the error among the surest
-  images, averaged over all shares of them; confidence as trained; bootstrap over images. In a
-  random order, `aurc_chance`, it is the error of all: a network that is right more often has a
-  lower one, too
+  images, averaged over all shares of them; confidence as trained, ranked by `log_doubt`, so that
+  no two images tie because their confidence is rounded to 1; bootstrap over images. In a random
+  order, `aurc_chance`, it is the error of all: a network that is right more often has a lower one
 - `temperature`: what the logits are divided by; geometric mean over the images. Above 1: the
   network was over-confident, below 1: under-confident, which is usual after mixed-label training
 
@@ -25,9 +25,14 @@ its interval is therefore the reflected ("basic") bootstrap, cut at 0 and never 
 itself. In 500 simulated sets of 500 images with true errors of 0, 2.5 and 4.0 % it covered them in
 69, 82 and 92 %, the plain percentile interval in 0, 80 and 81 %: read it as a rough one.
 
+Where all images contribute the same (all right, and sure of it) a bootstrap sees no spread: the
+interval is then that of :func:`catchup_eval.statistics.at_edge`; `nll`, which is not bounded, has
+none. One image has no interval.
+
 Common columns: `metric`, `value`, `unit`, `n` images, `low` and `high` (95 % interval),
 `protocol`. Samples, each (N,): `index`, `label`, `prediction`, `correct`, `nll`, `brier`,
-`confidence`, `confidence_after_temperature`, `temperature`, `margin` (the largest logit less the
+`confidence`, `log_doubt` (the logarithm of 1 less it), `confidence_after_temperature`,
+`temperature`, `margin` (the largest logit less the
 next: how far the prediction is from another one); and `bins` (1,).
 """
 
@@ -41,9 +46,15 @@ from catchup_eval.metrics import calibration, selective
 from catchup_eval.question import Headline
 from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, mean_value
-from catchup_eval.results import Result, Rows
+from catchup_eval.results import RANGES, Result, Rows
 from catchup_eval.settings import Count, validate_settings
-from catchup_eval.statistics import Interval, bootstrap, bootstrap_mean, over_seeds, wilson
+from catchup_eval.statistics import (
+    Interval,
+    bootstrap,
+    over_seeds,
+    reflected,
+    score_limits,
+)
 from catchup_eval.subject import Subject
 from catchup_eval.verification.margins import margins
 
@@ -57,7 +68,7 @@ READING = (
 )
 SOURCE = "Guo et al. 2017, On Calibration of Modern Neural Networks; Geifman et al. 2019 (AURC)"
 NEEDS = frozenset({"test"})
-VERSION = 2
+VERSION = 3
 HEADLINES = (
     Headline("accuracy", "accuracy", "higher", outcomes=("correct",), chance="chance"),
     Headline("nll", "NLL", "lower", outcomes=("nll",), scale=1.0),
@@ -91,6 +102,7 @@ def measure(subject: Subject, *, bins: Count = 15) -> Result:
         "nll": calibration.nll(log_p, labels),
         "brier": calibration.brier(log_p, labels),
         "confidence": np.exp(log_p.max(1)),
+        "log_doubt": calibration.log_doubt(logits),
         "confidence_after_temperature": np.exp(scaled.max(1)),
         "temperature": temperature,
         "margin": margins(outputs.logits),
@@ -108,8 +120,7 @@ def _rows(logits: np.ndarray, samples: dict[str, np.ndarray]) -> Rows:
         rows.rate("top5", (top == samples["label"][:, None]).any(1))
     rows.add("chance", 100 / classes, unit="%", n=n)
     for score, unit in (("nll", "nats"), ("brier", "squared error")):
-        values = samples[score]
-        rows.add(score, values.mean(), unit=unit, n=n, interval=bootstrap_mean(values))
+        rows.mean(score, samples[score], unit=unit)
     _calibration_rows(rows, samples)
     _selective_rows(rows, samples)
     return rows
@@ -127,13 +138,13 @@ def _calibration_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
 
 
 def _selective_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
-    errors = selective.ranked_errors(samples["confidence"], samples["correct"])
+    errors = selective.ranked_errors(-samples["log_doubt"], samples["correct"])
 
     def resampled(chosen: np.ndarray) -> float:
         return 100 * selective.area(errors, np.bincount(chosen, minlength=n))
 
     n, value = len(errors), 100 * selective.area(errors)
-    low, high = bootstrap(resampled, n)
+    low, high = bootstrap(resampled, n, bounds=RANGES["%"])
     interval = Interval(min(low, value), max(high, value))
     rows.add("aurc", value, unit="%", n=n, interval=interval)
     rows.add("aurc_chance", 100 * errors.mean(), unit="%", n=n)
@@ -147,9 +158,8 @@ def _reflected(confidence: np.ndarray, correct: np.ndarray, bins: int, value: fl
 
     numbers = calibration.bin_numbers(confidence, bins)
     gaps = correct - confidence
-    low, high = bootstrap(resampled, len(gaps))
-    below, above = min(value, max(0.0, 2 * value - high)), max(value, 2 * value - low)
-    return Interval(100 * below, 100 * above)
+    low, high = reflected(resampled, len(gaps), value)
+    return Interval(100 * low, 100 * high)
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -188,7 +198,7 @@ def _selective(models: dict[str, list[Result]]) -> Figure:
 
 def _risk(result: Result) -> np.ndarray:
     """The error among the surest images, at the shares `COVERED`."""
-    risk = selective.risks(result.samples["confidence"], result.samples["correct"])
+    risk = selective.risks(selective.sureness(result.samples), result.samples["correct"])
     return np.asarray(np.interp(COVERED, np.arange(1, len(risk) + 1) / len(risk), risk))
 
 
@@ -245,9 +255,7 @@ def _limits(
     """95 % limits of the accuracy in each of these bins: over seeds, or Wilson's over images."""
     if len(diagrams) > 1:
         values = 100 * np.array([diagram.accuracy[full] for diagram in diagrams])
-        limits = [over_seeds(column) for column in values.T]
+        low, high = np.array([over_seeds(column) for column in values.T]).reshape(-1, 2).T
     else:
-        count, accuracy = diagrams[0].counts[full], diagrams[0].accuracy[full]
-        limits = [wilson(round(a * n), int(n)) for a, n in zip(accuracy, count, strict=True)]
-    low, high = np.array(limits).reshape(-1, 2).T
+        low, high = 100 * score_limits(diagrams[0].accuracy[full], diagrams[0].counts[full])
     return np.clip(low, 0, 100), np.clip(high, 0, 100)

@@ -66,7 +66,7 @@ from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import one_of, validate_settings
-from catchup_eval.statistics import bootstrap_mean, over_seeds
+from catchup_eval.statistics import over_seeds
 from catchup_eval.subject import Subject
 
 TITLE = "Common corruptions"
@@ -199,8 +199,7 @@ def _add_mean(
 ) -> None:
     """The mean of these columns of wrong (N, cells), with its bootstrap over images."""
     errors = 100 * wrong[:, columns].mean(1)
-    interval = bootstrap_mean(errors)
-    rows.add(metric, errors.mean(), unit="%", n=len(errors), interval=interval, **condition)
+    rows.mean(metric, errors, unit="%", **condition)
 
 
 def _add_alexnets(rows: Rows, cells: Sequence[tuple[str, int]], correct: np.ndarray) -> None:
@@ -211,8 +210,7 @@ def _add_alexnets(rows: Rows, cells: Sequence[tuple[str, int]], correct: np.ndar
         return
     wrong = ~correct[:, [asked[cell] for cell in needed]]
     shares = alexnet.relative(wrong, [name for name, _ in needed])
-    interval = bootstrap_mean(shares)
-    rows.add("mce_alexnet", shares.mean(), unit="% of AlexNet", n=len(shares), interval=interval)
+    rows.mean("mce_alexnet", shares, unit="% of AlexNet")
 
 
 def _protocol(source: Source, corruptions: Sequence[str], severities: Sequence[int]) -> str:

@@ -42,7 +42,7 @@ from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import validate_settings
-from catchup_eval.statistics import Interval, bootstrap, bootstrap_mean
+from catchup_eval.statistics import Interval, bootstrap
 from catchup_eval.subject import Subject
 
 TITLE = "C-scores of the mistakes"
@@ -133,13 +133,10 @@ def _rows(samples: dict[str, np.ndarray]) -> Rows:
 
 
 def _mistakes(rows: Rows, missed: np.ndarray) -> None:
-    n, several = len(missed), len(missed) > 1
-    interval = bootstrap_mean(missed) if several else None
-    rows.add("wrong_mean", missed.mean(), unit=SCORE, n=n, interval=interval)
+    rows.mean("wrong_mean", missed, unit=SCORE)
     for name, share in QUARTILES.items():
-        limits = _quantile_interval(missed, share) if several else None
-        value = float(np.quantile(missed, share))
-        rows.add(f"wrong_{name}", value, unit=SCORE, n=n, interval=limits)
+        value, limits = float(np.quantile(missed, share)), _quantile_interval(missed, share)
+        rows.add(f"wrong_{name}", value, unit=SCORE, n=len(missed), interval=limits)
 
 
 def _quantile_interval(values: np.ndarray, share: float) -> Interval:

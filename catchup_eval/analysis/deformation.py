@@ -35,7 +35,6 @@ from catchup_eval.report import figures
 from catchup_eval.report.curves import Curve, by_model, curve, draw
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import one_of, validate_settings
-from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject
 
 TITLE = "Deformations"
@@ -98,8 +97,7 @@ def _deformed(part: Part, deformation: Deformation, seed: int, convention: str) 
 def _rows(samples: Mapping[str, np.ndarray], protocol: str) -> Rows:
     rows = Rows(protocol)
     share = 100 * samples["accuracy"]
-    interval = bootstrap_mean(share)
-    rows.add("mean_accuracy", share.mean(), unit="%", n=len(share), interval=interval)
+    rows.mean("mean_accuracy", share, unit="%")
     rows.rate("accuracy", samples["clean"], deformation="none", strength=0.0)
     for right, (kind, strength, _) in zip(samples["correct"].T, DEFORMATIONS, strict=True):
         rows.rate("accuracy", right, deformation=kind, strength=float(strength))

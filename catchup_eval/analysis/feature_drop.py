@@ -47,7 +47,6 @@ from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import validate_settings
-from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Outputs, Subject
 
 TITLE = "Feature drop"
@@ -174,16 +173,12 @@ def _accuracy_rows(rows: Rows, right: dict[str, np.ndarray], fractions: np.ndarr
 
 
 def _summary_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
-    def mean(metric: str, values: np.ndarray, unit: str, **condition: str) -> None:
-        interval = bootstrap_mean(values)
-        rows.add(metric, values.mean(), unit=unit, n=len(values), interval=interval, **condition)
-
     depth = len(samples["lorenz"]) - 1
     for end in ENDS:
-        mean("area", 100 * samples[f"area_{end}"], "%", drop_from=end)
-    mean("filters_for_90", samples["filters_for_90"], "filters")
-    mean("share_for_90", 100 * samples["filters_for_90"] / depth, "%")
-    mean("gini", 100 * samples["gini"], "%")
+        rows.mean("area", 100 * samples[f"area_{end}"], unit="%", drop_from=end)
+    rows.mean("filters_for_90", samples["filters_for_90"], unit="filters")
+    rows.mean("share_for_90", 100 * samples["filters_for_90"] / depth, unit="%")
+    rows.mean("gini", 100 * samples["gini"], unit="%")
 
 
 def _checks(rows: Rows, from_top: np.ndarray, outputs: Outputs, bias: Tensor | None) -> None:

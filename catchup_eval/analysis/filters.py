@@ -51,7 +51,6 @@ from catchup_eval.report import figures
 from catchup_eval.report.curves import by_model
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import Count, validate_settings
-from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject
 
 TITLE = "Filters"
@@ -212,8 +211,7 @@ def _add(rows: Rows, norms: Norms, moment: str) -> None:
         "silent": (100 * (norms.activation == 0).double().mean(1).numpy(), "%"),
     }
     for metric, (each, unit) in values.items():
-        interval = bootstrap_mean(each)
-        rows.add(metric, each.mean(), unit=unit, n=len(each), interval=interval, moment=moment)
+        rows.mean(metric, each, unit=unit, moment=moment)
 
 
 def _clouds(norms: dict[str, Norms]) -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ from catchup_eval.hessian_density import density
 from catchup_eval.question import Headline
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import Positive, validate_settings
-from catchup_eval.statistics import bootstrap_mean, over_seeds
+from catchup_eval.statistics import over_seeds
 from catchup_eval.subject import Subject
 
 TITLE = "Loss landscape"
@@ -215,8 +215,7 @@ def _loss_rows(rows: Rows, arrays: dict[str, np.ndarray], filter_protocol: str) 
     cut, rise = arrays["cuts"][0], arrays["rise"]
     centre = cut[len(cut) // 2]
     for metric, values in (("loss_rise", rise), ("loss", centre)):
-        interval = bootstrap_mean(values)
-        rows.add(metric, values.mean(), unit="nats", n=len(values), interval=interval)
+        rows.mean(metric, values, unit="nats")
     means = [rise[arrays["batch"] == number].mean() for number in np.unique(arrays["batch"])]
     if len(means) > 1:
         interval = over_seeds(means)  # Student's; the batches are independent draws

@@ -158,7 +158,8 @@ def _over_batches(cut: np.ndarray, batch: np.ndarray) -> Limits:
     """Mean and limits of a cut (P, N) over its batches: Student's of the logarithm, so above 0."""
     means = np.array([cut[:, batch == number].mean(1) for number in np.unique(batch)])
     mean = means.mean(0)
-    reach = np.array([over_seeds(list(column)).high for column in means.T]) - mean
+    limits = np.array([over_seeds(list(column)).high for column in means.T])
+    reach = np.nan_to_num(limits - mean)  # none where all batches agree: in the middle of the cut
     factor = np.exp(reach / np.maximum(mean, np.finfo(float).tiny))  # the error of log(mean)
     return mean, mean / factor, mean * factor
 

@@ -57,7 +57,6 @@ from catchup_eval.question import Headline
 from catchup_eval.randomness import generator
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import Share, one_of, validate_settings
-from catchup_eval.statistics import bootstrap_mean
 from catchup_eval.subject import Subject, require
 
 TITLE = "Weakly supervised localization"
@@ -182,9 +181,7 @@ def _outcome_rows(rows: Rows, samples: dict[str, np.ndarray], middle: np.ndarray
 
 
 def _mean_row(rows: Rows, metric: str, shares: np.ndarray) -> None:
-    percent = 100 * shares
-    interval = bootstrap_mean(percent)
-    rows.add(metric, percent.mean(), unit="%", n=len(percent), interval=interval)
+    rows.mean(metric, 100 * shares, unit="%")
 
 
 def _reading_rows(rows: Rows, hits: dict[str, np.ndarray], correct: np.ndarray) -> None:

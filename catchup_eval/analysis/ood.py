@@ -12,7 +12,8 @@ logits, and else `full`. The column `protocol` says which; `recall="first"` puts
 One row per outside, score and number; all are in percent:
 
 - `out`: the outside: "out", or what follows the colon, such as "letters"
-- `score`: `msp`, minus the largest softmax probability (Hendrycks & Gimpel 2017; the paper's);
+- `score`: `msp`, minus the largest softmax probability p (Hendrycks & Gimpel 2017; the paper's),
+  ranked by log(1 - p), which is in the same order and does not tie where p is rounded to 1;
   `max_logit`, minus the largest logit; `energy`, minus the log of the summed exponentials
 - `metric`: `auroc`; `aupr_out`, average precision as a step sum; `aupr_in`, the same with the
   inside as the positive class; `fpr95_out`, the share of *inside* images flagged where 95 % of the
@@ -31,9 +32,9 @@ paper names no protocol. Its AUPR of 16 % at an AUROC of 53 % fits `hendrycks200
 2,000 of 12,000. ImageNet-O's images were chosen because a ResNet-50 is sure of them: a plain
 ResNet-50 is judged on its own mistakes.
 
-Common columns: `value`, `unit`, `n` images of both sides, `low` and `high` (95 %, bootstrap over
-the images of each side by itself), `protocol`. Samples, all of the score `msp`: `score_in`,
-`index`; and for each outside, with its name at the end (none for "out"): `score_out`,
+Common columns: `value`, `unit`, `n` images of both sides, `low` and `high` (95 %, in closed form:
+:mod:`catchup_eval.metrics.detection`), `protocol`. Samples, all of the score `msp`, as log(1 - p):
+`score_in`, `index`; and for each outside, with its name at the end (none for "out"): `score_out`,
 `placement_out`, `placement_in` (the means of both are the AUROC: the strata of DeLong's test).
 """
 
@@ -49,7 +50,7 @@ from catchup_eval.analysis.ood_figure import ending
 from catchup_eval.analysis.ood_figure import plot as plot
 from catchup_eval.datasets import imagenet_o
 from catchup_eval.errors import UserError
-from catchup_eval.metrics import detection
+from catchup_eval.metrics import calibration, detection
 from catchup_eval.question import Headline
 from catchup_eval.results import Result, Rows
 from catchup_eval.settings import one_of, validate_settings
@@ -66,7 +67,7 @@ READING = (
 )
 SOURCE = "Hendrycks & Gimpel 2017, A Baseline for Detecting Misclassified and OOD Examples"
 NEEDS = frozenset({"test", "out"})
-VERSION = 2
+VERSION = 3
 _FAR = {"out": "out", "score": "msp"}
 HEADLINES = (
     Headline(
@@ -85,8 +86,8 @@ LEVEL = 100 * detection.RECALL
 
 
 def msp(logits: np.ndarray) -> np.ndarray:
-    """(N,) minus the largest softmax probability of logits (N, K)."""
-    return np.asarray(-np.exp(logits.max(1) - logsumexp(logits, axis=1)))
+    """(N,) log(1 - p) of logits (N, K), p the largest softmax probability: in the order of -p."""
+    return calibration.log_doubt(logits)
 
 
 def max_logit(logits: np.ndarray) -> np.ndarray:
@@ -193,15 +194,15 @@ def _samples(inside: np.ndarray, outside: np.ndarray, name: str) -> dict[str, np
 def _rows(
     rows: Rows, inside: np.ndarray, outside: np.ndarray, recall: str, **condition: Any
 ) -> bool:
-    """Adds the rows of one score; whether scikit-learn and the bootstrap's formulas agree."""
+    """Adds the rows of one score; whether scikit-learn and our own formulas agree."""
     n = len(inside) + len(outside)
     statistics, chances = _statistics(recall), _chances(len(outside) / n)
     curve = detection.sweep(inside, outside)
     own = {metric: float(statistic(curve)) for metric, statistic in statistics.items()}
     values = own | _scikit_learns(inside, outside)
-    limits = detection.intervals(inside, outside, *statistics.values())
-    for (metric, value), (low, high) in zip(values.items(), limits, strict=True):
-        interval = Interval(100 * low, 100 * high)
+    intervals = _intervals(curve, recall)
+    for metric, value in values.items():
+        interval = Interval(*(100 * limit for limit in intervals[metric]))
         rows.add(metric, 100 * value, unit="%", n=n, interval=interval, **condition)
         rows.add(f"{metric}_chance", chances[metric], unit="%", n=n, **condition)
     return bool(np.allclose(list(own.values()), list(values.values()), rtol=0, atol=1e-9))
@@ -215,6 +216,17 @@ def _statistics(recall: str) -> dict[str, Callable[[detection.Sweep], np.ndarray
         "aupr_in": lambda curve: detection.average_precision(detection.turned(curve)),
         "fpr95_out": false_positives,
         "fpr95_in": lambda curve: false_positives(detection.turned(curve)),
+    }
+
+
+def _intervals(curve: detection.Sweep, recall: str) -> dict[str, Interval]:
+    turned = detection.turned(curve)
+    return {
+        "auroc": detection.auroc_interval(curve),
+        "aupr_out": detection.precision_interval(curve),
+        "aupr_in": detection.precision_interval(turned),
+        "fpr95_out": detection.false_positives_interval(curve, rule=recall),
+        "fpr95_in": detection.false_positives_interval(turned, rule=recall),
     }
 
 

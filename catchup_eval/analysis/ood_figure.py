@@ -69,15 +69,25 @@ def _scores(result: Result, out: str) -> tuple[np.ndarray, np.ndarray]:
     return result.samples["score_in"], result.samples[f"score_out{ending(out)}"]
 
 
+def _logarithmic(result: Result) -> bool:
+    """Whether scores are log(1 - p); before version 3 of the protocol they were -p."""
+    return int(str(result.frame["protocol"].iloc[0]).rpartition("@")[2]) >= 3
+
+
+def _confidence(scores: np.ndarray, logarithmic: bool) -> np.ndarray:
+    return np.asarray(-np.expm1(scores) if logarithmic else -scores)
+
+
 def _histogram(axes: Axes, results: Sequence[Result], out: str, look: figures.Look) -> None:
     """Outlines, and the confidence below which 95 % of the outside lies."""
     pairs = [_scores(result, out) for result in results]
     inside, outside = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    logarithmic = _logarithmic(results[0])
     for scores, dash in ((inside, "-"), (outside, OUT_DASH)):
-        share, edges = np.histogram(-scores, 25, (0, 1))
+        share, edges = np.histogram(_confidence(scores, logarithmic), 25, (0, 1))
         axes.stairs(100 * share / len(scores), edges, color=look.color, linestyle=dash)
     curve = detection.sweep(inside, outside)
-    line = -curve.thresholds[detection.cutoff(curve)]
+    line = float(_confidence(curve.thresholds[detection.cutoff(curve)], logarithmic))
     axes.axvline(line, color=figures.GREY, linewidth=2.5, alpha=0.6, zorder=1)
     axes.set(yscale="symlog", ylim=(0, 130), yticks=(0, 1, 10, 100))
     axes.set_yticklabels(["0", "1", "10", "100"])

@@ -16,7 +16,9 @@ from catchup_eval.verification.follows import Link
 
 # By question: patterns of the arrays of the part "test", in the order of `index`.
 PER_IMAGE: Mapping[str, tuple[str, ...]] = {
-    "clean": ("label", "prediction", "correct", "nll", "brier", "confidence", "margin"),
+    "clean": (
+        *("label", "prediction", "correct", "nll", "brier", "confidence", "log_doubt", "margin"),
+    ),
     "adversarial": ("clean", "fgsm@*", "pgd@*", "margin-*"),
     "corruption": ("clean", "correct"),
     "deformation": ("clean", "correct"),

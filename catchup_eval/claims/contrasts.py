@@ -7,16 +7,30 @@ is larger than the threshold, small `below` that it is smaller.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import comb, copysign, inf, nan, sqrt
+from math import inf, nan, sqrt
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy import stats
 
-from catchup_eval.randomness import generator
-from catchup_eval.statistics import Interval, paired
+from catchup_eval.statistics import (
+    NO_INTERVAL,
+    ROUNDING,
+    Interval,
+    SignFlips,
+    alike,
+    at_edge,
+    clopper_pearson,
+    edge_tails,
+    effective_size,
+    exchanged_pairs,
+    mcnemar,
+    score_limits,
+    standard_error,
+    tango,
+    welch,
+)
 
-FLIPS = 10_000
 TWO_SIDED = 0.975
 
 
@@ -62,7 +76,9 @@ class Student:
         error: standard error of the value.
         freedom: degrees of freedom.
         name: of the test.
-        least: the smallest one-sided p where there is no spread to go by.
+        least: the one-sided p where there is no spread to go by.
+        rounding: the distance up to which a value without spread is at the threshold.
+        floor: below which no one-sided p goes; from .025 on nothing is told, nor an interval.
     """
 
     value: float
@@ -72,12 +88,14 @@ class Student:
     n: int
     name: str
     least: float = 0.0
+    rounding: float = 0.0
+    floor: float = 0.0
 
     @property
     def interval(self) -> Interval:
-        """95 %."""
-        if not self.error:
-            return Interval(self.value, self.value)
+        """95 %; none where there is no spread."""
+        if not self.error or self.floor >= 1 - TWO_SIDED:
+            return NO_INTERVAL
         reach = float(stats.t.ppf(TWO_SIDED, self.freedom)) * self.error
         return Interval(self.value - reach, self.value + reach)
 
@@ -89,16 +107,16 @@ class Student:
         """By t."""
         distance = self.value - threshold
         if not self.error:
-            return _spreadless(distance, self.least)
+            return _spreadless(distance, self.least, self.rounding)
         t = distance / self.error
         return Tails(
-            float(stats.t.sf(t, self.freedom)),
-            float(stats.t.cdf(t, self.freedom)),
+            max(self.floor, float(stats.t.sf(t, self.freedom))),
+            max(self.floor, float(stats.t.cdf(t, self.freedom))),
         )
 
 
-def _spreadless(distance: float, least: float) -> Tails:
-    if not distance:
+def _spreadless(distance: float, least: float, rounding: float) -> Tails:
+    if abs(distance) <= rounding:
         return Tails(1.0, 1.0)
     return Tails(least, 1.0) if distance > 0 else Tails(1.0, least)
 
@@ -107,7 +125,8 @@ def _spreadless(distance: float, least: float) -> Tails:
 class Rates:
     """Two rates over the same samples, in percent.
 
-    At a threshold of 0 the test is McNemar's exact one, elsewhere Tango's score test (1998).
+    At a threshold of 0 the test is McNemar's exact one, elsewhere Tango's score test (1998); the
+    interval holds what they do not reject.
 
     Args:
         wins, losses: samples that only ours, and only theirs, has.
@@ -117,7 +136,12 @@ class Rates:
     wins: int
     losses: int
     n: int
-    interval: Interval
+
+    @cached_property
+    def interval(self) -> Interval:
+        """95 %, in points."""
+        found = mcnemar(self.wins, self.losses, self.n)
+        return Interval(100 * found.low, 100 * found.high)
 
     @property
     def value(self) -> float:
@@ -146,35 +170,20 @@ class Rates:
         )
 
 
-def tango(wins: int, losses: int, n: int, difference: float) -> float:
-    """Tango's score statistic of two paired rates against a difference of rates (-1 to 1).
-
-    Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design", equation 6: the distance in standard errors, where the chance of a loss
-    is the likeliest one under the difference. At 0 it is McNemar's.
-
-    Example:
-        >>> round(tango(10, 3, 50, 0.0), 4)  # (10 - 3) / sqrt(10 + 3)
-        1.9415
-    """
-    a = 2 * n
-    b = -wins - losses + (2 * n - wins + losses) * difference
-    c = -losses * difference * (1 - difference)
-    loss = (sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
-    variance = n * (2 * loss + difference * (1 - difference))
-    distance = wins - losses - n * difference
-    if variance <= 0:
-        return copysign(inf, distance) if distance else 0.0
-    return distance / sqrt(variance)
-
-
 @dataclass(frozen=True)
 class Share:
-    """One rate, in percent, against a fixed one: the exact binomial test."""
+    """One rate, in percent, against a fixed one: the exact binomial test, and what it leaves open.
+
+    The interval is therefore Clopper and Pearson's, and not Wilson's, which stands beside the rate.
+    """
 
     hits: int
     n: int
-    interval: Interval
+
+    @property
+    def interval(self) -> Interval:
+        """95 %."""
+        return clopper_pearson(self.hits, self.n)
 
     @property
     def value(self) -> float:
@@ -200,74 +209,126 @@ class Share:
 
 
 class Means:
-    """The mean of one value a sample, against a threshold: random sign flips around it.
+    """The mean of one value a sample, against a threshold: sign flips around it.
 
     Args:
         values: (N,) differences of two networks, or values of one.
     """
 
     def __init__(self, values: np.ndarray):
-        self._values = np.asarray(values, float)
-        self.value = float(self._values.mean())
-        self.n = len(self._values)
-        self.spread = (float(self._values.std(ddof=1)) if self.n > 1 else nan,)
+        self._flips = SignFlips(values)
+        self.value = float(np.mean(values))
+        self.n = len(values)
+        self.spread = (float(np.std(values, ddof=1)) if self.n > 1 else nan,)
 
-    @cached_property
+    @property
     def interval(self) -> Interval:
-        """95 %, normal."""
-        reach = float(stats.norm.ppf(TWO_SIDED)) * self.spread[0] / sqrt(self.n)
-        return Interval(self.value - reach, self.value + reach)
+        """95 %: the thresholds that are not rejected."""
+        return self._flips.interval
 
     def test(self, threshold: float) -> str:
         """Its name."""
-        return "Random sign flips over samples"
+        return "Sign flips over samples"
 
     def tails(self, threshold: float) -> Tails:
-        """How many of 10,000 sign patterns are as extreme, to each side."""
-        gaps = self._values - threshold
-        gaps = gaps[gaps != 0]
-        sums, observed = _flipped(gaps), float(gaps.sum())
-        slack = 1e-12 * float(np.abs(gaps).sum())
-        counts = (sums >= observed - slack).sum(), (sums <= observed + slack).sum()
-        return Tails(*(float((count + 1) / (FLIPS + 1)) for count in counts))
+        """How many of the patterns of signs are as extreme, to each side."""
+        return Tails(*self._flips.tails(threshold))
 
 
-def _flipped(gaps: np.ndarray) -> np.ndarray:
-    """(FLIPS,) sums under random signs."""
-    draw = generator(0, "sign flips")
-    rows = max(1, 4_000_000 // max(1, len(gaps)))
-    parts = [
-        (draw.integers(0, 2, size=(size, len(gaps)), dtype=np.int8) * 2.0 - 1) @ gaps
-        for size in (min(rows, FLIPS - start) for start in range(0, FLIPS, rows))
-    ]
-    return np.concatenate(parts)
+@dataclass(frozen=True)
+class Area:
+    """One AUROC against a fixed one, in the unit of `most`: the score test of its interval.
+
+    Args:
+        size: the samples that it is as good as.
+        n: all samples.
+        most: what an AUROC of 1 is, 1 or 100.
+    """
+
+    value: float
+    size: float
+    n: int
+    most: float
+
+    @property
+    def interval(self) -> Interval:
+        """95 %: Wilson's at the effective size; none below two samples."""
+        if self.size < 2:
+            return NO_INTERVAL
+        low, high = score_limits(self.value / self.most, self.size)
+        return Interval(self.most * float(low), self.most * float(high))
+
+    @property
+    def spread(self) -> tuple[float, ...]:
+        """Of one sample."""
+        return (sqrt(self.value * (self.most - self.value) * self.n / self.size),)
+
+    def test(self, threshold: float) -> str:
+        """Its name."""
+        return "Score test over samples, with DeLong's variance"
+
+    def tails(self, threshold: float) -> Tails:
+        """Normal, with the error that the threshold would have."""
+        share = threshold / self.most
+        if not 0 < share < 1:
+            return Tails(0.5, 1.0) if share <= 0 else Tails(1.0, 0.5)
+        z = (self.value / self.most - share) / sqrt(share * (1 - share) / self.size)
+        return Tails(float(stats.norm.sf(z)), float(stats.norm.cdf(z)))
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Two AUROC that differ by the same on each sample: the bound that has been seen by none."""
+
+    value: float
+    n: int
+    bounds: Interval
+
+    @property
+    def interval(self) -> Interval:
+        """95 %; none of so few samples that exchanging them tells nothing."""
+        few = exchanged_pairs(self.n) >= 2 * (1 - TWO_SIDED)
+        return NO_INTERVAL if few else at_edge(self.value, self.n, self.bounds)
+
+    @property
+    def spread(self) -> tuple[float, ...]:
+        """None was seen."""
+        return (0.0,)
+
+    def test(self, threshold: float) -> str:
+        """Its name."""
+        return "Score test over samples, without spread"
+
+    def tails(self, threshold: float) -> Tails:
+        """Of the share of samples that would have to be otherwise."""
+        least = exchanged_pairs(self.n) / 2
+        tails = edge_tails(self.value, self.n, self.bounds, threshold)
+        return Tails(*(max(least, tail) for tail in tails))
 
 
 def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> Student:
     """Two methods over their seeds, 2 or more each: Welch's t test.
 
-    Where the seeds of each agree to the last digit, p is that of exchanging seeds.
+    Where the seeds of each agree but for rounding, p is that of exchanging seeds.
     """
-    a, b = np.asarray(ours, float), np.asarray(theirs, float)
-    deviations = tuple(float(x.std(ddof=1)) if np.ptp(x) else 0.0 for x in (a, b))
-    squared = [s * s / len(x) for s, x in zip(deviations, (a, b), strict=True)]
-    error = sqrt(sum(squared))
-    weights = [q * q / (len(x) - 1) for q, x in zip(squared, (a, b), strict=True)]
-    freedom = error**4 / sum(weights) if error else nan
-    value = float(a.mean() - b.mean()) if error else float(a[0] - b[0])
-    least = 1 / comb(len(a) + len(b), len(a))
-    n = min(len(a), len(b))
-    return Student(value, error, freedom, deviations, n, "Welch's t test over seeds", least)
+    value, error, freedom, deviations, least, rounding = welch(ours, theirs)
+    n = min(len(ours), len(theirs))
+    name = "Exchange of seeds, which agree" if error == 0 else "Welch's t test over seeds"
+    return Student(value, error, freedom, deviations, n, name, least / 2, rounding)
 
 
 def one_over_seeds(values: Sequence[float]) -> Student:
-    """One method over its seeds, 2 or more: Student's t test."""
+    """One method over its seeds, 2 or more: Student's t test.
+
+    Where the seeds agree but for rounding, p is that of flipping each about the threshold.
+    """
     a = np.asarray(values, float)
-    deviation = float(a.std(ddof=1)) if np.ptp(a) else 0.0
-    value = float(a.mean()) if deviation else float(a[0])
+    deviation = 0.0 if alike(a) else float(a.std(ddof=1))
+    value = float(a.mean()) if np.ptp(a) else float(a[0])
     n = len(a)
-    name = "Student's t test over seeds"
-    return Student(value, deviation / sqrt(n), n - 1, (deviation,), n, name, 0.5**n)
+    name = "Student's t test over seeds" if deviation else "Sign flips of seeds, which agree"
+    rounding = ROUNDING * float(np.abs(a).max())
+    return Student(value, deviation / sqrt(n), n - 1, (deviation,), n, name, 0.5**n, rounding)
 
 
 def over_samples(
@@ -280,27 +341,32 @@ def over_samples(
     """
     gaps = [np.asarray(a, float) - b for a, b in zip(ours, theirs, strict=True)]
     if len(gaps) > 1:
-        return _strata(gaps, "DeLong's test over samples")
+        return _areas(gaps, scale)
     if scale == 100 and np.isin([ours[0], theirs[0]], (0, scale)).all():
-        found = paired([ours[0] / scale], [theirs[0] / scale])
-        wins, losses = int((gaps[0] > 0).sum()), int((gaps[0] < 0).sum())
-        interval = Interval(scale * found.low, scale * found.high)
-        return Rates(wins, losses, len(gaps[0]), interval)
+        return Rates(int((gaps[0] > 0).sum()), int((gaps[0] < 0).sum()), len(gaps[0]))
     return Means(gaps[0])
 
 
-def one_over_samples(ours: Sequence[np.ndarray], scale: float, interval: Interval) -> Contrast:
-    """One network's number, a list of strata of outcomes; `interval` is a single rate's own."""
+def one_over_samples(ours: Sequence[np.ndarray], scale: float) -> Contrast:
+    """One network's number, a list of strata of outcomes."""
     strata = [np.asarray(a, float) for a in ours]
     if len(strata) > 1:
-        return _strata(strata, "Normal test over samples, with DeLong's variance")
+        value, sizes = float(strata[0].mean()) / scale, [len(a) for a in strata]
+        error = standard_error(strata) / scale
+        size = effective_size(value, error**2 if min(sizes) > 1 else 0.0, *sizes)
+        return Area(scale * value, size, sum(sizes), scale)
     if scale == 100 and np.isin(strata[0], (0, scale)).all():
-        return Share(int((strata[0] > 0).sum()), len(strata[0]), interval)
+        return Share(int((strata[0] > 0).sum()), len(strata[0]))
     return Means(strata[0])
 
 
-def _strata(strata: Sequence[np.ndarray], test: str) -> Student:
-    """The placement values of an AUROC (DeLong et al. 1988), and the error of their mean."""
-    error = sqrt(sum(float(a.var(ddof=1)) / len(a) for a in strata))
-    n = sum(map(len, strata))
-    return Student(float(strata[0].mean()), error, inf, (error * sqrt(n),), n, test)
+def _areas(gaps: Sequence[np.ndarray], scale: float) -> Contrast:
+    """The differences of placement values (DeLong et al. 1988), and the error of their mean."""
+    value, n = float(gaps[0].mean()), min(map(len, gaps))
+    bounds = Interval(-scale, scale)
+    if n > 1 and all(alike(gap, bounds) for gap in gaps):
+        return Edge(value, n, bounds)
+    error, total = standard_error(gaps), sum(map(len, gaps))
+    name = "DeLong's test over samples"
+    floor = exchanged_pairs(n) / 2
+    return Student(value, error, inf, (error * sqrt(total),), total, name, floor=floor)

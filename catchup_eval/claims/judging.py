@@ -189,7 +189,7 @@ def over_samples(demand: Demand, readings: Mapping[str, Reading], way: int, scal
     if any(size != sizes[0] for size in sizes):
         return Answer(why="not measured on the same samples")
     if demand.relation in FIXED:
-        found = {"": contrasts.one_over_samples(ours.outcomes, scale, ours.interval)}
+        found = {"": contrasts.one_over_samples(ours.outcomes, scale)}
     else:
         pairs = zip(list(readings)[1:], others, strict=True)
         found = {n: contrasts.over_samples(ours.outcomes, o.outcomes, scale) for n, o in pairs}

@@ -152,7 +152,10 @@ def summary(judged: Sequence[Judged]) -> Table:
     columns = ["", "Claim", "Verdict", *(["These networks"] if beside else [])]
     wide = len(columns)
     columns += ["Difference [95 %]", "p", "p (Holm)"]
-    caption = "The difference is the one that counts: where several do, the closest to its limit."
+    caption = (
+        "The difference is the one that counts: where several do, the closest to its limit. Its "
+        "interval is not corrected; it holds the limits that its test does not reject at 5 %."
+    )
     blocks = [[_summary_row(one, beside)] for one in judged]
     return Table("claims", caption, columns, blocks, words=wide)
 

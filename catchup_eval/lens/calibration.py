@@ -13,8 +13,9 @@ import numpy as np
 from catchup_eval.errors import Missing
 from catchup_eval.lens.convention import Compute, Convention, Family, Number, row
 from catchup_eval.metrics.calibration import expected_calibration_error
+from catchup_eval.metrics.selective import sureness
 from catchup_eval.results import Result
-from catchup_eval.statistics import Interval, bootstrap
+from catchup_eval.statistics import Interval, reflected
 
 Error = Callable[[np.ndarray, np.ndarray], float]  # (confidence (N,), correct (N,)) -> 0 to 1
 BIN = 100  # images, in natural-adv-examples
@@ -53,8 +54,9 @@ def root_mean_square(confidence: np.ndarray, correct: np.ndarray, *, whole: bool
 
 def _of(error: Error, confidence: str = "confidence") -> Compute:
     def of(result: Result) -> Number:
-        sure = np.asarray(result.samples[confidence], float)
-        right = np.asarray(result.samples["correct"], float)
+        order = np.argsort(sureness(result.samples), kind="stable")
+        sure = np.asarray(result.samples[confidence], float)[order]
+        right = np.asarray(result.samples["correct"], float)[order]
         value = error(sure, right)
         return Number(100 * value, _interval(error, sure, right, value), len(right))
 
@@ -63,9 +65,13 @@ def _of(error: Error, confidence: str = "confidence") -> Compute:
 
 def _interval(error: Error, sure: np.ndarray, right: np.ndarray, value: float) -> Interval:
     """Basic bootstrap in percent: resampling adds to such an error, so reflect."""
-    low, high = bootstrap(lambda i: error(sure[i], right[i]), len(sure), resamples=RESAMPLES)
-    below, above = min(value, max(0.0, 2 * value - high)), max(value, 2 * value - low)
-    return Interval(100 * below, 100 * above)
+
+    def resampled(chosen: np.ndarray) -> float:
+        rows = np.sort(chosen)  # so that equal confidences stay in the order of `sureness`
+        return error(sure[rows], right[rows])
+
+    low, high = reflected(resampled, len(sure), value, resamples=RESAMPLES)
+    return Interval(100 * low, 100 * high)
 
 
 def _expected(bins: int, metric: str = "ece", confidence: str = "confidence") -> Compute:

@@ -1,7 +1,7 @@
 """Detection of images from outside: which side is positive, which recall, which sum, which classes.
 
-From the scores of both sides, minus the largest softmax probability, as `ood` stores them. The code
-of Hendrycks et al. (natural-adv-examples) takes the outside as positive, the recall nearest to
+From the scores of both sides, log(1 - the largest softmax probability), as `ood` stores them. The
+code of Hendrycks et al. (natural-adv-examples) takes the outside as positive, the recall nearest to
 95 %, a step sum and 200 classes; ODIN takes the inside; OpenOOD and pytorch-ood the first recall
 that reaches 95 % and trapezoids.
 """
@@ -9,7 +9,7 @@ that reaches 95 % and trapezoids.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from catchup_eval.lens.convention import Compute, Convention, Family, Number, ro
 from catchup_eval.metrics import detection
 from catchup_eval.metrics.detection import Sweep
 from catchup_eval.results import Result
-from catchup_eval.statistics import Interval
+from catchup_eval.statistics import NO_INTERVAL, Interval
 
 Statistic = Callable[[Sweep], np.ndarray]
+Limits = Callable[[Sweep], Interval]
+T = TypeVar("T")
 
 
 class Classes(NamedTuple):
@@ -63,11 +65,21 @@ def trapezoid(curve: Sweep) -> np.ndarray:
     return np.asarray(doubled.sum(-1) / 2)
 
 
+def _trapezoid_limits(curve: Sweep) -> Interval:
+    """That of the step sum, which more images come to as well, drawn out to the value itself.
+
+    Where many scores tie the two sums are apart, and a few images move the trapezoids far.
+    """
+    low, high = detection.precision_interval(curve)
+    value = float(trapezoid(curve))
+    return Interval(min(low, value), max(high, value)) if low == low else NO_INTERVAL
+
+
 def _begun(values: np.ndarray, first: float) -> np.ndarray:
     return np.concatenate([np.full_like(values[..., :1], first, dtype=float), values], axis=-1)
 
 
-def inside_positive(statistic: Statistic) -> Statistic:
+def inside_positive(statistic: Callable[[Sweep], T]) -> Callable[[Sweep], T]:
     """The same number with the images of the known classes as the positive side."""
     return lambda curve: statistic(detection.turned(curve))
 
@@ -76,6 +88,7 @@ class Way(NamedTuple):
     """One way to make a number of two sides' scores.
 
     Args:
+        limits: its 95 % interval, of fractions.
         metric: the row of `ood` that has it; empty where none does.
         rule: the recall rule that `ood` must have been asked with for that; empty for any.
     """
@@ -84,18 +97,19 @@ class Way(NamedTuple):
     used_by: str
     how: str
     statistic: Statistic
+    limits: Limits
     metric: str = ""
     rule: str = ""
 
 
 def _number(result: Result, out: str, way: Way) -> Number:
-    """The stored row where there is one, else from the scores, bootstrapped alike."""
+    """The stored row where there is one, else from the scores."""
     inside, outside = result.samples["score_in"], _of_outside(result, "score_out", out)
     if way.metric and way.rule in ("", _rule(result)):
         with suppress(Missing):
             return row(way.metric, "a row", out=out, score="msp")(result)
-    value = float(way.statistic(detection.sweep(inside, outside)))
-    ((low, high),) = detection.intervals(inside, outside, way.statistic)
+    curve = detection.sweep(inside, outside)
+    value, (low, high) = float(way.statistic(curve)), way.limits(curve)
     return Number(100 * value, Interval(100 * low, 100 * high), len(inside) + len(outside))
 
 
@@ -118,12 +132,15 @@ def _of_outside(result: Result, name: str, out: str) -> np.ndarray:
 
 _NEAREST = partial(detection.false_positives, rule="nearest")
 _FIRST = partial(detection.false_positives, rule="first")
+_NEAREST_LIMITS = partial(detection.false_positives_interval, rule="nearest")
+_FIRST_LIMITS = partial(detection.false_positives_interval, rule="first")
 RATES = (
     Way(
         "outside positive, nearest recall",
         "Hendrycks et al. 2021 (ImageNet-O), Outlier Exposure; Catch-up Mix, most likely",
         "share of the inside that is flagged where the recall of the outside is nearest to 95 %",
         _NEAREST,
+        _NEAREST_LIMITS,
         "fpr95_out",
         "nearest",
     ),
@@ -132,6 +149,7 @@ RATES = (
         "OpenOOD, pytorch-ood",
         "share of the inside that is flagged where 95 % of the outside is first reached",
         _FIRST,
+        _FIRST_LIMITS,
         "fpr95_out",
         "first",
     ),
@@ -140,6 +158,7 @@ RATES = (
         "ODIN's direction by the rule of Hendrycks et al.",
         "share of the outside that passes where the recall of the inside is nearest to 95 %",
         inside_positive(_NEAREST),
+        inside_positive(_NEAREST_LIMITS),
         "fpr95_in",
         "nearest",
     ),
@@ -148,6 +167,7 @@ RATES = (
         "ODIN (Liang et al. 2018) and most that follow it",
         "share of the outside that passes where 95 % of the inside is first reached",
         inside_positive(_FIRST),
+        inside_positive(_FIRST_LIMITS),
         "fpr95_in",
         "first",
     ),
@@ -158,6 +178,7 @@ PRECISIONS = (
         "Hendrycks et al. 2021 (scikit-learn's average precision); Catch-up Mix, most likely",
         "precision at each outside image, averaged",
         detection.average_precision,
+        detection.precision_interval,
         "aupr_out",
     ),
     Way(
@@ -165,12 +186,14 @@ PRECISIONS = (
         "OpenOOD, pytorch-ood, as AUPR_OUT",
         "trapezoids under precision over recall",
         trapezoid,
+        _trapezoid_limits,
     ),
     Way(
         "inside positive, step sum",
         "Hendrycks and Gimpel 2017, as one of two",
         "precision at each inside image, averaged",
         inside_positive(detection.average_precision),
+        inside_positive(detection.precision_interval),
         "aupr_in",
     ),
     Way(
@@ -178,6 +201,7 @@ PRECISIONS = (
         "OpenOOD, as AUPR_IN",
         "trapezoids under precision over recall",
         inside_positive(trapezoid),
+        inside_positive(_trapezoid_limits),
     ),
 )
 AREA = Way(
@@ -185,6 +209,7 @@ AREA = Way(
     "all of them",
     "area under the ROC curve; a tie counts one half; the same with either side positive",
     detection.auroc,
+    detection.auroc_interval,
     "auroc",
 )
 

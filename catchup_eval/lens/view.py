@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from catchup_eval.comparison import difference
+from catchup_eval.comparison import LEVEL, difference
 from catchup_eval.errors import Missing
 from catchup_eval.headlines import PERCENT, Reading, seeds_interval
 from catchup_eval.lens.convention import Convention, Family, Number
@@ -45,14 +45,14 @@ class Seen:
         return sorted(self.readings, key=lambda group: -self.goodness[group])
 
     def tells(self, one: str, other: str) -> bool:
-        """Whether two groups differ by more than chance: the interval of the difference lacks 0.
+        """Whether two groups differ by more than chance: p < .05, where the interval lacks 0, too.
 
         Where there are no outcomes to pair, whether the groups' own intervals are apart.
         """
         ours, theirs = self.readings[one], self.readings[other]
-        _, low, high, _ = difference(ours, theirs)[0]
-        if low == low:
-            return not low <= 0 <= high
+        p = difference(ours, theirs)[0].p
+        if p == p:
+            return p < LEVEL
         return ours.interval.low > theirs.interval.high or theirs.interval.low > ours.interval.high
 
 

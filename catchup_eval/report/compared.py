@@ -24,22 +24,24 @@ from catchup_eval.study import Study
 
 OVER_SEEDS = (
     f"Both groups have {SEEDS} or more seeds: the difference is tested over the seeds with Welch's "
-    "t test, and is about the methods."
+    "t test, and is about the methods. Where the seeds of both agree but for rounding, p is that "
+    "of exchanging seeds, and there is no interval."
 )
 OVER_SAMPLES = (
     f"With fewer than {SEEDS} seeds in a group, the difference is tested over the samples, which "
     "both groups have seen: rates of one network each with McNemar's exact test, other means by "
-    "random sign flips, an AUROC with DeLong's test. Outcomes are averaged over a group's seeds. "
-    "It is about these networks, and says nothing about another training run."
+    "sign flips, an AUROC with DeLong's test. Outcomes are averaged over a group's seeds. It is "
+    "about these networks, and says nothing about another training run."
 )
 UNDECIDED = (
     "Cannot tell is not the same as equal: the interval says how large a difference may have been "
-    "missed."
+    "missed. It belongs to p as tested, before Holm's correction, and lacks 0 exactly where that p "
+    "is below 0.05: so it may lack 0 where Holm's p cannot tell."
 )
 DIFFERENCES = (
     "One row for each headline, turned so that right is better; so are the numbers beside it. The "
-    "bar is the 95 % interval; a filled diamond is significant after Holm's correction, an open "
-    "circle is not; a caret means that the bar goes on."
+    "bar is the 95 % interval before Holm's correction; a filled diamond is significant after it, "
+    "an open circle is not; a caret means that the bar goes on."
 )
 DIFFERENCE_MAP = (
     "A row for each model, a column for each headline, the difference to {reference} in the "

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
 
+import numpy as np
 import pandas as pd
 
 from catchup_eval.comparison import Verdict
@@ -146,8 +147,8 @@ def verdict_table(verdicts: Sequence[Verdict], reference: str, *, primary: bool)
     ]
     rows = "the questions" if primary else "the further headlines"
     caption = (
-        f"Difference to {reference} with its 95 % interval, p as tested, and p after Holm's "
-        f"correction over the {len(family)} tests of {rows}."
+        f"Difference to {reference} with its 95 % interval and p, both as tested, and p after "
+        f"Holm's correction over the {len(family)} tests of {rows}."
     )
     columns = ["Question", "Number", "Model", "Verdict", "Difference", "p", "Holm p"]
     name = "verdicts" if primary else "verdicts-further"
@@ -184,6 +185,7 @@ def raw_verdicts(verdicts: Iterable[Verdict], reference: str) -> pd.DataFrame:
             "low": verdict.difference.low,
             "high": verdict.difference.high,
             "unit": verdict.line.unit,
+            "interval": "95 %, of p, not of holm_p" if np.isfinite(verdict.difference.low) else "",
             "p": verdict.difference.p,
             "holm_p": verdict.adjusted,
             "tested_over": verdict.over,

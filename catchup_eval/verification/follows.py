@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from catchup_eval.question import Analysis, Headline
-from catchup_eval.results import Result
+from catchup_eval.results import RANGES, Result
 from catchup_eval.statistics import Interval, bootstrap_mean, wilson
 
 DIGITS = 1e-9  # of a value: what storing may change is nothing, what summing may change is less
@@ -57,20 +57,22 @@ def _row_faults(result: Result, link: Link) -> Iterator[str]:
     row, values = rows.iloc[0], link.scale * np.asarray(link.outcomes, float)
     if not np.isclose(row["value"], values.mean(), rtol=DIGITS, atol=DIGITS):
         yield f"{name} is {row['value']:.6g}, its outcomes give {values.mean():.6g}"
-    own = _interval(link, int(row["n"]))
+    own = _interval(link, row)
     if own is not None and not _near(row, own):
         told = f"{row['low']:.6g} to {row['high']:.6g}"
         yield f"{name} has the interval {told}, its outcomes give {own[0]:.6g} to {own[1]:.6g}"
 
 
-def _interval(link: Link, n: int) -> Interval | None:
+def _interval(link: Link, row: pd.Series) -> Interval | None:
     """Wilson's of outcomes, the bootstrap's of numbers; None where it is about more samples."""
+    n = int(row["n"])
     if len(link.outcomes) != n:
         return None
     if link.outcomes.dtype == bool:
         return wilson(int(link.outcomes.sum()), n)
-    return bootstrap_mean(link.scale * link.outcomes)
+    return bootstrap_mean(link.scale * link.outcomes, bounds=RANGES.get(str(row["unit"])))
 
 
 def _near(row: pd.Series, interval: Interval) -> bool:
-    return bool(np.allclose([row["low"], row["high"]], interval, rtol=DIGITS, atol=DIGITS))
+    limits = [row["low"], row["high"]]
+    return bool(np.allclose(limits, interval, rtol=DIGITS, atol=DIGITS, equal_nan=True))

@@ -129,16 +129,16 @@ def imagenet(network):
 
 def test_imagenet_counts_200_classes_only_in_the_images_and_in_the_softmax(imagenet):
     result = ood.measure(imagenet)
-    assert set(result.frame["protocol"]) == {"hendrycks200@2"}
+    assert set(result.frame["protocol"]) == {"hendrycks200@3"}
     columns = sorted(imagenet_o.PLACES.values())
     masked = [imagenet._logits[part][:, columns].astype(float) for part in ("test", "out")]
-    scores = [-softmax(logits, axis=1).max(1) for logits in (masked[0][:20], masked[1])]
+    scores = [np.log1p(-softmax(logits, axis=1).max(1)) for logits in (masked[0][:20], masked[1])]
     np.testing.assert_allclose(result.samples["score_in"], scores[0])
     np.testing.assert_allclose(result.samples["score_out"], scores[1])
     assert result.samples["index"].tolist() == list(range(20))
     assert result.value("aupr_out_chance", out="out", score="msp") == pytest.approx(75)
     whole = ood.measure(imagenet, protocol="full")
-    assert set(whole.frame["protocol"]) == {"full@2"}
+    assert set(whole.frame["protocol"]) == {"full@3"}
     assert len(whole.samples["score_in"]) == 60
 
 
@@ -147,7 +147,7 @@ def test_a_folder_of_the_200_classes_is_a_set_of_its_own(imagenet):
     data = ImageSet("200", imagenet.data.parts, tuple(imagenet_o.PLACES), (0.0,) * 3, (1.0,) * 3)
     data.part("test").labels.fill_(7)
     result = ood.measure(Answers(imagenet.model, data, imagenet._logits))
-    assert set(result.frame["protocol"]) == {"hendrycks200@2"}
+    assert set(result.frame["protocol"]) == {"hendrycks200@3"}
     assert len(result.samples["score_in"]) == 60
 
 
@@ -169,7 +169,8 @@ def test_the_scores_rank_a_confident_image_below_an_unsure_one():
     logits = np.array([[9.0, 0.0, 0.0], [1.0, 0.5, 0.0]])
     for score in ood.SCORES.values():
         assert score(logits)[0] < score(logits)[1]
-    assert ood.msp(logits)[1] == pytest.approx(-np.exp(1) / (np.exp([1, 0.5, 0]).sum()))
+    largest = np.exp(1) / (np.exp([1, 0.5, 0]).sum())
+    assert ood.msp(logits)[1] == pytest.approx(np.log(1 - largest))
     assert ood.energy(logits)[0] == pytest.approx(-np.log(np.exp(9) + 2))
 
 
@@ -177,6 +178,26 @@ def test_a_network_that_never_doubts_is_not_tied_by_rounding():
     """In float32 both probabilities would be 1."""
     sure, surer = ood.msp(np.array([[30.0, 0.0], [34.0, 0.0]]))
     assert sure > surer
+
+
+def test_large_logits_saturate_no_number(answers, few_digits):
+    """All logits times 60: max softmax ties at 1 even in float64; the order is that of the leads.
+
+    Beyond some scale the order no longer changes, so the numbers of 60 and of 600 are the same.
+    """
+    subject, logits = answers
+    found = []
+    for scale in (60, 600):
+        larger = {part: scale * values for part, values in logits.items()}
+        found.append(ood.measure(Answers(subject.model, few_digits, larger)))
+        scores = np.append(found[-1].samples["score_in"], found[-1].samples["score_out"])
+        plain = np.append(
+            *(softmax(larger[part].astype(float), 1).max(1) for part in ("test", "out"))
+        )
+        assert len(np.unique(scores)) == len(scores) > len(np.unique(plain))
+    for metric in NUMBERS:
+        values = [one.value(metric, out="out", score="msp") for one in found]
+        assert values[0] == pytest.approx(values[1], abs=0.5)
 
 
 def test_the_outcomes_of_the_headline_have_the_headline_as_their_mean(answers):
@@ -201,8 +222,8 @@ def test_delong_between_two_networks_is_symmetric_and_sees_a_better_one(answers,
 
 def test_other_conventions_have_other_names(answers):
     nearest, first = (ood.measure(answers[0], recall=rule) for rule in ("nearest", "first"))
-    assert set(nearest.frame["protocol"]) == {"full@2"}
-    assert set(first.frame["protocol"]) == {"full-first@2"}
+    assert set(nearest.frame["protocol"]) == {"full@3"}
+    assert set(first.frame["protocol"]) == {"full-first@3"}
     with pytest.raises(UnknownName, match="nearest"):
         ood.measure(answers[0], recall="exact")
     with pytest.raises(UnknownName, match="hendrycks200"):
@@ -227,7 +248,7 @@ def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):
     mean = joined.rows("auroc", model="a", out="out", score="msp")["value"].mean()
     assert labels[0].startswith(f"a: AUROC {mean:.1f} %")
     title = pictures["detection_letters"].get_suptitle()
-    assert title == "protocol full@2: letters is the positive class"
+    assert title == "protocol full@3: letters is the positive class"
 
 
 def test_a_published_network_tells_photographs_of_imagenet_from_textures(
@@ -245,7 +266,7 @@ def test_a_published_network_tells_photographs_of_imagenet_from_textures(
     parts = {"test": inside, "out": Part(torch.stack(textures), torch.full((30,), -1))}
     data = ImageSet("imagenet", parts, tuple(names), (0.5,) * 3, (0.5,) * 3)
     result = ood.measure(Subject(squeezenet, data))
-    assert set(result.frame["protocol"]) == {"hendrycks200@2"}
+    assert set(result.frame["protocol"]) == {"hendrycks200@3"}
     assert result.samples["index"].tolist() == list(range(30))
     assert result.value("auroc", out="out", score="msp") > 65
 

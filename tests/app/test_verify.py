@@ -20,7 +20,6 @@ from catchup_eval.app.options import Options
 from catchup_eval.app.plan import Plan
 from catchup_eval.app.run import run
 from catchup_eval.app.verify import Request, audit, verify
-from catchup_eval.metrics import detection
 from catchup_eval.results import Result
 from catchup_eval.store import Store
 from catchup_eval.verification.verdict import Finding, Verdict, overall
@@ -40,7 +39,7 @@ QUIET = Console(quiet=True)
 def quick() -> Iterator[None]:
     """Few resamples, in measuring and in verifying alike: intervals are no matter here."""
     with pytest.MonkeyPatch.context() as patch:
-        for function in (statistics.bootstrap, statistics.bootstrap_mean, detection.intervals):
+        for function in (statistics.bootstrap, statistics.bootstrap_mean):
             patch.setitem(function.__kwdefaults__, "resamples", 20)
         yield
 

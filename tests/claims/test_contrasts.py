@@ -8,10 +8,8 @@ from scipy import stats
 
 from catchup_eval import statistics
 from catchup_eval.claims import contrasts
-from catchup_eval.claims.contrasts import Means, Rates, Share, over_samples, over_seeds, tango
-from catchup_eval.statistics import Interval
-
-NOWHERE = Interval(np.nan, np.nan)
+from catchup_eval.claims.contrasts import Means, Rates, Share, over_samples, over_seeds
+from catchup_eval.statistics import tango
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.7])
@@ -53,7 +51,7 @@ def test_seeds_without_spread_go_by_their_number() -> None:
 def test_tango_gives_the_value_of_his_paper() -> None:
     """Two ways of disinfecting 44 lenses, one discordant pair, a margin of 10 %: Z = 1.709."""
     assert tango(0, 1, 44, -0.1) == pytest.approx(1.709, abs=5e-4)
-    found = Rates(0, 1, 44, NOWHERE).tails(-10.0)
+    found = Rates(0, 1, 44).tails(-10.0)
     assert found.above == pytest.approx(0.044, abs=5e-4)
 
 
@@ -66,7 +64,7 @@ def test_tango_knows_no_sides(wins, losses, both, difference):
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60))
 def test_a_rate_is_surer_above_a_lower_threshold(wins, losses, both):
-    rates = Rates(wins, losses, wins + losses + both, NOWHERE)
+    rates = Rates(wins, losses, wins + losses + both)
     p_values = [rates.tails(threshold).above for threshold in (-50.0, -10.0, 10.0, 50.0)]
     assert p_values == sorted(p_values)
 
@@ -112,7 +110,7 @@ def test_an_auroc_is_compared_by_delongs_test() -> None:
 
 def test_a_single_rate_is_exact() -> None:
     outcomes = 100.0 * (np.arange(40) < 29)
-    found = contrasts.one_over_samples([outcomes], 100, Interval(57.0, 84.0))
+    found = contrasts.one_over_samples([outcomes], 100)
     assert isinstance(found, Share)
     assert found.tails(50.0).above == pytest.approx(
         stats.binomtest(29, 40, 0.5, alternative="greater").pvalue
@@ -121,3 +119,42 @@ def test_a_single_rate_is_exact() -> None:
         stats.binomtest(29, 40, 0.8, alternative="less").pvalue
     )
     assert found.tails(-3.0).above == 0.0
+
+
+def areas(draw: np.random.Generator, n: int) -> list[np.ndarray]:
+    above = draw.normal(1, 1, n)[:, None] > draw.normal(0, 1, n)
+    return [100.0 * above.mean(1), 100.0 * above.mean(0)]
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_each_interval_holds_what_its_test_does_not_reject(n: int) -> None:
+    """Limits at which the two-sided p passes 5 %, whatever kind of number it is."""
+    draw = np.random.default_rng(0)
+    ours, theirs = draw.normal(1, 1, n), draw.normal(0, 1, n)
+    hits = [100.0 * (draw.random(n) < share) for share in (0.8, 0.3)]
+    for contrast in (
+        over_seeds(ours, theirs),
+        contrasts.one_over_seeds(ours),
+        over_samples([ours], [theirs], 1.0),
+        over_samples([hits[0]], [hits[1]], 100),
+        over_samples(areas(draw, n), areas(draw, n), 100),
+        over_samples([np.full(n, 100.0)] * 2, [np.full(n, 50.0)] * 2, 100),
+        contrasts.one_over_samples([hits[0]], 100),
+        contrasts.one_over_samples(areas(draw, n), 100),
+        contrasts.one_over_samples([np.full(n, 100.0)] * 2, 100),
+    ):
+        low, high = contrast.interval
+        step = 1e-5 * (high - low)
+        assert step > 0
+        for limit, outwards in ((low, -step), (high, step)):
+            if 0 < abs(limit) < 100:
+                assert 2 * min(contrast.tails(limit + outwards)) < 0.05, contrast
+                assert 2 * min(contrast.tails(limit - outwards)) >= 0.05, contrast
+
+
+def test_seeds_that_agree_but_for_rounding_go_by_their_number() -> None:
+    ours = [2.0, 2.0 + 1e-15, 2.0]
+    assert over_seeds(ours, [1.0] * 3).tails(0.0) == pytest.approx((1 / 20, 1.0))
+    assert over_seeds(ours, [2.0] * 3).tails(0.0) == (1.0, 1.0)
+    assert contrasts.one_over_seeds(ours).tails(2.0) == (1.0, 1.0)
+    assert np.isnan(over_seeds(ours, [1.0] * 3).interval).all()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from catchup_eval.claims import contrasts
+from catchup_eval import statistics
 from catchup_eval.claims.answer import CONTRADICTED, SUPPORTED, UNTOLD, Answer
 from catchup_eval.claims.judging import adjusted, over_samples, over_seeds
 from catchup_eval.claims.need import need
@@ -144,7 +144,7 @@ OUTCOMES = {"rates": rates, "means": means, "areas": placements}
 def test_over_samples_a_claim_on_its_edge_is_told_in_one_file_of_twenty(
     kind: str, threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contrasts, "FLIPS", 999)
+    monkeypatch.setattr(statistics, "FLIPS", 999)
     runs = 400
     found = shares(networks(kind, threshold), runs)
     assert found[SUPPORTED] <= at_most(LEVEL / 2, runs)

@@ -1,3 +1,5 @@
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,3 +142,30 @@ def test_no_label_decides_its_own_temperature(scores: tuple[np.ndarray, np.ndarr
     assert same_half.sum() == 200
     np.testing.assert_array_equal(after[same_half], before[same_half])
     assert (after[~same_half] != before[~same_half]).all()
+
+
+def exact_order(logits: np.ndarray) -> list[int]:
+    """The rows by 1 - p, from the surest, in decimals of 60 digits."""
+    with localcontext(prec=60, Emin=-(10**9)):
+        doubts = []
+        for row in logits.tolist():
+            weights = [(Decimal(x) - Decimal(max(row))).exp() for x in row]
+            weights.remove(max(weights))
+            doubts.append(sum(weights) / (1 + sum(weights)))
+        return sorted(range(len(doubts)), key=doubts.__getitem__)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0, 60.0, 5000.0])
+def test_doubt_has_the_order_of_exact_arithmetic_at_any_scale(scale: float) -> None:
+    logits = (scale * np.random.default_rng(0).normal(size=(60, 10))).astype(np.float32)
+    found = calibration.log_doubt(logits)
+    assert np.isfinite(found).all() and len(np.unique(found)) == 60
+    assert np.argsort(found).tolist() == exact_order(logits)
+
+
+def test_doubt_is_the_logarithm_of_1_less_the_largest_probability() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 1000))
+    largest = softmax(logits, 1).max(1)
+    np.testing.assert_allclose(calibration.log_doubt(logits), np.log1p(-largest), rtol=1e-9)
+    assert np.array_equal(np.argsort(calibration.log_doubt(logits)), np.argsort(-largest))
+    np.testing.assert_allclose(calibration.log_doubt(np.zeros((1, 4))), np.log(3 / 4))
