@@ -97,7 +97,7 @@ def hessian_product(
     with torch.enable_grad():
         loss = criterion(twin(images), labels)
         if not loss.isfinite():
-            raise Missing(f"a finite loss, which is {float(loss)} here")
+            raise Missing(f"a finite loss, which is {float(loss.detach())} here")
         if not loss.requires_grad:
             raise Missing("a parameter that the loss depends on")
         found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)

@@ -253,11 +253,10 @@ def _curvature_rows(
     rows: Rows, pairs: hessian.Eigenpairs, estimates: np.ndarray, *, samples: int
 ) -> None:
     unit = "nats per squared unit"
-    common = {"n": samples, "solver": pairs.solver}
-    for rank, value in zip(RANKS, pairs.values, strict=False):
-        rows.add(f"{rank}_eigenvalue", value, unit=unit, **common)
-    for rank, residual in zip(RANKS, pairs.residuals, strict=False):
-        rows.add(f"{rank}_residual", 100 * residual, unit="%", **common)
-    rows.add("eigenvector_residual", 100 * pairs.residuals.max(), unit="%", **common)
+    numbers = [(f"{rank}_eigenvalue", value, unit) for rank, value in zip(RANKS, pairs.values)]
+    residuals = 100 * pairs.residuals
+    numbers += [(f"{rank}_residual", value, "%") for rank, value in zip(RANKS, residuals)]
+    for metric, value, what in [*numbers, ("eigenvector_residual", residuals.max(), "%")]:
+        rows.add(metric, value, unit=what, n=samples, solver=pairs.solver)
     interval = over_seeds(list(estimates))  # Student's; the probes are independent draws
     rows.add("trace", estimates.mean(), unit=unit, n=len(estimates), interval=interval)
