@@ -32,12 +32,17 @@ def density(
 ) -> Density:
     """The eigenvalue density by stochastic Lanczos quadrature (Ghorbani et al. 2019).
 
+    Over the parameters that the loss reaches. Each new vector is orthogonal to all before, so that
+    no eigenvalue comes twice by rounding; a multiple one is one node with the weight of them all.
     Costs `runs * steps` products and the memory of `steps` copies of the parameters.
 
     Args:
         images, labels, criterion: as in :func:`catchup_eval.hessian.top_eigenvectors`.
         runs: random sign vectors to start from.
         steps: at most; a run that exhausts its space earlier has nodes of weight zero.
+
+    Raises:
+        Missing: as in :func:`catchup_eval.hessian.top_eigenvectors`.
     """
     with hessian_product(model, images, labels, criterion) as product:
         signs = product.signs(runs, generator)
@@ -58,8 +63,8 @@ def _lanczos(product: HessianProduct, start: Tensor, steps: int) -> np.ndarray:
         for _ in range(2):  # once leaves rounding errors that come back as false copies
             image = image - basis.T @ (basis @ image)
         beside.append(float(image.norm()))
-        if beside[-1] <= 1e-6 * max(map(abs, diagonal)):
-            break
+        if beside[-1] <= 1e-6 * max(map(abs, [*diagonal, *beside])):
+            break  # what is left is rounding: the space is exhausted
         vector = image / beside[-1]
     off = beside[: len(diagonal) - 1]
     return np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from catchup_eval.errors import Missing
 from catchup_eval.randomness import torch_generator
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -28,18 +29,37 @@ class HessianProduct(NamedTuple):
     reached: Tensor  # (P,) bool: which entries those are
 
     def __call__(self, vector: Tensor) -> Tensor:
-        """(R,) the Hessian times a vector (R,)."""
-        parts = torch.split(vector, [parameter.numel() for parameter in self.parameters])
-        shaped = [p.view_as(q) for p, q in zip(parts, self.parameters, strict=True)]
-        return flat(
+        """(R,) the Hessian times a vector (R,).
+
+        Raises:
+            Missing: it is not finite.
+        """
+        pairs = zip(self.gradients, self.shaped(vector), strict=True)
+        curved = [(gradient, part) for gradient, part in pairs if gradient.requires_grad]
+        if not curved:  # the loss is linear
+            return torch.zeros_like(vector)
+        gradients, parts = zip(*curved, strict=True)
+        image = flat(
             torch.autograd.grad(
-                self.gradients,
+                gradients,
                 self.parameters,
-                grad_outputs=shaped,
+                grad_outputs=parts,
                 retain_graph=True,
                 materialize_grads=True,  # zero where the gradient does not depend on a parameter
             )
         )
+        if not image.isfinite().all():
+            raise Missing("a finite Hessian, whose product with a vector has NaN or infinity here")
+        return image
+
+    def shaped(self, vector: Tensor) -> list[Tensor]:
+        """A vector (R,) in pieces of the parameters' shapes."""
+        parts = torch.split(vector, [parameter.numel() for parameter in self.parameters])
+        return [p.view_as(q) for p, q in zip(parts, self.parameters, strict=True)]
+
+    def identity(self) -> Tensor:
+        """(R, R) all unit vectors."""
+        return torch.eye(self.size).to(self.parameters[0])
 
     @property
     def size(self) -> int:
@@ -68,11 +88,18 @@ def hessian_product(
 
     All parameters count, also those that require no gradient: a checkpoint does not say what was
     frozen while it was trained.
+
+    Raises:
+        Missing: the loss is not finite, or depends on no parameter.
     """
     twin = copy.deepcopy(model).eval().requires_grad_(True)
     parameters = list(twin.parameters())
     with torch.enable_grad():
         loss = criterion(twin(images), labels)
+        if not loss.isfinite():
+            raise Missing(f"a finite loss, which is {float(loss.detach())} here")
+        if not loss.requires_grad:
+            raise Missing("a parameter that the loss depends on")
         found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         pairs = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
         reached = [

@@ -7,13 +7,15 @@ from unittest.mock import patch
 import numpy as np
 import pyhessian
 import pytest
+import scipy.linalg
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 from torch.nn import functional as F
 
 from catchup_eval import hessian, hessian_density
-from catchup_eval.errors import UserError
+from catchup_eval.errors import Missing, UserError
+from catchup_eval.hessian_product import HessianProduct
 from catchup_eval.randomness import generator, isolated, torch_generator
 
 
@@ -134,18 +136,139 @@ def diagonal(outputs, targets):
     return 0.5 * (targets * outputs.squeeze(1) ** 2).sum()
 
 
-def test_lanczos_tells_opposite_eigenvalues_apart_and_the_residual_when_they_are_not():
-    """The Hessian is the diagonal of the targets: 3, then 2 and -2, which power iteration mixes."""
-    case = (nn.Linear(6, 1, bias=False).double(), torch.eye(6).double())
-    case = (*case, torch.tensor([3.0, 2, -2, 1, 0.5, 0.1]).double())
-    _, power = products("pyhessian", case, criterion=diagonal)
-    assert abs(power.values[1]) < 1.95 and power.residuals[1] > 0.1
-    _, lanczos = products("scipy", case, criterion=diagonal, count=3)
-    assert np.allclose(sorted(lanczos.values), [-2, 2, 3]) and lanczos.residuals.max() < 0.01
+def quadratic_form(outputs, matrix):
+    """Half of w'Aw, whose Hessian is A, where the images are all unit vectors."""
+    weights = outputs.squeeze(1)
+    return 0.5 * weights @ matrix @ weights
+
+
+def designed(*top, tail=60, dtype=torch.double):
+    """A case whose Hessian has these eigenvalues, and a tail of small ones."""
+    draw = np.random.default_rng(0)
+    values = np.concatenate([top, 0.05 * draw.uniform(-1, 1, tail)])
+    basis = np.linalg.qr(draw.standard_normal((len(values),) * 2))[0]
+    matrix = torch.from_numpy((basis * values) @ basis.T).to(dtype)
+    net = nn.Linear(len(values), 1, bias=False).to(dtype)
+    return net, torch.eye(len(values), dtype=dtype), (matrix + matrix.T) / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.double, torch.float])
+@pytest.mark.parametrize("solver", ["pyhessian", "scipy"])
+@pytest.mark.parametrize(
+    "top",
+    [
+        (3, 3, 1, 0.9),  # double: one start sees one vector of it
+        (3, 3, 3, 3, 1),
+        (3, 2.9999, 1),
+        (-3, 2, 1, 0.5),
+        (2, -2, 1),
+        (3, 2, -2, 1),  # power iteration stops between 2 and -2
+        (1e4, 1, 0.9),
+    ],
+)
+def test_designed_spectra(top, solver, dtype):
+    case = designed(*top, dtype=dtype)
+    _, pairs = products(solver, case, count=3, criterion=quadratic_form)
+    assert np.allclose(np.abs(pairs.values), np.abs(top[:3]), rtol=1e-3)
+    assert pairs.converged
+    matrix = case[2].double().numpy()
+    vectors = pairs.vectors.double().numpy()
+    left = np.linalg.norm(vectors @ matrix - pairs.values[:, None] * vectors, axis=1)
+    rounding = 1e-3 if dtype == torch.float else 1e-9
+    assert np.allclose(left / np.abs(pairs.values), pairs.residuals, atol=rounding)
+
+
+def test_what_power_iteration_leaves_mixed_is_solved_by_lanczos_and_said():
+    """2 and -2 of the same size: the Rayleigh quotient settles between them."""
+    net, images, matrix = designed(*[1.0, -1.0] * 30, tail=0)
+    case = net, images, matrix
+    with patch.dict(hessian.SOLVERS, {"scipy": hessian.SOLVERS["pyhessian"]}):
+        _, mixed = products("pyhessian", case, count=3, criterion=quadratic_form)
+    assert mixed.residuals.max() > 0.1 and not mixed.converged
+    _, pairs = products("pyhessian", case, count=3, criterion=quadratic_form)
+    assert pairs.converged and np.allclose(np.abs(pairs.values), 1)
+    assert pairs.solver == "pyhessian, then scipy"
+
+
+def test_pyhessian_does_the_power_iteration(case):
+    with patch.object(
+        pyhessian.hessian, "eigenvalues", autospec=True, side_effect=pyhessian.hessian.eigenvalues
+    ) as spy:
+        pairs = hessian.top_eigenvectors(*case, solver="pyhessian", generator=generator(0, "test"))
+    assert spy.call_count == 1 and pairs.solver == "pyhessian"
+    assert hessian.top_eigenvectors(*case, generator=generator(0, "test")).solver == "scipy"
+
+
+def test_lanczos_that_does_not_converge_is_followed_by_power_iteration(case):
+    with patch.object(hessian, "RESTARTS", 1):
+        _, pairs = products("scipy", case, count=3, tolerance=1e-8)
+    assert pairs.solver == "scipy, then pyhessian" and pairs.converged
+
+
+@pytest.mark.parametrize("solver", ["pyhessian", "scipy"])
+@pytest.mark.parametrize("top", [(3.0,), (3.0, -4.0), (3.0, 1.0, -2.0)])
+def test_a_hessian_of_few_entries_is_solved_whole(top, solver):
+    _, pairs = products(solver, designed(*top, tail=0), count=3, criterion=quadratic_form)
+    assert pairs.values == pytest.approx(sorted(top, key=abs, reverse=True))
+    assert pairs.vectors.shape == (len(top), len(top)) and pairs.solver == "dense"
+
+
+def linear(outputs, targets):
+    return (outputs.squeeze(1) * targets).mean()
+
+
+@pytest.mark.parametrize("solver", ["pyhessian", "scipy"])
+@pytest.mark.parametrize("criterion", [linear, quadratic_form])
+def test_a_hessian_of_zeros_has_eigenvalues_of_zero(solver, criterion):
+    net, images, matrix = designed(tail=20)
+    labels = torch.zeros_like(matrix) if criterion is quadratic_form else matrix[0]
+    case, draw = (net, images, labels), generator(0, "test")
+    pairs = hessian.top_eigenvectors(*case, solver=solver, criterion=criterion, generator=draw)
+    assert not pairs.values.any() and not pairs.residuals.any() and pairs.converged
+    assert torch.allclose(pairs.vectors @ pairs.vectors.T, torch.eye(2, dtype=torch.double))
+    probes = hessian.trace(*case, probes=2, known=pairs, criterion=criterion, generator=draw)
+    assert not probes.any()
+    found = hessian_density.density(*case, steps=3, criterion=criterion, generator=draw)
+    assert found.weights.tolist() == [[1, 0, 0]] and not found.nodes.any()
+
+
+def root(outputs, targets):
+    """Finite with a finite gradient where an output is 0; its second derivative is not."""
+    return (outputs.abs() ** 1.5).sum()
+
+
+@pytest.mark.parametrize("solver", ["pyhessian", "scipy"])
+def test_what_is_not_finite_ends_with_a_sentence(solver):
+    net, images, matrix = designed(tail=20)
+    draw = generator(0, "test")
+    with pytest.raises(Missing, match="a finite loss, which is nan"):
+        hessian.top_eigenvectors(
+            net, images * np.nan, matrix, solver=solver, criterion=root, generator=draw
+        )
+    nn.init.zeros_(net.weight)
+    with pytest.raises(Missing, match="a finite Hessian"):
+        hessian.top_eigenvectors(net, images, matrix, solver=solver, criterion=root, generator=draw)
+
+
+def test_a_loss_without_parameters_is_missing_them(case):
+    with pytest.raises(Missing, match="a parameter that the loss depends on"):
+        hessian.top_eigenvectors(nn.Flatten(), *case[1:], generator=generator(0, "test"))
+
+
+def test_the_generator_decides_on_the_null_space_too():
+    """Lanczos runs out of its space at once and goes on from a random vector."""
+    case = designed(5.0, *[0.0] * 30, tail=0)
+    first, again = (products("scipy", case, criterion=quadratic_form)[1] for _ in range(2))
+    assert torch.equal(first.vectors, again.vectors)
+
+
+def test_each_vector_has_a_positive_largest_entry(case):
+    vectors = hessian.top_eigenvectors(*case, count=3, generator=generator(0, "test")).vectors
+    assert (vectors.max(1).values == vectors.abs().max(1).values).all()
 
 
 def test_an_unknown_solver_is_refused(case):
-    with pytest.raises(UserError, match="expected a solver of pyhessian, scipy, got 'qr'"):
+    with pytest.raises(UserError, match="expected a solver of scipy, pyhessian, got 'qr'"):
         hessian.top_eigenvectors(*case, solver="qr", generator=generator(0, "test"))
 
 
@@ -175,6 +298,32 @@ def test_the_mean_of_many_probes_is_the_trace(case):
     probes = hessian.trace(net, images, labels, probes=300, generator=generator(0, "test"))
     error = probes.std(ddof=1) / np.sqrt(len(probes))
     assert abs(probes.mean() - exact) < 4 * error < abs(exact)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_known_vectors_leave_the_trace_unbiased_and_the_spread_small(seed):
+    """Any orthonormal vectors do.
+
+    The signs are the rows of a Hadamard matrix, whose outer products have the identity as mean, so
+    that the mean over them is exact.
+    """
+    case = designed(10.0, -6.0, 4.0, tail=13)
+    hadamard = torch.from_numpy(scipy.linalg.hadamard(16).astype(float))
+    vectors = torch.linalg.qr(
+        torch.randn(16, 3, generator=torch_generator(generator(seed))).double()
+    ).Q.T
+    values = (vectors @ case[2] * vectors).sum(1).numpy()
+    any_three = hessian.Eigenpairs(values, vectors, values, "none")
+    _, top = products("scipy", case, count=3, criterion=quadratic_form)
+    spread = []
+    for known in (None, any_three, top):
+        with patch.object(HessianProduct, "signs", lambda *_: iter(hadamard)):
+            probes = hessian.trace(
+                *case, probes=16, known=known, criterion=quadratic_form, generator=generator(0)
+            )
+        assert probes.mean() == pytest.approx(float(case[2].trace()), abs=1e-9)
+        spread.append(probes.std())
+    assert spread[2] < spread[0] / 10
 
 
 def half_square(outputs, targets):
@@ -240,6 +389,36 @@ def test_a_short_lanczos_run_keeps_the_moments_of_its_start(case):
     for power in (1, 3):
         moment = start @ np.linalg.matrix_power(inner, power) @ start
         assert (found.weights * found.nodes**power).sum() == pytest.approx(moment, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.double, torch.float])
+def test_the_density_has_no_ghosts(dtype):
+    """Without orthogonal vectors, a dominant eigenvalue comes back again and again."""
+    case = designed(1e4, -50.0, dtype=dtype)
+    found = hessian_density.density(
+        *case, steps=40, criterion=quadratic_form, generator=generator(0, "test")
+    )
+    nodes = np.sort(found.nodes[0])
+    assert nodes[-1] == pytest.approx(1e4, rel=1e-5) and nodes[-2] < 1
+    assert nodes[0] == pytest.approx(-50, rel=1e-3) and nodes[1] > -1
+    assert found.weights.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_run_that_exhausts_its_space_ends_although_its_diagonal_is_zero():
+    """Half of the eigenvalues are 2, half -2, and v'Hv is 0 for each unit vector: two steps."""
+    pairs = torch.tensor([[0.0, 2], [2, 0]]).double()
+    matrix = torch.block_diag(*[pairs] * 10)
+    with patch.object(HessianProduct, "signs", lambda *_: iter([torch.eye(20).double()[0]])):
+        found = hessian_density.density(
+            nn.Linear(20, 1, bias=False).double(),
+            torch.eye(20).double(),
+            matrix,
+            steps=5,
+            criterion=quadratic_form,
+            generator=generator(0, "test"),
+        )
+    assert np.allclose(found.nodes, [[-2, 2, 0, 0, 0]])
+    assert np.allclose(found.weights, [[0.5, 0.5, 0, 0, 0]])
 
 
 def test_a_smoothed_density_has_the_area_one():

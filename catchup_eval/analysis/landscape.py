@@ -3,9 +3,10 @@
 The cross-entropy of one fixed batch, or several, in evaluation mode: on the plane w + a v1 + b v2,
 and along random lines that do not depend on the weights' scale. v1 and v2 are the Hessian's top two
 unit eigenvectors over all parameters jointly (largest magnitude first), on the first batch; a and b
-go from -`reach` to `reach`. Each direction points to where the loss rises more.
+go from -`reach` to `reach`. Each direction points to where the loss rises more; where both ends are
+equal to rounding, to where the vector's entry of largest magnitude is positive.
 
-One row per number, without a condition:
+One row per number:
 
 - `loss_rise`: how much higher the loss is than at the centre, in nats, averaged over the square by
   the trapezoid rule and over the images; bootstrap over images
@@ -14,13 +15,22 @@ One row per number, without a condition:
   filter-normalised random directions (Li et al. 2018): a step of 1 moves each filter by its own
   length. Student's interval over the `n` directions. Its protocol is `filter-normalised-...`
 - `loss`: at the centre, in nats; bootstrap over images
-- `top_eigenvalue`, `second_eigenvalue`: in nats per squared unit of the parameters; negative where
-  the loss falls on both sides
-- `eigenvector_residual`: |Hv - lambda v| / |lambda| of the worse of the two, in percent; 0 is
-  exact. Where it is above 10, power iteration has not settled: ask for `solver="scipy"`
-- `trace`: sum of all eigenvalues, in the same unit; mean of `n` random probes (Hutchinson), with
-  Student's interval over them: few probes say little
+- `top_eigenvalue`, `second_eigenvalue`, `third_eigenvalue`: the largest in magnitude, in nats per
+  squared unit of the parameters; negative where the loss falls on both sides
+- `top_residual`, `second_residual`, `third_residual`: |Hv - lambda v| / |lambda| of each, in
+  percent (of an eigenvalue that is zero to rounding: over 1000 roundings of the largest); 0 is
+  exact, and some eigenvalue of the Hessian is at most as far away. `eigenvector_residual`: the
+  worst of them
+- `trace`: sum of all eigenvalues, in the same unit; the known ones exactly, the rest by the mean of
+  `n` random probes (:func:`catchup_eval.hessian.trace`), with Student's interval over them
 - `parameter_norm`: |w|, over the same parameters
+
+Self-checks. The loss at the centre is the network's. The eigenvalues have converged: where a
+residual stays above 5 %, the other solver follows, the better vectors of both are taken, and
+`solver` names both; this check fails where that does not help either. The plane is unique: where
+the second and third eigenvalue differ by less than 1 % of their magnitude, it is one of many, and
+its numbers with it. The axes are unique: where the first two do so, sign included, they may be
+turned within the plane.
 
 **What is not comparable.** A step of 0.5 along a unit vector is not the same for two networks:
 batch norm lets a layer's weights be scaled without changing the network, and the curvature scales
@@ -32,15 +42,17 @@ here: top eigenvectors, reach 0.5, 21 points a side, one batch. PyHessian takes 
 the default here is `part="test"`, which every set has and no network was fitted to, however it
 mixed its images, but at which the weights are no minimum. `part="train"` is the recipe to the
 letter. A batch is balanced over the classes and the same for every network and seed. The
-protocol names the part: `hessian-plane-test@2`.
+protocol names the part: `hessian-plane-test@3`.
 
-Common columns: `metric`, `value`, `unit`, `n` images, batches, directions, probes or parameters,
-`low` and `high` (95 %), `protocol`. Samples, N images in all: `axis` (P,), the steps; `surface`
-(P, P), the loss at a (first) and b; `cuts` (2, P, N), each image's loss along v1 and v2; `rise`
-(N,), its mean over the square; `filter_axis` (P,), `filter_cuts` (D, P) and `filter_rise_by_image`
-(N,), the same for the D random directions; `index` and `batch` (N,), the image's number and its
-batch's; `probes`; and, where `lanczos` is not 0, `nodes` and `weights` (lanczos,) of the eigenvalue
-density.
+Columns: `solver` of eigenvalues and residuals: "scipy" (Lanczos), "pyhessian" (power iteration),
+both, or "dense" (all columns of a small Hessian); then the common ones: `metric`, `value`, `unit`,
+`n` images, batches, directions, probes or parameters, `low` and `high` (95 %), `protocol`.
+
+Samples, N images in all: `axis` (P,), the steps; `surface` (P, P), the loss at a (first) and b;
+`cuts` (2, P, N), each image's loss along v1 and v2; `rise` (N,), its mean over the square;
+`filter_axis` (P,), `filter_cuts` (D, P) and `filter_rise_by_image` (N,), the same for the D random
+directions; `index` and `batch` (N,), the image's number and its batch's; `probes`; and, where
+`lanczos` is not 0, `nodes` and `weights` (lanczos,) of the eigenvalue density.
 """
 
 import math
@@ -54,6 +66,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
 from catchup_eval import hessian
+from catchup_eval.analysis.landscape_checks import check_eigenpairs
 from catchup_eval.analysis.landscape_figure import plot as plot
 from catchup_eval.analysis.landscape_losses import (
     disjoint_batches,
@@ -67,7 +80,7 @@ from catchup_eval.analysis.landscape_losses import (
 )
 from catchup_eval.datasets.imageset import Batch
 from catchup_eval.directions import filter_normalised
-from catchup_eval.errors import UserError
+from catchup_eval.errors import Missing, UserError
 from catchup_eval.hessian_density import density
 from catchup_eval.question import Headline
 from catchup_eval.results import Result, Rows
@@ -88,7 +101,7 @@ SOURCE = (
     "filter-normalised directions: Li et al. 2018, Visualizing the Loss Landscape of Neural Nets"
 )
 NEEDS = frozenset({"test"})
-VERSION = 2
+VERSION = 3
 HEADLINES = (
     Headline("loss_rise", "Mean loss rise on the plane", "lower", outcomes=("rise",), scale=1.0),
     Headline(
@@ -102,6 +115,8 @@ HEADLINES = (
     Headline("trace", "Hessian trace", "lower"),
 )
 FILTER_REACH = 1.0  # Li et al.'s
+FILTER_VERSION = 2
+RANKS = ("top", "second", "third")  # eigenvalues; the third says whether the plane is unique
 
 
 def _refuse_too_few(settings: Mapping[str, Any]) -> None:
@@ -126,7 +141,7 @@ def measure(
     points: int = 21,  # PyHessian's tutorial, and most likely the paper's
     reach: Positive = 0.5,  # likewise
     directions: int = 5,
-    solver: hessian.Solver = "pyhessian",
+    solver: hessian.Solver = "scipy",
     tolerance: Positive = 1e-4,
     probes: int = 30,
     lanczos: Annotated[int, Field(ge=0)] = 0,
@@ -141,13 +156,14 @@ def measure(
         points: on each side of the grid; odd, so that the centre is one of them.
         reach: how far the plane goes, in units of the parameters.
         directions: filter-normalised random lines, each of `points` points.
-        solver: of the eigenvectors: "pyhessian", or "scipy", which needs fewer products.
+        solver: of the eigenvectors: "scipy", or "pyhessian", which needs more products.
         tolerance: relative, of an eigenvalue.
         probes: of the trace.
         lanczos: steps towards the eigenvalue density, each as dear as a probe; 0: no density.
 
     Raises:
-        Missing: there is no such part.
+        Missing: there is no such part; the loss is not finite, has no finite Hessian or depends on
+            fewer than two parameters.
         UserError: `points` is even or below 3; `samples`, `directions` or `probes` is below 2;
             `batches` is below 1 or more than the part has images for.
     """
@@ -155,18 +171,23 @@ def measure(
     first, every = joined(chosen[:1], subject.device), joined(chosen, subject.device)
     asked = (subject.model, first.images, first.labels)
     draw = subject.generator("landscape")
-    pairs = hessian.top_eigenvectors(*asked, solver=solver, tolerance=tolerance, generator=draw)
+    pairs = hessian.top_eigenvectors(
+        *asked, count=len(RANKS), solver=solver, tolerance=tolerance, generator=draw
+    )
+    if len(pairs.values) < 2:
+        raise Missing("a loss that depends on two parameters or more")
     arrays = _terrain(subject, every, pairs, points=points, reach=reach, directions=directions)
     arrays["batch"] = np.repeat(np.arange(batches), len(first.labels))
-    arrays["probes"] = hessian.trace(*asked, probes=probes, generator=draw)
+    arrays["probes"] = hessian.trace(*asked, probes=probes, known=pairs, generator=draw)
     if lanczos:
         found = density(*asked, steps=lanczos, generator=draw)
         arrays |= {"nodes": found.nodes[0], "weights": found.weights[0]}
     rows = Rows(f"hessian-plane-{part}@{VERSION}")
-    _loss_rows(rows, arrays, f"filter-normalised-{part}@{VERSION}")
+    _loss_rows(rows, arrays, f"filter-normalised-{part}@{FILTER_VERSION}")
     _curvature_rows(rows, pairs, arrays["probes"], samples=len(first.labels))
     norm = float(parameters_to_vector(subject.model.parameters()).detach().norm())
     rows.add("parameter_norm", norm, unit="norm", n=pairs.vectors.shape[1])
+    check_eigenpairs(rows, pairs, samples=len(first.labels))
     _check_centre(rows, subject, every, float(arrays["surface"][points // 2, points // 2]))
     return Result(rows.frame(), arrays)
 
@@ -235,8 +256,10 @@ def _curvature_rows(
     rows: Rows, pairs: hessian.Eigenpairs, estimates: np.ndarray, *, samples: int
 ) -> None:
     unit = "nats per squared unit"
-    for metric, value in zip(("top_eigenvalue", "second_eigenvalue"), pairs.values, strict=True):
-        rows.add(metric, value, unit=unit, n=samples)
-    rows.add("eigenvector_residual", 100 * pairs.residuals.max(), unit="%", n=samples)
+    numbers = [(f"{rank}_eigenvalue", value, unit) for rank, value in zip(RANKS, pairs.values)]
+    residuals = 100 * pairs.residuals
+    numbers += [(f"{rank}_residual", value, "%") for rank, value in zip(RANKS, residuals)]
+    for metric, value, what in [*numbers, ("eigenvector_residual", residuals.max(), "%")]:
+        rows.add(metric, value, unit=what, n=samples, solver=pairs.solver)
     interval = over_seeds(list(estimates))  # Student's; the probes are independent draws
     rows.add("trace", estimates.mean(), unit=unit, n=len(estimates), interval=interval)

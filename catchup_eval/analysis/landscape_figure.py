@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from catchup_eval.analysis.landscape_checks import NOTES
 from catchup_eval.hessian_density import Density, gaussian_density
 from catchup_eval.randomness import generator
 from catchup_eval.report import figures
@@ -144,7 +146,14 @@ def _label(name: str, results: Sequence[Result]) -> str:
     return (
         f"{figures.drawn(name)}: mean rise {rise:.3g} nats, filter-normalised {scaled:.3g}; "
         f"eigenvalues {first:.3g} and {second:.3g}; parameter norm {norm:.3g}"
-    )
+    ) + "".join(f"; {note}" for note in _notes(results))
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    """What is wrong with the plane of any seed."""
+    checks = pd.concat([result.checks for result in results])
+    failed = set(checks["metric"][checks["value"] == 0])
+    return [words for claim, words in NOTES.items() if claim in failed]
 
 
 def _over_images(cut: np.ndarray) -> Limits:
@@ -205,7 +214,7 @@ def _densities(models: Models, names: Sequence[str]) -> Figure:
     }
     low = min(density.nodes.min() for density in found.values())
     high = max(density.nodes.max() for density in found.values())
-    width = (high - low) / 100
+    width = (high - low or 1.0) / 100  # a Hessian with one eigenvalue has a bell, too
     at = np.linspace(low - 5 * width, high + 5 * width, 500)
     looks, top = figures.looks(names), 0.0
     for name, density in found.items():

@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,17 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from catchup_eval import hessian
-from catchup_eval.analysis import landscape, landscape_figure, landscape_losses
+from catchup_eval.analysis import (
+    landscape,
+    landscape_checks,
+    landscape_figure,
+    landscape_losses,
+)
 from catchup_eval.directions import filter_normalised
 from catchup_eval.errors import Missing, UserError
 from catchup_eval.models.classifier import wrap
 from catchup_eval.randomness import generator, isolated
-from catchup_eval.results import Member, join
+from catchup_eval.results import Member, Rows, join
 from catchup_eval.subject import Subject
 
 FEW = {"points": 5, "samples": 20, "probes": 3, "directions": 2, "reach": 0.1}
@@ -44,7 +51,7 @@ def result(subject):
 def test_each_point_is_the_loss_of_the_moved_weights(subject, result):
     model, draw = smooth(), subject.generator("landscape")
     batch = subject.data.part("test").limited(20).batch(slice(None))
-    pairs = hessian.top_eigenvectors(model, batch.images, batch.labels, generator=draw)
+    pairs = hessian.top_eigenvectors(model, batch.images, batch.labels, count=3, generator=draw)
     centre = parameters_to_vector(model.parameters()).detach()
     surface = np.empty((5, 5))
     for i, a in enumerate(result.samples["axis"]):
@@ -85,6 +92,62 @@ def test_turning_uphill_is_turning_the_grid():
         assert np.array_equal(landscape_losses.uphill(turned), losses)
 
 
+def test_ends_that_are_equal_to_rounding_are_no_reason_to_turn():
+    losses = np.full((3, 3, 1), 2.0)
+    losses[0] += 1e-7
+    losses[:, 0] += 1e-7
+    losses[1, 1] = 1
+    assert np.array_equal(landscape_losses.uphill(losses), losses)
+
+
+def failed_checks(values, residuals=(0.0, 0.0, 0.0)):
+    rows, count = Rows("test@1"), len(values)
+    pairs = hessian.Eigenpairs(
+        np.array(values), torch.eye(count), np.array(residuals[:count]), "scipy"
+    )
+    landscape_checks.check_eigenpairs(rows, pairs, samples=10)
+    frame = rows.frame()
+    return set(frame["metric"][frame["value"] == 0])
+
+
+def test_a_cluster_is_said():
+    settled, plane, axes = landscape_checks.NOTES
+    assert failed_checks((3, 2, 1)) == set()
+    assert failed_checks((3, 2)) == set()
+    assert failed_checks((3, 2, 1.99)) == failed_checks((3, -2, 1.99)) == {plane}
+    assert failed_checks((3, 2.98, 1)) == {axes}
+    assert failed_checks((3, -2.98, 1)) == set()
+    assert failed_checks((3, 3, 3)) == failed_checks((0, 0, 0)) == {plane, axes}
+    assert failed_checks((3, 2, 1), (0.0, 0.06, 0.0)) == {settled}
+
+
+def test_each_eigenvalue_has_its_residual_and_solver(subject, result):
+    frame = result.frame
+    worst = result.value("eigenvector_residual")
+    ranks = ("top", "second", "third")
+    residuals = [result.value(f"{rank}_residual") for rank in ranks]
+    assert max(residuals) == worst <= 1.5  # Lanczos ends at 1 % by its own estimate
+    sizes = [abs(result.value(f"{rank}_eigenvalue")) for rank in ranks]
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(frame["solver"].dropna()) == {"scipy"} and frame["solver"].notna().sum() == 7
+    power = landscape.measure(subject, solver="pyhessian", tolerance=1e-6, **FEW)
+    assert set(power.frame["solver"].dropna()) == {"pyhessian"}
+    assert power.value("top_eigenvalue") == pytest.approx(result.value("top_eigenvalue"), rel=1e-3)
+
+
+def test_solvers_that_do_not_converge_fail_a_self_check_and_the_figure_says_so(subject):
+    def random(product, count, tolerance, generator):
+        return torch.from_numpy(generator.standard_normal((count, product.size))).float()
+
+    with patch.dict(hessian.SOLVERS, {"scipy": random, "pyhessian": random}):
+        lost = landscape.measure(subject, **FEW)
+    checks = lost.checks.set_index("metric")["value"]
+    assert checks[landscape_checks.SETTLED] == 0
+    assert set(lost.frame["solver"].dropna()) == {"scipy, then pyhessian"}
+    legend = landscape.plot(lost)["landscape"].legends[0].get_texts()[0].get_text()
+    assert legend.endswith("eigenvalues not converged") or "not converged;" in legend
+
+
 @pytest.mark.parametrize("points", [3, 11, 21])
 def test_the_mean_over_the_square_hardly_depends_on_the_grid(points):
     """Exactly right for a bilinear loss, and to the trapezoid rule's error for a square."""
@@ -113,7 +176,7 @@ def test_the_batch_is_balanced_and_the_same_for_every_model_and_seed(few_digits,
 
 def test_the_part_is_named_in_the_protocol(subject, result):
     train = landscape.measure(subject, part="train", **FEW)
-    assert set(train.frame["protocol"]) == {"hessian-plane-train@2", "filter-normalised-train@2"}
+    assert set(train.frame["protocol"]) == {"hessian-plane-train@3", "filter-normalised-train@2"}
     assert train.value("loss") != result.value("loss")
 
 
@@ -216,7 +279,7 @@ def test_the_band_over_batches_stays_above_zero():
 def test_each_picture_names_its_protocol(subject, result):
     dense = landscape.measure(subject, lanczos=3, **FEW)
     captions = {name: fig.get_suptitle() for name, fig in landscape.plot(dense).items()}
-    plane = "protocol hessian-plane-test@2"
+    plane = "protocol hessian-plane-test@3"
     both = f"{plane}, filter-normalised-test@2"
     assert captions == {"landscape": both, "surface": plane, "density": plane}
 
