@@ -50,7 +50,7 @@ class ForwardPasses:
             self._recomputed = changes
 
         if isinstance(output, Tensor) and output.requires_grad:
-            output.register_hook(recall)
+            output.register_hook(recall)  # type: ignore[no-untyped-call]
 
     def change(
         self, place: Hashable, output: Tensor, decide: Callable[[], Change | None]

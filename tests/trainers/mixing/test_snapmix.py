@@ -10,7 +10,7 @@ from catchup_eval.errors import UserError
 from catchup_eval.models.classifier import wrap
 from catchup_eval.randomness import generator, isolated
 from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
-from catchup_eval.trainers.mixing.sample_losses import sample_losses
+from catchup_eval.trainers.mixing.criteria import sample_losses
 from catchup_eval.trainers.mixing.snapmix import (
     paste_resized,
     semantic_percent_map,
