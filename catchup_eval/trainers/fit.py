@@ -181,14 +181,14 @@ def _needs_company(run: Run, train: Part) -> bool:
 
 def _joined(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
     """The same batches of rows (N,), a last one of one image together with the one before."""
-    before = next(batches)
+    before: list[torch.Tensor] = []
     for rows in batches:
-        if len(rows) == 1:
-            before = torch.cat([before, rows])
-            break
-        yield before
-        before = rows
-    yield before
+        if before and len(rows) > 1:
+            yield torch.cat(before)
+            before = []
+        before.append(rows)
+    if before:
+        yield torch.cat(before)
 
 
 def _layout(model: nn.Module, device: torch.device) -> torch.memory_format:

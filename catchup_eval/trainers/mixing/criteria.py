@@ -31,7 +31,7 @@ class Weights(NamedTuple):
 
 
 def batch_loss(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
-    """(): what `criterion` gives for the batch.
+    """(): what `criterion` gives for the batch, in single precision or better.
 
     Args:
         criterion: of logits (N, K) and labels.
@@ -41,7 +41,7 @@ def batch_loss(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         UserError: it gives more than one number.
     """
-    loss = criterion(logits, labels)
+    loss = criterion(_precise(logits), labels)
     if loss.numel() != 1:
         raise UserError(
             "expected a criterion that gives one number for a batch (reduction 'mean' or 'sum'), "
@@ -71,11 +71,16 @@ def sample_losses(
     Raises:
         UserError: as :func:`batch_loss`.
     """
-    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    precise = _precise(logits)
     losses = _cross_entropies(criterion, labels) or _black_box(criterion, precise, labels)
     if sources is None:
         sources = torch.arange(len(labels), device=labels.device)
     return losses(precise, sources)
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Autocast would see to it for torch's losses, but not on a CPU for those made of its parts."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 # logits (N, K), rows of the batch (N,) or (m, N) -> the losses for their labels, as many

@@ -242,8 +242,9 @@ def _expect_graph(maps: Tensor, logits: Tensor) -> None:
     """Else the second head's loss would teach the network nothing, without an error."""
     if logits.requires_grad and not maps.requires_grad:
         raise UserError(
-            "expected a pooled map that gradients reach, got one inside a part that is checkpointed "
-            "with use_reentrant=True; take use_reentrant=False, or leave the pooling out of it"
+            "expected a pooled map that gradients reach, got one from a part of the network that "
+            "is checkpointed with use_reentrant=True; take use_reentrant=False, or leave the pooling "
+            "out of that part"
         )
 
 
