@@ -243,8 +243,8 @@ def _expect_graph(maps: Tensor, logits: Tensor) -> None:
     if logits.requires_grad and not maps.requires_grad:
         raise UserError(
             "expected a pooled map that gradients reach, got one from a part of the network that "
-            "is checkpointed with use_reentrant=True; take use_reentrant=False, or leave the pooling "
-            "out of that part"
+            "is checkpointed with use_reentrant=True; take use_reentrant=False, or leave the "
+            "pooling out of that part"
         )
 
 
