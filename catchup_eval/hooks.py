@@ -1,12 +1,99 @@
 """See and change what one layer gives, without touching the network's code."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from catchup_eval.errors import UserError
+
 Change = Callable[[Tensor], Tensor]
+Changes = dict[Hashable, list[Change | None]]  # by place, for each time that it was called
+
+
+class ForwardPasses:
+    """What hooks changed in each forward pass, so that a recomputation changes the same.
+
+    Activation checkpointing (`torch.utils.checkpoint`) runs parts of the forward pass again, in the
+    midst of the backward pass. By then the step has switched its hooks off, and what they drew is
+    drawn. Looking at their present state, they would leave the recomputed features alone: the
+    gradients of another function, without an error where `use_reentrant=True`.
+
+    A forward pass is one call of `model`; its backward pass begins at the tensor that it gave.
+
+    Args:
+        model: the network that the hooks are on; one that torch has compiled will do.
+    """
+
+    def __init__(self, model: nn.Module):
+        inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        self._present: Changes | None = None  # of the forward pass that is under way
+        self._recomputed: Changes | None = None
+        self._handles = [
+            inner.register_forward_pre_hook(self._begin),
+            inner.register_forward_hook(self._end),
+        ]
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _begin(self, _model: nn.Module, _inputs: tuple[Tensor, ...]) -> None:
+        if not _in_backward_pass():
+            self._present = {}
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _end(self, _model: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if _in_backward_pass():
+            return
+        changes, self._present = self._present, None
+
+        def recall(_gradient: Tensor) -> None:
+            self._recomputed = changes
+
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(recall)  # type: ignore[no-untyped-call]
+
+    def change(
+        self, place: Hashable, output: Tensor, decide: Callable[[], Change | None]
+    ) -> Tensor | None:
+        """What the hook at `place` is to give for `output`; None leaves it.
+
+        Args:
+            place: any name, the same in each pass.
+            output: what the module gave.
+            decide: the change, which may be made again and must then be the same; None: none. Not
+                called in a recomputation.
+
+        Raises:
+            UserError: a recomputation of a module that ran more than once in its forward pass.
+        """
+        if _in_backward_pass() and self._recomputed is not None:
+            change = _only(self._recomputed.get(place, [None]))
+        else:
+            change = decide()
+            if self._present is not None:
+                self._present.setdefault(place, []).append(change)
+        return None if change is None else change(output)
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def _in_backward_pass() -> bool:
+    """Whether autograd is calling; torch's own checkpointing asks the same way."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def _only(changes: list[Change | None]) -> Change | None:
+    if any(change is not changes[0] for change in changes):
+        raise UserError(
+            "expected a module whose features are changed to run once in a forward pass under "
+            f"activation checkpointing, it ran {len(changes)} times, and the backward pass cannot "
+            "tell which of them it recomputes; leave it out of the checkpointed part"
+        )
+    return changes[0]
 
 
 class StageHooks:
@@ -18,27 +105,37 @@ class StageHooks:
 
     Args:
         stages: the modules, in forward order; each must give one tensor.
+        model: the network that they are of, for gradients under activation checkpointing: its
+            forward passes are then recomputed as they were. None: recomputations are left alone.
     """
 
-    def __init__(self, stages: Sequence[nn.Module]):
+    def __init__(self, stages: Sequence[nn.Module], model: nn.Module | None = None):
         self._at: int | None = None
         self._change: Change | None = None
+        self._passes = None if model is None else ForwardPasses(model)
         self._handles = [
             stage.register_forward_hook(self._hook(number)) for number, stage in enumerate(stages)
         ]
 
     def _hook(self, number: int) -> Callable[..., Tensor | None]:
+        def decide() -> Change | None:
+            return self._change if self._at == number else None
+
         @torch.compiler.disable  # type: ignore[untyped-decorator]
         def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if self._at != number or self._change is None:
-                return None
-            return self._change(output)
+            if self._passes is not None:
+                return self._passes.change(number, output, decide)
+            change = decide()
+            return None if change is None else change(output)
 
         return hook  # type: ignore[no-any-return]
 
     @contextmanager
     def changing(self, number: int, change: Change) -> Iterator[None]:
-        """While this is open, `change` is applied to what stage `number` (0 = first) gives."""
+        """While this is open, `change` is applied to what stage `number` (0 = first) gives.
+
+        Where activations are recomputed, it is applied once more, in the backward pass.
+        """
         self._at, self._change = number, change
         try:
             yield
@@ -47,6 +144,8 @@ class StageHooks:
 
     def close(self) -> None:
         """Take the hooks off."""
+        if self._passes is not None:
+            self._passes.close()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

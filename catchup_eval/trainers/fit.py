@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.random import Generator
 from torch import nn
 from torch.nn import functional as F
 
@@ -50,7 +51,9 @@ def fit(
 
     Nothing is selected on `validation`: it is only watched. The model moves to `device`; the mode
     of each submodule is given back. On a CPU, a training that was stopped and goes on ends with
-    the very weights, bit for bit, of one that was not.
+    the very weights, bit for bit, of one that was not. The last batch of an epoch may be smaller;
+    where it is a single image on which the network's batch norms cannot be trained, it goes with
+    the batch before it.
 
     Args:
         model: trained in training mode.
@@ -72,8 +75,9 @@ def fit(
 
     Raises:
         Interrupted: by a signal; the same call goes on.
-        UserError: the loss is no number any more, the resume file is another training's, or there
-            is nothing to train on.
+        UserError: the loss is no number any more or more than one, the resume file is another
+            training's, or there is nothing to train on, or only batches of one image that the
+            network cannot be trained on.
         BadFile: the resume file is damaged.
     """
     if not len(train):
@@ -95,9 +99,11 @@ def fit(
     with isolated(draw), _training(model):
         run = Run(model, method, recipe, len(train), draw, device)
         with resumable(run, resume, {**claims, **(identity or {})}) as pause:
+            whole = _needs_company(run, train)
             while run.epoch < recipe.epochs:
                 run.begin_epoch()
-                for rows in run.batches(train.images.device):
+                batches = run.batches(train.images.device)
+                for rows in _joined(batches) if whole else batches:
                     with run.timed():
                         _step(run, train, rows)
                     _tell(run, progress)
@@ -122,18 +128,67 @@ def near(part: Part, device: torch.device) -> Part:
 def _step(run: Run, train: Part, rows: torch.Tensor) -> None:
     run.set_learning_rates()
     _announce(run)
-    settings, labels = run.recipe.augmentation, train.labels[rows].to(run.device)
-    pixels = augment(train.images[rows].to(run.device), settings, run.draw)  # still bytes
-    images = pixels.contiguous(memory_format=_layout(run.model, run.device)).float() / 255
-    images = recolour(images, settings, run.draw)
+    images, labels = _pixels(run, train, rows, run.draw), train.labels[rows].to(run.device)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.mixed_precision):
         loss = run.method(images, labels, run.draw)
+    if loss.numel() != 1:
+        raise UserError(f"expected the loss of a batch as one number, got {tuple(loss.shape)}")
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()
     run.note(loss, len(rows))
     if run.step % GUARD == 0:
         run.check_loss()
+
+
+def _pixels(run: Run, train: Part, rows: torch.Tensor, draw: Generator) -> torch.Tensor:
+    """(N, C, H, W) in [0, 1]: these images, changed at random."""
+    settings = run.recipe.augmentation
+    pixels = augment(train.images[rows].to(run.device), settings, draw)  # still bytes
+    images = pixels.contiguous(memory_format=_layout(run.model, run.device)).float() / 255
+    return recolour(images, settings, draw)
+
+
+def _needs_company(run: Run, train: Part) -> bool:
+    """Whether an epoch ends with a batch of one image that the network cannot be trained on.
+
+    Batch norms refuse one value per channel: a single image where its map has come down to 1x1.
+    Found by trying, which changes nothing.
+
+    Raises:
+        UserError: all batches are of one image.
+    """
+    size, count = run.recipe.batch_size, len(train)
+    if size > 1 and count % size != 1:
+        return False
+    image = _pixels(run, train, torch.zeros(1, dtype=torch.long), generator(0))
+    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
+    try:
+        with torch.no_grad(), isolated(generator(0)):
+            run.model(image)
+    except ValueError as error:
+        if min(size, count) == 1:
+            raise UserError(
+                "expected batches of two images or more, which the network's batch norms need, got "
+                f"batch_size {size} and {count} images ({error})"
+            ) from error
+        return True
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    return False
+
+
+def _joined(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The same batches of rows (N,), a last one of one image together with the one before."""
+    before: list[torch.Tensor] = []
+    for rows in batches:
+        if before and len(rows) > 1:
+            yield torch.cat(before)
+            before = []
+        before.append(rows)
+    if before:
+        yield torch.cat(before)
 
 
 def _layout(model: nn.Module, device: torch.device) -> torch.memory_format:

@@ -414,3 +414,62 @@ def test_digits_are_learned():
     )
     history = fit(model, plain(model), data.part("train").limited(300), data.part("test"), recipe)
     assert history.summary["last"] > 50  # 68 to 69 with two seeds; chance is 10
+
+
+def narrow_net():
+    """Its last batch norm sees maps of 1x1."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4, 4)]
+    return wrap(nn.Sequential(*layers))
+
+
+def sizes_of(model, part, **changes):
+    seen = []
+
+    def method(images, labels, _draw):
+        seen.append(len(images))
+        return F.cross_entropy(model(images), labels)
+
+    history = fit(model, method, part, None, recipe_of(**changes))
+    assert history.frame["train_loss"].notna().all()
+    return seen
+
+
+@pytest.mark.parametrize(
+    "count, size, batches",
+    [(17, 8, [8, 9]), (9, 8, [9]), (18, 8, [8, 8, 2]), (3, 2, [3]), (5, 8, [5])],
+)
+def test_a_last_image_that_batch_norms_refuse_goes_with_the_batch_before(count, size, batches):
+    assert sizes_of(narrow_net(), some_part(count), batch_size=size) == 2 * batches
+
+
+def test_a_last_image_that_the_network_can_be_trained_on_is_a_batch():
+    assert sizes_of(small_net(), some_part(17), batch_size=8) == 2 * [8, 8, 1]
+
+
+@pytest.mark.parametrize("count, size", [(1, 8), (6, 1)])
+def test_batches_of_one_image_that_batch_norms_refuse_are_the_users_mistake(count, size):
+    with pytest.raises(UserError, match="expected batches of two images or more"):
+        sizes_of(narrow_net(), some_part(count), batch_size=size)
+
+
+def test_trying_one_image_leaves_no_trace(monkeypatch):
+    """A training whose network is tried is the very one in which it is not."""
+    weights = []
+    for tried in (True, False):
+        if not tried:
+            monkeypatch.setattr("catchup_eval.trainers.fit._needs_company", lambda *_: False)
+        model = small_net()
+        fit(model, plain(model), some_part(17), None, recipe_of())
+        weights.append(weights_of(model))
+    assert same(*weights)
+
+
+def test_a_method_that_gives_many_numbers_is_refused():
+    model = small_net()
+
+    def method(images, labels, _draw):
+        return F.cross_entropy(model(images), labels, reduction="none")
+
+    with pytest.raises(UserError, match=r"loss of a batch as one number, got \(8,\)"):
+        fit(model, method, some_part(), None, recipe_of())

@@ -4,6 +4,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from catchup_eval.trainers.mixing.criteria import batch_loss
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
 
 
@@ -16,6 +17,6 @@ def baseline(model: nn.Module, *, criterion: Criterion = cross_entropy) -> Metho
     """
 
     def loss(images: Tensor, labels: Tensor, _generator: Generator) -> Tensor:
-        return criterion(model(images), labels)
+        return batch_loss(criterion, model(images), labels)
 
     return Closure(loss)

@@ -2,7 +2,6 @@
 
 from math import isfinite
 
-import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -10,12 +9,12 @@ from torch.nn.functional import cross_entropy
 from catchup_eval.errors import UserError
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.co_labels import Balance
+from catchup_eval.trainers.mixing.criteria import sample_losses
 from catchup_eval.trainers.mixing.gradient_saliency import clean_pass
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
 from catchup_eval.trainers.mixing.mosaics import WINDOW, Mixed, Mosaic, draw_groups, mosaics
 from catchup_eval.trainers.mixing.pairs import check_alpha, check_share
 from catchup_eval.trainers.mixing.pottslabels import WIDEST
-from catchup_eval.trainers.mixing.sample_losses import sample_losses
 
 
 def comixup(
@@ -46,7 +45,7 @@ def comixup(
     Args:
         model: any network (N, 3, H, H) -> (N, K).
         criterion: mean loss of logits (N, K) and labels (N,); for the mixture, sample by sample
-            (:func:`~catchup_eval.trainers.mixing.sample_losses.sample_losses`).
+            (:func:`~catchup_eval.trainers.mixing.criteria.sample_losses`).
         alpha: a group's prior is from Dirichlet(alpha, ..., alpha); 2.0 is the reference's. 0 mixes
             nothing and takes no saliency.
         part: images in a group, which follow each other in the batch; the last may have fewer.
@@ -91,10 +90,7 @@ def comixup(
 def shared_loss(criterion: Criterion, logits: Tensor, labels: Tensor, mixed: Mixed) -> Tensor:
     """Mean over the batch of each mixture's loss for the labels (N,) of its sources, weighted."""
 
-    def of(candidates: Tensor) -> Tensor:
-        return sample_losses(criterion, logits, candidates)
-
-    losses = torch.vmap(of)(labels[mixed.sources.T])
+    losses = sample_losses(criterion, logits, labels, mixed.sources.T)
     return (losses * mixed.weights.T).sum(0).mean()
 
 

@@ -6,6 +6,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from catchup_eval.trainers.mixing.criteria import batch_loss
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
 from catchup_eval.trainers.mixing.pairs import check_alpha, check_share, draw_pairs, pair_loss
 
@@ -81,7 +82,7 @@ def cutmix(
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         if generator.random() >= probability:
-            return criterion(model(images), labels)
+            return batch_loss(criterion, model(images), labels)
         pairs = draw_pairs(generator, alpha, images)
         height, width = images.shape[2:]
         row, column = int(generator.integers(height)), int(generator.integers(width))

@@ -6,6 +6,7 @@ in two orders, so one pass up to the layer serves both.
 """
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 
 from numpy.random import Generator
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ def feature_method(
     Draws, in this order: the layer; then, at layer 0 what `at_input` draws, else the weight, the
     partners, and what `mix` draws.
     """
-    hooks = StageHooks(stages_of(model))
+    hooks = StageHooks(stages_of(model), model)
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         layer = layers[generator.integers(len(layers))]
@@ -79,10 +80,12 @@ def feature_method(
             return at_input(images, labels, generator)
         drawn = draw_pairs(generator, alpha, images)
         realised: list[Pairs] = []
+        start = deepcopy(generator)
 
         def change(features: Tensor) -> Tensor:
             _expect_maps(features, layer)
-            mixed, pairs = mix(features, drawn, generator)
+            # Where the backward pass recomputes the stage, the same is drawn again.
+            mixed, pairs = mix(features, drawn, deepcopy(start) if realised else generator)
             realised.append(pairs)
             return mixed
 

@@ -1,13 +1,16 @@
 """Where the loss of a clean batch looks: the gradient at its pixels (Kim et al. 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from catchup_eval.lending import evaluating
+from catchup_eval.errors import UserError
+from catchup_eval.lending import evaluating, frozen
+from catchup_eval.trainers.mixing.criteria import batch_loss
 from catchup_eval.trainers.mixing.method import Criterion
 
 
@@ -25,18 +28,47 @@ def clean_pass(
 
     With `weight` 0 the model is in evaluation mode and the parameters are left out of the backward
     pass. Otherwise every submodule stays in its mode, and the added loss has the clean loss's value
-    and gradient, but no graph behind it: the same backward pass gave both.
+    and gradient, but no graph behind it: the same backward pass gave both. What the parameters'
+    `.grad` held, they hold afterwards.
     """
     pixels = images.detach().requires_grad_()
     if weight == 0:
-        with evaluating(model):
-            loss = criterion(model(pixels), labels)
-            (gradient,) = torch.autograd.grad(loss, pixels)
-        return CleanPass(root_mean_square(gradient), torch.zeros_like(loss.detach()))
+        with evaluating(model), frozen(model):
+            loss = batch_loss(criterion, model(pixels), labels)
+            _backward(loss)
+        return CleanPass(root_mean_square(_gradient(pixels)), torch.zeros_like(loss.detach()))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    loss = weight * criterion(model(pixels), labels)
-    gradient, *slopes = torch.autograd.grad(loss, [pixels, *parameters], allow_unused=True)
-    return CleanPass(root_mean_square(gradient), _tangent(loss.detach(), parameters, slopes))
+    loss = weight * batch_loss(criterion, model(pixels), labels)
+    with _gradients_aside(parameters):
+        _backward(loss)
+        slopes = [parameter.grad for parameter in parameters]
+    return CleanPass(
+        root_mean_square(_gradient(pixels)), _tangent(loss.detach(), parameters, slopes)
+    )
+
+
+def _backward(loss: Tensor) -> None:
+    """Not `autograd.grad`, which activation checkpointing with `use_reentrant=True` refuses."""
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _gradient(pixels: Tensor) -> Tensor:
+    if pixels.grad is None:
+        raise UserError("expected a loss that depends on the pixels, it does not")
+    return pixels.grad
+
+
+@contextmanager
+def _gradients_aside(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """None in place of the parameters' gradients, which are given back."""
+    before = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in zip(parameters, before):
+            parameter.grad = gradient
 
 
 def _tangent(

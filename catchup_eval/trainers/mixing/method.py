@@ -2,13 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from numpy.random import Generator
 from torch import Tensor
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, K), labels (N,) -> mean loss, a scalar
 Loss = Callable[[Tensor, Tensor, Generator], Tensor]
+
+
+class Traits(NamedTuple):
+    """What sets a method apart for who tests or runs it; a method without any has the defaults.
+
+    Attributes:
+        stateful: a step depends on those before it.
+        probabilities: the criterion is given labels as probabilities (N, K), not as numbers (N,).
+    """
+
+    stateful: bool = False
+    probabilities: bool = False
 
 
 class Method(Protocol):
@@ -43,3 +55,8 @@ class Closure:
         """As :meth:`Method.close`."""
         if self.take_off is not None:
             self.take_off()
+
+
+def traits_of(method: Method) -> Traits:
+    """What the method declares as its `traits`."""
+    return getattr(method, "traits", Traits())

@@ -8,6 +8,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from catchup_eval.errors import UserError
+from catchup_eval.trainers.mixing.criteria import batch_loss
 from catchup_eval.trainers.mixing.method import Criterion
 
 
@@ -36,8 +37,8 @@ def weighted_mean(values: Tensor, pairs: Pairs) -> Tensor:
 
 def pair_loss(criterion: Criterion, logits: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
     """The loss for both labels (N,), by weight: for cross-entropy, that of mixed labels."""
-    own = criterion(logits, labels)
-    return pairs.weight * own + (1 - pairs.weight) * criterion(logits, labels[pairs.partner])
+    own, other = (batch_loss(criterion, logits, each) for each in (labels, labels[pairs.partner]))
+    return pairs.weight * own + (1 - pairs.weight) * other
 
 
 def check_alpha(alpha: float) -> None:

@@ -9,12 +9,12 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.errors import UserError
 from catchup_eval.trainers.mixing.baseline import baseline
+from catchup_eval.trainers.mixing.criteria import Weights, weighted_loss
 from catchup_eval.trainers.mixing.gradient_saliency import block_shares, clean_pass
 from catchup_eval.trainers.mixing.gridlabels import lowest_labels
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
 from catchup_eval.trainers.mixing.pairs import Pairs, check_alpha, draw_pairs
 from catchup_eval.trainers.mixing.puzzle_energy import Smoothness, puzzle_energy
-from catchup_eval.trainers.mixing.sample_losses import Weights, weighted_loss
 from catchup_eval.trainers.mixing.transport import Transport, enlarged, transported
 
 
@@ -76,7 +76,7 @@ def puzzlemix(
     Args:
         model: any network (N, 3, H, H) -> (N, K).
         criterion: mean loss of logits (N, K) and labels (N,); for the mixture, sample by sample
-            (:func:`~catchup_eval.trainers.mixing.sample_losses.sample_losses`).
+            (:func:`~catchup_eval.trainers.mixing.criteria.sample_losses`).
         alpha: the prior's weight is from Beta(alpha, alpha); 1.0 is the reference's. 0 mixes
             nothing and takes no saliency. (At a weight of 1 the reference's prior would still
             allow a partner's block that is salient enough.)

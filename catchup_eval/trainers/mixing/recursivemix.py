@@ -14,8 +14,9 @@ from torchvision.ops import roi_align
 
 from catchup_eval.errors import UserError
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.mixing.criteria import mixed_labels_loss
 from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
-from catchup_eval.trainers.mixing.method import Criterion
+from catchup_eval.trainers.mixing.method import Criterion, Traits
 
 NO_BOX = Box(0, 0, 0, 0)
 
@@ -78,7 +79,9 @@ def recursivemix(
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` that names what its head pools.
         criterion: mean loss of logits (N, K) and labels; these are probabilities here, (N, K), as
-            torch's `cross_entropy` takes them.
+            torch's `cross_entropy` takes them. Its class weights are normalised as
+            :func:`~catchup_eval.trainers.mixing.criteria.mixed_labels_loss` says; it cannot leave
+            classes out (`ignore_index`).
         alpha: the box has a share of the image's area from U(0, alpha), before it is clipped; 0.5
             is the paper's. 0 mixes nothing.
         omega: the weight of the second head's loss, times the area's share; 0.1 in the paper for
@@ -101,6 +104,8 @@ class RecursiveMix(nn.Module):
     one that was stopped. The network is no part of it.
     """
 
+    traits = Traits(stateful=True, probabilities=True)
+
     def __init__(
         self, model: nn.Module, criterion: Criterion, alpha: float, omega: float, share_head: bool
     ):
@@ -121,7 +126,7 @@ class RecursiveMix(nn.Module):
         share = box.area / images[0, 0].numel()
         if last:
             targets = (1 - share) * targets + share * last.labels
-        loss = self._criterion(logits, targets)
+        loss = mixed_labels_loss(self._criterion, logits, targets, labels)
         if last:
             loss = loss + self._omega * share * self._again(maps, box, images, last)
         self._memory = Memory(mixed.detach(), targets, logits.detach())
@@ -143,6 +148,7 @@ class RecursiveMix(nn.Module):
         with self._pooled.watching() as seen:
             logits = model(mixed)
         _expect_one_map(seen, head.in_features)
+        _expect_graph(seen[0], logits)
         return logits.to(torch.promote_types(logits.dtype, torch.float32)), seen[0]
 
     def _again(self, maps: Tensor, box: Box, images: Tensor, last: Memory) -> Tensor:
@@ -229,6 +235,16 @@ def _expect_one_map(seen: list[Tensor], channels: int) -> None:
             f"expected the head to pool one map (N, {channels}, h, w) in a forward pass, got "
             f"{shapes or 'none'}; a method that was closed sees none, nor one whose model was "
             "compiled and called before the method was built"
+        )
+
+
+def _expect_graph(maps: Tensor, logits: Tensor) -> None:
+    """Else the second head's loss would teach the network nothing, without an error."""
+    if logits.requires_grad and not maps.requires_grad:
+        raise UserError(
+            "expected a pooled map that gradients reach, got one from a part of the network that "
+            "is checkpointed with use_reentrant=True; take use_reentrant=False, or leave the "
+            "pooling out of that part"
         )
 
 

@@ -7,11 +7,11 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from catchup_eval.trainers.mixing.criteria import Weights, batch_loss, weighted_loss
 from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
 from catchup_eval.trainers.mixing.fine_grained_saliency import most_salient
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
 from catchup_eval.trainers.mixing.pairs import check_alpha, check_share, draw_pairs
-from catchup_eval.trainers.mixing.sample_losses import Weights, weighted_loss
 
 
 class Boxes(NamedTuple):
@@ -72,7 +72,7 @@ def saliencymix(
     Args:
         model: any network (N, 3, H, W) -> (N, K).
         criterion: mean loss of logits (N, K) and labels (N,); with `per_image` of each sample alone
-            (:func:`~catchup_eval.trainers.mixing.sample_losses.sample_losses`).
+            (:func:`~catchup_eval.trainers.mixing.criteria.sample_losses`).
         alpha: the box leaves a share from Beta(alpha, alpha) before it is clipped; 1.0 is the
             paper's; 0 mixes nothing.
         probability: that a step cuts at all. The reference takes 1.0 on ImageNet, 0.5 on CIFAR.
@@ -87,7 +87,7 @@ def saliencymix(
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         if generator.random() >= probability:
-            return criterion(model(images), labels)
+            return batch_loss(criterion, model(images), labels)
         weight, partner = draw_pairs(generator, alpha, images)
         height, width = images.shape[2:]
         sought = partner if per_image else partner[:1]
@@ -101,6 +101,7 @@ def saliencymix(
             weights = Weights(kept, 1 - kept)
             return weighted_loss(criterion, logits, labels, partner, weights)
         share = kept.squeeze(0)
-        return share * criterion(logits, labels) + (1 - share) * criterion(logits, labels[partner])
+        own, other = (batch_loss(criterion, logits, each) for each in (labels, labels[partner]))
+        return share * own + (1 - share) * other
 
     return Closure(loss)

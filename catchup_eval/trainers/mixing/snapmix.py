@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.errors import UserError
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.mixing.criteria import Weights, batch_loss, weighted_loss
 from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
 from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
 from catchup_eval.trainers.mixing.pairs import check_alpha, check_share, draw_pairs
-from catchup_eval.trainers.mixing.sample_losses import Weights, weighted_loss
 
 
 def semantic_percent_map(maps: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
@@ -93,7 +93,7 @@ def snapmix(
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` whose head pools one map.
         criterion: mean loss of logits (N, K) and labels (N,), asked about each sample alone
-            (:func:`~catchup_eval.trainers.mixing.sample_losses.sample_losses`).
+            (:func:`~catchup_eval.trainers.mixing.criteria.sample_losses`).
         alpha: the two boxes leave shares from Beta(alpha, alpha) before they are clipped; 5.0 is
             the reference's for pretrained networks, and 1.0 its default; 0 mixes nothing.
         probability: that a step mixes at all; the reference takes 0.5 for training from scratch.
@@ -111,12 +111,12 @@ def snapmix(
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         if generator.random() >= probability:
-            return criterion(model(images), labels)
+            return batch_loss(criterion, model(images), labels)
         pairs = draw_pairs(generator, alpha, images)
         weight = generator.beta(alpha, alpha) if alpha > 0 else 1.0
         target, source = (_box(generator, images, each) for each in (pairs.weight, weight))
         if not (target.area and source.area):
-            return criterion(model(images), labels)
+            return batch_loss(criterion, model(images), labels)
         shares = _shares(classifier, images, labels, norms_see_twice)
         weights = snapmix_weights(shares, labels, pairs.partner, target, source)
         logits = model(paste_resized(images, pairs.partner, target, source))

@@ -70,9 +70,8 @@ def noisy_branches(model: nn.Module, drop: float, noise: BranchNoise) -> LayerNo
     """
     check_share("drop", drop)
     ends = branch_ends(model)
-    return LayerNoise(
-        [Disturbed(end, noise(p), 1 - p) for end, p in zip(ends, rising(len(ends), drop))]
-    )
+    shares = rising(len(ends), drop)
+    return LayerNoise(model, [Disturbed(end, noise(p), 1 - p) for end, p in zip(ends, shares)])
 
 
 def check_share(name: str, value: float) -> None:

@@ -96,7 +96,7 @@ def dropblock(
         return drop_blocks(features, source, block=block, drop=now, per_channel=per_channel)
 
     places = [Disturbed(layer, noise) for layer in _convolutions(model, stages)]
-    return Regularizer(layers=LayerNoise(places))
+    return Regularizer(layers=LayerNoise(model, places))
 
 
 def _convolutions(model: nn.Module, stages: int) -> list[nn.Conv2d]:

@@ -1,5 +1,6 @@
 """Label smoothing: a little of each label given to the other classes."""
 
+from functools import partial
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -32,9 +33,12 @@ def label_smoothing(
     if shared_by not in get_args(Shared):
         raise UnknownName("convention of label smoothing", str(shared_by), get_args(Shared))
 
+    if shared_by == "all":
+        return Regularizer(criterion=partial(cross_entropy, label_smoothing=epsilon))
+
     def criterion(logits: Tensor, labels: Tensor) -> Tensor:
         classes = logits.shape[1]
-        spread = epsilon if shared_by == "all" else epsilon * classes / (classes - 1)
+        spread = epsilon * classes / (classes - 1)
         return cross_entropy(logits, labels, label_smoothing=spread)
 
     return Regularizer(criterion=criterion)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from catchup_eval.hooks import Change, ForwardPasses
+
 # features (N, C, H, W), what to draw from, the share of the training that is done -> features
 Noise = Callable[[Tensor, torch.Generator, float], Tensor]
 
@@ -27,30 +29,38 @@ class LayerNoise:
 
     Everywhere else, which is in evaluation above all, what they give is multiplied by their
     factors, and left alone where those are 1. A module in evaluation mode has no noise in a step
-    either.
+    either. A forward pass that the backward pass recomputes has the noise that it had.
 
     Args:
+        model: the network that the modules are of.
         places: the modules; one with a factor other than 1 must be a convolution, a batch norm or a
             linear layer, so that the factor can be put into its weights.
     """
 
-    def __init__(self, places: Sequence[Disturbed]):
+    def __init__(self, model: nn.Module, places: Sequence[Disturbed]):
         self._places = list(places)
         self._source: torch.Generator | None = None
         self._share = 0.0
         self._folded = False
+        self._passes = ForwardPasses(model)
         self._handles = [
-            place.module.register_forward_hook(self._hook(place.noise, place.factor))
-            for place in places
+            place.module.register_forward_hook(self._hook(number, place))
+            for number, place in enumerate(places)
         ]
 
-    def _hook(self, noise: Noise, factor: float) -> Callable[..., Tensor | None]:
+    def _hook(self, number: int, place: Disturbed) -> Callable[..., Tensor | None]:
+        def scale(features: Tensor) -> Tensor:
+            return place.factor * features
+
+        def decide() -> Change | None:
+            if place.module.training and self._source is not None:
+                return _repeatable(place.noise, self._source, self._share)
+            return None if place.factor == 1 or self._folded else scale
+
         # What is drawn, new at each step, would become a constant of a compiled graph.
         @torch.compiler.disable  # type: ignore[untyped-decorator]
-        def hook(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if module.training and self._source is not None:
-                return noise(output, self._source, self._share)
-            return None if factor == 1 or self._folded else factor * output
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            return self._passes.change(number, output, decide)
 
         return hook  # type: ignore[no-any-return]
 
@@ -93,6 +103,18 @@ class LayerNoise:
 
     def close(self) -> None:
         """Take the hooks off."""
+        self._passes.close()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def _repeatable(noise: Noise, source: torch.Generator, share: float) -> Change:
+    """The noise, which draws from `source` the first time and the same again each further time."""
+    start = source.clone_state()
+    sources = iter([source])
+
+    def change(features: Tensor) -> Tensor:
+        return noise(features, next(sources, None) or start.clone_state(), share)
+
+    return change

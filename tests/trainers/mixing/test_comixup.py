@@ -9,6 +9,7 @@ from catchup_eval.errors import UserError
 from catchup_eval.randomness import generator, isolated
 from catchup_eval.trainers.mixing.comixup import comixup, shared_loss
 from catchup_eval.trainers.mixing.mosaics import Mixed
+from catchup_eval.trainers.regularizers.label_smoothing import label_smoothing
 
 N = 7
 
@@ -114,3 +115,19 @@ def test_settings_out_of_range(net, settings, message):
 def test_images_that_do_not_fall_into_blocks(net, shape):
     with pytest.raises(UserError, match=f"comixup needs square images .* got {shape[0]} x"):
         comixup(net)(torch.rand(2, 3, *shape), torch.zeros(2).long(), generator(0))
+
+
+def test_smoothed_labels_are_smoothed_in_the_mixture():
+    """Also where torch cannot run the criterion for all candidates at once."""
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(3, 4, generator=draw), torch.tensor([3, 1, 1])
+    sources = torch.tensor([[0, 1], [2, 1], [0, 0]])
+    weights = torch.tensor([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
+    soft = torch.tensor([[0, 0.75, 0, 0.25], [0, 1, 0, 0], [0, 0, 0, 1]])
+    expected = cross_entropy(logits, soft, label_smoothing=0.1)
+    mixed = Mixed(torch.empty(0), sources, weights)
+    for criterion in (
+        label_smoothing(nn.Identity()).criterion,
+        lambda logits, labels: cross_entropy(logits, labels, label_smoothing=0.1),
+    ):
+        torch.testing.assert_close(shared_loss(criterion, logits, labels, mixed), expected)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 from catchup_eval.datasets.imageset import Part
 from catchup_eval.errors import Interrupted, UserError
@@ -343,3 +344,27 @@ def test_a_closed_method_says_so():
 def test_settings_out_of_range(settings, message):
     with pytest.raises(UserError, match=message):
         recursivemix(new_model(), **settings)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_map_inside_a_checkpointed_part_must_have_gradients(reentrant):
+    """With use_reentrant=True it has none: the second head would teach the network nothing."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1)
+            self.body, self.head = nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+
+        def inner(self, x):
+            return self.pool(self.body(x)).flatten(1)
+
+        def forward(self, x):
+            return self.head(checkpoint(self.inner, self.conv(x), use_reentrant=reentrant))
+
+    method = recursivemix(wrap(Net(), pool="pool"))
+    if reentrant:
+        with pytest.raises(UserError, match="a pooled map that gradients reach"):
+            method(*new_batch(2, 0), generator(0))
+    else:
+        assert method(*new_batch(2, 0), generator(0)).isfinite()

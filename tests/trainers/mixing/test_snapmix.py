@@ -1,5 +1,3 @@
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
@@ -10,7 +8,6 @@ from catchup_eval.errors import UserError
 from catchup_eval.models.classifier import wrap
 from catchup_eval.randomness import generator, isolated
 from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
-from catchup_eval.trainers.mixing.sample_losses import sample_losses
 from catchup_eval.trainers.mixing.snapmix import (
     paste_resized,
     semantic_percent_map,
@@ -159,15 +156,6 @@ def test_an_empty_box_leaves_the_batch_clean():
     loss = snapmix(model, alpha=0)(images, labels, generator(0))
     assert model.net[1].num_batches_tracked == 1
     torch.testing.assert_close(loss, cross_entropy(network()(images), labels))
-
-
-def test_a_criterion_is_asked_about_each_sample_alone():
-    logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    labels = torch.tensor([0, 1, 2, 3, 0])
-    smooth = partial(cross_entropy, label_smoothing=0.1)
-    for criterion in (cross_entropy, smooth):
-        ours = sample_losses(criterion, logits, labels)
-        torch.testing.assert_close(ours, criterion(logits, labels, reduction="none"))
 
 
 def test_a_network_without_a_pooled_map_says_what_is_missing():

@@ -77,7 +77,7 @@ def test_without_its_branch_a_block_is_its_shortcut(build, channels):
         images = torch.rand(2, channels, 8, 8)
     block = net.layer2[0]
     [end] = [end for end in branch_ends(net) if any(end is part for part in block.modules())]
-    noise = LayerNoise([Disturbed(end, lambda h, _source, _share: h, 0.0)])
+    noise = LayerNoise(nn.Identity(), [Disturbed(end, lambda h, _source, _share: h, 0.0)])
     torch.testing.assert_close(block(images), block.downsample(images).relu())
     noise.close()
 
