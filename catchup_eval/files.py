@@ -80,7 +80,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     """Hold the one lock that goes with `path` among all processes; a killed holder releases it.
 
     The lock is that of a file `.NAME.lock` beside `path`, which is gone when nobody holds it.
@@ -89,9 +89,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         wait: until another process releases it.
 
     Yields:
-        whether nobody else holds it: False only where `wait` is false and another process does.
-        Where the file system has no locks it is always True, so what is done meanwhile must do no
-        harm when two processes do it.
+        whether it is held: False only where `wait` is false and another process holds it, and
+        None where the file system has no locks, so that what is done must bear company.
 
     Raises:
         UserError: the folder cannot be written.
@@ -99,17 +98,18 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     name = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _acquire(name)
-        while descriptor is None and wait:
+        lock = _acquire(name)
+        while lock is None and wait:
             sleep(POLL)
-            descriptor = _acquire(name)
+            lock = _acquire(name)
     except OSError as error:
         raise UserError(f"cannot write {name}: {error.strerror or error}") from error
-    if descriptor is None:
+    if lock is None:
         yield False
         return
+    descriptor, held = lock
     try:
-        yield True
+        yield held
     finally:
         with suppress(OSError):  # while it is held: who waits for this file notices and looks again
             name.unlink()
@@ -130,11 +130,12 @@ def _create(path: Path) -> tuple[int, Path]:
         os.close(descriptor)
 
 
-def _acquire(name: Path) -> int | None:
-    """The lock file, open and locked; None where another process holds it."""
+def _acquire(name: Path) -> tuple[int, bool | None] | None:
+    """The lock file, open, and what :func:`_lock` says; None where another process holds it."""
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
-    if _lock(descriptor) is not False and _is_named(descriptor, name):
-        return descriptor
+    held = _lock(descriptor)
+    if held is not False and _is_named(descriptor, name):
+        return descriptor, held
     os.close(descriptor)
     return None
 

@@ -191,11 +191,17 @@ class Study:
         info: everything but the numbers.
         results: by (model key, analysis).
         provenance: likewise.
+
+    Raises:
+        UserError: a group is not the seeds of one training.
     """
 
     info: StudyInfo
     results: Mapping[tuple[str, str], Result]
     provenance: Mapping[tuple[str, str], Provenance] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_groups(self.info.models)
 
     @property
     def groups(self) -> list[str]:
@@ -257,7 +263,6 @@ def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
         UserError: it averages over networks that are not the seeds of one training.
     """
     info = load_info(folder)
-    check_groups(info.models)
     store = Store(folder)
     results, provenance, old = {}, {}, []
     for model in info.models:

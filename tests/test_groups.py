@@ -9,6 +9,7 @@ import torch
 
 import catchup_eval as ce
 from catchup_eval import checkpoints, study
+from catchup_eval.app import claims
 from catchup_eval.app.candidates import describe, from_specs
 from catchup_eval.app.evaluate import merge
 from catchup_eval.checkpoints import Card
@@ -138,12 +139,12 @@ def test_live_networks_of_another_shape_are_no_seeds() -> None:
     assert ce.compare({"x": [small, other]}, data, only=["training"]).study.groups == ["x"]
 
 
-def stored(folder: Path, *models: ModelInfo) -> Study:
+def stored(folder: Path, *models: ModelInfo) -> StudyInfo:
     data = DataInfo(name="d", about="", subset="", fingerprint="d", classes=10, parts={})
     about: dict[str, Any] = {"name": "n", "command": "", "reference": "x", "analyses": ()}
     info = StudyInfo(**about, models=models, data=data)
     study.save(info, folder)
-    return Study(info, {})
+    return info
 
 
 def test_reports_are_not_merged_or_drawn_with_two_models_in_a_group(tmp_path: Path) -> None:
@@ -155,9 +156,14 @@ def test_reports_are_not_merged_or_drawn_with_two_models_in_a_group(tmp_path: Pa
     again = small.model_copy(update={"key": "x-s1", "seed": 1})
     folders = [tmp_path / "a", tmp_path / "b"]
     for other, message in ((large, "names two different models"), (again, "same weights twice")):
-        studies = [stored(folders[0], small), stored(folders[1], other)]
+        studies = [
+            Study(stored(folder, one), {})
+            for folder, one in zip(folders, (small, other), strict=True)
+        ]
         with pytest.raises(UserError, match=message):
             merge(studies, folders, tmp_path / "merged")
+        with pytest.raises(UserError, match=message):
+            claims.together(studies, folders)
         stored(tmp_path / "both", small, other)
         with pytest.raises(UserError, match=message):
             study.load(tmp_path / "both")

@@ -44,7 +44,7 @@ def resumable(run: Run, path: Path | None, identity: Mapping[str, Any]) -> Itera
         yield lambda: None
         return
     with locked(path, wait=False) as alone:
-        if not alone:
+        if alone is False:
             raise UserError(f"another process is training with {path} at this moment")
         file = _ResumeFile(path, identity)
         file.restore(run)

@@ -183,7 +183,7 @@ def _alone(files: Trained) -> Iterator[None]:
         UserError: one does.
     """
     with locked(files.checkpoint, wait=False) as alone:
-        if not alone:
+        if alone is False:
             raise UserError(
                 f"another process is training {files.checkpoint} at this moment; wait until it "
                 "ends, or choose another name or folder"
