@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catchup_eval.errors import BadFile
-from catchup_eval.files import replacing, write_text
+from catchup_eval.files import locked, replacing, write_text
 from catchup_eval.results import Result
 from catchup_eval.verification import hashes
 
@@ -94,7 +94,7 @@ class Store:
         return self.folder / "results" / model / f"{analysis}.{suffix}"
 
     def put(self, model: str, result: Result, record: Record) -> None:
-        """Write a result; it counts as done once all of it is on disk.
+        """Write a result; it counts as done once all of it is on disk, of one process.
 
         A record without hashes is given them; one that has them, of another store, keeps them.
 
@@ -103,14 +103,15 @@ class Store:
         """
         name = record.key.analysis
         sidecar = self.path(model, name, "json")
-        sidecar.unlink(missing_ok=True)
-        with replacing(self.path(model, name, "csv")) as temporary:
-            result.frame.to_csv(temporary, index=False)
-        with replacing(self.path(model, name, "npz")) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **result.samples)
-        if record.hashes is None:
-            record = record.model_copy(update={"hashes": self._hashes(model, name, result)})
-        write_text(sidecar, record.sealed().model_dump_json(indent=1))
+        with locked(sidecar):
+            sidecar.unlink(missing_ok=True)
+            with replacing(self.path(model, name, "csv")) as temporary:
+                result.frame.to_csv(temporary, index=False)
+            with replacing(self.path(model, name, "npz")) as temporary:
+                np.savez_compressed(temporary, allow_pickle=False, **result.samples)
+            if record.hashes is None:
+                record = record.model_copy(update={"hashes": self._hashes(model, name, result)})
+            write_text(sidecar, record.sealed().model_dump_json(indent=1))
 
     def _hashes(self, model: str, name: str, result: Result) -> Hashes:
         return Hashes(

@@ -1,14 +1,14 @@
 """What a report is drawn from: models, data, results, and what was skipped; kept on disk."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from catchup_eval.errors import BadFile
+from catchup_eval.errors import BadFile, UserError
 from catchup_eval.files import write_text
 from catchup_eval.results import Member, Result, join
 from catchup_eval.store import Provenance, Store
@@ -27,6 +27,9 @@ class ModelInfo(BaseModel):
         preprocessing: how its images are normalised, one line.
         parameters: how many there are.
         card: what its checkpoint says about its training; empty for foreign weights.
+        architecture: its name and the options of its builder, and the name of published weights;
+            empty where only the module itself was given.
+        structure: a hash of the shapes of its weights, in order.
         published: the top-1 accuracy in percent that is published for it on this data set; None
             where none is known.
     """
@@ -41,7 +44,79 @@ class ModelInfo(BaseModel):
     preprocessing: str
     parameters: int
     card: dict[str, Any] = {}
+    architecture: str = ""
+    structure: str = ""
     published: float | None = None
+
+
+TRAINING = ("method", "settings", "recipe", "data", "data_fingerprint", "epoch")  # of a card
+
+
+def check_groups(models: Iterable[ModelInfo]) -> None:
+    """Raise where a group holds anything but the seeds of one training.
+
+    Networks are compared in what is known of both: architecture, weights' shapes, preprocessing
+    and, where both have a card, all of the training but its seed and what follows from it.
+
+    Raises:
+        UserError: two networks of a group are not alike, or are the same one.
+    """
+    known: dict[str, dict[str, tuple[Any, ModelInfo]]] = {}
+    seen: dict[tuple[str, str], ModelInfo] = {}
+    for model in models:
+        traits = known.setdefault(model.group, {})
+        for name, value in _traits(model).items():
+            other, holder = traits.setdefault(name, (value, model))
+            if other != value:
+                raise UserError(
+                    f"{model.group!r} names two different models, {_named(holder)} and "
+                    f"{_named(model)}: {name} is {other} and {value}; only the seeds of one "
+                    "training share a name, so give them different names, as in a=... b=..."
+                )
+        same = seen.setdefault((model.group, model.fingerprint), model)
+        if model.fingerprint and same is not model:
+            raise UserError(
+                f"{model.group!r} holds the same weights twice, as {_named(same)} and "
+                f"{_named(model)}; one network is not two seeds, so name it once"
+            )
+
+
+def _named(model: ModelInfo) -> str:
+    return f"{model.key} ({model.spec})"
+
+
+def _traits(model: ModelInfo) -> dict[str, Any]:
+    """What the seeds of one training have in common, as far as it is known."""
+    card = model.card
+    traits = {
+        "architecture": model.architecture
+        or architecture_label(card.get("architecture", ""), card.get("options", {})),
+        "the number of parameters": model.parameters,
+        "preprocessing": model.preprocessing,
+        **_flat({name: card[name] for name in TRAINING if name in card}),
+        "the hash of the weights' shapes": model.structure,
+    }
+    return {name: value for name, value in traits.items() if value not in ("", None)}
+
+
+def architecture_label(architecture: str, options: Mapping[str, Any]) -> str:
+    """The architecture and its builder's options but the number of classes, which all share.
+
+    Example:
+        >>> architecture_label("resnet20", {"width": 2, "classes": 10})
+        'resnet20?width=2'
+    """
+    told = "&".join(f"{key}={options[key]}" for key in sorted(options) if key != "classes")
+    return f"{architecture}?{told}" if told else architecture
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
 
 
 class DataInfo(BaseModel):
@@ -116,11 +191,17 @@ class Study:
         info: everything but the numbers.
         results: by (model key, analysis).
         provenance: likewise.
+
+    Raises:
+        UserError: a group is not the seeds of one training.
     """
 
     info: StudyInfo
     results: Mapping[tuple[str, str], Result]
     provenance: Mapping[tuple[str, str], Provenance] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_groups(self.info.models)
 
     @property
     def groups(self) -> list[str]:
@@ -179,6 +260,7 @@ def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
 
     Raises:
         BadFile: the folder holds none, or a damaged one.
+        UserError: it averages over networks that are not the seeds of one training.
     """
     info = load_info(folder)
     store = Store(folder)

@@ -1,10 +1,12 @@
 """The networks a command was asked about: who they are, loaded one at a time."""
 
 import glob
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from catchup_eval.models import spec as specs
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.sources import Access
 from catchup_eval.store import plain
-from catchup_eval.study import ModelInfo
+from catchup_eval.study import ModelInfo, architecture_label, check_groups
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,25 @@ def from_specs(
         access: how files are got and read.
 
     Raises:
-        UserError: two networks would stand under one name, or one has too few classes.
+        UserError: a name would stand for other than the seeds of one training, or a network has too
+            few classes.
     """
     found = [one for text in texts for one in specs.expand(text)]
+    _expect_chosen_names(found)
     loaded = [(one, specs.load(one, classes=classes, access=access)) for one in found]
     seeds = _seeds([one.name for one, _ in loaded], [it.seed for _, it in loaded])
     candidates = []
     for (one, it), seed in zip(loaded, seeds, strict=True):
         card = it.card.model_dump() if it.card else {}
         claimed = it.claim.accuracy if it.claim and it.claim.is_about(data) else None
-        info = describe(it.model, one.name, seed, _spelled(one), card, claimed)
+        kind = architecture_label(it.architecture, it.options)
+        kind += f"@{one.weights}" if specs.has_named_weights(one) else ""
+        info = describe(it.model, one.name, seed, _spelled(one), card, claimed, kind)
         weights = Path(one.weights)
         beside = history_beside(weights), kept_beside(weights)
         notes = (*it.notes, *_head_note(one.name, it.model, classes))
         candidates.append(Candidate(info, it.model, notes, *beside))
-    _distinct([candidate.info for candidate in candidates])
+    check_groups(candidate.info for candidate in candidates)
     return candidates
 
 
@@ -131,18 +137,15 @@ def _seeds(groups: Sequence[str], seeds: Sequence[int]) -> list[int]:
     return told
 
 
-def _distinct(infos: Sequence[ModelInfo]) -> None:
-    by_group: dict[str, set[str]] = {}
-    for info in infos:
-        by_group.setdefault(info.group, set()).add(str(Path(info.spec).parent))
-    prints = Counter((info.group, info.fingerprint) for info in infos)
-    doubled = [group for (group, _), count in prints.items() if count > 1]
-    if doubled:
-        raise UserError(f"{doubled[0]!r} is asked for twice with the same weights")
-    for group, folders in by_group.items():
-        if len(folders) > 1:
+def _expect_chosen_names(found: Sequence[specs.ModelSpec]) -> None:
+    """Raise where files of different folders have one name which nobody chose."""
+    folders: dict[str, set[Path]] = {}
+    for one in found:
+        folders.setdefault(one.name, set()).add(Path(one.weights).parent)
+    for one in found:
+        if not one.named and len(folders[one.name]) > 1:
             raise UserError(
-                f"two models from different folders are both called {group!r}; "
+                f"two models from different folders are both called {one.name!r}; "
                 "name them, as in a=PATH b=PATH"
             )
 
@@ -154,6 +157,7 @@ def describe(
     spec: str,
     card: Mapping[str, Any],
     published: float | None = None,
+    architecture: str = "",
 ) -> ModelInfo:
     """Who a network is."""
     return ModelInfo(
@@ -165,8 +169,16 @@ def describe(
         preprocessing=model.preprocessing,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         card=plain(card),
+        architecture=architecture,
+        structure=_structure(model),
         published=published,
     )
+
+
+def _structure(model: Classifier) -> str:
+    """A hash of the weights' shapes, in order; wrappers, which rename weights, do not change it."""
+    shapes = [list(value.shape) for value in model.net.state_dict().values()]
+    return sha256(json.dumps(shapes).encode()).hexdigest()[:16]
 
 
 def slug(name: str) -> str:

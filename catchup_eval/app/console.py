@@ -30,7 +30,7 @@ class Console:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False):
-        self._terminal = Terminal(highlight=False, soft_wrap=True)
+        self._terminal = Terminal(highlight=False, emoji=False, soft_wrap=True)
         self._quiet, self._verbose = quiet, verbose
 
     def say(self, text: str) -> None:
@@ -66,7 +66,7 @@ class Console:
             yield jobs
             return
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             _Clock(),
             console=self._terminal,
@@ -83,7 +83,7 @@ class Console:
             yield Tenths(self.say).tell
             return
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             DownloadColumn(),
             TransferSpeedColumn(),

@@ -166,8 +166,10 @@ def study_info(
     """What is known of a study before the first question.
 
     Raises:
-        UserError: two groups whose names differ only in characters that no file name has.
+        UserError: a group is not the seeds of one training, or two groups have names that differ
+            only in characters that no file name has.
     """
+    study.check_groups(candidate.info for candidate in candidates)
     keys = Counter(candidate.info.key for candidate in candidates)
     doubled = [key for key, count in keys.items() if count > 1]
     if doubled:
@@ -285,7 +287,8 @@ def merge(studies: Sequence[Study], sources: Sequence[Path], folder: Path) -> No
     """Several finished studies as one; a network that stands in two of them is kept once.
 
     Raises:
-        UserError: other data, or one name for two networks.
+        UserError: other data, one name for two networks, or a group that is not the seeds of one
+            training.
     """
     first = studies[0].info
     for one, source in zip(studies, sources, strict=True):
@@ -302,6 +305,7 @@ def merge(studies: Sequence[Study], sources: Sequence[Path], folder: Path) -> No
                 raise UserError(
                     f"{info.key} stands for different weights in {len(studies)} reports"
                 )
+    study.check_groups(models.values())
     for source, one in zip(sources, studies, strict=True):
         for model, name in one.results:
             Store(folder).copy(Store(source), model, name)

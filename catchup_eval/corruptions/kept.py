@@ -3,6 +3,7 @@
 FOLDER/FINGERPRINT-PRESET-seedSEED-vVERSION/NAME-SEVERITY.npy    uint8 (N, 3, H, W)
 
 Files are written a batch at a time and read as memory maps, so no more than a batch is in memory.
+One process writes a file while others wait for it, and one that is not whole is computed again.
 The official layout, which other tools read, is written by :func:`export`.
 """
 
@@ -47,14 +48,12 @@ def kept(folder: Path, part: Part, name: str, severity: int, variant: Variant) -
     Raises:
         UnknownName: no such corruption or preset.
         UserError: another severity; the disk is full, or the folder cannot be written.
-        BadFile: a file that is there is damaged.
     """
     frost = f"-{fingerprint(variant.photographs)}" if name == "frost" else ""
     group = f"{part.fingerprint}-{variant.preset}-seed{variant.seed}-v{VERSION}"
     path, shape = folder / group / f"{name}{frost}-{severity}.npy", tuple(part.images.shape)
-    if not path.exists():
-        maps.write(path, shape, _blocks(part, name, severity, variant))
-    return replace(part, images=maps.read(path, shape))
+    images = maps.load_or_compute(path, shape, lambda: _blocks(part, name, severity, variant))
+    return replace(part, images=images)
 
 
 def roomy(folder: Path, part: Part) -> bool:

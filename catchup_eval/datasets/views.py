@@ -4,7 +4,8 @@ DATA_ROOT/.catchup-eval/views/FINGERPRINT.npy          uint8 (N, 3, size, size)
 DATA_ROOT/.catchup-eval/views/FINGERPRINT-boxes.npy    float32 (N, 4), where there are boxes
 
 The fingerprint depends on the list of files and on the view, and the pixels on nothing else.
-Files may be deleted at any time; a decode that was stopped starts again.
+Files may be deleted at any time; a decode that was stopped starts again. One process decodes a view
+while others wait for it, and a file that is not whole is decoded again (:mod:`catchup_eval.maps`).
 
 Threads decode: on two cores they were as fast as processes, since Pillow decodes and resizes
 without the interpreter's lock.
@@ -15,6 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +29,7 @@ from torch import Tensor
 from catchup_eval import maps
 from catchup_eval.datasets.imageset import Part, Progress
 from catchup_eval.errors import BadFile, UserError
-from catchup_eval.files import replacing
+from catchup_eval.files import remove_leftovers
 from catchup_eval.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def fingerprint(files: "Files", preprocess: Preprocess) -> str:
 
 def cost(files: "Files", preprocess: Preprocess, folder: Path) -> int:
     """Bytes that this view will add to the disk; 0 once it is there."""
-    there = all(path.exists() for path in _paths(files, preprocess, folder))
-    return 0 if there else prod(_shape(files, preprocess))
+    shape = _shape(files, preprocess)
+    return prod(shape) if maps.quick_damage(_path(files, preprocess, folder), shape) else 0
 
 
 def view(
@@ -69,15 +71,18 @@ def view(
         progress: told how many are decoded.
 
     Raises:
-        BadFile: a photograph, or a view that is there, is damaged; the message names the file.
+        BadFile: a photograph is damaged; the message names the file.
         UserError: the disk has no room, or the folder cannot be written.
     """
-    if missing := cost(files, preprocess, folder):
-        _check_room(folder, missing)
-        _decode(files, preprocess, folder, progress)
-    path, *of_boxes = _paths(files, preprocess, folder)
-    images = maps.read(path, _shape(files, preprocess))
-    boxes = torch.from_numpy(np.load(of_boxes[0])) if of_boxes else None
+    path, shape = _path(files, preprocess, folder), _shape(files, preprocess)
+
+    def decode() -> Iterator[np.ndarray]:
+        remove_leftovers(folder)  # before the room is looked at
+        _check_room(folder, prod(shape))
+        return _decoded(files, preprocess, progress)
+
+    images = maps.load_or_compute(path, shape, decode)
+    boxes = None if files.boxes is None else _boxes(files, files.boxes, preprocess, path)
     part = Part(images, files.labels, files.index, boxes)
     return part.known_by(fingerprint(files, preprocess))
 
@@ -93,10 +98,22 @@ def decoded(paths: Iterable[Path], preprocess: Preprocess | None) -> list[Decode
 
 
 def _opened(path: Path, preprocess: Preprocess | None) -> Decoded:
+    with _image(path) as image:
+        size = (image.height, image.width)
+        return Decoded(preprocess.pixels(image) if preprocess else _as_it_is(image), size)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(H, W) from the first bytes of a file."""
+    with _image(path) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _image(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            size = (image.height, image.width)
-            return Decoded(preprocess.pixels(image) if preprocess else _as_it_is(image), size)
+            yield image
     except Exception as error:  # a damaged image can fail in a dozen ways
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadFile(f"{path} cannot be decoded: {reason}") from error
@@ -112,36 +129,30 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _decode(
-    files: "Files", preprocess: Preprocess, folder: Path, progress: Progress | None
-) -> None:
-    sizes: list[tuple[int, int]] = []
-
-    def blocks() -> Iterator[np.ndarray]:
-        paths = list(files)
-        for start in range(0, len(paths), BLOCK):
-            some = decoded(paths[start : start + BLOCK], preprocess)
-            sizes.extend(one.size for one in some)
-            yield torch.stack([one.pixels for one in some]).numpy()
-            if progress:
-                progress(len(sizes), len(paths))
-
-    path, *of_boxes = _paths(files, preprocess, folder)
-    maps.write(path, _shape(files, preprocess), blocks())
-    if of_boxes and files.boxes is not None:
-        boxes = [
-            preprocess.boxes(box[None], size)
-            for box, size in zip(files.boxes.numpy(), sizes, strict=True)
-        ]
-        with replacing(of_boxes[0]) as temporary:
-            np.save(temporary, np.concatenate(boxes).astype(np.float32))
+def _decoded(
+    files: "Files", preprocess: Preprocess, progress: Progress | None
+) -> Iterator[np.ndarray]:
+    paths = list(files)
+    for start in range(0, len(paths), BLOCK):
+        some = decoded(paths[start : start + BLOCK], preprocess)
+        yield torch.stack([one.pixels for one in some]).numpy()
+        if progress:
+            progress(start + len(some), len(paths))
 
 
-def _paths(files: "Files", preprocess: Preprocess, folder: Path) -> list[Path]:
-    """Of the images and, where there are boxes, of these."""
-    name = fingerprint(files, preprocess)
-    ends = ("", "-boxes") if files.boxes is not None else ("",)
-    return [folder / f"{name}{end}.npy" for end in ends]
+def _boxes(files: "Files", given: Tensor, preprocess: Preprocess, path: Path) -> Tensor:
+    """The boxes (N, 4) as the view moves them, which depends on the photographs' sizes."""
+
+    def moved() -> Iterator[np.ndarray]:
+        for file, box in zip(files, given.numpy(), strict=True):
+            yield preprocess.boxes(box[None], _size(file))
+
+    path = path.with_name(f"{path.stem}-boxes.npy")
+    return maps.load_or_compute(path, (len(files), 4), moved, np.float32)
+
+
+def _path(files: "Files", preprocess: Preprocess, folder: Path) -> Path:
+    return folder / f"{fingerprint(files, preprocess)}.npy"
 
 
 def _shape(files: "Files", preprocess: Preprocess) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@ from catchup_eval.errors import BadFile, UserError
 from catchup_eval.fetching.partial import Partial
 from catchup_eval.fetching.recognise import amount
 from catchup_eval.fetching.transfer import Away, Broken, Refused, Tell, transfer
+from catchup_eval.files import locked
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def download(
 ) -> None:
     """Get a file; where something was left by an earlier call, go on from it.
 
+    Where another process is getting it, wait, and take what came. Where the file system has no
+    locks, each gets a file of its own, and begins anew after a cut.
+
     Args:
         tell: takes the progress: bytes that are here, bytes of the whole (0 where not known).
 
@@ -61,8 +65,28 @@ def download(
         BadFile: no mirror gave the file that was expected; the sentence says what each gave.
         UserError: the disk is full; what came is kept.
     """
-    part = Partial(wanted.path, wanted.checksum)
     _make_folder(wanted.path.parent)
+    before = _state(wanted.path)
+    with locked(wanted.path) as alone:
+        if _state(wanted.path) in (None, before):
+            part = Partial(wanted.path, wanted.checksum, alone=alone is not None)
+            try:
+                _download(part, wanted, tell, patience)
+            finally:
+                if alone is None:
+                    part.discard()
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What tells that a file is another one than before; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _download(part: Partial, wanted: Wanted, tell: Tell, patience: Patience) -> None:
     faults: dict[str, str] = {}
     begun = part.origin.address
     for address in sorted(wanted.addresses, key=lambda address: address != begun):

@@ -12,6 +12,7 @@ from catchup_eval.fetching.download import Patience, download
 from catchup_eval.fetching.recognise import amount
 from catchup_eval.fetching.transfer import Tell
 from catchup_eval.fetching.unpack import unpacked
+from catchup_eval.files import locked
 
 NOTHING = Finding("", State.ABSENT)
 
@@ -48,21 +49,47 @@ def fetch(
         UserError: the disk is full.
     """
     for file in source.files:
-        findings = {root / each.place: each for each in examine_file(file, root)}
         path = file.wanted(root).path
-        archive = findings.pop(path, None) if file.top else None
-        if all(each.state is State.OK for each in findings.values()):
-            show.say(f"{file.name}: is here already")
-            continue
-        _tell({**findings, path: archive or findings.get(path, NOTHING)}, show)
-        # By hand, or by an earlier call that was stopped.
-        brought = archive is not None and archive.state is State.OK
-        if not brought:
-            _download(file, source, root, show, patience)
-        if file.top:
-            _unpack(file, source, root, show)
-        if file.top and not brought and not keep:
-            path.unlink()
+        if not _is_here(*_examined(file, root)):
+            with locked(path.with_name(f"{path.name}.fetch")):  # another process may be at it
+                findings, archive = _examined(file, root)
+                if not _is_here(findings, archive):
+                    _bring(file, source, root, findings, archive, show, keep, patience)
+                    continue
+        show.say(f"{file.name}: is here already")
+
+
+def _examined(file: File, root: Path) -> tuple[dict[Path, Finding], Finding | None]:
+    """What is here of that which is needed, and the archive that it is unpacked from, if any."""
+    findings = {root / each.place: each for each in examine_file(file, root)}
+    archive = findings.pop(file.wanted(root).path, None) if file.top else None
+    return findings, archive
+
+
+def _is_here(findings: Mapping[Path, Finding], _archive: Finding | None) -> bool:
+    return all(each.state is State.OK for each in findings.values())
+
+
+def _bring(
+    file: File,
+    source: Source,
+    root: Path,
+    findings: Mapping[Path, Finding],
+    archive: Finding | None,
+    show: Show,
+    keep: bool,
+    patience: Patience,
+) -> None:
+    path = file.wanted(root).path
+    _tell({**findings, path: archive or findings.get(path, NOTHING)}, show)
+    # By hand, or by an earlier call that was stopped.
+    brought = archive is not None and archive.state is State.OK
+    if not brought:
+        _download(file, source, root, show, patience)
+    if file.top:
+        _unpack(file, source, root, show)
+    if file.top and not brought and not keep:
+        path.unlink()
 
 
 def _tell(findings: Mapping[Path, Finding], show: Show) -> None:

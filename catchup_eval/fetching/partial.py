@@ -15,7 +15,7 @@ from pathlib import Path
 
 from catchup_eval.errors import UserError
 from catchup_eval.fetching.recognise import amount, blocks
-from catchup_eval.files import write_text
+from catchup_eval.files import temporary_name, write_text
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,16 @@ class Partial:
     Args:
         path: where it will lie once it is whole.
         checksum: "md5:..." or "sha256:..." of the whole file; empty where nobody knows it.
+        alone: no other process adds to it, so that its name may be one to find again; else the
+            name is random.
     """
 
-    def __init__(self, path: Path, checksum: str = ""):
+    def __init__(self, path: Path, checksum: str = "", *, alone: bool = True):
         self.path = path
         self.checksum = checksum
-        self.file = path.with_name(f"{path.name}.part")
-        self._note = path.with_name(f"{path.name}.part.json")
+        name = path.name if alone else temporary_name(path).name
+        self.file = path.with_name(f"{name}.part")
+        self._note = path.with_name(f"{name}.part.json")
         self._running = self._fresh()
         self._hashed = 0
 

@@ -10,6 +10,7 @@ from catchup_eval.headlines import PERCENT
 from catchup_eval.lens.quote import Answer
 from catchup_eval.lens.view import DECIDES, Seen, View
 from catchup_eval.report import numbers
+from catchup_eval.report.names import headings
 from catchup_eval.report.tables import Cell, Table, cells
 
 HOW = (
@@ -92,7 +93,8 @@ def finding(views: Sequence[View]) -> str:
 
 def values_table(views: Sequence[View], groups: Sequence[str]) -> Table:
     """A block for each family, a row for each stored convention, a column for each group."""
-    columns = ["Name", "Convention (%)", *groups, "n", "tau", "Remark"]
+    left, right = ["Name", "Convention (%)"], ["n", "tau", "Remark"]
+    columns = [*left, *headings(groups, [*left, *right]), *right]
     blocks = [[_value_row(view, seen, groups) for seen in view.stored] for view in views]
     caption = "The same networks under every stored convention."
     return Table("lens", caption, columns, blocks, words=2, notes=1)

@@ -234,6 +234,11 @@ def _catalogued(spec: ModelSpec, classes: int | None, access: Access) -> Loaded:
     )
 
 
+def has_named_weights(spec: ModelSpec) -> bool:
+    """Whether its weights have a name, and are not a file; another name is another training."""
+    return _published(spec) or spec.weights.startswith(CATALOGUE)
+
+
 def _published(spec: ModelSpec) -> bool:
     """Whether a zoo's own published weights are asked for, by name."""
     remote = spec.weights.startswith(REMOTE) or spec.weights.endswith(SUFFIXES)

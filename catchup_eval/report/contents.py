@@ -14,6 +14,7 @@ from catchup_eval.report.caveats import caveats
 from catchup_eval.report.compared import Comparison, Further, compared
 from catchup_eval.report.figures import SIX
 from catchup_eval.report.finding import finding
+from catchup_eval.report.names import readable
 from catchup_eval.report.questions import Question, question
 from catchup_eval.report.tables import Table, frame
 from catchup_eval.study import Study
@@ -53,6 +54,7 @@ def contents(
     study: Study, analyses: Mapping[str, Analysis], folder: Path, further: Further
 ) -> Contents:
     """Lay out a study; its figures are saved into `folder` on the way."""
+    study = readable(study)
     lines = headlines.lines(study, analyses)
     reference = study.info.reference
     verdicts = comparison.verdicts(lines, reference)

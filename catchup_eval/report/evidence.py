@@ -9,6 +9,7 @@ import pandas as pd
 
 from catchup_eval.question import Analysis
 from catchup_eval.report import numbers
+from catchup_eval.report.names import headings
 from catchup_eval.report.tables import Cell, Table, cells, with_file
 from catchup_eval.study import ModelInfo, Skip, Study
 
@@ -28,7 +29,8 @@ def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
             ]
         )
     caption = "What must hold if the measuring is right, and whether it does."
-    columns = ["Question", "Claim", *study.groups]
+    own = ["Question", "Claim"]
+    columns = [*own, *headings(study.groups, own)]
     found = [block for block in blocks if block]
     return with_file(Table("checks", caption, columns, found, words=2))
 
@@ -104,7 +106,8 @@ def cost_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
         cost["Together"] = [float(np.nansum(column)) for column in zip(*cost.values())]
     blocks = [[cells([title, *map(numbers.seconds, row)])] for title, row in cost.items()]
     caption = "Time that a question took for one network, the mean over its seeds."
-    return with_file(Table("cost", caption, ["Question", *study.groups], blocks))
+    columns = ["Question", *headings(study.groups, ["Question"])]
+    return with_file(Table("cost", caption, columns, blocks))
 
 
 def _seconds(study: Study, name: str, group: str) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 from catchup_eval.comparison import Verdict
 from catchup_eval.headlines import Line, Reading
 from catchup_eval.report import numbers
+from catchup_eval.report.names import headings
 from catchup_eval.report.tables import Cell, Table, cells
 from catchup_eval.study import Study
 
@@ -32,7 +33,8 @@ def summary_table(lines: Sequence[Line], verdicts: Iterable[Verdict], study: Stu
         [_summary_row(line, marks, study.groups) for line in block]
         for _, block in groupby(lines, key=lambda line: line.analysis)
     ]
-    columns = ["Question", "Number", *study.groups, "Chance", "n", "Protocol"]
+    left, right = ["Question", "Number"], ["Chance", "n", "Protocol"]
+    columns = [*left, *headings(study.groups, [*left, *right]), *right]
     caption = f"Every headline, on {study.info.data.name}. {READ}"
     at = csv_lines(lines)
     return Table("summary", caption, columns, blocks, words=2, notes=1, file="summary", lines=at)
@@ -106,12 +108,6 @@ def _summary_row(line: Line, marks: Marks, groups: Sequence[str]) -> list[Cell]:
 def _chance(readings: Sequence[Reading], unit: str) -> str:
     texts = dict.fromkeys(numbers.number(reading.chance, unit) for reading in readings)
     return " to ".join(text for text in texts if text != numbers.NONE) or numbers.NONE
-
-
-def summary_frame(table: Table) -> pd.DataFrame:
-    """The table as texts, one row for each headline."""
-    rows = [[cell.text for cell in row] for row in table.rows]
-    return pd.DataFrame(rows, columns=list(table.columns))
 
 
 def raw_summary(lines: Iterable[Line]) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from catchup_eval.question import Analysis
 from catchup_eval.report import markdown, numbers, overview
 from catchup_eval.report.compared import Further
 from catchup_eval.report.contents import Contents, contents
-from catchup_eval.report.tables import Table, latex
+from catchup_eval.report.names import readable
+from catchup_eval.report.tables import Table, frame, latex
 from catchup_eval.study import Study
 
 EXCERPT = 40  # rows of a long table that the page shows
@@ -54,9 +55,10 @@ def write(
 
 def summary(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
     """The one table that matters, as texts: a row for each headline, a column for each group."""
+    study = readable(study)
     lines = headlines.lines(study, analyses)
     verdicts = comparison.verdicts(lines, study.info.reference)
-    return overview.summary_frame(overview.summary_table(lines, verdicts, study))
+    return frame(overview.summary_table(lines, verdicts, study))
 
 
 def render(page: Contents) -> str:
@@ -108,9 +110,9 @@ def unbroken(text: str) -> str:
 
 
 def _write_tables(page: Contents, folder: Path) -> None:
-    for name, frame in page.frames.items():
+    for name, rows in page.frames.items():
         with replacing(folder / "tables" / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False)
+            rows.to_csv(temporary, index=False)
     for table in _tables(page):
         write_text(folder / "tables" / f"{table.name}.tex", latex(table))
 

@@ -13,6 +13,7 @@ from catchup_eval.headlines import Line
 from catchup_eval.question import Analysis
 from catchup_eval.report import numbers
 from catchup_eval.report.figures import drawn
+from catchup_eval.report.names import headings
 from catchup_eval.report.overview import csv_lines, summary_table
 from catchup_eval.report.pictures import Picture, save, slug
 from catchup_eval.report.tables import Cell, Table, cells
@@ -126,7 +127,8 @@ def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) 
     frame = frame.assign(_turn=frame.groupby(["model", "seed", *keys], dropna=False).cumcount())
     found = list(frame.groupby([*keys, "_turn"], sort=False, dropna=False))
     blocks = [[_row(dict(zip(keys, key)), rows, groups, conditions)] for key, rows in found]
-    columns = [*(text.replace("_", " ") for text in conditions), "metric", "unit", *groups, "n"]
+    left = [*(text.replace("_", " ") for text in conditions), "metric", "unit"]
+    columns = [*left, *headings(groups, [*left, "n"]), "n"]
     caption = f"{title}, all numbers. {_how(joined)}"
     at = [[2 + int(place) for place in rows.index] for _, rows in found]
     return Table(name, caption, columns, blocks, len(conditions) + 2, file=name, lines=at)

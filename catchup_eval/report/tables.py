@@ -39,7 +39,7 @@ TEX = {
 }
 PAPER = "paper"  # the heading of numbers that are not ours
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "_": "\\_", "`": "\\`"}
-MARKDOWN |= {"[": "\\[", "]": "\\]", "\n": " "}
+MARKDOWN |= {"[": "\\[", "]": "\\]", "\n": " ", "&": "&amp;", "~": "\\~", "$": "\\$"}
 
 
 class Cell(NamedTuple):
@@ -98,6 +98,11 @@ class Table:
         """For each column, whether it holds numbers."""
         wide = len(self.columns)
         return [self.words <= column < wide - self.notes for column in range(wide)]
+
+    @property
+    def quoted(self) -> list[bool]:
+        """For each column, whether it holds numbers that a paper prints."""
+        return [any(row[i].italic for row in self.rows) for i in range(len(self.columns))]
 
     @property
     def rows(self) -> list[Sequence[Cell]]:
@@ -188,7 +193,8 @@ def _tex_groups(table: Table) -> list[str]:
 
 
 def _heading(table: Table) -> list[Cell]:
-    return [Cell(name, "paper" if name == PAPER else "") for name in table.columns]
+    pairs = zip(table.columns, table.quoted, strict=True)
+    return [Cell(name, "paper" if quoted else "") for name, quoted in pairs]
 
 
 def _tex_block(block: Sequence[Sequence[Cell]]) -> str:

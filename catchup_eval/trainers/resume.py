@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from catchup_eval.errors import BadFile, Interrupted, UserError
-from catchup_eval.files import replacing
+from catchup_eval.files import locked, replacing
 from catchup_eval.trainers.interrupt import Heard, listening
 from catchup_eval.trainers.run import Run
 
@@ -36,16 +36,20 @@ def resumable(run: Run, path: Path | None, identity: Mapping[str, Any]) -> Itera
         saves and raises :class:`~catchup_eval.errors.Interrupted`.
 
     Raises:
-        UserError: the file belongs to another training; the difference is named.
+        UserError: the file belongs to another training; the difference is named. Or another
+            process is using it.
         BadFile: it is damaged.
     """
     if path is None:
         yield lambda: None
         return
-    file = _ResumeFile(path, identity)
-    file.restore(run)
-    with listening() as heard:
-        yield lambda: file.pause(run, heard)
+    with locked(path, wait=False) as alone:
+        if alone is False:
+            raise UserError(f"another process is training with {path} at this moment")
+        file = _ResumeFile(path, identity)
+        file.restore(run)
+        with listening() as heard:
+            yield lambda: file.pause(run, heard)
 
 
 class _ResumeFile:

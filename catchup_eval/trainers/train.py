@@ -5,11 +5,13 @@ FOLDER/NAME.history.csv              the history, after every epoch
 FOLDER/NAME-epoch010.safetensors     what the recipe keeps
 FOLDER/NAME.samples.json             which images it learned from, where these are only a share
 FOLDER/NAME.resume.pt                while a training is under way
+
+One process trains NAME at a time; a second one is refused, and none changes what is finished.
 """
 
 import json
-from collections.abc import Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from catchup_eval import checkpoints
 from catchup_eval.checkpoints import Card
 from catchup_eval.datasets.imageset import AnySet, ImageSet
 from catchup_eval.errors import UserError
+from catchup_eval.files import locked
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.randomness import generator, isolated
 from catchup_eval.trainers import methods
@@ -107,57 +110,108 @@ def train(
 
     Raises:
         Interrupted: by SIGINT or SIGTERM; the same call goes on.
-        UserError: what lies there was trained otherwise, the labels do not fit the classes, or the
-            loss is no number any more, or torch cannot compile.
+        UserError: what lies there was trained otherwise, or is being trained by another process,
+            the labels do not fit the classes, or the loss is no number any more, or torch cannot
+            compile.
         UnknownName: no such recipe, method, regularizer, setting, architecture or normalisation.
         Missing: the data has no training part.
     """
     recipe = _resolved(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
     files = Trained(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
     claims = _claims(recipe, method, data, seed, settings or {})
-    if files.checkpoint.exists() and not fresh:
-        expect_same(_claimed(files.checkpoint), claims, f"{files.checkpoint} was trained otherwise")
+    if not fresh and _is_finished(files, claims):
         return replace(files, skipped=True)
 
     shown = _shown(data, recipe, seed, progress)
     model, card = first_weights(recipe, shown, seed)
     model.preprocess = data.shown(recipe.ways["test"])
-    card = card.model_copy(update=claims | {"preprocess": model.preprocess})
+    card = card.model_copy(update={**claims, "preprocess": model.preprocess})
     with isolated(generator(seed, "method")):
         on = regularize(model, recipe.regularizers)
         learner = compiled(model) if recipe.compile else model
         plain = methods.build(method, learner, criterion=on.criterion, **card.settings)
         built = on.around(plain)
-    if fresh:
-        _clear(files)
-    resumed = files.resume_path.exists()
-    if recipe.share < 1:
-        part = shown.part("train")
-        write_list(files.samples_path, data.name, part, recipe.share, seed)
-        card = card.model_copy(update={"samples": digest_of(part.index)})
+    with closing(built), _alone(files):
+        if not fresh and _is_finished(files, claims):  # by a process that has just ended
+            return replace(files, skipped=True)
+        if fresh:
+            _clear(files)
+        resumed = files.resume_path.exists()
+        if recipe.share < 1:
+            part = shown.part("train")
+            write_list(files.samples_path, data.name, part, recipe.share, seed)
+            card = card.model_copy(update={"samples": digest_of(part.index)})
 
-    def keep(history: History) -> None:
-        history.write(files.history_path)
-        if len(history.epochs) in recipe.keep:
-            _save(files.at_epoch(len(history.epochs)), model, card, history, on)
+        def keep(history: History) -> None:
+            _expect_unfinished(files)
+            history.write(files.history_path)
+            if len(history.epochs) in recipe.keep:
+                _save(files.at_epoch(len(history.epochs)), model, card, history, on)
 
-    with closing(built), compiling() if recipe.compile else nullcontext():
-        history = fit(
-            model,
-            built,
-            shown.part("train"),
-            shown.part("test") if shown.has("test") else None,
-            recipe,
-            seed=seed,
-            device=device,
-            resume=files.resume_path,
-            identity={"method": method, "settings": card.settings},
-            after_epoch=keep,
-            progress=progress,
-        )
-    _save(files.checkpoint, model, card, history, on)
-    files.resume_path.unlink(missing_ok=True)
+        with _without_leftover(files), compiling() if recipe.compile else nullcontext():
+            history = fit(
+                model,
+                built,
+                shown.part("train"),
+                shown.part("test") if shown.has("test") else None,
+                recipe,
+                seed=seed,
+                device=device,
+                resume=files.resume_path,
+                identity={"method": method, "settings": card.settings},
+                after_epoch=keep,
+                progress=progress,
+            )
+        _expect_unfinished(files)
+        _save(files.checkpoint, model, card, history, on)
+        files.resume_path.unlink(missing_ok=True)
     return replace(files, resumed=resumed)
+
+
+def _is_finished(files: Trained, claims: Mapping[str, Any]) -> bool:
+    if not files.checkpoint.exists():
+        return False
+    expect_same(_claimed(files.checkpoint), claims, f"{files.checkpoint} was trained otherwise")
+    return True
+
+
+@contextmanager
+def _alone(files: Trained) -> Iterator[None]:
+    """While no other process trains these files.
+
+    Raises:
+        UserError: one does.
+    """
+    with locked(files.checkpoint, wait=False) as alone:
+        if alone is False:
+            raise UserError(
+                f"another process is training {files.checkpoint} at this moment; wait until it "
+                "ends, or choose another name or folder"
+            )
+        yield
+
+
+def _expect_unfinished(files: Trained) -> None:
+    """Where the file system has no locks, the slower of two processes ends here.
+
+    Raises:
+        UserError: the other one has finished the training meanwhile.
+    """
+    if files.checkpoint.exists():
+        raise UserError(
+            f"another process has finished {files.checkpoint} meanwhile; this one leaves it "
+            "as it is"
+        )
+
+
+@contextmanager
+def _without_leftover(files: Trained) -> Iterator[None]:
+    """Leave no resume file beside what another process has finished meanwhile."""
+    try:
+        yield
+    finally:
+        if files.checkpoint.exists():
+            files.resume_path.unlink(missing_ok=True)
 
 
 def _resolved(recipe: Recipe) -> Recipe:

@@ -138,7 +138,7 @@ def test_what_cannot_be_asked_is_skipped_and_said(finished: Path, tmp_path: Path
 def test_mistakes_in_a_comparison(finished: Path, tmp_path: Path) -> None:
     one = f"{finished}/models/baseline-s0.safetensors"
     asked = options(tmp_path, only=["clean"])
-    with pytest.raises(UserError, match="asked for twice"):
+    with pytest.raises(UserError, match="holds the same weights twice"):
         evaluate([one, one], "digits", asked, command="x")
     with pytest.raises(UnknownName, match="did you mean 'baseline-s0'"):
         evaluate([one], "digits", asked, command="x", reference="baseline-s1")

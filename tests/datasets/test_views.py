@@ -1,5 +1,6 @@
 """Photographs decoded once: which pixels, where they lie, what they cost, what stops them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,7 +122,6 @@ def test_boxes_that_were_lost_are_made_again(
     files = listed(tmp_path, [photograph(tmp_path / "a.jpg", 1).name], [0], boxes=[(1, 2, 3, 4)])
     first = views.view(files, SMALL, tmp_path / "kept").boxes
     next((tmp_path / "kept").glob("*-boxes.npy")).unlink()
-    assert views.cost(files, SMALL, tmp_path / "kept") == 3 * 16 * 16
     assert first is not None
     assert torch.equal(views.view(files, SMALL, tmp_path / "kept").boxes, first)
     assert views.cost(files, SMALL, tmp_path / "kept") == 0
@@ -143,12 +143,28 @@ def test_a_damaged_image_is_named(data: FileSet) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_damaged_view_is_named(data: FileSet, tmp_path: Path) -> None:
-    data.view(SMALL).part("test")
+@pytest.mark.parametrize("fault", [lambda old: old[:-1], lambda old: old[:300], lambda old: b"no"])
+def test_a_view_that_is_not_whole_is_told_and_decoded_again(
+    data: FileSet,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    fault: Callable[[bytes], bytes],
+) -> None:
+    first = data.view(SMALL).part("test").images.clone()
     (kept,) = tmp_path.rglob("*.npy")
-    kept.write_bytes(kept.read_bytes()[:-1])
-    with pytest.raises(BadFile, match=rf"{kept} cannot be read .*; delete it"):
-        data.view(SMALL).part("test")
+    kept.write_bytes(fault(kept.read_bytes()))
+    assert torch.equal(data.view(SMALL).part("test").images, first)
+    assert re.fullmatch(rf"{kept} .*; it is computed again", caplog.messages[0])
+
+
+def test_a_view_of_another_set_under_this_name_is_decoded_again(
+    data: FileSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = data.view(SMALL).part("test").images.clone()
+    (kept,) = tmp_path.rglob("*.npy")
+    np.save(kept, np.zeros(first.shape, np.uint8))  # the right shape, all black
+    assert torch.equal(data.view(SMALL).part("test").images, first)
+    assert "was not sealed" in caplog.messages[0]
 
 
 def test_the_cost_is_known_and_the_disk_is_looked_at(

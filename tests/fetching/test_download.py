@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from catchup_eval.errors import BadFile, UserError
+from catchup_eval.fetching import download as module
 from catchup_eval.fetching.download import Patience, Wanted, download
 
 BODY = b"\x1f\x8b" + bytes(range(256)) * 400  # 102,402 bytes that begin as a .tgz file does
@@ -393,3 +394,42 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         download(Wanted(tmp_path / "file" / "data.tgz", ["http://nowhere.invalid/data.tgz"]))
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_that_get_one_file_do_not_mix_their_bytes(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """With locks one waits for the other, without each has a part of its own; no checksum helps.
+
+    A lock is of a file that was opened, so that two threads stand for two processes.
+    """
+    if not locks:
+        monkeypatch.setattr("catchup_eval.files._lock", lambda descriptor: None)
+    server, inside, second, both = serve(Answer()), threading.Barrier(2), threading.Event(), []
+    wanted, look, looks = Wanted(tmp_path / "data.tgz", [server.address]), module._state, []
+
+    def state(path: Path) -> tuple[int, ...] | None:
+        found = look(path)
+        looks.append(found)
+        if len(looks) == 3:  # the first one looks before and after its lock
+            second.set()
+        return found
+
+    monkeypatch.setattr(module, "_state", state)
+
+    def tell(here: int, whole: int) -> None:
+        if here == whole:  # nobody finishes before the other has begun
+            assert second.wait(20) if locks else inside.wait(20) >= 0
+
+    def get() -> None:
+        download(wanted, tell=tell)
+        both.append(wanted.path.read_bytes() == BODY)
+
+    threads = [threading.Thread(target=get) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert both == [True, True] and leftovers(tmp_path) == ["data.tgz"]
+    assert len(server.asked) == (1 if locks else 2)

@@ -358,3 +358,57 @@ def test_a_card_survives_its_checkpoint(folder):
     )
     _, card = checkpoints.read(done.checkpoint)
     assert card.model_validate_json(card.model_dump_json()) == card
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_second_process_is_refused_while_one_trains(folder):
+    """A lock is of a file that was opened, so that one process can stand for two."""
+    data, refused = data_of(), []
+
+    def duplicate(done, total, note):
+        if done == 4:
+            before = bytes_of(folder)
+            for fresh in (False, True):
+                with pytest.raises(UserError, match=r"another process is training .* wait"):
+                    train(recipe_of(), "baseline", data, folder=folder, fresh=fresh)
+            refused.append(before == bytes_of(folder))
+
+    done = train(recipe_of(), "baseline", data, folder=folder, progress=duplicate)
+    assert refused and all(refused) and len(done.history.epochs) == 3
+    assert not done.skipped and sorted(bytes_of(folder)) == [
+        "baseline-s0.history.csv",
+        "baseline-s0.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_slower_duplicate_changes_nothing_that_is_finished(folder, monkeypatch, stop):
+    """Also where there are no locks, and where the slower one is stopped."""
+    monkeypatch.setattr("catchup_eval.files._lock", lambda descriptor: None)
+    data, finished = data_of(), {}
+
+    def slower(done, total, note):
+        if done == 2 and not finished:  # the other begins and ends in the first epoch of this one
+            train(recipe_of(), "baseline", data, folder=folder)
+            finished.update(bytes_of(folder))
+            if stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    error, message = UserError, r"another process has finished .* leaves it as it is"
+    with pytest.raises(Interrupted if stop else error, match="stopped by" if stop else message):
+        train(recipe_of(), "baseline", data, folder=folder, progress=slower)
+    assert bytes_of(folder) == finished and len(finished) == 2
+    assert train(recipe_of(), "baseline", data, folder=folder).skipped
+
+
+def test_what_is_finished_can_be_read_where_nothing_can_be_written(folder, monkeypatch):
+    train(recipe_of(), "baseline", data_of(), folder=folder)
+
+    def refuse(*_, **__):
+        raise AssertionError("locked")
+
+    monkeypatch.setattr(module, "locked", refuse)
+    assert train(recipe_of(), "baseline", data_of(), folder=folder).skipped
