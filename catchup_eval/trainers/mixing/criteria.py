@@ -3,8 +3,9 @@
 A criterion is known by its answers alone. It may weigh classes, smooth labels, leave some out, take
 the mean or the sum; all that is expected of it is that it is a sum over samples, each weighed by
 its label. A mixture's loss is then `lam * criterion(x, a) + (1 - lam) * criterion(x, b)`, as in
-facebookresearch/mixup-cifar10. What the sources leave open: with class weights each of the two is divided by its own sum of weights, and since partners are a
-permutation of the batch, these sums are one and the same. Methods that weigh each sample by itself
+facebookresearch/mixup-cifar10. What the sources leave open: with class weights each of the two is
+divided by its own sum of weights, and since partners are a permutation of the batch, these sums
+are one and the same. Methods that weigh each sample by itself
 keep that divisor: at a weight of 1, every method's loss is the criterion's own.
 """
 
