@@ -401,16 +401,25 @@ def test_empty_parts():
         fit(model, plain(model), empty, None, recipe_of())
 
 
-def test_digits_are_learned():
+def zeros_and_ones_learned(seed):
+    """The history of a training on 100 digits of 16 x 16 pixels, watched on 100 others."""
+
+    def small(part):
+        part = part[torch.nonzero(part.labels < 2).flatten()[:100]]
+        return Part(part.images[..., ::2, ::2], part.labels)
+
     data = digits()
-    torch.manual_seed(0)
-    model = build("preactresnet10", classes=10, mean=data.mean, std=data.std, width=8)
+    torch.manual_seed(seed)
+    model = build("preactresnet10", classes=2, mean=data.mean, std=data.std, width=8)
     recipe = recipe_of(
-        epochs=15,
-        batch_size=25,
-        optimiser={"lr": 0.1, "weight_decay": 5e-4},
+        epochs=8,
+        batch_size=10,
+        optimiser={"lr": 0.05, "weight_decay": 5e-4},
         schedule={"kind": "one_cycle"},
-        augmentation={"padding": 2, "fill": "reflect"},
     )
-    history = fit(model, plain(model), data.part("train").limited(300), data.part("test"), recipe)
-    assert history.summary["last"] > 50  # 68 to 69 with two seeds; chance is 10
+    parts = (small(data.part(name)) for name in ("train", "test"))
+    return fit(model, plain(model), *parts, recipe, seed=seed)
+
+
+def test_digits_are_learned():
+    assert zeros_and_ones_learned(0).summary["last"] > 65
