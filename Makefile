@@ -17,7 +17,7 @@ run: .venv/.installed-run
 	$(BIN)/catchup-eval run $(ARGS)
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-machines: .venv/.installed-dev
 	.ci/test-machines $(ARGS)

@@ -23,6 +23,7 @@ from catchup_eval.app.run import run
 from catchup_eval.app.simulate import run_simulations
 from catchup_eval.errors import UnknownName, UserError
 
+pytestmark = pytest.mark.trained
 SMALL = {"points": 20, "dimension": 30, "iterations": 20, "records": 4, "tests": 50}
 PLAN = Plan(
     name="small",

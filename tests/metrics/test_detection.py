@@ -143,8 +143,9 @@ def test_the_bootstrap_agrees_with_delong_and_covers_its_value():
     (interval,) = detection.intervals(inside, outside, detection.auroc)
     placed = detection.placements(inside, outside)
     delong = paired([placed.outside, placed.inside], [np.zeros(200), np.zeros(300)])
-    assert interval.low == pytest.approx(delong.low, abs=0.006)
-    assert interval.high == pytest.approx(delong.high, abs=0.006)
+    # Over 11 seeds they differ by 0.003, standard deviation 0.002.
+    assert interval.low == pytest.approx(delong.low, abs=0.013)
+    assert interval.high == pytest.approx(delong.high, abs=0.013)
 
 
 def test_the_bootstrap_does_not_depend_on_how_it_is_chunked(monkeypatch):

@@ -174,6 +174,7 @@ def stop_after_four(done, _total, _words):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.trained
 def test_a_compiled_training_stops_goes_on_and_leaves_the_files_of_a_plain_one(tmp_path, data):
     plain = train(recipe_of(), "cutmix", data, folder=tmp_path / "plain")
     there = {"folder": tmp_path / "compiled"}

@@ -12,6 +12,7 @@ from catchup_eval.trainers.methods import METHODS, Method, baseline, build
 from catchup_eval.trainers.mixing.method import Closure
 from catchup_eval.trainers.overhead import overhead
 
+pytestmark = pytest.mark.trained
 FREE = ("baseline", "input_mixup", "cutmix", "manifold_mixup", "catchup", "random_channel")
 
 
