@@ -1,5 +1,6 @@
 # make run    set up, then the default run: train three networks, question them, write a report
 # make test   set up, then all tests
+# make test-machines  the tests that train, on each kind of processor and number of threads
 # make check  format, lint and types; changes nothing
 # make fix    mend what can be mended by itself
 
@@ -7,13 +8,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check fix clean
+# Tests are rewritten and compiled once, not in each process that runs some of them.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test test-machines check fix clean
 
 run: .venv/.installed-run
 	$(BIN)/catchup-eval run $(ARGS)
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-machines: .venv/.installed-dev
+	.ci/test-machines $(ARGS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .

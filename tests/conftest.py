@@ -1,39 +1,113 @@
-"""What many tests need: one thread each, a small network, a small image set, the real data."""
+"""What many tests need (a small network, a small image set, the real data), and rules for all.
 
-from collections.abc import Callable
+Torch is imported where a test needs it: the process that only hands the tests out needs none.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.datasets.digits import digits as load_digits
-from catchup_eval.models.architectures import build
-from catchup_eval.models.classifier import Classifier
-from catchup_eval.randomness import generator, isolated
+if TYPE_CHECKING:
+    import torch
 
-torch.set_num_threads(1)  # two test processes share two cores
+    from catchup_eval.datasets import ImageSet, Part
+    from catchup_eval.models.classifier import Classifier
 
+# No deadline: how long an example takes depends on the machine and what else it does. Always the
+# same examples: a red test is red everywhere, and for the change that made it so. For new ones,
+# `pytest --hypothesis-profile=explore`.
+settings.register_profile(
+    "catchup",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    derandomize=True,
+)
+settings.register_profile(
+    "explore", settings.get_profile("catchup"), derandomize=False, max_examples=1000
+)
+settings.load_profile("catchup")
+
+HINTS = {
+    "Chromium": "apt-get install chromium",
+    "pdflatex": "apt-get install texlive-latex-extra",
+    "C++ compiler": "apt-get install g++",
+    "extra `attacks`": "pip install -e '.[attacks]'",
+    "extra `autoattack`": "pip install -e '.[autoattack]'",
+    "opencv": "pip install -e '.[test]'",
+}
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.fixture(scope="session")
-def digits() -> ImageSet:
-    return load_digits()
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line: what was not tested here, and what to install."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    )
+    parts = []
+    for reason, count in reasons.most_common():
+        hint = next((hint for word, hint in HINTS.items() if word in reason), None)
+        parts.append(f"{count} x {reason}" + (f" [{hint}]" if hint else ""))
+    if parts:
+        terminalreporter.write_line(f"skipped: {'; '.join(parts)}", yellow=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def optimiser_steps() -> Iterator[Counter[str]]:
+    """Counts the steps of all optimisers. Torch has one thread, or CATCHUP_TEST_THREADS."""
+    import torch
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    torch.set_num_threads(int(os.environ.get("CATCHUP_TEST_THREADS", "1")))
+    steps: Counter[str] = Counter()
+    hook = register_optimizer_step_pre_hook(lambda *_: steps.update(["here"]))
+    yield steps
+    hook.remove()
+
+
+@pytest.fixture(autouse=True)
+def _what_trains_is_marked(
+    request: pytest.FixtureRequest, optimiser_steps: Counter[str]
+) -> Iterator[None]:
+    """`make test-machines` repeats the tests that train, by their mark."""
+    yield
+    steps = optimiser_steps.total()
+    optimiser_steps.clear()
+    marked = request.node.get_closest_marker("trained")
+    assert marked or not steps, "this test trains: mark it with pytest.mark.trained"
 
 
 @pytest.fixture(scope="session")
-def few_digits(digits: ImageSet) -> ImageSet:
+def digits() -> "ImageSet":
+    from catchup_eval.datasets.digits import digits
+
+    return digits()
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: "ImageSet") -> "ImageSet":
     """Forty test images, forty of each out-set, two hundred to train on."""
+    from catchup_eval.datasets import ImageSet
+
     small = digits.limited(40)
     parts = {**small.parts, "train": digits.part("train").limited(200)}
     return ImageSet("few", parts, digits.classes, digits.mean, digits.std)
 
 
-def tiny_network(seed: int = 0, width: int = 4, name: str = "tiny") -> Classifier:
+def tiny_network(seed: int = 0, width: int = 4, name: str = "tiny") -> "Classifier":
+    from catchup_eval.models.architectures import build
+    from catchup_eval.randomness import generator, isolated
+
     with isolated(generator(seed)):
         model = build(
             "preactresnet10",
@@ -47,13 +121,13 @@ def tiny_network(seed: int = 0, width: int = 4, name: str = "tiny") -> Classifie
 
 
 @pytest.fixture
-def network() -> Classifier:
+def network() -> "Classifier":
     """A small classifier with fresh weights, in evaluation mode."""
     return tiny_network()
 
 
 @pytest.fixture(scope="session")
-def networks() -> Callable[..., Classifier]:
+def networks() -> "Callable[..., Classifier]":
     """Builds small classifiers: `networks(seed, width=4)`."""
     return tiny_network
 
@@ -67,21 +141,27 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def noise() -> Part:
+def noise() -> "Part":
     """Thirty-two images of noise with labels."""
+    import torch
+
+    from catchup_eval.datasets import Part
+
     draw = np.random.default_rng(0)
     images = torch.from_numpy(draw.integers(0, 256, (32, 3, 32, 32), dtype=np.uint8))
     return Part(images, torch.from_numpy(draw.integers(0, 10, 32)))
 
 
 @pytest.fixture(scope="session")
-def cifar10_test(shared: Path) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+def cifar10_test(shared: Path) -> "Callable[[int], tuple[torch.Tensor, torch.Tensor]]":
     """`cifar10_test(n)`: the first n official test images in [0, 1] and their labels."""
+    import torch
+
     with np.load(shared / "cifar10_test.npz") as pack:
         arrays = dict(pack)
     sprites = [arrays[key] for key in sorted(arrays) if key.startswith("webp_")]
 
-    def first(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def first(n: int) -> "tuple[torch.Tensor, torch.Tensor]":
         images = np.concatenate([unpacked(sprite) for sprite in sprites[: -(-n // 1000)]])[:n]
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
         return pixels, torch.from_numpy(arrays["labels"][:n].astype(np.int64))
@@ -93,3 +173,30 @@ def unpacked(sprite: np.ndarray) -> np.ndarray:
     """(1000, 32, 32, 3) uint8 from one lossless sprite of 25 x 40 images."""
     sheet = np.asarray(Image.open(BytesIO(sprite.tobytes())).convert("RGB"))
     return sheet.reshape(25, 32, 40, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+
+
+def _sketch(patch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    def savefig(_figure: Figure, file: BytesIO, *, format: str, **_: object) -> None:
+        if format == "png":
+            Image.new("RGB", (4, 4), "white").save(file, "png", dpi=(200, 200))
+        else:
+            file.write({"svg": b"<svg><path/></svg>", "pdf": b"%PDF-1.4"}[format])
+
+    patch.setattr(Figure, "savefig", savefig)
+    patch.setattr(Figure, "draw_without_rendering", lambda _figure: None)
+
+
+@pytest.fixture
+def sketches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of figures are blank: to draw them takes longer than all that the test is about."""
+    _sketch(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_sketches() -> Iterator[None]:
+    """The same for a whole module and its fixtures."""
+    with pytest.MonkeyPatch.context() as patch:
+        _sketch(patch)
+        yield

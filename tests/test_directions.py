@@ -46,7 +46,7 @@ def test_the_entries_within_a_filter_are_normal():
     wide = nn.Linear(20_000, 1)
     found = direction(wide)["weight"]
     scaled = found / found.std()
-    assert abs(float(scaled.mean())) < 0.03
+    assert abs(float(scaled.mean())) < 0.036  # standard error 0.0071
     assert abs(float((scaled**4).mean()) - 3) < 0.2
 
 

@@ -297,7 +297,7 @@ def test_the_mean_of_many_probes_is_the_trace(case):
     exact = float(exact_hessian(*case).trace())
     probes = hessian.trace(net, images, labels, probes=300, generator=generator(0, "test"))
     error = probes.std(ddof=1) / np.sqrt(len(probes))
-    assert abs(probes.mean() - exact) < 4 * error < abs(exact)
+    assert abs(probes.mean() - exact) < 5 * error < abs(exact)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -76,10 +76,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.trained
 def test_a_package_adds_to_every_list(installed: Path, tmp_path: Path) -> None:
     recipe = """
         architecture = "twolayer"
-        epochs = 8
+        epochs = 1
         batch_size = 20
         [optimiser]
         lr = 0.1

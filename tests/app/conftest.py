@@ -1,12 +1,26 @@
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from catchup_eval.app.cli import main
+
+@pytest.fixture(scope="module")
+def few_digits_train() -> Iterator[None]:
+    """Trainings on digits are short: a narrow network, one image in eight."""
+    from catchup_eval.app import run
+
+    load = run.load_recipe
+
+    def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Any:
+        short = {"options": {"width": 4}, "share": 0.125} if name == "digits" else {}
+        return load(name, {**short, **(changes or {})})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "load_recipe", load_recipe)
+        yield
 
 
 class Ended(NamedTuple):
@@ -24,6 +38,8 @@ def call(
     """The command `catchup-eval` with these words, in this process, where torch is loaded."""
     for name, value in {"NO_COLOR": "1", "COLUMNS": "100", "OMP_WAIT_POLICY": "passive"}.items():
         monkeypatch.setenv(name, value)
+
+    from catchup_eval.app.cli import main
 
     def run(*words: str, folder: Path | None = None) -> Ended:
         if folder is not None:

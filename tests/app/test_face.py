@@ -69,6 +69,7 @@ def test_from_arrays(networks) -> None:
     assert len(ce.evaluate(networks(0), data, only=["clean"])) == 1
 
 
+@pytest.mark.trained
 def test_a_method_in_anyones_own_loop() -> None:
     """The README's three lines, on a network that the toolkit does not know."""
     torch.manual_seed(0)

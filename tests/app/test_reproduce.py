@@ -130,6 +130,7 @@ SMALL = (
 )  # fmt: skip
 
 
+@pytest.mark.trained
 @pytest.mark.parametrize("name", EVERY)
 def test_it_runs_end_to_end_on_digits(name: str, tmp_path: Path, quick: None) -> None:
     options = Options(out=tmp_path, limit=20, quiet=True, device="cpu", set=[*SMALL])
@@ -169,6 +170,7 @@ def test_the_cost_is_told_before_the_first_step(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.trained
 def test_a_step_costs_something() -> None:
     recipe = load_recipe("digits", {"options": {"width": 4}})
     found = seconds_per_image(recipe, "catchup", {}, SIZES["digits"], torch.device("cpu"))

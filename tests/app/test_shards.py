@@ -35,6 +35,8 @@ def test_a_shard_without_work_is_a_mistake() -> None:
         parse("3/3").of(["a", "b"])
 
 
+@pytest.mark.trained
+@pytest.mark.usefixtures("few_digits_train", "sketches")
 def test_the_shards_make_the_whole(call: Callable[..., Any], tmp_path: Path) -> None:
     reports = tmp_path / "reports"
     assert call("run", *WORDS, "--name", "whole", folder=tmp_path).returncode == 0

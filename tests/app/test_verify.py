@@ -35,6 +35,9 @@ ALL = IMAGES * NETWORKS
 QUIET = Console(quiet=True)
 
 
+pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("module_sketches")]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """Few resamples, in measuring and in verifying alike: intervals are no matter here."""
@@ -45,7 +48,9 @@ def quick() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(
+    few_digits_train: None, module_sketches: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A folder with two networks of one epoch; a report of one question, with its page."""
     out = tmp_path_factory.mktemp("reports")
     plan = Plan(name="page", methods=("baseline", "cutmix"), epochs=1, only=("clean",))
@@ -204,7 +209,7 @@ def test_an_altered_outcome_is_found_as_often_as_is_said(copied: Path) -> None:
     data = load("digits").limited(IMAGES)
     drawn = [draw(["a", "b"], data, 20, seed)["a"]["test"] for seed in range(600)]
     share = np.mean([0 in rows for rows in drawn])
-    assert share == pytest.approx(1 / 3, abs=0.06)
+    assert share == pytest.approx(1 / 3, abs=0.1)  # standard error of 600 draws: 0.019
     sizes = {
         sum(len(one["test"]) for one in draw(["a", "b"], data, 20, s).values()) for s in (1, 2)
     }

@@ -88,13 +88,14 @@ def test_means_are_flipped_around_the_threshold() -> None:
     assert isinstance(found, Means)
     for threshold in (0.0, 0.5):
         expected = stats.ttest_rel(ours - threshold, theirs, alternative="greater").pvalue
-        assert found.tails(threshold).above == pytest.approx(expected, abs=0.015)
-        assert found.tails(threshold).below == pytest.approx(1 - expected, abs=0.015)
+        # 10,000 flips: standard error at most 0.005
+        assert found.tails(threshold).above == pytest.approx(expected, abs=0.025)
+        assert found.tails(threshold).below == pytest.approx(1 - expected, abs=0.025)
 
 
 def test_three_samples_flipped_leave_one_pattern_in_eight() -> None:
     found = Means(np.array([1.0, 2.0, 3.0])).tails(0.0)
-    assert found.above == pytest.approx(1 / 8, abs=0.01)
+    assert found.above == pytest.approx(1 / 8, abs=0.017)  # standard error 0.0033
     assert found.below == pytest.approx(1.0)
 
 

@@ -23,8 +23,8 @@ RUNS = 1000
 
 
 def at_most(share: float, runs: int = RUNS) -> float:
-    """Three standard errors above a share."""
-    return share + 3 * sqrt(share * (1 - share) / runs)
+    """Five standard errors above a share."""
+    return share + 5 * sqrt(share * (1 - share) / runs)
 
 
 def shares(
@@ -66,7 +66,7 @@ def test_over_seeds_a_claim_on_its_edge_is_told_in_one_file_of_twenty(kind: str)
     found = shares(EDGES[kind])
     assert found[SUPPORTED] <= at_most(LEVEL / 2)
     assert found[CONTRADICTED] <= at_most(LEVEL / 2)
-    assert found[SUPPORTED] + found[CONTRADICTED] >= LEVEL / 2  # and the test is not asleep
+    assert found[SUPPORTED] + found[CONTRADICTED] >= LEVEL / 4  # and the test is not asleep
 
 
 def test_equal_is_said_of_methods_a_margin_apart_at_most_as_often_as_promised() -> None:
@@ -84,7 +84,7 @@ def test_equal_is_denied_to_equal_methods_at_most_as_often_as_promised() -> None
 def test_best_of_all_is_said_of_a_tie_at_most_as_often_as_promised() -> None:
     """The second best is as good; the third is far behind, so that all hangs on one test."""
     found = shares(seeds("a has the best accuracy", a=80, b=80, c=40))
-    assert LEVEL / 8 <= found[SUPPORTED] <= at_most(LEVEL / 2)
+    assert 0 < found[SUPPORTED] <= at_most(LEVEL / 2)
 
 
 def test_best_of_all_is_denied_to_one_of_the_best_at_most_as_often_as_promised() -> None:
@@ -194,7 +194,7 @@ def test_no_worse_is_told_as_often_as_calculated() -> None:
         return over_seeds(demand, drawn, 1)
 
     promised = power(Distance(1.0, (0.8, 0.8)), n, LEVEL / 2)
-    assert shares(answer)[SUPPORTED] == pytest.approx(promised, abs=0.04)
+    assert shares(answer)[SUPPORTED] == pytest.approx(promised, abs=0.06)  # standard error 0.012
     assert promised == pytest.approx(0.8, abs=0.05)
 
 
@@ -202,7 +202,9 @@ def test_so_many_samples_tell_as_often_as_calculated() -> None:
     n = samples_for(Distance(0.3, (1.5,)), 0.025)
     values = np.random.default_rng(0).normal(0.3, 1.5, (5000, n))
     z = values.mean(1) / values.std(1, ddof=1) * sqrt(n)
-    assert (z > stats.norm.isf(0.025)).mean() == pytest.approx(0.8, abs=0.02)
+    assert (z > stats.norm.isf(0.025)).mean() == pytest.approx(
+        0.8, abs=0.03
+    )  # standard error 0.006
 
 
 @pytest.mark.parametrize("decided", [0, 4])
@@ -224,7 +226,7 @@ def test_without_holm_a_file_would_err_more() -> None:
     edge = seeds("a has better accuracy than b", a=80, b=80)
     draw = np.random.default_rng(0)
     files = [[edge(draw).p for _ in range(8)] for _ in range(200)]
-    assert np.mean(np.min(files, axis=1) < LEVEL) > 0.2
+    assert np.mean(np.min(files, axis=1) < LEVEL) > 3 * LEVEL  # 0.34, standard error 0.034
 
 
 def test_seeds_added_after_a_look_keep_the_promise() -> None:
@@ -244,4 +246,4 @@ def test_seeds_added_after_a_look_keep_the_promise() -> None:
                 break
             count = told.count
         supported += verdict == SUPPORTED
-    assert 0 < supported / runs <= LEVEL
+    assert 0 < supported / runs <= at_most(LEVEL / 2, runs)

@@ -25,8 +25,8 @@ def change(level: int, name: str, severity: int) -> Tensor:
 def test_gaussian_noise_has_its_standard_deviation(severity: int) -> None:
     noise = change(128, "gaussian_noise", severity)
     expected = 255 * GAUSSIAN["cifar"][severity - 1]
-    assert noise.std().item() == pytest.approx(expected, rel=0.01)
-    assert noise.mean().item() == pytest.approx(0, abs=4 * expected / len(noise) ** 0.5)
+    assert noise.std().item() == pytest.approx(expected, rel=0.02)  # within 0.5 % for 11 seeds
+    assert noise.mean().item() == pytest.approx(0, abs=5 * expected / len(noise) ** 0.5)
 
 
 @SEVERITIES
@@ -45,7 +45,7 @@ def test_shot_noise_has_the_variance_of_its_mean(severity: int) -> None:
     expected = 255 * (100 / 255 / photons) ** 0.5  # variance of Poisson(x c) / c is x / c
     # Truncation of counts in steps of about one level adds to it.
     assert noise.std().item() == pytest.approx(expected, rel=0.03)
-    assert noise.mean().item() == pytest.approx(0, abs=0.25)
+    assert noise.mean().item() == pytest.approx(0, abs=0.5)  # up to 0.2 for 11 seeds
     assert not corrupt(grey(0), "shot_noise", severity, index=torch.arange(40)).any()
 
 
@@ -56,10 +56,10 @@ def test_impulse_noise_hits_single_values_black_or_white(severity: int) -> None:
     hit = corrupted != images
     amount = IMPULSE["cifar"][severity - 1]
     assert hit.double().mean().item() == pytest.approx(
-        amount, abs=4 * (amount / hit.numel()) ** 0.5
+        amount, abs=5 * (amount / hit.numel()) ** 0.5
     )
     assert set(corrupted[hit].tolist()) == {0, 255}
     assert (corrupted[hit] == 255).double().mean().item() == pytest.approx(
-        0.5, abs=2 / hit.sum().item() ** 0.5
+        0.5, abs=2.5 / hit.sum().item() ** 0.5
     )
     assert hit.sum(1).eq(1).any(), "channels are hit on their own"

@@ -177,7 +177,7 @@ def test_the_standard_error_is_the_spread_of_repeated_estimates() -> None:
     sizes = np.repeat([10, 20, 30], [4, 8, 12])
     chances = np.repeat([0.3, 0.5, 0.9], [4, 8, 12])[:, None]
     scores, errors = estimate(draw.random((24, 20_000)) < chances, sizes)
-    assert scores.mean() == pytest.approx((0.3 + 0.5 + 0.9) / 3, abs=0.003)
+    assert scores.mean() == pytest.approx((0.3 + 0.5 + 0.9) / 3, abs=0.005)  # standard error 0.001
     assert np.sqrt((errors**2).mean()) == pytest.approx(scores.std(), rel=0.02)
 
 

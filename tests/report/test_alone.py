@@ -7,6 +7,7 @@ from catchup_eval import agreement, report
 from catchup_eval.errors import BadFile
 from catchup_eval.report import alone
 
+pytestmark = pytest.mark.usefixtures("sketches")
 N = 400
 
 

@@ -24,7 +24,7 @@ CHROMIUM = next(
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not installed")
 MANY = 30
-PATIENCE = 100  # seconds until a browser that hangs is stopped
+PATIENCE = 600  # seconds until a browser that hangs is stopped
 FLAGS = (
     "--headless",
     "--no-sandbox",

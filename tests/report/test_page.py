@@ -15,6 +15,7 @@ from catchup_eval.store import Store
 from catchup_eval.study import Study
 
 ONE = {"only": (80.0, 1.0, 40.0)}
+pytestmark = pytest.mark.usefixtures("module_sketches")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
 
@@ -50,8 +51,8 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-@pytest.fixture(scope="session")
-def pages(tmp_path_factory, made, three, methods, analyses) -> dict[str, Path]:
+@pytest.fixture(scope="module")
+def pages(module_sketches, tmp_path_factory, made, three, methods, analyses) -> dict[str, Path]:
     """A page of one network, of three, of three methods, and of one whose names are wild."""
     wild = {'<script>alert("x")</script>': (80.0, 1.0, 40.0), "$a_b$ & <b>": (92.0, 1.6, 21.0)}
     studies = {

@@ -98,7 +98,7 @@ def test_every_table_of_a_report_compiles(three, analyses, tmp_path):
     )
     run = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"],
-        cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=600, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-1500:]
     assert (tmp_path / "all.pdf").stat().st_size > 1000

@@ -23,6 +23,8 @@ from catchup_eval.trainers.optimiser import load_optimiser_state, make_optimiser
 from catchup_eval.trainers.recipe import Optimiser, Recipe
 from catchup_eval.trainers.run import Run
 
+pytestmark = pytest.mark.trained
+
 
 def recipe_of(**changes):
     values = {
@@ -401,19 +403,21 @@ def test_empty_parts():
         fit(model, plain(model), empty, None, recipe_of())
 
 
-def test_digits_are_learned():
+def zeros_and_ones_learned(seed):
+    """The history of a training on 40 digits of 16 x 16 pixels, watched on the same."""
     data = digits()
-    torch.manual_seed(0)
-    model = build("preactresnet10", classes=10, mean=data.mean, std=data.std, width=8)
-    recipe = recipe_of(
-        epochs=15,
-        batch_size=25,
-        optimiser={"lr": 0.1, "weight_decay": 5e-4},
-        schedule={"kind": "one_cycle"},
-        augmentation={"padding": 2, "fill": "reflect"},
-    )
-    history = fit(model, plain(model), data.part("train").limited(300), data.part("test"), recipe)
-    assert history.summary["last"] > 50  # 68 to 69 with two seeds; chance is 10
+    part = data.part("train")
+    part = part[torch.nonzero(part.labels < 2).flatten()[:40]]
+    part = Part(part.images[..., ::2, ::2], part.labels)
+    torch.manual_seed(seed)
+    model = build("preactresnet10", classes=2, mean=data.mean, std=data.std, width=8)
+    recipe = recipe_of(epochs=16, batch_size=10, augmentation={})
+    return fit(model, plain(model), part, part, recipe, seed=seed)
+
+
+def test_digits_are_learned():
+    """Cross-entropy; at chance 0.69."""
+    assert zeros_and_ones_learned(0).epochs[-1].validation_loss < 0.5
 
 
 def narrow_net():

@@ -16,6 +16,7 @@ from catchup_eval.trainers.fit import fit
 from catchup_eval.trainers.interrupt import listening
 from catchup_eval.trainers.recipe import Recipe
 
+pytestmark = pytest.mark.trained
 STEPS = 3  # in an epoch
 
 

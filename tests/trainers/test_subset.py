@@ -12,6 +12,7 @@ from catchup_eval.trainers.recipe import load_recipe
 from catchup_eval.trainers.subset import digest_of, share_of, share_rows
 from catchup_eval.trainers.train import train
 
+pytestmark = pytest.mark.trained
 HALF_WINDOWS = {
     "epochs": 1,
     "keep": [],

@@ -20,6 +20,8 @@ from catchup_eval.trainers.methods import METHODS
 from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.train import train
 
+pytestmark = pytest.mark.trained
+
 
 def recipe_of(**changes):
     values = {

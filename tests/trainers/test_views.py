@@ -21,6 +21,7 @@ from catchup_eval.trainers.recipe import Recipe
 from catchup_eval.trainers.run import Run
 from catchup_eval.trainers.train import train
 
+pytestmark = pytest.mark.trained
 SIZES = [(40, 60), (48, 36), (50, 50), (36, 80)]
 
 

@@ -21,6 +21,7 @@ from catchup_eval.randomness import generator
 from catchup_eval.trainers.mixing.catchup import catchup_mask
 from catchup_eval.trainers.mixing.channels import keep_lowest, take_channels
 
+pytestmark = pytest.mark.trained
 DATA = DataModel(points=7, dimension=20, patches=3, frequencies=(0.5, 0.3, 0.2))
 SCHEDULE = Schedule(iterations=12, step=0.7, records=4)
 METHODS = patch_methods(3, 1) | channel_methods(3)

@@ -1,11 +1,7 @@
 import pytest
 import torch
 
-from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import preactresnet10
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.mixing.gradient_saliency import clean_pass
-from catchup_eval.trainers.mixing.input_mixup import input_mixup
+from catchup_eval.trainers.mixing.fine_grained_saliency import fine_grained_saliency
 
 
 class Weighing:
@@ -33,16 +29,6 @@ def weighing():
 
 @pytest.fixture(scope="session")
 def salient(digits):
-    """Test digits and their saliency in a network that was trained for some seconds."""
-    train, test = digits.part("train"), digits.part("test").batch(slice(None))
-    with isolated(generator(0)):
-        model = wrap(preactresnet10(classes=10, width=8), mean=digits.mean, std=digits.std)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    method, draw = input_mixup(model.train(), alpha=0.0), generator(1)
-    for _ in range(60):
-        batch = train.batch(torch.from_numpy(draw.integers(0, len(train), 64)))
-        optimizer.zero_grad()
-        method(batch.images, batch.labels, draw).backward()
-        optimizer.step()
-    criterion = torch.nn.functional.cross_entropy
-    return test.images, clean_pass(model, criterion, test.images, test.labels, 0.0).saliency
+    """Test digits and where they differ from their surroundings; no network, so no rounding."""
+    images = digits.part("test").batch(slice(None)).images
+    return images, fine_grained_saliency(images).float()

@@ -144,7 +144,7 @@ def test_moving_the_partner_leaves_the_mean_over_places(scale):
     torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-5)
     if scale < 1:  # the rows sum to 1 only where the plan has come to rest
         pooled = align_mix(h, pairs, move_partner=False).mean((2, 3))
-        torch.testing.assert_close(pooled, expected, rtol=0, atol=0.01)
+        torch.testing.assert_close(pooled, expected, rtol=0, atol=0.02)
 
 
 def test_no_gradient_goes_through_the_plan():

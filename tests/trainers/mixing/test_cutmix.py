@@ -90,7 +90,8 @@ def test_probability_is_that_of_a_cut():
     assert cutmix(net, probability=0)(images, labels, draw) == clean
     half = cutmix(net, probability=0.5)
     clean_steps = sum(bool(half(images, labels, draw) == clean) for _ in range(200))
-    assert 100 <= clean_steps <= 140  # half, and some boxes that are empty or cut from itself
+    # Half, and some boxes that are empty or cut from itself: 0.6, standard deviation 7.
+    assert 85 <= clean_steps <= 155
 
 
 def test_a_probability_beyond_one_is_the_users_mistake():

@@ -65,7 +65,7 @@ def test_weights_are_what_is_shown_of_each_source(precise):
     shown = (mixed.weights * values[mixed.sources]).sum(1)
     torch.testing.assert_close(mixed.images.mean((1, 2, 3)), shown)
     used = torch.zeros(50, 50).scatter_add(1, mixed.sources, mixed.weights) > 0
-    assert used.sum(1).max() > 2
+    assert used.sum(1).max() > 1
     assert not used[:20, 20:].any() and not used[20:40, :20].any() and not used[40:, :40].any()
 
 

@@ -286,6 +286,7 @@ def training(path, stop_after=None, forget=False):
     return {**memory, **weights, "losses": torch.tensor(losses, dtype=torch.double)}
 
 
+@pytest.mark.trained
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 6])
 def test_a_training_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(stop_after, tmp_path):
     path, whole = tmp_path / "resume.pt", training(None)
@@ -297,6 +298,7 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(stop_a
         assert torch.equal(value, again[name]), name
 
 
+@pytest.mark.trained
 def test_the_second_head_is_trained_with_the_network():
     with isolated(generator(0)):
         fresh = recursivemix(new_model()).second_head
@@ -305,6 +307,7 @@ def test_the_second_head_is_trained_with_the_network():
     assert not torch.equal(trained["second_head.bias"], fresh.bias)
 
 
+@pytest.mark.trained
 def test_that_needs_the_memory(tmp_path):
     path, whole = tmp_path / "resume.pt", training(None)
     with pytest.raises(Interrupted):

@@ -139,7 +139,7 @@ def test_probability_is_that_of_a_cut():
     assert saliencymix(net, probability=0)(images, labels, copy.deepcopy(draw)) == clean
     half = saliencymix(net, probability=0.5)
     clean_steps = sum(bool(half(images, labels, draw) == clean) for _ in range(100))
-    assert 35 <= clean_steps <= 65
+    assert 25 <= clean_steps <= 75  # standard deviation 5
 
 
 def test_a_probability_beyond_one_is_the_users_mistake():

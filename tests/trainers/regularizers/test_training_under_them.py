@@ -13,6 +13,7 @@ from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.regularizers import REGULARIZERS
 from catchup_eval.trainers.train import train
 
+pytestmark = pytest.mark.trained
 ALL = {name: {} for name in REGULARIZERS}
 
 
