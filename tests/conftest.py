@@ -64,13 +64,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def optimiser_steps() -> Iterator[Counter[str]]:
-    """Counts the steps of all optimisers. Torch has one thread, or CATCHUP_TEST_THREADS."""
+    """Counts steps that move a network's parameters. Torch has CATCHUP_TEST_THREADS threads, or 1.
+
+    A step has a gradient; an attack's moves images.
+    """
     import torch
-    from torch.optim.optimizer import register_optimizer_step_pre_hook
+    from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
     torch.set_num_threads(int(os.environ.get("CATCHUP_TEST_THREADS", "1")))
     steps: Counter[str] = Counter()
-    hook = register_optimizer_step_pre_hook(lambda *_: steps.update(["here"]))
+
+    def count(optimiser: Optimizer, *_: object) -> None:
+        moved = (value for group in optimiser.param_groups for value in group["params"])
+        if any(isinstance(v, torch.nn.Parameter) and v.grad is not None for v in moved):
+            steps["here"] += 1
+
+    hook = register_optimizer_step_pre_hook(count)
     yield steps
     hook.remove()
 

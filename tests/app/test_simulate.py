@@ -23,7 +23,7 @@ from catchup_eval.app.run import run
 from catchup_eval.app.simulate import run_simulations
 from catchup_eval.errors import UnknownName, UserError
 
-pytestmark = pytest.mark.trained
+pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("module_sketches")]
 SMALL = {"points": 20, "dimension": 30, "iterations": 20, "records": 4, "tests": 50}
 PLAN = Plan(
     name="small",
@@ -43,7 +43,7 @@ def simulate(folder: Path, plan: Plan = PLAN, **changes: Any) -> int:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(module_sketches: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished small run; tests must not change it."""
     out = tmp_path_factory.mktemp("reports")
     assert simulate(out) == DONE
