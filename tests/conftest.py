@@ -187,9 +187,10 @@ def unpacked(sprite: np.ndarray) -> np.ndarray:
 def _sketch(patch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
-    def savefig(_figure: Figure, file: BytesIO, *, format: str, **_: object) -> None:
+    def savefig(figure: Figure, file: BytesIO, *, format: str, **_: object) -> None:
         if format == "png":
-            Image.new("RGB", (4, 4), "white").save(file, "png", dpi=(200, 200))
+            width, height = (round(20 * side) for side in figure.get_size_inches())
+            Image.new("RGB", (width, height), "white").save(file, "png", dpi=(20, 20))
         else:
             file.write({"svg": b"<svg><path/></svg>", "pdf": b"%PDF-1.4"}[format])
 
@@ -199,7 +200,7 @@ def _sketch(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sketches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of figures are blank: to draw them takes longer than all that the test is about."""
+    """Figures are blank, though of their size: to draw them takes longer than all else here."""
     _sketch(monkeypatch)
 
 
