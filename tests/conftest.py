@@ -64,13 +64,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def optimiser_steps() -> Iterator[Counter[str]]:
-    """Counts the steps of all optimisers. Torch has one thread, or CATCHUP_TEST_THREADS."""
+    """Counts steps that move a network's parameters. Torch has CATCHUP_TEST_THREADS threads, or 1.
+
+    A step has a gradient; an attack's moves images.
+    """
     import torch
-    from torch.optim.optimizer import register_optimizer_step_pre_hook
+    from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
     torch.set_num_threads(int(os.environ.get("CATCHUP_TEST_THREADS", "1")))
     steps: Counter[str] = Counter()
-    hook = register_optimizer_step_pre_hook(lambda *_: steps.update(["here"]))
+
+    def count(optimiser: Optimizer, *_: object) -> None:
+        moved = (value for group in optimiser.param_groups for value in group["params"])
+        if any(isinstance(v, torch.nn.Parameter) and v.grad is not None for v in moved):
+            steps["here"] += 1
+
+    hook = register_optimizer_step_pre_hook(count)
     yield steps
     hook.remove()
 
@@ -178,9 +187,10 @@ def unpacked(sprite: np.ndarray) -> np.ndarray:
 def _sketch(patch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
-    def savefig(_figure: Figure, file: BytesIO, *, format: str, **_: object) -> None:
+    def savefig(figure: Figure, file: BytesIO, *, format: str, **_: object) -> None:
         if format == "png":
-            Image.new("RGB", (4, 4), "white").save(file, "png", dpi=(200, 200))
+            width, height = (round(20 * side) for side in figure.get_size_inches())
+            Image.new("RGB", (width, height), "white").save(file, "png", dpi=(20, 20))
         else:
             file.write({"svg": b"<svg><path/></svg>", "pdf": b"%PDF-1.4"}[format])
 
@@ -190,7 +200,7 @@ def _sketch(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sketches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of figures are blank: to draw them takes longer than all that the test is about."""
+    """Figures are blank, though of their size: to draw them takes longer than all else here."""
     _sketch(monkeypatch)
 
 

@@ -92,8 +92,8 @@ def test_a_package_adds_to_every_list(installed: Path, tmp_path: Path) -> None:
         name = "stripes"
         data = "stripes"
         recipe = "stripes.toml"
-        methods = ["greymix", "baseline"]
-        only = ["clean", "grey"]
+        methods = ["greymix"]
+        only = ["grey"]
     """
     (tmp_path / "plan.toml").write_text(plan)
     path = os.pathsep.join([str(installed), str(EXAMPLE)])

@@ -64,6 +64,7 @@ def test_the_table_of_costs_is_complete() -> None:
     assert sorted(listed) == sorted(name for name in METHODS if name != "baseline")
 
 
+@pytest.mark.usefixtures("sketches")
 def test_the_python_of_the_readme_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -33,6 +33,7 @@ def test_what_is_missing_is_said(data: ce.ImageSet, networks) -> None:
     assert findings.skipped["reason"].tolist() == ["needs history"]
 
 
+@pytest.mark.usefixtures("sketches")
 def test_compare_saves_a_page(data: ce.ImageSet, networks, tmp_path: Path) -> None:
     study = ce.compare(
         {"base": [networks(0), networks(1)], "ours": [networks(2), networks(3)]},

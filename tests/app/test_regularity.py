@@ -20,7 +20,7 @@ from catchup_eval.datasets import ImageSet, load
 from catchup_eval.datasets.regularity import estimate, read_scores, scored
 from catchup_eval.errors import UserError
 
-pytestmark = pytest.mark.trained
+pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("sketches")]
 CPU = torch.device("cpu")
 RECIPE = """
 architecture = "preactresnet10"

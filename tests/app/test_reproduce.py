@@ -109,7 +109,7 @@ def small(wanted: Reproduction) -> Reproduction:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, sketches: None) -> None:
     """Few digits, a narrow network, and no page for each setting: those have tests of their own."""
     digits = datasets.load("digits")
     few = replace(digits, parts={name: part.limited(60) for name, part in digits.parts.items()})

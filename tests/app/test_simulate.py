@@ -1,11 +1,9 @@
 """A plan of simulations the whole way, small: simulate, report, go on, redraw."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from catchup_eval.app.run import run
 from catchup_eval.app.simulate import run_simulations
 from catchup_eval.errors import UnknownName, UserError
 
-pytestmark = pytest.mark.trained
+pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("module_sketches")]
 SMALL = {"points": 20, "dimension": 30, "iterations": 20, "records": 4, "tests": 50}
 PLAN = Plan(
     name="small",
@@ -43,7 +41,7 @@ def simulate(folder: Path, plan: Plan = PLAN, **changes: Any) -> int:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(module_sketches: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished small run; tests must not change it."""
     out = tmp_path_factory.mktemp("reports")
     assert simulate(out) == DONE
@@ -246,26 +244,22 @@ def test_the_shipped_plan_says_what_the_defaults_are() -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_stopped_run_goes_on_with_the_next_simulation(tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_with_the_next_simulation(
+    call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGINT in the second simulation: exit code 130, and the first is not simulated again."""
     (tmp_path / "small.toml").write_text(plans.write(PLAN))
-    words = ["run", "small.toml", "--set", "filter_learning.iterations=1000000"]
-    command = [sys.executable, "-c", "from catchup_eval.app.cli import main; main()", *words]
-    started = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    first = tmp_path / "reports/small/study.json"
-    while not first.exists() and started.poll() is None:
-        time.sleep(0.02)
-    started.send_signal(signal.SIGINT)
-    _, errors = started.communicate(timeout=600)
-    assert started.returncode == 128 + signal.SIGINT, errors
-    assert "goes on" in errors and "Traceback" not in errors
+    second = SIMULATIONS["filter_learning"]
+
+    @wraps(second.measure)
+    def stopped(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(second, "measure", stopped)
+        ended = call("run", "small.toml", folder=tmp_path)
+    assert ended.returncode == 128 + signal.SIGINT, ended.stderr
+    assert "goes on" in ended.stderr
     before = stored(tmp_path / "reports/small")
     assert before and redraw([tmp_path / "reports/small"], Options(quiet=True)) == DONE
     assert simulate(tmp_path / "reports") == DONE

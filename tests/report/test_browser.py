@@ -154,7 +154,7 @@ def chromium(profile: Path) -> Iterator[Tab]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, made, analyses) -> Path:
+def page(module_sketches, tmp_path_factory, made, analyses) -> Path:
     """Thirty models, the first ten alike."""
     folder = tmp_path_factory.mktemp("many")
     abilities = {

@@ -29,7 +29,7 @@ ALWAYS = {"moex": {"probability": 1.0}}  # settings by which every step mixes
 LABELS_ALONE = {"recursivemix": {"omega": 0.0}, "comixup": {"clean_lam": 0.0}}
 # settings that cost less and change nothing else
 QUICK = {"comixup": {"part": 3, "turns": 2}, "puzzlemix": {"blocks": (4,)}}
-FEW_STEPS = {"puzzlemix": 2, "comixup": 2}  # whose steps are long and alike; others take a dozen
+FEW_STEPS = {"puzzlemix": 2, "comixup": 2}  # whose steps are long and alike; others take six
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -165,7 +165,7 @@ def test_a_step_never_waits_for_the_device(name):
         model = new_model()
         method, draw = METHODS[name](model, **QUICK.get(name, {})), generator(0)
         images, labels = torch.rand(6, 3, 16, 16), torch.zeros(6, dtype=torch.long)
-        for _ in range(FEW_STEPS.get(name, 12)):
+        for _ in range(FEW_STEPS.get(name, 6)):
             loss = method(images, labels, draw)
             loss.backward()
             assert loss.shape == ()
@@ -175,8 +175,8 @@ def test_a_step_never_waits_for_the_device(name):
 def test_everything_drawn_moves_to_the_images_device(name):
     model = new_model().to("meta")
     images, labels = (tensor.to("meta") for tensor in new_batch())
-    method, draw = METHODS[name](model, **QUICK.get(name, {})), generator(0)
-    for _ in range(FEW_STEPS.get(name, 12)):
+    method, draw = METHODS[name](model, **QUICK.get(name, {})), generator(1)
+    for _ in range(FEW_STEPS.get(name, 6)):
         assert method(images, labels, draw).device.type == "meta"
 
 
@@ -194,7 +194,7 @@ def test_gradients_in_half_precision_regions(name):
 @pytest.mark.trained
 @every_method
 def test_a_few_digits_are_learned_in_a_plain_loop(name):
-    """Forty zeros and ones, in 64 steps."""
+    """Forty zeros and ones, in 48 steps."""
     model = new_model(classes=2, width=8)
     part = digits().part("train")
     part = part[torch.nonzero(part.labels < 2).flatten()[:40]]
@@ -202,8 +202,8 @@ def test_a_few_digits_are_learned_in_a_plain_loop(name):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     settings = FROM_SCRATCH.get(name, {}) | QUICK.get(name, {})
     method, draw = METHODS[name](model, **settings), generator(0)
-    for epoch in range(16):
-        optimizer.param_groups[0]["lr"] = 0.05 * (1 - epoch / 16)
+    for epoch in range(12):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - epoch / 12)
         for rows in torch.from_numpy(draw.permutation(40)).split(10):
             loss = method(images[rows], labels[rows], draw)
             optimizer.zero_grad()
@@ -211,7 +211,7 @@ def test_a_few_digits_are_learned_in_a_plain_loop(name):
             optimizer.step()
     method.close()
     loss = cross_entropy(model.eval()(images), labels)
-    assert loss < 0.5
+    assert loss < 0.5  # at chance 0.69; over 10 seeds 0.02 to 0.17 by method, each +- 0.05 at most
 
 
 @every_method
