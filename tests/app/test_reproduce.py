@@ -126,7 +126,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, sketches: None) -> None:
 
 SMALL = (
     "landscape.points=3", "landscape.samples=20", "landscape.probes=2", "landscape.solver=scipy",
-    "corruption.severities=[1]", "adversarial.pgd_steps=1", "adversarial.unbounded=1",
+    "corruption.severities=[1]", "adversarial.pgd_steps=1", "adversarial.pgd_step_size=8", "adversarial.unbounded=1",
 )  # fmt: skip
 
 
