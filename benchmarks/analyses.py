@@ -22,26 +22,26 @@ import torch
 from overhead import machine
 
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.datasets.digits import digits
-from catchup_eval.datasets.imageset import ImageSet, Part
-from catchup_eval.models.architectures import build
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.datasets.dataset import Split, TensorDataset
+from catchup_eval.datasets.readers.digits import digits
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.subject import Subject
+from catchup_eval.models.zoo import build
 
 FORWARD_ONLY = ("clean", "ood", "feature_drop", "localization", "deformation", "corruption")
 
 
 @dataclass
-class Timed(Subject):
+class Timed(EvaluationContext):
     """A subject that knows how long the making of changed images took."""
 
     making: float = 0.0
 
-    def correct(self, part: Part, change: Any) -> np.ndarray:
+    def correct(self, part: Split, change: Any) -> np.ndarray:
         """As a subject does it."""
 
-        def timed(some: Part) -> torch.Tensor:
+        def timed(some: Split) -> torch.Tensor:
             started = clock(self.device)
             images = change(some)
             self.making += clock(self.device) - started
@@ -58,8 +58,8 @@ def main() -> None:
     options.side = 32
     print(machine(options).splitlines()[0])
     print(f"PreActResNet-18, width {options.width}, {options.images} digits, batch {options.batch}")
-    data = digits().limited(options.images)
-    with isolated(generator(0, "weights")):
+    data = digits().subsample(options.images)
+    with fork_global_rng(generator(0, "weights")):
         model = build(
             "preactresnet18", classes=10, width=options.width, mean=data.mean, std=data.std
         )
@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measured(
-    name: str, model: Classifier, data: ImageSet, options: argparse.Namespace
+    name: str, model: Classifier, data: TensorDataset, options: argparse.Namespace
 ) -> tuple[list[float], list[float], float]:
     """Ratios, the making of images as the same multiple, and forward passes per test image."""
     ratios, making, passes = [], [], 0.0
@@ -101,7 +101,7 @@ def measured(
             started = clock(subject.device)
             ANALYSES[name].measure(subject)
             total = clock(subject.device) - started
-        plain, passes = plain_passes(subject, sizes), sum(sizes) / len(data.part("test"))
+        plain, passes = plain_passes(subject, sizes), sum(sizes) / len(data.split("test"))
         if round_number:
             ratios.append((total - subject.making) / plain)
             making.append(subject.making / plain)
@@ -120,9 +120,9 @@ def batch_sizes(model: Classifier) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def plain_passes(subject: Subject, sizes: list[int]) -> float:
+def plain_passes(subject: EvaluationContext, sizes: list[int]) -> float:
     """Seconds that so many forward passes take by themselves."""
-    images = subject.data.part("test").images[: max(sizes)].to(subject.device).float() / 255
+    images = subject.data.split("test").images[: max(sizes)].to(subject.device).float() / 255
     started = clock(subject.device)
     for size in sizes:
         subject.model(images[:size])

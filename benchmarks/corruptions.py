@@ -28,11 +28,12 @@ import torch
 from PIL import Image
 
 from catchup_eval import datasets
-from catchup_eval.app.candidates import from_specs
-from catchup_eval.corruptions import CORRUPTIONS, corrupt, frost, preset_for
-from catchup_eval.corruptions.kept import Variant, shown
-from catchup_eval.randomness import generator
-from catchup_eval.subject import Subject
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.corruption.cache import CorruptionVariant, corrupt_split
+from catchup_eval.analysis.corruption.registry import CORRUPTIONS, corrupt, preset_for
+from catchup_eval.analysis.corruption.transforms import frost
+from catchup_eval.core.rng import generator
+from catchup_eval.jobs.networks import load_models
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "corruptions"))
 import reference  # type: ignore[import-not-found]
@@ -167,16 +168,18 @@ def blank_ice() -> frost.Photographs:
 def fidelity(options: argparse.Namespace) -> None:
     """The network's accuracies beside the original script's."""
     data = datasets.load(options.data, options.data_root)
-    part = data.part("test")[:2000]
-    model = from_specs([options.fidelity], len(data.classes))[0].model
+    part = data.split("test")[:2000]
+    model = load_models([options.fidelity], len(data.classes))[0].model
     photographs = frost.photographs(options.photographs) if options.photographs else ()
     if not photographs:
         print("frost is procedural: it has no counterpart in the original script")
-    subject, variant = Subject(model, data), Variant(photographs=photographs)
+    subject, variant = EvaluationContext(model, data), CorruptionVariant(photographs=photographs)
     print(f"clean {100 * subject.correct(part, lambda some: some.images).mean():.1f}")
     for name in CORRUPTIONS:
         right = [
-            subject.correct(part, partial(shown, name=name, severity=severity, variant=variant))
+            subject.correct(
+                part, partial(corrupt_split, name=name, severity=severity, variant=variant)
+            )
             for severity in range(1, 6)
         ]
         accuracy, original = 100 * np.mean(right), ORIGINAL.get(name)

@@ -27,7 +27,7 @@ METHODS: dict[str, tuple[Callable, Callable]] = {
     "AUROC": (detection.auroc, detection.auroc_interval),
     "AUPR": (detection.average_precision, detection.precision_interval),
     "FPR95": (
-        lambda curve: detection.false_positives(curve, rule="first"),
+        lambda curve: detection.fpr_at_recall(curve, rule="first"),
         lambda curve: detection.false_positives_interval(curve, rule="first"),
     ),
 }

@@ -25,8 +25,8 @@ from machine import batch, machine, network, parser
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from catchup_eval import hessian
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.analysis.landscape import hessian
+from catchup_eval.core.rng import fork_global_rng, generator
 
 Values = Callable[[int], np.ndarray]  # the eigenvalues, from the number of the round
 REFERENCE = "pyhessian 1e-4, as released"
@@ -87,7 +87,7 @@ def released(
 ) -> np.ndarray:
     """By pyhessian alone, on a copy; its warning is about the graph that the last line frees."""
     twin = copy.deepcopy(model)
-    with isolated(generator(number, "benchmark")), warnings.catch_warnings():
+    with fork_global_rng(generator(number, "benchmark")), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*create_graph=True")
         found = pyhessian.hessian(twin, F.cross_entropy, data=(images, labels), cuda=False)
         found.device = images.device

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from catchup_eval.core.rng import fork_global_rng, generator, torch_generator
 from catchup_eval.models.classifier import Classifier, wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet18
-from catchup_eval.randomness import generator, isolated, torch_generator
-from catchup_eval.trainers.methods import METHODS
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet18
+from catchup_eval.trainers.mixing import METHODS
 
 CLASSES = 100
 
@@ -57,7 +57,7 @@ def processor() -> str:
 
 def network(options: argparse.Namespace) -> Classifier:
     """A fresh PreActResNet-18 on the device, in training mode."""
-    with isolated(generator(0, "weights")):
+    with fork_global_rng(generator(0, "weights")):
         net = preactresnet18(classes=CLASSES, width=options.width)
     return wrap(net, stages=PreActResNet.STAGES).to(options.device)
 

@@ -15,7 +15,10 @@ import argparse
 import torch
 from machine import batch, machine, network, parser
 
-from catchup_eval.trainers.methods import Method, baseline, build, catchup
+from catchup_eval.trainers.base import Method
+from catchup_eval.trainers.mixing import build
+from catchup_eval.trainers.mixing.baseline import baseline
+from catchup_eval.trainers.mixing.catchup import catchup
 from catchup_eval.trainers.overhead import overhead
 
 

@@ -23,14 +23,13 @@ import torch
 from machine import CLASSES, batch, machine, network, parser
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.datasets.imageset import Part
+from catchup_eval.core.rng import generator
+from catchup_eval.core.settings import check
+from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.randomness import generator
-from catchup_eval.settings import check
-from catchup_eval.trainers.compile import compiled, compiling
-from catchup_eval.trainers.fit import fit
-from catchup_eval.trainers.methods import build
-from catchup_eval.trainers.optimiser import make_optimiser
+from catchup_eval.trainers.loop import compile_settings, compiled, fit
+from catchup_eval.trainers.mixing import build
+from catchup_eval.trainers.optimization import make_optimiser
 from catchup_eval.trainers.overhead import seconds_of
 from catchup_eval.trainers.recipe import Recipe
 
@@ -55,7 +54,7 @@ def main() -> None:
         f"{machine(options)}, {options.precision}, compile {'on' if options.compile else 'off'}: "
         f"{clock} of an epoch of {steps * options.batch} images, n = {options.rounds}"
     )
-    with compiling() if options.compile else nullcontext():
+    with compile_settings() if options.compile else nullcontext():
         measured, floors = measure(options, steps)
     print(f"{'floor':16} {np.median(floors):8.3f} s")
     for name, side in measured.items():
@@ -116,7 +115,7 @@ def floor_of(
     return work
 
 
-def epoch_of(recipe: Recipe, data: Part, model: Classifier, name: str) -> Work:
+def epoch_of(recipe: Recipe, data: Split, model: Classifier, name: str) -> Work:
     """One epoch of `fit` with this method."""
     method = build(name, compiled(model) if recipe.compile else model)
 
@@ -141,12 +140,12 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     return check(Recipe, values, "the benchmark")
 
 
-def data_of(options: argparse.Namespace, steps: int) -> Part:
+def data_of(options: argparse.Namespace, steps: int) -> Split:
     """Noise for so many steps, on the device."""
     draw, n = generator(0, "images"), steps * options.batch
     images = draw.integers(256, size=(n, 3, options.side, options.side), dtype=np.uint8)
     labels = draw.integers(CLASSES, size=n)
-    return Part(torch.from_numpy(images), torch.from_numpy(labels)).to(options.device)
+    return Split(torch.from_numpy(images), torch.from_numpy(labels)).to(options.device)
 
 
 def line(name: str, side: Measured, baseline: Measured, images: int) -> str:

@@ -14,62 +14,53 @@ loss = catchup(images, labels, generator)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
-    from catchup_eval.app.face import Finding, Findings, compare, data, evaluate, load
-    from catchup_eval.datasets.arrays import from_arrays
-    from catchup_eval.datasets.imageset import Batch, ImageSet, Part
-    from catchup_eval.errors import BadFile, Missing, UnknownName, UserError
-    from catchup_eval.models.classifier import Classifier, wrap
-    from catchup_eval.results import Result
-    from catchup_eval.subject import Subject
-    from catchup_eval.trainers import methods
+    from catchup_eval.analysis.context import EvaluationContext as EvaluationContext
+    from catchup_eval.api import AnalysisResult as AnalysisResult
+    from catchup_eval.api import Evaluation as Evaluation
+    from catchup_eval.api import compare as compare
+    from catchup_eval.api import data as data
+    from catchup_eval.api import evaluate as evaluate
+    from catchup_eval.api import load as load
+    from catchup_eval.core.environment import __version__ as __version__
+    from catchup_eval.core.errors import BadFile as BadFile
+    from catchup_eval.core.errors import Missing as Missing
+    from catchup_eval.core.errors import UnknownName as UnknownName
+    from catchup_eval.core.errors import UserError as UserError
+    from catchup_eval.datasets.arrays import from_arrays as from_arrays
+    from catchup_eval.datasets.dataset import Batch as Batch
+    from catchup_eval.datasets.dataset import Split as Split
+    from catchup_eval.datasets.dataset import TensorDataset as TensorDataset
+    from catchup_eval.models.classifier import Classifier as Classifier
+    from catchup_eval.models.classifier import wrap as wrap
+    from catchup_eval.results.result import Result as Result
+    from catchup_eval.trainers import mixing as methods  # noqa: F401  # public as `ce.methods`
 
-# Where each public name lives; imported at its first use, so that `import catchup_eval` is instant.
+# Where each public name is defined; imported at its first use: `import catchup_eval` is light.
 _HOMES = {
-    "BadFile": "errors",
-    "Batch": "datasets.imageset",
+    "AnalysisResult": "api",
+    "BadFile": "core.errors",
+    "Batch": "datasets.dataset",
     "Classifier": "models.classifier",
-    "Finding": "app.face",
-    "Findings": "app.face",
-    "ImageSet": "datasets.imageset",
-    "Missing": "errors",
-    "Part": "datasets.imageset",
-    "Result": "results",
-    "Subject": "subject",
-    "UnknownName": "errors",
-    "UserError": "errors",
-    "compare": "app.face",
-    "data": "app.face",
-    "evaluate": "app.face",
+    "Evaluation": "api",
+    "EvaluationContext": "analysis.context",
+    "Missing": "core.errors",
+    "Result": "results.result",
+    "Split": "datasets.dataset",
+    "TensorDataset": "datasets.dataset",
+    "UnknownName": "core.errors",
+    "UserError": "core.errors",
+    "__version__": "core.environment",
+    "compare": "api",
+    "data": "api",
+    "evaluate": "api",
     "from_arrays": "datasets.arrays",
-    "load": "app.face",
-    "methods": "trainers.methods",
+    "load": "api",
+    "methods": "trainers.mixing",
     "wrap": "models.classifier",
 }
 
-__all__ = [
-    "BadFile",
-    "Batch",
-    "Classifier",
-    "Finding",
-    "Findings",
-    "ImageSet",
-    "Missing",
-    "Part",
-    "Result",
-    "Subject",
-    "UnknownName",
-    "UserError",
-    "compare",
-    "data",
-    "evaluate",
-    "from_arrays",
-    "load",
-    "methods",
-    "wrap",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -82,4 +73,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

@@ -3,6 +3,7 @@
 Torch is imported where a test needs it: the process that only hands the tests out needs none.
 """
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from PIL import Image
 if TYPE_CHECKING:
     import torch
 
-    from catchup_eval.datasets import ImageSet, Part
+    from catchup_eval.datasets.dataset import Split, TensorDataset
     from catchup_eval.models.classifier import Classifier
 
 # No deadline: how long an example takes depends on the machine and what else it does. Always the
@@ -45,6 +46,17 @@ HINTS = {
     "opencv": "pip install -e '.[test]'",
 }
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_sessionstart() -> None:
+    """Modules make no garbage while they are imported."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector need not walk over it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -97,27 +109,27 @@ def _what_trains_is_marked(
 
 
 @pytest.fixture(scope="session")
-def digits() -> "ImageSet":
-    from catchup_eval.datasets.digits import digits
+def digits() -> "TensorDataset":
+    from catchup_eval.datasets.readers.digits import digits
 
     return digits()
 
 
 @pytest.fixture(scope="session")
-def few_digits(digits: "ImageSet") -> "ImageSet":
+def few_digits(digits: "TensorDataset") -> "TensorDataset":
     """Forty test images, forty of each out-set, two hundred to train on."""
-    from catchup_eval.datasets import ImageSet
+    from catchup_eval.datasets.dataset import TensorDataset
 
-    small = digits.limited(40)
-    parts = {**small.parts, "train": digits.part("train").limited(200)}
-    return ImageSet("few", parts, digits.classes, digits.mean, digits.std)
+    small = digits.subsample(40)
+    parts = {**small.parts, "train": digits.split("train").subsample(200)}
+    return TensorDataset("few", parts, digits.classes, digits.mean, digits.std)
 
 
 def tiny_network(seed: int = 0, width: int = 4, name: str = "tiny") -> "Classifier":
-    from catchup_eval.models.architectures import build
-    from catchup_eval.randomness import generator, isolated
+    from catchup_eval.core.rng import fork_global_rng, generator
+    from catchup_eval.models.zoo import build
 
-    with isolated(generator(seed)):
+    with fork_global_rng(generator(seed)):
         model = build(
             "preactresnet10",
             classes=10,
@@ -150,15 +162,15 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def noise() -> "Part":
+def noise() -> "Split":
     """Thirty-two images of noise with labels."""
     import torch
 
-    from catchup_eval.datasets import Part
+    from catchup_eval.datasets.dataset import Split
 
     draw = np.random.default_rng(0)
     images = torch.from_numpy(draw.integers(0, 256, (32, 3, 32, 32), dtype=np.uint8))
-    return Part(images, torch.from_numpy(draw.integers(0, 10, 32)))
+    return Split(images, torch.from_numpy(draw.integers(0, 10, 32)))
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import pytest
 
 import catchup_eval as ce
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.checkpoints import Card, save
+from catchup_eval.models.checkpoints import ModelCard, save
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.methods import METHODS
+from catchup_eval.trainers.mixing import METHODS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,13 +37,13 @@ def commands() -> list[list[str]]:
 
 def test_every_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Each parses: with `--help` at the end nothing runs, but unknown words and options fail."""
-    from catchup_eval.app.cli import app
-    from catchup_eval.app.options import spread
+    from catchup_eval.app.options import expand_repeated_options
+    from catchup_eval.cli.main import app
 
     assert len(commands()) >= 5
     for words in commands():
         command = words[1:3] if words[1] == "data" else words[1:2]
-        app(spread([*command, "--help"]), standalone_mode=False)
+        app(expand_repeated_options([*command, "--help"]), standalone_mode=False)
         options = {word for word in words if word.startswith("--")}
         text = capsys.readouterr().out
         assert all(option in text for option in options), words
@@ -69,10 +69,10 @@ def test_the_python_of_the_readme_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     networks: Callable[..., Classifier],
-    few_digits: ce.ImageSet,
+    few_digits: ce.TensorDataset,
 ) -> None:
     """With tiny networks, forty images and, in the comparison, one question."""
-    card = Card(
+    card = ModelCard(
         architecture="preactresnet10",
         options={"classes": 10, "width": 4},
         mean=(0.25,) * 3,
@@ -89,10 +89,10 @@ def test_the_python_of_the_readme_runs(
     assert list(names["findings"]) == ["clean", "corruption"]
 
 
-def test_the_loop_of_the_readme_runs(few_digits: ce.ImageSet) -> None:
+def test_the_loop_of_the_readme_runs(few_digits: ce.TensorDataset) -> None:
     from torchvision.models import resnet18
 
-    batch = next(few_digits.part("train").batches(8))
+    batch = next(few_digits.split("train").batches(8))
     names = {
         "ce": ce,
         "net": resnet18(num_classes=10),

@@ -3,38 +3,74 @@
 Those of other installed packages come last.
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from catchup_eval.analysis import (
-    adversarial,
-    clean,
-    corruption,
-    cscore,
-    deformation,
-    feature_drop,
-    filters,
-    landscape,
-    localization,
-    ood,
-    training,
-)
-from catchup_eval.plugins import Listed
-from catchup_eval.question import PARTS, Analysis
+from catchup_eval.analysis.base import PARTS, Analysis
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.registry import LazyEntry, Registry, share_entries
 
-ANALYSES: Mapping[str, Analysis] = Listed(
+
+def _entry(name: str) -> LazyEntry:
+    return LazyEntry(f"{__name__}.{name}")
+
+
+ANALYSES: Registry[Analysis] = Registry(
     "analyses",
     {
-        "clean": clean,
-        "adversarial": adversarial,
-        "corruption": corruption,
-        "deformation": deformation,
-        "ood": ood,
-        "cscore": cscore,
-        "feature_drop": feature_drop,
-        "filters": filters,
-        "localization": localization,
-        "landscape": landscape,
-        "training": training,
+        "clean": _entry("clean"),
+        "adversarial": _entry("adversarial"),
+        "corruption": _entry("corruption"),
+        "deformation": _entry("deformation"),
+        "ood": _entry("ood"),
+        "cscore": _entry("cscore"),
+        "feature_drop": _entry("feature_drop"),
+        "filters": _entry("filters"),
+        "localization": _entry("localization"),
+        "landscape": _entry("landscape"),
+        "training": _entry("training"),
     },
     parts=PARTS,
+    about="DESCRIPTION",
 )
+
+share_entries(__name__, ANALYSES)
+
+
+def choose(
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    known: Mapping[str, Analysis] = ANALYSES,
+) -> list[str]:
+    """The names of those to ask, in their own order.
+
+    Raises:
+        UnknownName: a name that is none of them.
+    """
+    for name in (*only, *skip):
+        if name not in known:
+            raise UnknownName("question", name, known)
+    return [name for name in known if (not only or name in only) and name not in skip]
+
+
+def check_settings(
+    settings: Mapping[str, Mapping[str, Any]], known: Mapping[str, Analysis] = ANALYSES
+) -> None:
+    """Refuse what no analysis can be given, before anything is trained or computed.
+
+    Raises:
+        UnknownName: an analysis or a setting that does not exist.
+        UserError: a value of another type or out of range.
+    """
+    from catchup_eval.core.settings import check_keywords
+
+    choose(tuple(settings), known=known)
+    for name, values in settings.items():
+        check_keywords(known[name].measure, values, name)
+
+
+def setting_defaults(analysis: Analysis) -> dict[str, Any]:
+    """The settings of an analysis with their defaults."""
+    parameters = inspect.signature(analysis.measure).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

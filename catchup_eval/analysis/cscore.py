@@ -1,7 +1,7 @@
 """Are the images that it gets wrong the irregular ones?
 
 The C-score of an image is the expected accuracy on it of networks that were trained without it
-(Jiang et al. 2021; :mod:`catchup_eval.datasets.regularity`): low for an irregular image. One row
+(Jiang et al. 2021; :mod:`catchup_eval.datasets.cscores`): low for an irregular image. One row
 per number; `unit` says the unit:
 
 - `wrong_mean`, `wrong_q1`, `wrong_q2`, `wrong_q3`: mean and quartiles of the C-scores of the images
@@ -37,28 +37,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
-from catchup_eval.question import Headline
-from catchup_eval.report import figures
-from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
-from catchup_eval.results import Result, Rows
-from catchup_eval.settings import validate_settings
-from catchup_eval.statistics import Interval, bootstrap
-from catchup_eval.subject import Subject
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.metrics.intervals import Interval, bootstrap
+from catchup_eval.plotting import figure, style
+from catchup_eval.plotting.curves import band_alpha, curve, draw, mean_value
+from catchup_eval.results.headline import Headline
+from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "C-scores of the mistakes"
-QUESTION = "Are the images that it gets wrong the irregular ones?"
-READING = (
+DESCRIPTION = "Are the images that it gets wrong the irregular ones?"
+INTERPRETATION = (
     "A low mean says that mostly irregular images are missed, one like that of all images that "
     "regular ones are missed as often. Read it with the accuracy: a network with fewer mistakes "
     "usually keeps the hard ones. On the right, the further a line stands above the grey one of "
     "all images, the more of the mistakes are irregular images."
 )
-SOURCE = (
+REFERENCE = (
     "Oh and Yun 2024, Provable Benefit of Cutout and CutMix for Feature Learning; C-scores of "
     "Jiang et al. 2021, Characterizing Structural Regularities of Labeled Data"
 )
 NEEDS = frozenset({"test", "cscores"})
 VERSION = 1
+COST = 0.3
 HEADLINES = (
     Headline(
         "wrong_mean",
@@ -76,9 +77,9 @@ SCORE = "C-score"  # the unit
 
 
 @validate_settings()
-def measure(subject: Subject) -> Result:
+def measure(subject: EvaluationContext) -> Result:
     """The rows and samples described above."""
-    part, outputs = subject.data.part("cscores"), subject.outputs("test")
+    part, outputs = subject.data.split("cscores"), subject.outputs("test")
     assert part.cscores is not None
     scores, correct = part.cscores.numpy(), outputs.correct
     samples = {
@@ -148,36 +149,38 @@ def _quantile_interval(values: np.ndarray, share: float) -> Interval:
 
 def plot(result: Result) -> dict[str, Figure]:
     """Accuracy by fifth of regularity, and the distribution of the mistakes' C-scores."""
-    with figures.style():
-        models = by_model(result)
-        fig = figures.figure(figures.PAGE, 2.5 + 0.16 * len(models))
+    with style.figure_style():
+        models = group_by_model(result)
+        fig = figure.figure(style.PAGE, 2.5 + 0.16 * len(models))
         accuracy, distribution = fig.subplots(1, 2)
         _all_images(distribution, next(iter(models.values()))[0])
-        for name, look in figures.looks(list(models)).items():
+        for name, look in style.plot_styles(list(models)).items():
             results = models[name]
-            line, pale = curve(results, "accuracy", "fifth"), shade(len(models))
+            line, pale = curve(results, "accuracy", "fifth"), band_alpha(len(models))
             draw(accuracy, line, look, dash=look.dash, shade=pale, marker=look.marker)
             _mistakes_of(distribution, results, look, _label(name, results))
         _name_axes(accuracy, distribution, next(iter(models.values()))[0])
-        figures.legend_below(fig, distribution, columns=2 if len(models) > 2 else 1)
+        figure.legend_below(fig, distribution, columns=2 if len(models) > 2 else 1)
         return {"cscore": fig}
 
 
 def _label(name: str, results: Sequence[Result]) -> str:
     missing = [result for result in results if not len(result.rows("wrong_mean"))]
     if missing:
-        return f"{figures.drawn(name)}: nothing wrong"
+        return f"{style.escape_label(name)}: nothing wrong"
     mean = mean_value(results, "wrong_mean")
-    return f"{figures.drawn(name)}: mean {mean:.3f}, error {mean_value(results, 'error'):.1f} %"
+    return (
+        f"{style.escape_label(name)}: mean {mean:.3f}, error {mean_value(results, 'error'):.1f} %"
+    )
 
 
 def _all_images(axes: Axes, result: Result) -> None:
     scores = result.samples["cscore"]
     label = f"all images: mean {scores.mean():.3f}"
-    axes.ecdf(scores, color=figures.GREY, label=label)
+    axes.ecdf(scores, color=style.GREY, label=label)
 
 
-def _mistakes_of(axes: Axes, results: Sequence[Result], look: figures.Look, label: str) -> None:
+def _mistakes_of(axes: Axes, results: Sequence[Result], look: style.PlotStyle, label: str) -> None:
     """The scores of what the seeds of one model miss, together."""
     missed = [result.samples["cscore"][~result.samples["correct"]] for result in results]
     scores = np.concatenate(missed)

@@ -31,6 +31,8 @@ Samples: `index` (N,), `area_top` and `area_bottom` (N,) each image's own area, 
 what the 0, 1, ..., D weakest dimensions hold.
 """
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Annotated, Literal
 
 import numpy as np
@@ -41,24 +43,35 @@ from matplotlib.font_manager import FontProperties
 from pydantic import Field
 from torch import Tensor, nn
 
+from catchup_eval.analysis.base import PerSample, Recheck
+from catchup_eval.analysis.context import EvaluationContext, ModelOutputs
+from catchup_eval.analysis.conventions import (
+    Convention,
+    ConventionFamily,
+    Conventions,
+    for_protocol,
+    rerun_hint,
+    row,
+)
+from catchup_eval.core.settings import validate_settings
 from catchup_eval.metrics import inequality
-from catchup_eval.question import Headline
-from catchup_eval.report import figures
-from catchup_eval.report.curves import by_model, curve, draw, mean_value, shade
-from catchup_eval.results import Result, Rows
-from catchup_eval.settings import validate_settings
-from catchup_eval.subject import Outputs, Subject
+from catchup_eval.plotting import figure
+from catchup_eval.plotting.curves import band_alpha, curve, draw, mean_value
+from catchup_eval.plotting.style import GREY, PlotStyle, escape_label, figure_style, plot_styles
+from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Feature drop"
-QUESTION = "Does the network lean on few of its features, or on many?"
-READING = (
+DESCRIPTION = "Does the network lean on few of its features, or on many?"
+INTERPRETATION = (
     "The slower the solid line falls, the more features the network can do without; the later the "
     "dashed line falls, the fewer it uses at all. The inset shows how unevenly influence is "
     "spread: on the diagonal every filter counts alike."
 )
-SOURCE = "Catch-up Mix, Figures 1c, 5 and 6"
+REFERENCE = "Catch-up Mix, Figures 1c, 5 and 6"
 NEEDS = frozenset({"test"})
 VERSION = 1
+COST = 2
 HEADLINES = (
     Headline(
         "area",
@@ -68,6 +81,8 @@ HEADLINES = (
         outcomes=("area_top",),
     ),
 )
+PER_SAMPLE: PerSample = {"test": ("area_top", "area_bottom", "filters_for_90", "gini")}
+RECHECK = Recheck(unless={"ranking": "dataset"})
 ENDS = ("top", "bottom")
 ROWS = 2048  # of the latent matrix at a time: bounds the memory
 DASHED = (0, (4, 1.5))
@@ -80,7 +95,7 @@ MARGIN = 0.1  # for the labels left of the inset and below it
 
 @validate_settings()
 def measure(
-    subject: Subject,
+    subject: EvaluationContext,
     *,
     points: Annotated[int, Field(ge=2)] = 33,
     ranking: Literal["sample", "dataset"] = "sample",
@@ -114,6 +129,13 @@ def measure(
     _summary_rows(rows, samples)
     _checks(rows, right["top"], outputs, subject.model.head.bias)
     return Result(rows.frame(), samples)
+
+
+def row_links(result: Result) -> Iterator[RowLink]:
+    """Rows beyond the headlines, and the samples that each is the mean of."""
+    yield RowLink("area", {"drop_from": "bottom"}, result.samples["area_bottom"])
+    yield RowLink("filters_for_90", {}, result.samples["filters_for_90"], 1.0)
+    yield RowLink("gini", {}, result.samples["gini"])
 
 
 def _keys(features: Tensor, ranking: str, by: str) -> Tensor:
@@ -157,10 +179,12 @@ def _ranks(keys: Tensor) -> Tensor:
 
 def influence(features: Tensor) -> dict[str, np.ndarray]:
     """How unevenly the dimensions of each latent vector (N, D) weigh; the samples of that name."""
-    ascending = [inequality.shares(rows.abs()) for rows in torch.split(features, ROWS)]
+    ascending = [inequality.sorted_fractions(rows.abs()) for rows in torch.split(features, ROWS)]
     curves = torch.stack([inequality.lorenz(rows).sum(0) for rows in ascending]).sum(0)
     return {
-        "filters_for_90": torch.cat([inequality.carriers(r, 0.9) for r in ascending]).numpy(),
+        "filters_for_90": torch.cat(
+            [inequality.min_dims_for_fraction(r, 0.9) for r in ascending]
+        ).numpy(),
         "gini": torch.cat([inequality.gini(rows) for rows in ascending]).numpy(),
         "lorenz": (curves / len(features)).numpy(),
     }
@@ -181,7 +205,7 @@ def _summary_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
     rows.mean("gini", 100 * samples["gini"], unit="%")
 
 
-def _checks(rows: Rows, from_top: np.ndarray, outputs: Outputs, bias: Tensor | None) -> None:
+def _checks(rows: Rows, from_top: np.ndarray, outputs: ModelOutputs, bias: Tensor | None) -> None:
     n = len(outputs.labels)
     changed = np.mean(from_top[0] != outputs.correct)  # near-ties may flip on another device
     rows.check("nothing dropped changes at most 0.1 % of the outcomes", changed <= 0.001, n)
@@ -191,32 +215,51 @@ def _checks(rows: Rows, from_top: np.ndarray, outputs: Outputs, bias: Tensor | N
     rows.check(claim, int(from_top[-1].sum()) == hits, n)
 
 
+def _feature_drop_conventions() -> Iterator[Convention]:
+    for ranking, by in product(("sample", "dataset"), ("value", "magnitude")):
+        ask = rerun_hint(f"feature_drop.ranking={ranking} --set feature_drop.by={by}")
+        of = row("area", ask, sample="area_top", drop_from="top")
+        once = "for each image anew" if ranking == "sample" else "once for the data set"
+        yield Convention(
+            f"ranked {once}, by {by}",
+            "Catch-up Mix as it reads" if (ranking, by) == ("sample", "value") else "nobody says",
+            "area under accuracy over the share of features dropped from the top",
+            "feature_drop",
+            for_protocol(f"drop-{ranking}-{by}@", of, ask),
+        )
+
+
+CONVENTIONS: Conventions = (
+    ConventionFamily("feature drop", tuple(_feature_drop_conventions()), also=("area",)),
+)
+
+
 def plot(result: Result) -> dict[str, Figure]:
     """Accuracy over the fraction dropped, from both ends, with the Lorenz curve of influence."""
-    with figures.style():
-        models = by_model(result)
-        looks = figures.looks(list(models))
+    with figure_style():
+        models = group_by_model(result)
+        looks = plot_styles(list(models))
         columns = 2 if max(map(len, models)) < 10 else 1
-        fig = figures.figure(figures.COLUMN, 2.8 + 0.16 * (len(models) + 2) / columns)
+        fig = figure.figure(figure.COLUMN, 2.8 + 0.16 * (len(models) + 2) / columns)
         axes = fig.subplots()
         for name, results in models.items():
-            _lines(axes, results, looks[name], name, shade(len(models)))
+            _lines(axes, results, looks[name], name, band_alpha(len(models)))
         axes.set(
             xlabel="features dropped (%)", ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103)
         )
         _inset(axes, models, looks)
-        axes.plot([], [], color=figures.GREY, linestyle="-", label="from the top")
-        axes.plot([], [], color=figures.GREY, linestyle=DASHED, label="from the bottom")
-        figures.legend_below(fig, axes, columns=columns)
+        axes.plot([], [], color=GREY, linestyle="-", label="from the top")
+        axes.plot([], [], color=GREY, linestyle=DASHED, label="from the bottom")
+        figure.legend_below(fig, axes, columns=columns)
         title = "area from the top / from the bottom / filters for 90 %"
         fig.legends[0].set_title(title, FontProperties(size=7))
         return {"curve": fig}
 
 
-def _lines(axes: Axes, results: list[Result], look: figures.Look, name: str, pale: float) -> None:
+def _lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, pale: float) -> None:
     top, bottom = (mean_value(results, "area", drop_from=end) for end in ENDS)
     filters = mean_value(results, "filters_for_90")
-    label = f"{figures.drawn(name)}: {top:.1f} / {bottom:.1f} / {filters:.0f}"
+    label = f"{escape_label(name)}: {top:.1f} / {bottom:.1f} / {filters:.0f}"
     for end, dash in zip(ENDS, ("-", DASHED), strict=True):
         line = curve(results, "accuracy", "fraction", drop_from=end)
         line = line._replace(x=100 * line.x)
@@ -224,9 +267,9 @@ def _lines(axes: Axes, results: list[Result], look: figures.Look, name: str, pal
         draw(axes, line, look, dash=dash, shade=pale, **style)
 
 
-def _inset(axes: Axes, models: dict[str, list[Result]], looks: dict[str, figures.Look]) -> None:
-    inset = axes.inset_axes(_emptiest(axes))
-    inset.plot([0, 100], [0, 100], color=figures.GREY, linewidth=0.6)
+def _inset(axes: Axes, models: dict[str, list[Result]], looks: dict[str, PlotStyle]) -> None:
+    inset = axes.inset_axes(_emptiest_position(axes))
+    inset.plot([0, 100], [0, 100], color=GREY, linewidth=0.6)
     for name, results in models.items():
         for samples in (result.samples for result in results):
             curve = 100 * samples["lorenz"]
@@ -239,7 +282,7 @@ def _inset(axes: Axes, models: dict[str, list[Result]], looks: dict[str, figures
     inset.set_ylabel("influence", fontsize=6.5, labelpad=-16)
 
 
-def _emptiest(axes: Axes) -> Box:
+def _emptiest_position(axes: Axes) -> Box:
     """Of a few places for the inset, in axes coordinates, the one that covers the fewest points."""
     to_axes = axes.transData + axes.transAxes.inverted()
     points = np.concatenate([to_axes.transform(line.get_xydata()) for line in axes.lines])

@@ -40,30 +40,31 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.datasets.imageset import Batch
-from catchup_eval.errors import Missing, UserError
-from catchup_eval.hooks import StageHooks
-from catchup_eval.lending import evaluating, frozen
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.settings import Count, validate_settings
+from catchup_eval.datasets.dataset import Batch
 from catchup_eval.metrics import inequality
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.question import Headline
-from catchup_eval.report import figures
-from catchup_eval.report.curves import by_model
-from catchup_eval.results import Result, Rows
-from catchup_eval.settings import Count, validate_settings
-from catchup_eval.subject import Subject
+from catchup_eval.models.hooks import StageHooks
+from catchup_eval.models.modes import eval_mode, freeze_parameters
+from catchup_eval.plotting import figure
+from catchup_eval.plotting.style import PAGE, SEQUENTIAL, escape_label, figure_style
+from catchup_eval.results.headline import Headline
+from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Filters"
-QUESTION = "Do the weak filters still learn, or does the loss call on the strong ones only?"
-READING = (
+DESCRIPTION = "Do the weak filters still learn, or does the loss call on the strong ones only?"
+INTERPRETATION = (
     "Each point is a filter in one training image: to the right, strong activations; upwards, much "
     "to learn. Where the cloud sinks over the epochs while weak filters remain, these have little "
     "left to learn from. More filters for 90 % of the influence: a more even network. Norms of "
     "different networks are not comparable, shares are."
 )
-SOURCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
+REFERENCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
 NEEDS = frozenset({"train"})
 VERSION = 1
+COST = 2
 HEADLINES: tuple[Headline, ...] = ()  # what is even is not thereby better
 LAST = "last"
 PAIRS = 20_000  # kept for the picture
@@ -72,7 +73,7 @@ MOST = 6  # models in a picture
 CELLS = 28  # hexagons across
 
 
-class Seen(NamedTuple):
+class StageOutput(NamedTuple):
     """What a batch looks like from within."""
 
     maps: Tensor  # (N, C, h, w) of the stage
@@ -95,7 +96,7 @@ def _check_pictures(settings: Mapping[str, Any]) -> None:
 
 @validate_settings(_check_pictures)
 def measure(
-    subject: Subject,
+    subject: EvaluationContext,
     *,
     stage: Count = 4,
     part: str = "train",
@@ -114,7 +115,7 @@ def measure(
         Missing: no such part, or the network's stages have no names.
         UserError: it has no such stage; no picture, or more than samples.
     """
-    batch = subject.data.part(part).limited(samples).to(subject.device).batch(slice(None))
+    batch = subject.data.split(part).subsample(samples).to(subject.device).batch(slice(None))
     _check_stage(subject.model, stage)
     rows, norms = Rows(f"stage{stage}-{part}@{VERSION}"), {}
     for moment, model in subject.track(_moments(subject), len(subject.checkpoints) + 1):
@@ -124,11 +125,11 @@ def measure(
     alone = filter_norms(subject.model, few, stage, 1)
     same = torch.allclose(alone.gradient, norms[LAST].gradient[:pictures], rtol=1e-2, atol=1e-6)
     rows.check("an image's norms do not depend on its batch", same, pictures)
-    arrays = {"index": batch.index.cpu().numpy(), **_shares(norms[LAST]), **_clouds(norms)}
+    arrays = {"index": batch.index.cpu().numpy(), **_norm_fractions(norms[LAST]), **_clouds(norms)}
     return Result(rows.frame(), arrays | _pictures(subject.model, few, stage))
 
 
-def _moments(subject: Subject) -> Iterator[tuple[str, Classifier]]:
+def _moments(subject: EvaluationContext) -> Iterator[tuple[str, Classifier]]:
     """One network after the other, so that no two checkpoints are held at once."""
     for epoch in sorted(subject.checkpoints):
         yield f"epoch {epoch}", subject.checkpoints[epoch].to(subject.device)
@@ -146,41 +147,45 @@ def filter_norms(model: Classifier, batch: Batch, stage: int, batch_size: int) -
     """Activation and gradient norm of each filter of a stage in each image, on the CPU."""
     parts = [
         (seen.maps.flatten(2).norm(dim=2).cpu(), seen.at_maps.flatten(2).norm(dim=2).cpu())
-        for seen in _looks(model, batch, stage, batch_size)
+        for seen in _forward_batches(model, batch, stage, batch_size)
     ]
     return Norms(*(torch.cat(columns) for columns in zip(*parts)))
 
 
-def _looks(model: Classifier, batch: Batch, stage: int, batch_size: int) -> Iterator[Seen]:
+def _forward_batches(
+    model: Classifier, batch: Batch, stage: int, batch_size: int
+) -> Iterator[StageOutput]:
     chunks = zip(torch.split(batch.images, batch_size), torch.split(batch.labels, batch_size))
     hooks = StageHooks(model.stages)
     try:
-        with evaluating(model), frozen(model), torch.enable_grad():
+        with eval_mode(model), freeze_parameters(model), torch.enable_grad():
             for images, labels in chunks:
-                yield _look(model, hooks, images, labels, stage - 1)
+                yield _forward_and_gradients(model, hooks, images, labels, stage - 1)
     finally:
         hooks.close()
 
 
-def _look(model: Classifier, hooks: StageHooks, images: Tensor, labels: Tensor, stage: int) -> Seen:
+def _forward_and_gradients(
+    model: Classifier, hooks: StageHooks, images: Tensor, labels: Tensor, stage: int
+) -> StageOutput:
     pixels, seen = images.detach().clone().requires_grad_(), []
 
     def keep(maps: Tensor) -> Tensor:
         seen.append(maps)
         return maps
 
-    with hooks.changing(stage, keep):
+    with hooks.replace_output(stage, keep):
         loss = cross_entropy(model(pixels), labels, reduction="sum")
     if len(seen) != 1 or seen[0].ndim != 4:
         raise Missing("a stage that gives one feature map")
     at_maps, at_pixels = torch.autograd.grad(loss, [seen[0], pixels])
-    return Seen(seen[0].detach(), at_maps, at_pixels)
+    return StageOutput(seen[0].detach(), at_maps, at_pixels)
 
 
-def _shares(norms: Norms) -> dict[str, np.ndarray]:
+def _norm_fractions(norms: Norms) -> dict[str, np.ndarray]:
     """What each image says, (N,) each, and the share of silent filters."""
-    ascending = inequality.shares(norms.activation)
-    carriers = inequality.carriers(ascending, 0.9).numpy()
+    ascending = inequality.sorted_fractions(norms.activation)
+    carriers = inequality.min_dims_for_fraction(ascending, 0.9).numpy()
     return {
         "filters_for_90": carriers,
         "share_for_90": 100 * carriers / ascending.shape[1],
@@ -202,7 +207,7 @@ def weak_half(norms: Norms) -> Tensor:
 
 
 def _add(rows: Rows, norms: Norms, moment: str) -> None:
-    shares = _shares(norms)
+    shares = _norm_fractions(norms)
     units = {"filters_for_90": "filters", "share_for_90": "%", "weak_half_gradient": "%"}
     values = {name: (shares[name], unit) for name, unit in units.items()}
     values |= {
@@ -223,7 +228,7 @@ def _clouds(norms: dict[str, Norms]) -> dict[str, np.ndarray]:
 
 
 def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray]:
-    (seen,) = _looks(model, few, stage, len(few.labels))
+    (seen,) = _forward_batches(model, few, stage, len(few.labels))
     order = seen.maps.flatten(2).norm(dim=2).argsort(dim=1, descending=True, stable=True)
     pixels = few.images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
     image = torch.arange(len(order), device=order.device)[:, None]
@@ -238,25 +243,25 @@ def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray
 
 def plot(result: Result) -> dict[str, Figure]:
     """Gradient against activation norms at each moment, and strongest and weakest maps."""
-    models = by_model(result)
+    models = group_by_model(result)
     firsts = {name: results[0] for name, results in models.items()}
     shown = dict([*firsts.items()][:MOST])
     note = "; first seed of each" if max(map(len, models.values())) > 1 else ""
     note += f"; the first {MOST} of {len(models)} models" if len(models) > MOST else ""
-    with figures.style():
+    with figure_style():
         return {"norms": _norms_figure(shown, note), "maps": _maps_figure(shown, note)}
 
 
 def _norms_figure(models: dict[str, Result], note: str) -> Figure:
     columns = max(len(result.samples["moments"]) for result in models.values())
-    fig = figures.figure(_width(columns), 0.6 + 1.5 * len(models))
+    fig = figure.figure(_width(columns), 0.6 + 1.5 * len(models))
     panels = fig.subplots(len(models), columns, squeeze=False, sharex=True, sharey=True)
-    logs = {name: _positive(result) for name, result in models.items()}
+    logs = {name: _log_norms(result) for name, result in models.items()}
     limits = _limits([points for each in logs.values() for points in each])
     for (name, result), line in zip(models.items(), panels, strict=True):
         for axes, moment, points in zip(line, result.samples["moments"], logs[name]):
             _cloud(axes, points, limits)
-            axes.set_title(f"{figures.drawn(name)}, {moment}", pad=2, fontsize=7)
+            axes.set_title(f"{escape_label(name)}, {moment}", pad=2, fontsize=7)
         for axes in line[len(logs[name]) :]:
             axes.set_axis_off()
     fig.supxlabel("activation norm", fontsize=8)
@@ -267,10 +272,10 @@ def _norms_figure(models: dict[str, Result], note: str) -> Figure:
 
 
 def _width(columns: int) -> float:
-    return figures.COLUMN if columns == 1 else figures.PAGE
+    return figure.COLUMN if columns == 1 else PAGE
 
 
-def _positive(result: Result) -> list[np.ndarray]:
+def _log_norms(result: Result) -> list[np.ndarray]:
     """The logarithms of the norms (P, 2) at each moment, less those that are 0."""
     return [np.log10(cloud[(cloud > 0).all(1)]) for cloud in result.samples["norms"]]
 
@@ -284,7 +289,7 @@ def _limits(clouds: Sequence[np.ndarray]) -> np.ndarray:
 
 def _cloud(axes: Axes, points: np.ndarray, limits: np.ndarray) -> None:
     if len(points):
-        style: dict[str, Any] = {"bins": "log", "mincnt": 1, "cmap": figures.SEQUENTIAL}
+        style: dict[str, Any] = {"bins": "log", "mincnt": 1, "cmap": SEQUENTIAL}
         style["extent"] = tuple(limits.ravel())
         axes.hexbin(*points.T, gridsize=CELLS, linewidths=0, **style)
     axes.set(xlim=limits[0], ylim=limits[1])
@@ -305,8 +310,8 @@ def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
 def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     count = len(next(iter(models.values())).samples["images"])
     columns = 2 + 2 * SHOWN
-    side = figures.PAGE / columns
-    fig = figures.figure(figures.PAGE, 0.35 + len(models) * (count * side + 0.2))
+    side = PAGE / columns
+    fig = figure.figure(PAGE, 0.35 + len(models) * (count * side + 0.2))
     fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     panels = fig.subplots(len(models) * count, columns, squeeze=False)
     for panel in panels.ravel():
@@ -316,7 +321,7 @@ def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     ):
         for place, line in enumerate(lines):
             _picture(line, result.samples, place)
-        lines[0][0].set_title(figures.drawn(name), loc="left", pad=2)
+        lines[0][0].set_title(escape_label(name), loc="left", pad=2)
     fig.suptitle(
         f"image, saliency, {SHOWN} strongest and {SHOWN} weakest maps, each on its own scale{note}",
         fontsize=8,
@@ -328,4 +333,4 @@ def _picture(line: Sequence[Axes], samples: Mapping[str, np.ndarray], place: int
     line[0].imshow(samples["images"][place])
     maps = [*samples["strongest"][place], *samples["weakest"][place]]
     for axes, picture in zip(line[1:], [samples["saliency"][place], *maps], strict=True):
-        axes.imshow(picture, cmap=figures.SEQUENTIAL)
+        axes.imshow(picture, cmap=SEQUENTIAL)

@@ -20,7 +20,7 @@ Of each epoch, with `n` = 1, where the history has it:
 - `learning_rate`: of the optimiser, a rate
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,25 +29,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from catchup_eval.errors import Missing
-from catchup_eval.question import Headline
-from catchup_eval.report import figures
-from catchup_eval.report.curves import by_model, curve, draw, extent, mean_value, shade
-from catchup_eval.results import Result, Rows
-from catchup_eval.settings import validate_settings
-from catchup_eval.subject import Subject
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.conventions import (
+    Convention,
+    ConventionFamily,
+    Conventions,
+    accuracy_and_error,
+    row,
+)
+from catchup_eval.core.errors import Missing
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.plotting import figure
+from catchup_eval.plotting.curves import band_alpha, curve, draw, extent, mean_value
+from catchup_eval.plotting.style import (
+    GREY,
+    PAGE,
+    PlotStyle,
+    escape_label,
+    figure_style,
+    plot_styles,
+)
+from catchup_eval.results.headline import Headline
+from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Training"
-QUESTION = "Did the training end, did it overfit, and how much does the choice of epoch matter?"
-READING = (
+DESCRIPTION = "Did the training end, did it overfit, and how much does the choice of epoch matter?"
+INTERPRETATION = (
     "The weights of the last epoch (filled mark) are evaluated in all other questions. The best "
     "epoch (star) was chosen on the images it is measured on; where it lies far above the median "
     "of the last ten (bar), a best-epoch table would flatter. Training losses of methods that mix "
     "labels cannot be compared with those of others."
 )
-SOURCE = "the run's own history"
+REFERENCE = "the run's own history"
 NEEDS = frozenset({"history"})
 VERSION = 1
+COST = 0.1
 HEADLINES: tuple[Headline, ...] = ()  # the clean accuracy says it, of the same weights
 TAIL = 10  # epochs of the median, as in the mixup papers' tables
 UNITS = {
@@ -58,6 +74,11 @@ UNITS = {
     "learning_rate": "rate",
 }
 MARKED = ("last_top1", "best_top1", "median_of_last_10_top1")
+EPOCHS = {
+    "last epoch": ("last_top1", "this toolkit, which chooses no epoch"),
+    "best epoch": ("best_top1", "CutMix, Manifold Mixup, AlignMixup; chosen on the test images"),
+    "median of the last 10": ("median_of_last_10_top1", "PuzzleMix, Co-Mixup, OpenMixup"),
+}
 DASHED = (0, (4, 1.5))
 BAR: dict[str, Any] = {"linewidth": 3, "alpha": 0.5, "solid_capstyle": "butt"}
 LAST: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
@@ -65,7 +86,7 @@ STAR: dict[str, Any] = {"marker": "*", "markersize": 9}
 
 
 @validate_settings()
-def measure(subject: Subject) -> Result:
+def measure(subject: EvaluationContext) -> Result:
     """The rows described above.
 
     Raises:
@@ -91,39 +112,49 @@ def _summary(rows: Rows, history: pd.DataFrame) -> None:
     rows.add("median_of_last_10_top1", float(np.median(tail)), unit="%", n=len(tail))
 
 
+def _top1_conventions() -> Iterator[Convention]:
+    how = "from the training's history; n counts epochs"
+    for name, (metric, used_by) in EPOCHS.items():
+        of = row(metric, "a training history with top-1")
+        yield from accuracy_and_error(name, (used_by, used_by), how, "training", of)
+
+
+CONVENTIONS: Conventions = (ConventionFamily("top1", tuple(_top1_conventions())),)
+
+
 def plot(result: Result) -> dict[str, Figure]:
     """Loss and accuracy over the epochs, bands over seeds; best, last and median of ten marked."""
-    with figures.style():
-        models = by_model(result)
-        fig = figures.figure(figures.PAGE, 2.5 + 0.16 * (len(models) // 2))
+    with figure_style():
+        models = group_by_model(result)
+        fig = figure.figure(PAGE, 2.5 + 0.16 * (len(models) // 2))
         losses, accuracy = fig.subplots(1, 2)
-        for name, look in figures.looks(list(models)).items():
-            _losses(losses, models[name], look, shade(len(models)))
-            _accuracy(accuracy, models[name], look, shade(len(models)))
-            label = f"{figures.drawn(name)}: {_summary_text(models[name])}"
+        for name, look in plot_styles(list(models)).items():
+            _losses(losses, models[name], look, band_alpha(len(models)))
+            _accuracy(accuracy, models[name], look, band_alpha(len(models)))
+            label = f"{escape_label(name)}: {_summary_text(models[name])}"
             accuracy.plot([], [], **_style(look), marker=look.marker, label=label)
         losses.set(ylabel="loss (nats)", yscale="log")
         accuracy.set(ylabel="top-1 (%)")
         for axes in (losses, accuracy):
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
-        figures.legend_below(fig, accuracy, columns=2)
+        figure.legend_below(fig, accuracy, columns=2)
         _keys(losses, accuracy)
         return {"curves": fig}
 
 
-def _style(look: figures.Look) -> dict[str, Any]:
+def _style(look: PlotStyle) -> dict[str, Any]:
     return {"color": look.color, "linestyle": look.dash}
 
 
-def _losses(axes: Axes, results: Sequence[Result], look: figures.Look, pale: float) -> None:
+def _losses(axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float) -> None:
     for metric, dash in (("train_loss", "-"), ("validation_loss", DASHED)):
         line = curve(results, metric, "epoch", band=extent)
         if len(line.x):
             draw(axes, line, look, dash=dash, shade=pale)
 
 
-def _accuracy(axes: Axes, results: Sequence[Result], look: figures.Look, pale: float) -> None:
+def _accuracy(axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float) -> None:
     line = curve(results, "top1", "epoch", band=extent)
     draw(axes, line, look, dash=look.dash, shade=pale)
     last, best, median = (mean_value(results, metric) for metric in MARKED)
@@ -141,7 +172,7 @@ def _summary_text(results: Sequence[Result]) -> str:
 
 def _keys(losses: Axes, accuracy: Axes) -> None:
     """What dashes and marks mean, in grey, where the curves are not."""
-    grey: dict[str, Any] = {"color": figures.GREY}
+    grey: dict[str, Any] = {"color": GREY}
     kinds: list[tuple[str, Any]] = [("training", "-"), ("validation", DASHED)]
     lines = [Line2D([], [], **grey, linestyle=dash, label=label) for label, dash in kinds]
     losses.legend(handles=lines, loc="lower left")

@@ -1,10 +1,10 @@
 """What a command prints: progress bars on a terminal, plain lines elsewhere."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console as Terminal
 from rich.progress import (
     BarColumn,
@@ -18,7 +18,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-Tell = Callable[..., None]  # (done, total, note="")
+from catchup_eval.app.options import Options
+from catchup_eval.core.http import DownloadRequest, download
+from catchup_eval.jobs.display import Update
+from catchup_eval.models.sources import WeightsAccess
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Console:
@@ -33,7 +39,7 @@ class Console:
         self._terminal = Terminal(highlight=False, emoji=False, soft_wrap=True)
         self._quiet, self._verbose = quiet, verbose
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """One line, unless quiet."""
         if not self._quiet:
             self.result(text)
@@ -47,7 +53,7 @@ class Console:
         """What the command was called for; always printed."""
         self._terminal.print(text, markup=False)
 
-    def table(self, frame: pd.DataFrame, title: str) -> None:
+    def table(self, frame: "pd.DataFrame | Mapping[str, Sequence[object]]", title: str) -> None:
         """A small table, unless quiet; lines wider than the terminal are for it to wrap."""
         if self._quiet:
             return
@@ -59,16 +65,16 @@ class Console:
             self.result("  ".join(padded).rstrip())
 
     @contextmanager
-    def jobs(self, weights: Sequence[float]) -> Iterator["Jobs"]:
+    def jobs(self, weights: Sequence[float]) -> Iterator["ProgressBars"]:
         """Show progress over jobs whose relative costs are `weights`."""
-        jobs = Jobs(self, weights)
+        jobs = ProgressBars(self, weights)
         if self._quiet or not self._terminal.is_terminal:
             yield jobs
             return
         with Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
-            _Clock(),
+            _TimeColumn(),
             console=self._terminal,
             transient=True,
         ) as progress:
@@ -79,31 +85,31 @@ class Console:
     def bytes(self, label: str) -> Iterator[Callable[[int, int], None]]:
         """Show how much of a file has come; gives the function that takes (here, whole)."""
         if not self._terminal.is_terminal:
-            self.say(label)
-            yield Tenths(self.say).tell
+            self.info(label)
+            yield DownloadLines(self.info).update
             return
         with Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             DownloadColumn(),
             TransferSpeedColumn(),
-            _Clock(),
+            _TimeColumn(),
             console=self._terminal,
             transient=True,
         ) as progress:
             task = progress.add_task(label.partition(",")[0], total=None)
             yield lambda here, whole: progress.update(task, completed=here, total=whole or None)
-        self.say(label)
+        self.info(label)
 
 
-class Tenths:
+class DownloadLines:
     """A line whenever another tenth of a file is here."""
 
     def __init__(self, say: Callable[[str], None]):
         self._say = say
         self._told = 0
 
-    def tell(self, here: int, whole: int) -> None:
+    def update(self, here: int, whole: int) -> None:
         """Take the progress; where the whole is not known there is nothing to say."""
         tenths = 10 * here // whole if whole else 0
         if tenths > self._told:
@@ -111,7 +117,7 @@ class Tenths:
         self._told = tenths
 
 
-class Jobs:
+class ProgressBars:
     """Progress over a list of jobs, each of a known share of the whole."""
 
     def __init__(self, console: Console, weights: Sequence[float]):
@@ -127,19 +133,19 @@ class Jobs:
         self._whole = progress.add_task("whole run", total=sum(self._weights))
         self._current = progress.add_task("", total=1.0, visible=False)
 
-    def pass_over(self) -> None:
+    def skip(self) -> None:
         """The next job is done already."""
         self._number += 1
 
     @contextmanager
-    def job(self, label: str) -> Iterator[Tell]:
+    def job(self, label: str) -> Iterator[Update]:
         """The next job; gives the function that takes its progress."""
         before = sum(self._weights[: self._number])
         weight = self._weights[self._number] if self._number < len(self._weights) else 0.0
         self._number += 1
         started = monotonic()
 
-        def tell(done: int, total: int, note: str = "") -> None:
+        def update(done: int, total: int, note: str = "") -> None:
             if self._progress:
                 share = done / max(total, 1)
                 text = f"{label}  {note}".rstrip()
@@ -148,16 +154,13 @@ class Jobs:
 
         if self._progress:
             self._progress.reset(self._current, description=label, visible=True)
-        yield tell
-        tell(1, 1)
+        yield update
+        update(1, 1)
         seconds = monotonic() - started
-        self._console.say(f"[{self._number}/{len(self._weights)}] {label}: {seconds:.1f} s")
+        self._console.info(f"[{self._number}/{len(self._weights)}] {label}: {seconds:.1f} s")
 
 
-SILENT = Jobs(Console(quiet=True), ())
-
-
-class _Clock(ProgressColumn):
+class _TimeColumn(ProgressColumn):
     """Elapsed and, from the share that is done, remaining time."""
 
     def render(self, task: Task) -> Text:
@@ -169,3 +172,13 @@ class _Clock(ProgressColumn):
 
 def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def access(options: Options, console: Console) -> WeightsAccess:
+    """How a command gets and reads files of weights."""
+
+    def get(wanted: DownloadRequest) -> None:
+        with console.bytes(f"{wanted.path.name}, from {wanted.addresses[0]}") as tell:
+            download(wanted, tell=tell)
+
+    return WeightsAccess(options.data_root / "models", options.trust_pickle, get)

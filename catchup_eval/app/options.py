@@ -1,10 +1,11 @@
 """The options that every computing command has, written once."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -47,16 +48,16 @@ class Options:
     ] = None
     only: Annotated[
         list[str],
-        typer.Option(metavar="QUESTION...", help="Ask only these questions (see: list analyses)."),
+        typer.Option(metavar="ANALYSIS...", help="Run only these analyses (see: list analyses)."),
     ] = field(default_factory=list)
     skip: Annotated[
-        list[str], typer.Option(metavar="QUESTION...", help="Do not ask these questions.")
+        list[str], typer.Option(metavar="ANALYSIS...", help="Do not run these analyses.")
     ] = field(default_factory=list)
     set: Annotated[
         list[str],
         typer.Option(
-            metavar="QUESTION.KEY=VALUE",
-            help="Change one setting of a question, such as landscape.points=21; may be repeated.",
+            metavar="ANALYSIS.KEY=VALUE",
+            help="Change one setting of an analysis, such as landscape.points=21; may be repeated.",
         ),
     ] = field(default_factory=list)
     name: Annotated[
@@ -68,7 +69,7 @@ class Options:
     data_root: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded data sets lie."
+            metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded datasets lie."
         ),
     ] = Path("data")
     trust_pickle: Annotated[
@@ -83,7 +84,7 @@ class Options:
         str,
         typer.Option(
             metavar="I/N",
-            help="Do only every N-th network from the I-th on, in a folder NAME-shardIofN; "
+            help="Do only every N-th model from the I-th on, in a folder NAME-shardIofN; "
             "report NAME-shard* makes one of them.",
         ),
     ] = ""
@@ -104,40 +105,58 @@ class Options:
     ] = False
 
 
-def computing(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all of :class:`Options`; it receives them as `options`."""
+def with_common_options(
+    *without: str, **helps: str | tuple[str, str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command :class:`Options`; it receives them as `options`.
 
-    def wrapper(**arguments: Any) -> None:
-        common = {each.name: arguments.pop(each.name) for each in fields(Options)}
-        command(**arguments, options=Options(**common))
+    Args:
+        without: options that would change nothing for this command; it does not have them.
+        helps: what an option does here, where that is not what it does elsewhere; or its metavar
+            and that.
+    """
 
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
-    hints = get_type_hints(Options, include_extras=True)
-    shared = [
-        inspect.Parameter(
-            each.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=_default(each),
-            annotation=hints[each.name],
-        )
-        for each in fields(Options)
-    ]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
-    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-    return wrapper
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = [_parameter(each, helps) for each in fields(Options) if each.name not in without]
+        names = [parameter.name for parameter in shared]
+
+        def wrapper(**arguments: Any) -> None:
+            from catchup_eval.app.checks import check_request
+
+            check_request(arguments)
+            common = {name: arguments.pop(name) for name in names}
+            command(**arguments, options=Options(**common))
+
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "options"]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
+
+    return decorate
 
 
-def _default(each: Any) -> Any:
-    return each.default_factory() if callable(each.default_factory) else each.default
+def _parameter(each: Any, helps: Mapping[str, str | tuple[str, str]]) -> inspect.Parameter:
+    kind, told = get_args(get_type_hints(Options, include_extras=True)[each.name])
+    own = copy(told)
+    own.help = helps.get(each.name, told.help)
+    if isinstance(own.help, tuple):
+        own.metavar, own.help = own.help
+    default = each.default_factory() if callable(each.default_factory) else each.default
+    return inspect.Parameter(
+        each.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, own],
+    )
 
 
-def spread(words: list[str]) -> list[str]:
+def expand_repeated_options(words: list[str]) -> list[str]:
     """`--seeds 0 1 2` as `--seeds 0 --seeds 1 --seeds 2`, for each of :data:`SEVERAL`.
 
     Example:
-        >>> spread(["train", "digits", "--seeds", "0", "1", "--fresh"])
+        >>> expand_repeated_options(["train", "digits", "--seeds", "0", "1", "--fresh"])
         ['train', 'digits', '--seeds', '0', '--seeds', '1', '--fresh']
     """
     spelled: list[str] = []

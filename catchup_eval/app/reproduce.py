@@ -1,4 +1,4 @@
-"""`reproduce`: train and question what a table or figure of the paper needs, setting by setting.
+"""`reproduce`: train and evaluate what a table or figure of the paper needs, setting by setting.
 
 FOLDER/SETTING/            a report of its own: models, results, page
 FOLDER/index.html          the paper's layout: its numbers and ours, side by side
@@ -12,24 +12,27 @@ from typing import Any
 
 import torch
 
-from catchup_eval import datasets, study
+from catchup_eval import datasets, feature_learning
 from catchup_eval.app import evaluate as evaluation
-from catchup_eval.app import questions as asking
-from catchup_eval.app import reproduced
-from catchup_eval.app.candidates import Candidate, access, from_specs, slug
-from catchup_eval.app.console import Console, Jobs
-from catchup_eval.app.cost import SIZES, Size, seconds_per_image
-from catchup_eval.app.drawing import draw
+from catchup_eval.app.console import Console, ProgressBars, access
+from catchup_eval.app.drawing import write_report
 from catchup_eval.app.options import Options
-from catchup_eval.app.questions import Questions
-from catchup_eval.app.reproduction import Network, Reproduction, Setting
 from catchup_eval.app.run import EPOCH_WEIGHT
-from catchup_eval.datasets import AnySet
-from catchup_eval.errors import BadFile, UnknownName, UserError
-from catchup_eval.report import numbers
-from catchup_eval.study import Study
-from catchup_eval.trainers.recipe import RECIPES, Recipe, load_recipe, scaled
-from catchup_eval.trainers.train import Trained, train
+from catchup_eval.core import environment, errors
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.files import safe_filename
+from catchup_eval.datasets import SIZES, DatasetSize
+from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.jobs.cost import seconds_per_image
+from catchup_eval.jobs.evaluate import EvaluationSettings
+from catchup_eval.jobs.networks import ModelUnderTest, load_models
+from catchup_eval.paper.page import write
+from catchup_eval.paper.reproduction import NetworkSpec, Reproduction, ReproductionSetting
+from catchup_eval.report import formatting
+from catchup_eval.results import study
+from catchup_eval.results.study import Study
+from catchup_eval.trainers.recipe import RECIPES, Recipe, load_recipe, scale_epochs
+from catchup_eval.trainers.train import TrainingOutput, train
 
 # The recipe of a table's design on other data than the paper's.
 ELSEWHERE: Mapping[str, str] = {
@@ -44,7 +47,7 @@ ELSEWHERE: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Stage:
+class ReproductionStage:
     """All that is trained and asked in one setting.
 
     Args:
@@ -58,20 +61,20 @@ class Stage:
     """
 
     name: str
-    setting: Setting
-    networks: Sequence[Network]
+    setting: ReproductionSetting
+    networks: Sequence[NetworkSpec]
     seeds: Sequence[int]
     questions: Sequence[str]
     scale: float
     folder: Path
 
     @property
-    def trainings(self) -> list[tuple[Network, int]]:
+    def trainings(self) -> list[tuple[NetworkSpec, int]]:
         """Seed by seed, so that an interrupted run has compared something."""
         trained = [network for network in self.networks if not network.published]
         return [(network, seed) for seed in self.seeds for network in trained]
 
-    def recipe(self, network: Network) -> Recipe:
+    def recipe(self, network: NetworkSpec) -> Recipe:
         """How one network is trained; a row's own recipe lends its regularizers elsewhere."""
         base, changes = self.setting.recipe, dict(self.setting.changes)
         if network.recipe.startswith(base):
@@ -79,11 +82,16 @@ class Stage:
         elif network.recipe:
             own = load_recipe(network.recipe).regularizers
             changes["regularizers"] = {name: {} for name in own}
-        return scaled(load_recipe(base, changes), self.scale)
+        return scale_epochs(load_recipe(base, changes), self.scale)
 
     def train(
-        self, network: Network, seed: int, data: AnySet, questions: Questions, **how: Any
-    ) -> Trained:
+        self,
+        network: NetworkSpec,
+        seed: int,
+        data: AnySet,
+        questions: EvaluationSettings,
+        **how: Any,
+    ) -> TrainingOutput:
         """One training; one that is finished is only looked at."""
         return train(
             self.recipe(network),
@@ -92,15 +100,15 @@ class Stage:
             folder=self.folder / "models",
             seed=seed,
             device=questions.device,
-            name=f"{slug(network.name)}-s{seed}",
+            name=f"{safe_filename(network.name)}-s{seed}",
             settings=network.options,
             **how,
         )
 
 
-def stages(
+def plan_reproduction(
     wanted: Reproduction, folder: Path, *, scale: float = 1.0, on: str = ""
-) -> Iterator[Stage]:
+) -> Iterator[ReproductionStage]:
     """The settings that a table or figure needs, in order.
 
     Args:
@@ -114,12 +122,12 @@ def stages(
     for name, setting in wanted.settings.items():
         networks = list(wanted.networks(name).values())
         if networks:
-            own = elsewhere(setting, on) if on else setting
-            asked = wanted.questions(name)
-            yield Stage(name, own, networks, wanted.seeds, asked, scale, folder / name)
+            own = transfer_setting(setting, on) if on else setting
+            asked = wanted.analyses(name)
+            yield ReproductionStage(name, own, networks, wanted.seeds, asked, scale, folder / name)
 
 
-def elsewhere(setting: Setting, on: str) -> Setting:
+def transfer_setting(setting: ReproductionSetting, on: str) -> ReproductionSetting:
     """The setting's design on other data: the share of the images and the epochs kept stay."""
     recipe = ELSEWHERE.get(on, on)
     if recipe not in RECIPES:
@@ -128,24 +136,30 @@ def elsewhere(setting: Setting, on: str) -> Setting:
     return setting.model_copy(update={"recipe": recipe, "data": on, "changes": share})
 
 
-def narrowed(wanted: Reproduction, only: Sequence[str], seeds: Sequence[int]) -> Reproduction:
-    """Only the rows of these names or methods, with these seeds.
+def select_rows(
+    wanted: Reproduction, only: Sequence[str], seeds: Sequence[int], skip: Sequence[str] = ()
+) -> Reproduction:
+    """Only the rows of these names or methods, without those to skip, with these seeds.
 
     Raises:
         UnknownName: a name that no row has.
+        UserError: no row is left.
     """
-    names = {name for text in only for name in text.split(",")}
+    names, others = ({name for text in texts for name in text.split(",")} for texts in (only, skip))
     known = {label for row in wanted.rows for label in (row.name, row.method) if label}
-    for name in names - known:
+    for name in (names | others) - known:
         raise UnknownName(f"row of {wanted.title}", name, known)
-    rows = [row for row in wanted.rows if not names or {row.name, row.method} & names]
+    labels = [(row, {row.name, row.method}) for row in wanted.rows]
+    rows = [row for row, own in labels if (not names or own & names) and not own & others]
+    if not rows:
+        raise UserError(f"no row of {wanted.title} is left; it has {', '.join(sorted(known))}")
     changes: dict[str, Any] = {"rows": tuple(rows)}
     if seeds:
         changes["seeds"] = tuple(seeds)
     return wanted.model_copy(update=changes)
 
 
-def reproduce(
+def reproduce_paper(
     name: str,
     wanted: Reproduction,
     options: Options,
@@ -164,9 +178,9 @@ def reproduce(
     """
     console = Console(quiet=options.quiet, verbose=options.verbose)
     folder = options.out / (options.name or name)
-    parts = list(stages(wanted, folder, scale=scale, on=on))
+    parts = list(plan_reproduction(wanted, folder, scale=scale, on=on))
     if options.dry_run:
-        return foresee(console, parts, options)
+        return dry_run(console, parts, options)
     studies, lacking = {}, []
     for stage in parts:
         try:
@@ -174,27 +188,27 @@ def reproduce(
             lacking += missing
         except BadFile as error:
             lacking.append(f"{stage.name} is left out: {error}")
-            console.say(lacking[-1])
-    page = reproduced.write(
+            console.info(lacking[-1])
+    page = write(
         name,
         wanted,
         studies,
         folder,
-        facts=facts(wanted, studies, command),
-        warnings=[*warnings(wanted, parts, scale, on, options), *lacking],
+        facts=reproduction_facts(wanted, studies, command),
+        warnings=[*deviation_warnings(wanted, parts, scale, on, options), *lacking],
     )
     console.result(str(page))
-    return evaluation.IN_PART if lacking else evaluation.DONE
+    return errors.IN_PART if lacking else errors.DONE
 
 
-def facts(
+def reproduction_facts(
     wanted: Reproduction, studies: Mapping[str, Study], command: str
 ) -> list[tuple[str, str]]:
     """What was done, for the head of the page."""
     infos = [one.info for one in studies.values()]
     told = [("Source", f"Kang, Kang and Kim 2024, {wanted.title}")]
     if infos:
-        spent = numbers.seconds(sum(info.seconds for info in infos))
+        spent = formatting.format_duration(sum(info.seconds for info in infos))
         machines = ", ".join(dict.fromkeys(info.machine for info in infos))
         seeds = " ".join(map(str, wanted.seeds))
         told += [("Seeds", seeds), ("Time", spent), ("Machine", machines)]
@@ -202,8 +216,12 @@ def facts(
     return [*told, ("Command", command)]
 
 
-def warnings(
-    wanted: Reproduction, parts: Sequence[Stage], scale: float, on: str, options: Options
+def deviation_warnings(
+    wanted: Reproduction,
+    parts: Sequence[ReproductionStage],
+    scale: float,
+    on: str,
+    options: Options,
 ) -> list[str]:
     """What keeps this from being the paper's own experiment."""
     told = []
@@ -217,12 +235,12 @@ def warnings(
         shown = " and ".join(map(str, epochs))
         told.append(f"The epochs are {100 * scale:g} % of the recipe's: {shown}.")
     if options.limit is not None:
-        told.append(f"Questions are asked on at most {options.limit} test images.")
+        told.append(f"Analyses are run on at most {options.limit} test images.")
     return told
 
 
 def carry_out(
-    stage: Stage, options: Options, console: Console, *, command: str
+    stage: ReproductionStage, options: Options, console: Console, *, command: str
 ) -> tuple[Study, list[str]]:
     """Train and question one setting; its study, and which networks are missing, and why.
 
@@ -230,28 +248,35 @@ def carry_out(
         BadFile: the data are not here; the message says what to put where.
     """
     given = datasets.load(stage.setting.data, options.data_root)
-    data = given.for_questions()
-    data = data if options.limit is None else data.limited(options.limit)
-    questions = evaluation.questions_of(replace(options, only=[*stage.questions], skip=[]))
+    data = given.evaluation_subset()
+    data = data if options.limit is None else data.subsample(options.limit)
+    questions = evaluation.evaluation_settings(replace(options, only=[*stage.questions], skip=[]))
     started = monotonic()
     weights = [EPOCH_WEIGHT * stage.recipe(network).epochs for network, _ in stage.trainings]
     networks = sum(1 if one.published else len(stage.seeds) for one in stage.networks)
     weights += evaluation.weights(questions, networks)
     with console.jobs(weights) as jobs:
-        files = _trained(stage, given.unscored, questions, jobs, fresh=options.fresh)
+        files = _trained(stage, given.without_cscores, questions, jobs, fresh=options.fresh)
         candidates, lacking = _candidates(stage, files, data, options, console)
         if not candidates:
-            raise BadFile("none of its networks is here; " + "; ".join(lacking))
+            raise BadFile("none of its models is here; " + "; ".join(lacking))
+        evaluation.print_notes(console, candidates)
+        evaluation.print_details(console, candidates, data)
         info = evaluation.study_info(stage.name, command, "", candidates, data, questions)
         skipped = evaluation.fill(info, stage.folder, candidates, data, questions, options, jobs)
     evaluation.finish(info, stage.folder, skipped, monotonic() - started)
-    finished = study.load(stage.folder, asking.versions())
-    draw(finished, stage.folder)
+    finished = study.load(stage.folder, feature_learning.analysis_versions())
+    write_report(finished, stage.folder)
     return finished, lacking
 
 
 def _trained(
-    stage: Stage, data: AnySet, questions: Questions, jobs: Jobs, *, fresh: bool
+    stage: ReproductionStage,
+    data: AnySet,
+    questions: EvaluationSettings,
+    jobs: ProgressBars,
+    *,
+    fresh: bool,
 ) -> dict[str, list[Path]]:
     """The checkpoints of each network that is trained, by name."""
     files: dict[str, list[Path]] = {}
@@ -263,32 +288,32 @@ def _trained(
 
 
 def _candidates(
-    stage: Stage,
+    stage: ReproductionStage,
     files: Mapping[str, Sequence[Path]],
     data: AnySet,
     options: Options,
     console: Console,
-) -> tuple[list[Candidate], list[str]]:
+) -> tuple[list[ModelUnderTest], list[str]]:
     """The networks in the paper's order, and a sentence for each that cannot be had."""
-    candidates: list[Candidate] = []
+    candidates: list[ModelUnderTest] = []
     lacking: list[str] = []
     how = access(options, console)
     for network in stage.networks:
         specs = [f"{network.name}={path}" for path in files.get(network.name, ())]
         specs += [f"{network.name}=catalogue:{network.published}"] if network.published else []
         try:
-            candidates += from_specs(specs, len(data.classes), data=data.name, access=how)
+            candidates += load_models(specs, len(data.classes), data=data.name, access=how)
         except UserError as error:
             lacking.append(f"{network.name} is left out: {error}")
-            console.say(lacking[-1])
+            console.info(lacking[-1])
     return candidates, lacking
 
 
-def foresee(console: Console, parts: Sequence[Stage], options: Options) -> int:
+def dry_run(console: Console, parts: Sequence[ReproductionStage], options: Options) -> int:
     """Say what would be trained and asked, and what the trainings will cost on this device."""
-    device = asking.device_of(options.device)
-    console.say(f"measuring a few steps of each network on {asking.machine(device)}")
-    price = Prices(device)
+    device = environment.resolve_device(options.device)
+    console.info(f"measuring a few steps of each network on {environment.machine(device)}")
+    price = StepTimes(device)
     total = 0.0
     for stage in parts:
         size = _size(stage.setting.data, options)
@@ -299,22 +324,24 @@ def foresee(console: Console, parts: Sequence[Stage], options: Options) -> int:
             total += seconds
             console.result(
                 f"{stage.name}: train {network.name}: {len(stage.seeds)} x {recipe.epochs} epochs, "
-                f"{images / 1e6:.2f} million images, {numbers.seconds(seconds)}"
+                f"{images / 1e6:.2f} million images, {formatting.format_duration(seconds)}"
             )
         names = ", ".join(one.name for one in stage.networks)
-        console.result(f"{stage.name}: ask {names}: {', '.join(stage.questions)}")
-    console.result(f"all trainings: {numbers.seconds(total)} on this device, the questions beside")
-    return evaluation.DONE
+        console.result(f"{stage.name}: evaluate {names}: {', '.join(stage.questions)}")
+    console.result(
+        f"all trainings: {formatting.format_duration(total)} on this device, without the analyses"
+    )
+    return errors.DONE
 
 
 @dataclass
-class Prices:
+class StepTimes:
     """Seconds by the image, measured once for each network, method and size."""
 
     device: torch.device
     known: dict[str, float] = field(default_factory=dict)
 
-    def __call__(self, recipe: Recipe, network: Network, size: Size) -> float:
+    def __call__(self, recipe: Recipe, network: NetworkSpec, size: DatasetSize) -> float:
         """Of one training."""
         what = recipe.architecture or recipe.weights, recipe.options, recipe.batch_size, size.side
         key = repr((*what, network.method, network.options))
@@ -325,11 +352,13 @@ class Prices:
         return self.known[key]
 
 
-def _size(name: str, options: Options) -> Size:
+def _size(name: str, options: Options) -> DatasetSize:
     """Known without the files, so that one learns the cost before one gets them."""
     if name in SIZES:
         return SIZES[name]
     data = datasets.load(name, options.data_root)
-    return Size(
-        len(data.parts["train"]), data.view().part("train").images.shape[-1], len(data.classes)
+    return DatasetSize(
+        len(data.parts["train"]),
+        data.transform().split("train").images.shape[-1],
+        len(data.classes),
     )

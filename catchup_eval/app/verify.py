@@ -10,32 +10,34 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from catchup_eval import checkpoints, datasets, factory, study
-from catchup_eval.app import questions as asking
-from catchup_eval.app import reasked
-from catchup_eval.app.candidates import Candidate, from_specs
+from catchup_eval import datasets, feature_learning
 from catchup_eval.app.console import Console
-from catchup_eval.app.drawing import draw
-from catchup_eval.app.reask import Again, Audit, whole
-from catchup_eval.datasets import AnySet
-from catchup_eval.errors import BadFile, UserError
-from catchup_eval.files import write_text
+from catchup_eval.app.drawing import write_report
+from catchup_eval.audit import checks
+from catchup_eval.audit.checks import check_pages
+from catchup_eval.audit.findings import AuditCheck, AuditStatus, finding, overall_status
+from catchup_eval.audit.remeasure import Remeasurement, SampleAudit, remeasure_all
+from catchup_eval.core import environment, readers
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.files import write_text
+from catchup_eval.core.words import count_noun
+from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.jobs.networks import ModelUnderTest, load_models
+from catchup_eval.metrics import power
 from catchup_eval.models import sources
 from catchup_eval.models import spec as specs
-from catchup_eval.results import Result
-from catchup_eval.store import Record, Store
-from catchup_eval.study import ModelInfo, StudyInfo
-from catchup_eval.verification import follows, hashes, integrity, power
-from catchup_eval.verification.pages import check_pages
-from catchup_eval.verification.verdict import Finding, Verdict, finding, overall
+from catchup_eval.results import hashes, study
+from catchup_eval.results.result import Result
+from catchup_eval.results.store import ResultRecord, Store
+from catchup_eval.results.study import ModelInfo, StudyInfo
 
-CODES = {Verdict.CONFIRMED: 0, Verdict.NEAR: 0, Verdict.CONTRADICTED: 1}
+CODES = {AuditStatus.CONFIRMED: 0, AuditStatus.NEAR: 0, AuditStatus.CONTRADICTED: 1}
 CANNOT_TELL = 3
 SHOWN = 20  # differing samples that the terminal lists
 
 
 @dataclass(frozen=True)
-class Request:
+class AuditRequest:
     """What one verification is asked to do.
 
     Args:
@@ -53,7 +55,7 @@ class Request:
     """
 
     folder: Path
-    samples: int = power.needed()
+    samples: int = power.required_samples()
     seed: int = 0
     device: str = "auto"
     batch_size: int = 100
@@ -65,7 +67,7 @@ class Request:
     out: Path | None = None
 
 
-def verify(request: Request, console: Console) -> int:
+def verify_report(request: AuditRequest, console: Console) -> int:
     """Audit, print what was found, and give the exit code.
 
     0: confirmed, also within hardware tolerance. 1: contradicted. 3: cannot tell.
@@ -74,29 +76,31 @@ def verify(request: Request, console: Console) -> int:
         BadFile: the folder holds no report.
     """
     findings = list(audit(request))
-    verdict = overall(findings)
-    tell(console, findings, verdict)
+    verdict = overall_status(findings)
+    print_checks(console, findings, verdict)
     if request.out:
-        write_text(request.out, json.dumps(told(findings, verdict), indent=1, default=str))
+        write_text(request.out, json.dumps(to_json(findings, verdict), indent=1, default=str))
     return CODES.get(verdict, CANNOT_TELL)
 
 
-def audit(request: Request) -> Iterator[Finding]:
+def audit(request: AuditRequest) -> Iterator[AuditCheck]:
     """All findings, the cheap ones first."""
     info = study.load_info(request.folder)
     store = Store(request.folder)
-    yield from integrity.check_files(info, store)
-    known = integrity.records(info, store)
-    results = dict(_readable(store, known))
-    yield _follow(results)
-    yield from _redrawn(request.folder, known)
+    yield from checks.check_files(info, store)
+    known = checks.records(info, store)
+    results = dict(_load_results(store, known))
+    yield _check_rows(results)
+    yield from _check_redrawn_pages(request.folder, known)
     yield _versions(known)
-    current = {pair: record for pair, record in known.items() if _current(pair[1], record)}
+    current = {
+        pair: record for pair, record in known.items() if _is_current_version(pair[1], record)
+    }
     asked = {pair: results[pair] for pair in current if pair in results}
-    yield from _again(request, info, current, asked)
+    yield from _check_measurements(request, info, current, asked)
 
 
-def _readable(store: Store, known: integrity.Records) -> Iterator[tuple[tuple[str, str], Result]]:
+def _load_results(store: Store, known: checks.Records) -> Iterator[tuple[tuple[str, str], Result]]:
     for pair in known:
         try:
             yield pair, store.get(*pair)
@@ -104,106 +108,110 @@ def _readable(store: Store, known: integrity.Records) -> Iterator[tuple[tuple[st
             continue  # the hashes tell
 
 
-def _follow(results: Mapping[tuple[str, str], Result]) -> Finding:
+def _check_rows(results: Mapping[tuple[str, str], Result]) -> AuditCheck:
     faults, rows = [], 0
     for (model, question), result in results.items():
+        if question not in feature_learning.KNOWN:
+            continue
         try:
-            links = list(_links(question, result))
-            told = follows.faults(result, links)
+            links = list(checks.row_links(result, feature_learning.KNOWN[question]))
+            told = checks.faults(result, links)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             links, told = [], [f"its outcomes do not fit its frame ({error})"]
         rows += len(links)
         faults += [f"{model}: {question}: {fault}" for fault in told]
     fine = f"{rows} rows follow from their outcomes"
-    return finding("numbers", faults, fine, Verdict.CONTRADICTED)
+    return finding("numbers", faults, fine, AuditStatus.CONTRADICTED)
 
 
-def _links(question: str, result: Result) -> Iterator[follows.Link]:
-    if question in asking.KNOWN:
-        yield from follows.headline_links(result, asking.KNOWN[question])
-    yield from reasked.links(question, result)
-
-
-def _redrawn(folder: Path, known: integrity.Records) -> list[Finding]:
+def _check_redrawn_pages(folder: Path, known: checks.Records) -> list[AuditCheck]:
     measured = [record.hashes for record in known.values()]
-    code = all(one is not None and one.code == hashes.of_code() for one in measured)
+    code = all(one is not None and one.code == hashes.hash_package() for one in measured)
     libraries = all(one is not None and one.libraries == hashes.libraries() for one in measured)
     if not (folder / "index.html").exists():
         return []  # `evaluate` writes no page
     with TemporaryDirectory() as temporary:
         shutil.copytree(folder / "results", Path(temporary, "results"))  # the page links to them
         try:
-            draw(study.load(folder, asking.versions()), Path(temporary))
+            write_report(study.load(folder, feature_learning.analysis_versions()), Path(temporary))
         except Exception as error:  # whatever drawing altered numbers may raise
             reason = f"cannot be drawn from the results: {type(error).__name__}: {error}"
-            return [Finding("page and tables", Verdict.CONTRADICTED, reason)]
+            return [AuditCheck("page and tables", AuditStatus.CONTRADICTED, reason)]
         return check_pages(folder, Path(temporary), code=code, libraries=libraries)
 
 
-def _current(question: str, record: Record) -> bool:
-    return asking.versions().get(question) == record.key.version
+def _is_current_version(question: str, record: ResultRecord) -> bool:
+    return feature_learning.analysis_versions().get(question) == record.key.version
 
 
-def _versions(known: integrity.Records) -> Finding:
+def _versions(known: checks.Records) -> AuditCheck:
     faults = [
         f"{question} was measured by version {record.key.version}, here is "
-        f"{asking.versions().get(question, 'none')}; get catchup-eval "
+        f"{feature_learning.analysis_versions().get(question, 'none')}; get catchup-eval "
         f"{record.provenance.versions.get('catchup-eval', '')}"
         for (_, question), record in known.items()
-        if not _current(question, record)
+        if not _is_current_version(question, record)
     ]
-    return finding("versions", faults, "the questions are those of here", Verdict.UNKNOWN)
+    return finding("versions", faults, "the analyses are those of here", AuditStatus.UNKNOWN)
 
 
-def _again(
-    request: Request,
+def _check_measurements(
+    request: AuditRequest,
     info: StudyInfo,
-    records: integrity.Records,
+    records: checks.Records,
     results: Mapping[tuple[str, str], Result],
-) -> Iterator[Finding]:
+) -> Iterator[AuditCheck]:
     """Look whether data and weights are those of the report; then ask again."""
     if not any(model.fingerprint for model in info.models):
-        yield Finding("asked again", Verdict.UNKNOWN, "simulations are not: run their plan anew")
+        yield AuditCheck(
+            "asked again", AuditStatus.UNKNOWN, "simulations are not: run their plan anew"
+        )
         return
     data = _data(request, info)
-    if isinstance(data, Finding):
+    if isinstance(data, AuditCheck):
         yield data
         return
-    yield Finding("data", Verdict.CONFIRMED, f"{data.name}: {data.fingerprint}")
+    yield AuditCheck("data", AuditStatus.CONFIRMED, f"{data.name}: {data.fingerprint}")
     candidates, found = _weights(request, info, len(data.classes))
     yield found
-    device = asking.device_of(request.device)
-    again = Again(candidates, data, device, request.batch_size, request.seed, records, results)
-    yield from Audit(again, info).sampled(request.samples)
+    device = environment.resolve_device(request.device)
+    again = Remeasurement(
+        candidates, data, device, request.batch_size, request.seed, records, results
+    )
+    yield from SampleAudit(again, info).check_sample(request.samples)
     if request.full:
-        yield from whole(again)
+        yield from remeasure_all(again)
 
 
-def _data(request: Request, info: StudyInfo) -> AnySet | Finding:
-    if factory.named(info.data.name) and not request.data:
+def _data(request: AuditRequest, info: StudyInfo) -> AnySet | AuditCheck:
+    if readers.names_code(info.data.name) and not request.data:
         detail = f"the report names code, {info.data.name}; look at it, then give it as --data"
-        return Finding("data", Verdict.UNKNOWN, detail)
+        return AuditCheck("data", AuditStatus.UNKNOWN, detail)
     try:
         data = datasets.load(request.data or info.data.name, request.data_root)
     except UserError as error:
-        return Finding("data", Verdict.UNKNOWN, str(error))
-    data = data.for_questions()
+        return AuditCheck("data", AuditStatus.UNKNOWN, str(error))
+    data = data.evaluation_subset()
     cuts = re.findall(r"(\S+) n=(\d+)", info.data.subset)
     limits = [int(number) for part, number in cuts if part != "train"]
-    data = data.limited(max(limits)) if limits else data
-    here = data.unscored.fingerprint
+    data = data.subsample(max(limits)) if limits else data
+    here = data.without_cscores.fingerprint
     if here == info.data.fingerprint:
         return data
     detail = f"the images here are {here}, the report's {info.data.fingerprint}"
-    return Finding("data", Verdict.CONTRADICTED, detail)
+    return AuditCheck("data", AuditStatus.CONTRADICTED, detail)
 
 
-def _weights(request: Request, info: StudyInfo, classes: int) -> tuple[list[Candidate], Finding]:
+def _weights(
+    request: AuditRequest, info: StudyInfo, classes: int
+) -> tuple[list[ModelUnderTest], AuditCheck]:
     """The networks whose weights are the report's, and what became of the others."""
     found, absent, other = [], [], []
     for model in info.models:
         try:
-            (candidate,) = from_specs([_harmless(_located(model, request), request)], classes)
+            (candidate,) = load_models(
+                [_harmless(_locate_weights(model, request), request)], classes
+            )
         except UserError as error:
             absent.append(f"{model.key}: {error}")
             continue
@@ -215,12 +223,12 @@ def _weights(request: Request, info: StudyInfo, classes: int) -> tuple[list[Cand
                 f"{model.key}: the weights here are {here}, those of the report {model.fingerprint}"
             )
     if other:
-        return found, finding("weights", other, "", Verdict.CONTRADICTED)
-    fine = f"{len(found)} networks have the report's weights"
-    return found, finding("weights", absent, fine, Verdict.UNKNOWN)
+        return found, finding("weights", other, "", AuditStatus.CONTRADICTED)
+    fine = f"{count_noun(len(found), 'model')} found with the report's weights"
+    return found, finding("weights", absent, fine, AuditStatus.UNKNOWN)
 
 
-def _located(model: ModelInfo, request: Request) -> str:
+def _locate_weights(model: ModelInfo, request: AuditRequest) -> str:
     """The network's spec, with its weights where they lie here."""
     weights = specs.parse(model.spec).weights
     name = Path(weights).name
@@ -231,16 +239,16 @@ def _located(model: ModelInfo, request: Request) -> str:
     return model.spec if path is None or not name else model.spec.replace(weights, str(path), 1)
 
 
-def _harmless(spec: str, request: Request) -> str:
+def _harmless(spec: str, request: AuditRequest) -> str:
     """The same spec, which a report may have from a stranger.
 
     Raises:
         UserError: it would run code or ask a foreign server.
     """
     for asked in specs.expand(spec):  # also those that a list of models names
-        if factory.named(asked.architecture) and not request.trust_code:
+        if readers.names_code(asked.architecture) and not request.trust_code:
             raise UserError(
-                f"its network is built by {asked.architecture}, code that the report names; look "
+                f"its model is built by {asked.architecture}, code that the report names; look "
                 "at it, then say --trust-code"
             )
         if sources.is_remote(asked.weights):
@@ -248,35 +256,35 @@ def _harmless(spec: str, request: Request) -> str:
     return spec
 
 
-def tell(console: Console, findings: list[Finding], verdict: Verdict) -> None:
+def print_checks(console: Console, findings: list[AuditCheck], verdict: AuditStatus) -> None:
     """Print a line for each check, the samples that differ, and the verdict."""
     rows = [(one.check, str(one.verdict), one.detail) for one in findings]
     console.table(pd.DataFrame(rows, columns=["Check", "Verdict", "What was seen"]), "")
     differing = [each for one in findings for each in one.differences]
-    differing.sort(key=lambda each: each.verdict != Verdict.CONTRADICTED)
+    differing.sort(key=lambda each: each.verdict != AuditStatus.CONTRADICTED)
     for each in differing[:SHOWN]:
-        console.say(
+        console.info(
             f"{each.verdict}: {each.model}: {each.question}: {each.samples}, {each.part} image "
-            f"{each.image}: stored {_short(each.stored)}, found {_short(each.found)}"
+            f"{each.image}: stored {_truncate(each.stored)}, found {_truncate(each.found)}"
         )
     if len(differing) > SHOWN:
-        console.say(f"and {len(differing) - SHOWN} more; --out FILE has all")
+        console.info(f"and {len(differing) - SHOWN} more; --out FILE has all")
     console.result(str(verdict))
 
 
-def _short(value: object) -> str:
+def _truncate(value: object) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def told(findings: list[Finding], verdict: Verdict) -> dict[str, object]:
+def to_json(findings: list[AuditCheck], verdict: AuditStatus) -> dict[str, object]:
     """All that was found, as JSON has it."""
     each = [
         one._asdict() | {"differences": [d._asdict() for d in one.differences]} for one in findings
     ]
     return {
         "verdict": verdict,
-        "date": asking.now(),
-        "versions": checkpoints.versions(),
+        "date": environment.utc_timestamp(),
+        "versions": environment.package_versions(),
         "findings": each,
     }

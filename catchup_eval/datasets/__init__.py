@@ -14,42 +14,56 @@ A file NAME-cscores.npz beside them holds the C-scores of a set's test images.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from catchup_eval import factory
-from catchup_eval.datasets.aircraft import aircraft
-from catchup_eval.datasets.arrays import from_arrays, from_npy, from_npz
-from catchup_eval.datasets.cars import cars
-from catchup_eval.datasets.cifar import cifar10, cifar10_1, cifar100
-from catchup_eval.datasets.cub import cub
-from catchup_eval.datasets.digits import digits
-from catchup_eval.datasets.files import FileSet
-from catchup_eval.datasets.folders import from_folder
-from catchup_eval.datasets.imagenet import imagenet
-from catchup_eval.datasets.imageset import AnySet, Batch, DataSet, ImageSet, Part
-from catchup_eval.datasets.regularity import held_out, read_scores, scored
-from catchup_eval.datasets.tiny_imagenet import tiny_imagenet
-from catchup_eval.errors import UnknownName, UserError
-from catchup_eval.plugins import Listed
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.readers import hash_user_code, load_user_function, names_code
+from catchup_eval.core.registry import Registry, load_target
+
+if TYPE_CHECKING:
+    from catchup_eval.datasets.arrays import from_arrays as from_arrays
+    from catchup_eval.datasets.dataset import AnySet as AnySet
+    from catchup_eval.datasets.dataset import Batch as Batch
+    from catchup_eval.datasets.dataset import Dataset as Dataset
+    from catchup_eval.datasets.dataset import Split as Split
+    from catchup_eval.datasets.dataset import TensorDataset as TensorDataset
+    from catchup_eval.datasets.file_dataset import FileDataset as FileDataset
+
+# Where the other public names are defined; imported at their first use.
+_HOMES = {
+    "AnySet": "dataset",
+    "Batch": "dataset",
+    "Dataset": "dataset",
+    "FileDataset": "file_dataset",
+    "Split": "dataset",
+    "TensorDataset": "dataset",
+    "from_arrays": "arrays",
+}
 
 __all__ = [
     "DATASETS",
     "AnySet",
     "Batch",
-    "DataSet",
     "Dataset",
-    "FileSet",
-    "ImageSet",
-    "Part",
+    "DatasetEntry",
+    "FileDataset",
+    "Split",
+    "TensorDataset",
     "from_arrays",
     "load",
 ]
 
 
-class Dataset(NamedTuple):
-    """An entry of the list; licence, citation and files are in `catchup_eval.fetching`.
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load_target(f"{__name__}.{_HOMES[name]}:{name}")
+
+
+class DatasetEntry(NamedTuple):
+    """An entry of the list; licence, citation and files are in `catchup_eval.datasets.download`.
 
     Args:
         about: one line, without reading a file.
@@ -57,68 +71,90 @@ class Dataset(NamedTuple):
     """
 
     about: str
-    read: Callable[[Path], AnySet]
+    read: "Callable[[Path], AnySet]"
 
 
-def _held_out(read: Callable[[Path], ImageSet], root: Path) -> ImageSet:
-    data = read(root)
-    path = root / f"{data.name}-cscores-orig-order.npz"
-    return held_out(data, read_scores(path, data.part("train").labels))
+def _reader(name: str) -> "Callable[[Path], AnySet]":
+    """The reader `MODULE:FUNCTION`, which is imported when it is called."""
+
+    def read(root: Path) -> "AnySet":
+        data: AnySet = load_target(f"{__name__}.readers.{name}")(root)
+        return data
+
+    return read
 
 
-DATASETS: Mapping[str, Dataset] = Listed(
+def _holdout_reader(name: str) -> "Callable[[Path], TensorDataset]":
+    def read(root: Path) -> "TensorDataset":
+        from catchup_eval.datasets.cscores import read_scores, split_off_holdout
+
+        data = load_target(f"{__name__}.readers.{name}")(root)
+        path = root / f"{data.name}-cscores-orig-order.npz"
+        return split_off_holdout(data, read_scores(path, data.split("train").labels))
+
+    return read
+
+
+def _read_digits(_root: Path) -> "AnySet":
+    from catchup_eval.datasets.readers.digits import digits
+
+    return digits()
+
+
+DATASETS: Registry[DatasetEntry] = Registry(
     "data",
     {
-        "digits": Dataset(
+        "digits": DatasetEntry(
             "1,797 digits on photographs, 32x32, 10 classes, boxes, two out-sets; embedded",
-            lambda _root: digits(),
+            _read_digits,
         ),
-        "cifar10": Dataset(
+        "cifar10": DatasetEntry(
             "60,000 photographs, 32x32, 10 classes; needs the folder cifar-10-batches-py",
-            cifar10,
+            _reader("cifar:cifar10"),
         ),
-        "cifar100": Dataset(
+        "cifar100": DatasetEntry(
             "60,000 photographs, 32x32, 100 classes; needs the folder cifar-100-python",
-            cifar100,
+            _reader("cifar:cifar100"),
         ),
-        "cifar10-heldout": Dataset(
+        "cifar10-heldout": DatasetEntry(
             "the training images of cifar10, 10,000 held out; needs cifar10-cscores-orig-order.npz",
-            partial(_held_out, cifar10),
+            _holdout_reader("cifar:cifar10"),
         ),
-        "cifar100-heldout": Dataset(
+        "cifar100-heldout": DatasetEntry(
             "likewise of cifar100; needs cifar100-cscores-orig-order.npz",
-            partial(_held_out, cifar100),
+            _holdout_reader("cifar:cifar100"),
         ),
-        "cifar10.1": Dataset(
+        "cifar10.1": DatasetEntry(
             "2,000 newer test images for networks of cifar10; needs the folder cifar10.1",
-            cifar10_1,
+            _reader("cifar:cifar10_1"),
         ),
-        "tiny-imagenet": Dataset(
+        "tiny-imagenet": DatasetEntry(
             "110,000 photographs, 64x64, 200 classes, boxes; needs the folder tiny-imagenet-200",
-            tiny_imagenet,
+            _reader("tiny_imagenet:tiny_imagenet"),
         ),
-        "cub": Dataset(
+        "cub": DatasetEntry(
             "11,788 photographs of birds, 200 classes, boxes; needs the folder CUB_200_2011",
-            cub,
+            _reader("cub:cub"),
         ),
-        "cars": Dataset(
+        "cars": DatasetEntry(
             "16,185 photographs of cars, 196 classes, boxes; needs the folder stanford_cars",
-            cars,
+            _reader("cars:cars"),
         ),
-        "aircraft": Dataset(
+        "aircraft": DatasetEntry(
             "10,000 photographs of aircraft, 100 classes, boxes; needs fgvc-aircraft-2013b",
-            aircraft,
+            _reader("aircraft:aircraft"),
         ),
-        "imagenet": Dataset(
+        "imagenet": DatasetEntry(
             "ImageNet-1k, 1,000 classes, with ImageNet-O where it is; needs the folder imagenet",
-            imagenet,
+            _reader("imagenet:imagenet"),
         ),
     },
     parts=["about", "read"],
+    about="about",
 )
 
 
-def load(name: str | Path, root: Path | str = "data") -> AnySet:
+def load(name: str | Path, root: Path | str = "data") -> "AnySet":
     """The image set of this name, or of these files.
 
     It has C-scores where it brings them, or where `NAME-cscores.npz` lies with its files.
@@ -133,34 +169,93 @@ def load(name: str | Path, root: Path | str = "data") -> AnySet:
         BadFile: the files are absent or not what they should be.
         UserError: the arrays of a file do not make an image set.
     """
+    from catchup_eval.datasets.arrays import from_npy, from_npz
+    from catchup_eval.datasets.folders import from_folder
+
     name, root = str(name), Path(root)
+    check_name(name)
     if name in DATASETS:
-        return _with_scores(DATASETS[name].read(root), root)
+        return _attach_cscores(_read(name, root), root)
     if name.endswith(".npz"):
-        return _with_scores(from_npz(name), Path(name).parent)
+        return _attach_cscores(from_npz(name), Path(name).parent)
     if name.endswith(".npy"):
         return from_npy(name)
-    if factory.named(name):
-        return _made(name)
-    if Path(name).is_dir():
-        return from_folder(Path(name), root)
-    others = ["FILE.npz", "NAMEimages.npy", "FILE.py:FACTORY", "FOLDER"]
-    raise UnknownName("data set", name, [*DATASETS, *others])
+    if names_code(name):
+        return _load_from_factory(name)
+    return from_folder(Path(name), root)
 
 
-def _made(target: str) -> AnySet:
-    made = factory.load(target)()
-    if isinstance(made, DataSet):
-        return made
+def _read(name: str, root: Path) -> "AnySet":
+    """A dataset of the list; where its files are not right, the error says how to get them."""
+    from catchup_eval.datasets.download import sources
+
+    try:
+        return DATASETS[name].read(root)
+    except BadFile as error:
+        known, source = sources.load(), name.removesuffix("-heldout")
+        if source not in known:
+            raise
+        remedy = sources.remedy(source, known[source], root)
+        raise BadFile(f"{error}; {remedy}") from error
+
+
+def check_name(name: str) -> None:
+    """Refuse what :func:`load` cannot find; nothing is read or imported for it.
+
+    Raises:
+        UnknownName: no set, file, function or folder.
+        BadFile: there is no such file.
+    """
+    if name in DATASETS or Path(name).is_dir():
+        return
+    path = Path(name.rpartition(":")[0] if names_code(name) else name)
+    if not (names_code(name) or name.endswith((".npz", ".npy"))):
+        others = ["FILE.npz", "NAMEimages.npy", "FILE.py:FACTORY", "FOLDER"]
+        raise UnknownName("data set", name, [*DATASETS, *others])
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}")
+
+
+def _load_from_factory(target: str) -> "AnySet":
+    from catchup_eval.datasets.arrays import from_arrays
+    from catchup_eval.datasets.dataset import Dataset
+
+    code = hash_user_code(target)
+    made = load_user_function(target)()
     if isinstance(made, tuple) and len(made) == 2:
-        return from_arrays(*made, name=target.rpartition(":")[2])
+        made = from_arrays(*made, name=target.rpartition(":")[2])
+    if isinstance(made, Dataset):
+        return replace(made, code=code)
     raise UserError(
         f"expected from {target} an image set or (images, labels), got {type(made).__name__}"
     )
 
 
-def _with_scores(data: AnySet, folder: Path) -> AnySet:
+def _attach_cscores(data: "AnySet", folder: Path) -> "AnySet":
+    from catchup_eval.datasets.cscores import read_scores, with_cscores
+    from catchup_eval.datasets.dataset import TensorDataset
+
     path = folder / f"{data.name}-cscores.npz"
-    if not isinstance(data, ImageSet) or data.has("cscores") or not path.is_file():
+    if not isinstance(data, TensorDataset) or data.has("cscores") or not path.is_file():
         return data
-    return scored(data, read_scores(path, data.part("test").labels), f"of {path.name}")
+    return with_cscores(data, read_scores(path, data.split("test").labels), f"of {path.name}")
+
+
+class DatasetSize(NamedTuple):
+    """How much there is of an image set."""
+
+    train: int
+    side: int  # of an image as the network is given it, in pixels
+    classes: int
+
+
+SIZES: Mapping[str, DatasetSize] = {
+    "digits": DatasetSize(1_297, 32, 10),
+    "cifar10": DatasetSize(50_000, 32, 10),
+    "cifar100": DatasetSize(50_000, 32, 100),
+    "tiny-imagenet": DatasetSize(100_000, 64, 200),
+    "cub": DatasetSize(5_994, 224, 200),
+    "cars": DatasetSize(8_144, 224, 196),
+    "aircraft": DatasetSize(6_667, 224, 100),
+    "imagenet": DatasetSize(1_281_167, 224, 1_000),
+}

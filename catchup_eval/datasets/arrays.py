@@ -12,7 +12,6 @@ mean, std       (3,) in [0, 1]: what networks trained on this set normalise with
 """
 
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,8 +20,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from catchup_eval.datasets.imageset import ImageSet, Part
-from catchup_eval.errors import BadFile, UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.readers import read_npy, read_npz
+from catchup_eval.datasets.dataset import Split, TensorDataset
 
 MOST_CLASSES = 100_000  # more are taken for a mistake: identifiers instead of class numbers
 NEEDED = ["images", "labels"]
@@ -46,7 +46,7 @@ def from_arrays(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     about: str = "",
-) -> ImageSet:
+) -> TensorDataset:
     """An image set of arrays; the shapes are this module's.
 
     Floats are rounded to the nearest of 256 levels. Grey images get three equal channels.
@@ -67,21 +67,21 @@ def from_arrays(
     parts = {"test": _part("", images, labels, boxes, index, cscores)}
     if train is not None:
         parts["train"] = _part("train_", *train, train_boxes)
-    for key, outside in _several(out).items():
+    for key, outside in _name_ood_arrays(out).items():
         pixels = _pixels(f"out images {key}".strip(), outside)
-        parts[f"out:{key}" if key else "out"] = Part(pixels, torch.full((len(pixels),), -1))
+        parts[f"out:{key}" if key else "out"] = Split(pixels, torch.full((len(pixels),), -1))
     like = parts.get("train", parts["test"])
-    return ImageSet(
+    return TensorDataset(
         name=name,
         parts=parts,
         classes=_classes(class_names, parts),
-        mean=_three("mean", mean) if mean is not None else _mean(like),
-        std=_three("std", std, positive=True) if std is not None else _std(like),
+        mean=_check_channel_values("mean", mean) if mean is not None else _mean(like),
+        std=_check_channel_values("std", std, positive=True) if std is not None else _std(like),
         about=about,
     )
 
 
-def from_npz(path: Path | str) -> ImageSet:
+def from_npz(path: Path | str) -> TensorDataset:
     """The image set in a `.npz` file, named after it; nothing in it is unpickled.
 
     Raises:
@@ -96,7 +96,7 @@ def from_npz(path: Path | str) -> ImageSet:
         raise UserError(f"{path}: {error}") from None
 
 
-def from_npy(path: Path | str) -> ImageSet:
+def from_npy(path: Path | str) -> TensorDataset:
     """The image set in a pair of `.npy` files, such as `images.npy` and `labels.npy` beside it.
 
     Args:
@@ -120,23 +120,7 @@ def from_npy(path: Path | str) -> ImageSet:
         raise UserError(f"{path}: {error}") from None
 
 
-def read_npy(path: Path) -> np.ndarray:
-    """The array in a `.npy` file; nothing in it is unpickled.
-
-    Raises:
-        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
-    """
-    if not path.is_file():
-        raise BadFile(f"there is no file {path}")
-    try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # a damaged file can fail in a dozen ways
-        raise BadFile(f"expected an .npy array in {path}: {_fault(path, error)}") from error
-    return array
-
-
-def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> ImageSet:
+def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> TensorDataset:
     _check_names(arrays)
     train = None
     if "train_images" in arrays:
@@ -160,36 +144,6 @@ def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> ImageSet:
     )
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a `.npz` file, by name; nothing in it is unpickled.
-
-    Raises:
-        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
-    """
-    if not path.is_file():
-        raise BadFile(f"there is no file {path}")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:  # a damaged archive can fail in a dozen ways
-        fault = _fault(path, error)
-        raise BadFile(f"expected an .npz archive of arrays in {path}: {fault}") from error
-    foreign = sorted(key for key, array in arrays.items() if not isinstance(array, np.ndarray))
-    if foreign:
-        raise BadFile(f"expected arrays only in {path}; no arrays are: {', '.join(foreign)}")
-    return arrays
-
-
-def _fault(path: Path, error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if zipfile.is_zipfile(path):
-        return str(error).split("\n")[0] or type(error).__name__
-    with path.open("rb") as file:
-        page = file.read(64).lstrip().startswith(b"<")
-    return "it is a web page" if page else "it is cut short or something else"
-
-
 def _check_names(arrays: Mapping[str, np.ndarray]) -> None:
     needed = NEEDED + TRAIN * any(key.startswith("train_") for key in arrays)
     allowed = [*needed, *(key for key in OPTIONAL if key not in needed)]
@@ -202,7 +156,7 @@ def _check_names(arrays: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def _several(out: ArrayLike | Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike]:
+def _name_ood_arrays(out: ArrayLike | Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike]:
     if out is None:
         return {}
     return out if isinstance(out, Mapping) else {"": out}
@@ -215,12 +169,12 @@ def _part(
     boxes: ArrayLike | None,
     index: ArrayLike | None = None,
     cscores: ArrayLike | None = None,
-) -> Part:
+) -> Split:
     pixels = _pixels(f"{prefix}images", images)
     n, _, height, width = pixels.shape
-    return Part(
+    return Split(
         pixels,
-        _whole(f"{prefix}labels", labels, n, below=MOST_CLASSES),
+        _check_integers(f"{prefix}labels", labels, n, below=MOST_CLASSES),
         torch.arange(n) if index is None else _numbers(index, n),
         None if boxes is None else _boxes(f"{prefix}boxes", boxes, n, height, width),
         None if cscores is None else _scores(cscores, n),
@@ -265,7 +219,7 @@ def _levels(what: str, array: np.ndarray) -> np.ndarray:
     return np.round(array.astype(np.float64) * 255).astype(np.uint8)
 
 
-def _whole(what: str, numbers: ArrayLike, n: int, *, below: int) -> Tensor:
+def _check_integers(what: str, numbers: ArrayLike, n: int, *, below: int) -> Tensor:
     """(N,) int64 in [0, below)."""
     array = _array(what, numbers)
     if array.shape != (n,) or array.dtype.kind not in "iu":
@@ -279,7 +233,7 @@ def _whole(what: str, numbers: ArrayLike, n: int, *, below: int) -> Tensor:
 
 
 def _numbers(index: ArrayLike, n: int) -> Tensor:
-    numbers = _whole("index", index, n, below=2**63)
+    numbers = _check_integers("index", index, n, below=2**63)
     if len(np.unique(numbers.numpy())) < n:
         raise UserError(f"expected {n} different sample numbers in index, some come twice")
     return numbers
@@ -311,7 +265,7 @@ def _scores(cscores: ArrayLike, n: int) -> Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
 
-def _classes(class_names: Sequence[str] | None, parts: Mapping[str, Part]) -> tuple[str, ...]:
+def _classes(class_names: Sequence[str] | None, parts: Mapping[str, Split]) -> tuple[str, ...]:
     count = 1 + max(int(part.labels.max()) for part in parts.values())
     if class_names is None:
         return tuple(str(label) for label in range(count))
@@ -331,7 +285,9 @@ def _texts(class_names: np.ndarray) -> list[str]:
     return [str(name) for name in class_names]
 
 
-def _three(what: str, values: Sequence[float], *, positive: bool = False) -> tuple[float, ...]:
+def _check_channel_values(
+    what: str, values: Sequence[float], *, positive: bool = False
+) -> tuple[float, ...]:
     array = _array(what, values)
     fits = array.shape == (3,) and array.dtype.kind in "iuf"
     if not fits or not ((array >= 0) & (array <= 1)).all() or (positive and array.min() == 0):
@@ -342,16 +298,16 @@ def _three(what: str, values: Sequence[float], *, positive: bool = False) -> tup
     return tuple(float(value) for value in array)
 
 
-def _mean(part: Part) -> tuple[float, ...]:
-    return tuple(round(float(v), 4) for v in _by_channel(part)[0])
+def _mean(part: Split) -> tuple[float, ...]:
+    return tuple(round(float(v), 4) for v in _channel_mean_std(part)[0])
 
 
-def _std(part: Part) -> tuple[float, ...]:
+def _std(part: Split) -> tuple[float, ...]:
     # At least one grey level: a channel without contrast must not be divided by zero.
-    return tuple(round(max(float(v), 1 / 255), 4) for v in _by_channel(part)[1])
+    return tuple(round(max(float(v), 1 / 255), 4) for v in _channel_mean_std(part)[1])
 
 
-def _by_channel(part: Part) -> tuple[np.ndarray, np.ndarray]:
+def _channel_mean_std(part: Split) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std of each channel, from counts of the 256 levels: exact, and small in memory."""
     levels = np.arange(256) / 255
     channels = part.images.transpose(0, 1).flatten(1)

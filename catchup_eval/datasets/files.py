@@ -1,12 +1,13 @@
 """Sets whose images lie as files: what is known of each without opening it.
 
-Nothing is decoded before a :meth:`FileSet.view` is asked for one of its parts; see
-:mod:`catchup_eval.datasets.views`. What is kept lies in `.catchup-eval` in the data root.
+Nothing is decoded before one of its parts is asked for, as
+:meth:`catchup_eval.datasets.file_dataset.FileDataset.transform` gives them; see
+:mod:`catchup_eval.datasets.decoding`. What is kept lies in `.catchup-eval` in the data root.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,19 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catchup_eval.datasets import views
-from catchup_eval.datasets.imageset import DataSet, ImageSet, Part, Progress, balanced, joint
-from catchup_eval.errors import BadFile, UserError
-from catchup_eval.preprocess import Preprocess
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.datasets.dataset import balanced_indices
 
-KEPT = ".catchup-eval"  # in the data root; may be deleted at any time
-PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither network nor set says another
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
-FOR_QUESTIONS = 10_000  # training images; questions take a sample of a few hundred
 
 
 @dataclass(frozen=True)
-class Files:
+class FileSplit:
     """One part of such a set, as arrays that share their first dimension.
 
     Args:
@@ -59,16 +55,16 @@ class Files:
         """The files, in order."""
         return (self.folder / os.fsdecode(path) for path in self.paths)
 
-    def __getitem__(self, rows: Tensor) -> "Files":
+    def __getitem__(self, rows: Tensor) -> "FileSplit":
         """The part made of these rows; the samples keep their numbers."""
         places = rows.numpy()
         boxes = None if self.boxes is None else self.boxes[rows]
         paths, sizes = self.paths[places], self.sizes[places]
-        return Files(self.folder, paths, sizes, self.labels[rows], self.index[rows], boxes)
+        return FileSplit(self.folder, paths, sizes, self.labels[rows], self.index[rows], boxes)
 
-    def limited(self, n: int, seed: int = 0) -> "Files":
+    def subsample(self, n: int, seed: int = 0) -> "FileSplit":
         """At most `n` samples, as evenly over the classes as they allow, in the part's order."""
-        return self if n >= len(self) else self[balanced(self.labels, n, seed)]
+        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -84,99 +80,14 @@ class Files:
         return digest.hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class FileSet(DataSet[Files]):
-    """A data set whose images lie as files.
-
-    Args:
-        root: the data root, in which views are kept.
-        preprocess: how images are shown to a network that does not say it.
-
-    The other arguments are those of :class:`DataSet`.
-    """
-
-    root: Path = field(kw_only=True)
-    preprocess: Preprocess = field(default=PHOTOGRAPHS, kw_only=True)
-
-    def view(
-        self, preprocess: Preprocess | None = None, progress: Progress | None = None
-    ) -> "View":
-        """The images as a network is shown them; each part is decoded when it is asked for."""
-        way = preprocess or self.preprocess
-
-        def decoded(files: Files) -> Part:
-            return views.view(files, way, self._views, progress)
-
-        facts = (self.classes, self.mean, self.std, self.about, self.subset)
-        return View(self.name, Decoded(self.parts, decoded), *facts, source=self)
-
-    def shown(self, own: Preprocess | None) -> Preprocess:
-        """The network's own way, or the set's."""
-        return own or self.preprocess
-
-    def view_fingerprint(self, preprocess: Preprocess | None = None) -> str:
-        """The fingerprint that the view will have, before anything is decoded."""
-        way = preprocess or self.preprocess
-        return joint({name: views.fingerprint(part, way) for name, part in self.parts.items()})
-
-    def to_decode(self, preprocess: Preprocess | None = None) -> int:
-        """Bytes that this view adds to the disk once all of its parts were asked for."""
-        way = preprocess or self.preprocess
-        return sum(views.cost(part, way, self._views) for part in self.parts.values())
-
-    def for_questions(self) -> "FileSet":
-        """The same with at most 10,000 training images, since no question looks at more."""
-        train = self.parts.get("train")
-        if train is None or len(train) <= FOR_QUESTIONS:
-            return self
-        return self.cut_to({**self.parts, "train": train.limited(FOR_QUESTIONS)})
-
-    @property
-    def _views(self) -> Path:
-        return self.root / KEPT / "views"
-
-
-class Decoded(Mapping[str, Part]):
-    """Parts of a view by name, each decoded when it is asked for, once."""
-
-    def __init__(self, parts: Mapping[str, Files], decode: Callable[[Files], Part]):
-        self._parts, self._decode = parts, decode
-        self._done: dict[str, Part] = {}
-
-    def __getitem__(self, name: str) -> Part:
-        if name not in self._done:
-            self._done[name] = self._decode(self._parts[name])
-        return self._done[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parts  # without decoding
-
-
-@dataclass(frozen=True)
-class View(ImageSet):
-    """A set of files as a network is shown it, in memory maps."""
-
-    source: FileSet = field(kw_only=True)
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a part; nothing is decoded."""
-        return self.source.has(name)
-
-
-def listed(
+def files_from_index(
     folder: Path,
     names: Sequence[str],
     labels: Sequence[int],
     *,
     boxes: Any = None,
     index: Sequence[int] | None = None,
-) -> Files:
+) -> FileSplit:
     """The part of files that an index file names.
 
     Args:
@@ -195,7 +106,7 @@ def listed(
         sizes = [os.stat(folder / name).st_size for name in names]
     except OSError as error:
         raise BadFile(f"{error.filename} is named in the lists, but absent; unpack again") from None
-    return Files(
+    return FileSplit(
         folder,
         np.array([os.fsencode(name) for name in names]),
         np.array(sizes),
@@ -205,7 +116,7 @@ def listed(
     )
 
 
-def needed(folder: Path, what: str, layout: str) -> Path:
+def require_folder(folder: Path, what: str, layout: str) -> Path:
     """The folder, once it is found to be there.
 
     Raises:
@@ -217,7 +128,7 @@ def needed(folder: Path, what: str, layout: str) -> Path:
 
 
 @contextmanager
-def understood(what: str, folder: Path) -> Iterator[None]:
+def translate_list_errors(what: str, folder: Path) -> Iterator[None]:
     """Read the lists of a set; what they lack or garble is said in one sentence.
 
     Raises:
@@ -233,7 +144,7 @@ def understood(what: str, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def lines(path: Path) -> list[list[str]]:
+def read_rows(path: Path) -> list[list[str]]:
     """The words of each line of a list that came with a set.
 
     Raises:

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from catchup_eval.datasets.files import KEPT, MEAN, PHOTOGRAPHS, STD, Files, FileSet
-from catchup_eval.errors import BadFile, UserError
-from catchup_eval.files import replacing
-from catchup_eval.preprocess import Preprocess
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.files import atomic_path
+from catchup_eval.datasets.file_dataset import KEPT, PHOTOGRAPHS, FileDataset
+from catchup_eval.datasets.files import MEAN, STD, FileSplit
+from catchup_eval.datasets.preprocessing import Preprocess
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 TESTS = ("test", "val", "validation", "valid")  # the first one that has images
@@ -31,7 +32,7 @@ LOOKED_AT = 16  # images, for whether all have one size
 SETTLED = 10_000_000  # nanoseconds; a list of folders that changed while they were read is not kept
 
 
-class Listing(NamedTuple):
+class FolderListing(NamedTuple):
     """What class folders hold."""
 
     classes: tuple[str, ...]
@@ -40,7 +41,7 @@ class Listing(NamedTuple):
     labels: np.ndarray  # (N,) int64
 
 
-def from_folder(folder: Path, root: Path) -> FileSet:
+def from_folder(folder: Path, root: Path) -> FileDataset:
     """The set in a folder of class folders; the layout is this module's.
 
     Images that all have one square size are shown as they are, others as a centre crop of 224
@@ -63,12 +64,12 @@ def from_folder(folder: Path, root: Path) -> FileSet:
         found, tests = {"": listing(folder, root)}, [""]
     test = found[tests[0]]
     classes = found.get("train", test).classes
-    parts = {"test": part(folder / tests[0], test, classes)}
+    parts = {"test": class_files(folder / tests[0], test, classes)}
     if "train" in found:
-        parts["train"] = part(folder / "train", found["train"], classes)
+        parts["train"] = class_files(folder / "train", found["train"], classes)
     if "out" in found:
-        parts["out"] = outside(folder / "out", found["out"])
-    return FileSet(
+        parts["out"] = ood_files(folder / "out", found["out"])
+    return FileDataset(
         name=folder.resolve().name,
         parts=parts,
         classes=classes,
@@ -76,11 +77,11 @@ def from_folder(folder: Path, root: Path) -> FileSet:
         std=STD,
         about=f"images of the folder {folder.resolve().name}",
         root=root,
-        preprocess=_fitting(parts["test"]),
+        preprocess=_default_preprocessing(parts["test"]),
     )
 
 
-def part(folder: Path, found: Listing, classes: Sequence[str]) -> Files:
+def class_files(folder: Path, found: FolderListing, classes: Sequence[str]) -> FileSplit:
     """A listing as a part of a set with these classes.
 
     Raises:
@@ -96,20 +97,20 @@ def part(folder: Path, found: Listing, classes: Sequence[str]) -> Files:
     if strange:
         raise BadFile(f"{folder} has the class {strange[0]}, which the training images do not have")
     labels = np.array([places[name] for name in found.classes])[found.labels]
-    return Files(folder, found.paths, found.sizes, torch.from_numpy(labels))
+    return FileSplit(folder, found.paths, found.sizes, torch.from_numpy(labels))
 
 
-def outside(folder: Path, found: Listing) -> Files:
+def ood_files(folder: Path, found: FolderListing) -> FileSplit:
     """A listing as images of none of the classes.
 
     Raises:
         BadFile: no images.
     """
-    files = part(folder, found, found.classes)
-    return Files(folder, files.paths, files.sizes, torch.full((len(files),), -1))
+    files = class_files(folder, found, found.classes)
+    return FileSplit(folder, files.paths, files.sizes, torch.full((len(files),), -1))
 
 
-def listing(folder: Path, root: Path | None = None) -> Listing:
+def listing(folder: Path, root: Path | None = None) -> FolderListing:
     """All images in the class folders of a folder, class by class, by name.
 
     Args:
@@ -122,21 +123,21 @@ def listing(folder: Path, root: Path | None = None) -> Listing:
     if not folder.is_dir():
         raise BadFile(f"there is no folder {folder}")
     if root is None:
-        return _scanned(folder)[0]
+        return _scan(folder)[0]
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     path = root / KEPT / "index" / f"{name}.npz"
-    kept = _kept(path, folder)
+    kept = _read_listing_cache(path, folder)
     if kept is not None:
         return kept
     started = time_ns()
-    found, times = _scanned(folder)
+    found, times = _scan(folder)
     if max(times.values()) < started - SETTLED:
         with suppress(UserError):  # where nothing can be written, folders are listed each time
-            _keep(path, found, times)
+            _write_listing_cache(path, found, times)
     return found
 
 
-def _scanned(folder: Path) -> tuple[Listing, dict[str, int]]:
+def _scan(folder: Path) -> tuple[FolderListing, dict[str, int]]:
     """What there is, and when each folder in it last changed."""
     times = {".": folder.stat().st_mtime_ns}
     names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
@@ -152,12 +153,12 @@ def _scanned(folder: Path) -> tuple[Listing, dict[str, int]]:
             sizes += [os.stat(f"{place}/{file}").st_size for file in images]
             labels += [label] * len(images)
     encoded = np.array([os.fsencode(path) for path in paths], dtype=bytes)
-    found = Listing(tuple(names), encoded, np.array(sizes, int), np.array(labels, int))
+    found = FolderListing(tuple(names), encoded, np.array(sizes, int), np.array(labels, int))
     return found, times
 
 
-def _keep(path: Path, found: Listing, times: dict[str, int]) -> None:
-    with replacing(path) as temporary:
+def _write_listing_cache(path: Path, found: FolderListing, times: dict[str, int]) -> None:
+    with atomic_path(path) as temporary:
         np.savez(
             temporary,
             classes=np.array([os.fsencode(name) for name in found.classes], dtype=bytes),
@@ -169,7 +170,7 @@ def _keep(path: Path, found: Listing, times: dict[str, int]) -> None:
         )
 
 
-def _kept(path: Path, folder: Path) -> Listing | None:
+def _read_listing_cache(path: Path, folder: Path) -> FolderListing | None:
     """The list that is kept, while it holds."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -178,12 +179,12 @@ def _kept(path: Path, folder: Path) -> Listing | None:
         if there != arrays["times"].tolist():
             return None
         classes = tuple(os.fsdecode(name) for name in arrays["classes"])
-        return Listing(classes, arrays["paths"], arrays["sizes"], arrays["labels"])
+        return FolderListing(classes, arrays["paths"], arrays["sizes"], arrays["labels"])
     except Exception:  # absent, damaged, or a folder is gone: the folders are listed again
         return None
 
 
-def _fitting(files: Files) -> Preprocess:
+def _default_preprocessing(files: FileSplit) -> Preprocess:
     """The images as they are where all that are looked at have one square size."""
     places = np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).astype(int))
     sizes = {_size(path) for path in files[torch.from_numpy(places)]}

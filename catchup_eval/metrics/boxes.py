@@ -33,27 +33,27 @@ def area(boxes: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1))
 
 
-def centred(width: float, height: float, image: tuple[int, int]) -> np.ndarray:
+def centre_box(width: float, height: float, image: tuple[int, int]) -> np.ndarray:
     """(4,) the box in the middle of an image (H, W) that takes these shares of its sides."""
     h, w = image
     x, y = (1 - width) / 2 * w, (1 - height) / 2 * h
     return np.array([x, y, w - x, h - y])
 
 
-def resized(boxes: np.ndarray, image: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
+def resize_boxes(boxes: np.ndarray, image: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
     """(N, 4) boxes in an image (H, W) as they are once it has the size `to` (H, W).
 
     Both sides have a factor of their own: resizing the shorter side to 256 rounds the longer one.
 
     Example:
-        >>> resized(np.array([[60, 27, 385, 331]]), (335, 500), (256, 382)).round(2).tolist()
+        >>> resize_boxes(np.array([[60, 27, 385, 331]]), (335, 500), (256, 382)).round(2).tolist()
         [[45.84, 20.63, 294.14, 252.94]]
     """
     factors = np.array(to[::-1]) / np.array(image[::-1])
     return np.asarray(np.asarray(boxes, float) * np.tile(factors, 2))
 
 
-def cropped(boxes: np.ndarray, corner: tuple[float, float], to: tuple[int, int]) -> np.ndarray:
+def crop_boxes(boxes: np.ndarray, corner: tuple[float, float], to: tuple[int, int]) -> np.ndarray:
     """(N, 4) boxes as they are in the crop of size `to` (H, W) whose corner is at (y, x).
 
     What the crop cuts off a box is gone, so that its overlap means less: resize the whole image

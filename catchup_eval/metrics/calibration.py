@@ -1,7 +1,8 @@
 """How far confidence can be believed: pure numbers from logits or probabilities.
 
 Per-sample scores (NLL, Brier) come back per sample, so that they can be averaged, bootstrapped
-and paired; the calibration error and the temperature belong to a whole set.
+and paired, and so do margins, which say how far an outcome is from flipping; the calibration error
+and the temperature belong to a whole set.
 """
 
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_expit, log_softmax, logsumexp
+from torch import Tensor
 
 TEMPERATURES = (1 / 20, 20.0)  # where all predictions are right the best temperature is 0
 
@@ -159,3 +161,17 @@ def cross_fitted_temperature(
     temperatures[first] = fit_temperature(logits[~first], labels[~first])
     temperatures[~first] = fit_temperature(logits[first], labels[first])
     return temperatures
+
+
+def margins(logits: Tensor) -> np.ndarray:
+    """(N,) float32: the largest of logits (N, K) less the next one; 0 is a tie.
+
+    Rounding, which is another on other hardware, flips the outcomes of the smallest margins only.
+
+    Example:
+        >>> import torch
+        >>> margins(torch.tensor([[1.0, 4.0, 3.5], [2.0, 2.0, 0.0]])).tolist()
+        [0.5, 0.0]
+    """
+    top = logits.topk(min(2, logits.shape[1]), dim=1).values
+    return np.asarray((top[:, 0] - top[:, -1]).float().cpu().numpy())

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from catchup_eval.errors import UnknownName
-from catchup_eval.statistics import NO_INTERVAL, Interval, Z, effective_size, score_limits
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.metrics.intervals import NO_INTERVAL, Interval, Z, score_limits
+from catchup_eval.metrics.significance import effective_size
 
 RECALL = 0.95
 RULES = ("nearest", "first")
@@ -46,31 +47,31 @@ def sweep(inside: np.ndarray, outside: np.ndarray) -> Sweep:
     return levels.sweep(found, flagged)
 
 
-def turned(curve: Sweep) -> Sweep:
+def swap_positive_class(curve: Sweep) -> Sweep:
     """The same scores asked the other way: the inside is positive, and a low score means inside."""
-    lost, kept = (_not_before(counts)[..., ::-1] for counts in (curve.found, curve.flagged))
+    lost, kept = (_reverse_cumulative(counts)[..., ::-1] for counts in (curve.found, curve.flagged))
     return Sweep(kept, lost, -curve.thresholds[::-1])
 
 
-def _not_before(counts: np.ndarray) -> np.ndarray:
+def _reverse_cumulative(counts: np.ndarray) -> np.ndarray:
     """Of cumulative counts (..., T): how many have this score or less."""
-    return np.asarray(counts[..., -1:] - _from_zero(counts)[..., :-1])
+    return np.asarray(counts[..., -1:] - _prepend_zero(counts)[..., :-1])
 
 
 def auroc(curve: Sweep) -> np.ndarray:
     """(...) area under the ROC curve; a tie counts one half."""
-    found, flagged = _from_zero(curve.found), _from_zero(curve.flagged)
+    found, flagged = _prepend_zero(curve.found), _prepend_zero(curve.flagged)
     doubled = np.diff(flagged, axis=-1) * (found[..., 1:] + found[..., :-1])
     return np.asarray(doubled.sum(-1) / (2 * found[..., -1] * flagged[..., -1]))
 
 
 def average_precision(curve: Sweep) -> np.ndarray:
     """(...) mean precision over the positives, as a step sum (scikit-learn's), not a trapezoid."""
-    steps = np.diff(_from_zero(curve.found), axis=-1)
+    steps = np.diff(_prepend_zero(curve.found), axis=-1)
     return np.asarray((steps * curve.precision).sum(-1) / curve.found[..., -1])
 
 
-def false_positives(curve: Sweep, *, recall: float = RECALL, rule: str = "nearest") -> np.ndarray:
+def fpr_at_recall(curve: Sweep, *, recall: float = RECALL, rule: str = "nearest") -> np.ndarray:
     """(...) share of the inside that is flagged where `recall` of the outside is found.
 
     Args:
@@ -87,15 +88,15 @@ def false_positives(curve: Sweep, *, recall: float = RECALL, rule: str = "neares
 
 
 def cutoff(curve: Sweep, *, recall: float = RECALL, rule: str = "nearest") -> np.ndarray:
-    """(...) which of the thresholds :func:`false_positives` takes."""
+    """(...) which of the thresholds :func:`fpr_at_recall` takes."""
     if rule not in RULES:
         raise UnknownName("recall rule", rule, RULES)
     reached = curve.recall >= recall
     first = np.asarray(reached.argmax(-1))
-    return first if rule == "first" else _nearest(curve, first, recall)
+    return first if rule == "first" else _nearest_recall_index(curve, first, recall)
 
 
-def _nearest(curve: Sweep, first: np.ndarray, recall: float) -> np.ndarray:
+def _nearest_recall_index(curve: Sweep, first: np.ndarray, recall: float) -> np.ndarray:
     """(...) the threshold whose recall is closest, given the first that reaches it."""
     before = np.maximum(first - 1, 0)
     above, below = (
@@ -123,10 +124,10 @@ def placements(inside: np.ndarray, outside: np.ndarray) -> Placements:
         >>> placed.outside.tolist(), placed.inside.tolist()
         ([0.75, 1.0], [1.0, 0.75])
     """
-    return Placements(_share_below(outside, inside), 1 - _share_below(inside, outside))
+    return Placements(_fraction_below(outside, inside), 1 - _fraction_below(inside, outside))
 
 
-def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _fraction_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     ordered = np.sort(others)
     below = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
     return np.asarray(below / (2 * len(ordered)))
@@ -136,11 +137,11 @@ def auroc_interval(curve: Sweep) -> Interval:
     """95 % of the area under the ROC curve: Wilson's limits at an effective number of samples.
 
     That number makes the binomial variance DeLong's, and is no larger than Hanley and McNeil's
-    model allows (:func:`catchup_eval.statistics.effective_size`). It is as good at the edge, where
-    DeLong's variance and a bootstrap are 0. Truths that it covered, in percent, at an AUROC of .5,
-    .8, .95, .99 and .999, of 1,000 simulated sets of n + n scores (`benchmarks/coverage.py`, seed
-    0, which says what the three kinds of scores are; in parentheses the percentile bootstrap's, of
-    100 of the sets):
+    model allows (:func:`catchup_eval.metrics.significance.effective_size`). It is as good at the
+    edge, where DeLong's variance and a bootstrap are 0. Truths that it covered, in percent, at an
+    AUROC of .5, .8, .95, .99 and .999, of 1,000 simulated sets of n + n scores
+    (`benchmarks/coverage.py`, seed 0, which says what the three kinds of scores are; in parentheses
+    the percentile bootstrap's, of 100 of the sets):
 
     | scores | n | .5 | .8 | .95 | .99 | .999 |
     |---|---|---|---|---|---|---|
@@ -202,7 +203,7 @@ def precision_interval(curve: Sweep) -> Interval:
 def false_positives_interval(
     curve: Sweep, *, recall: float = RECALL, rule: str = "nearest"
 ) -> Interval:
-    """95 % of :func:`false_positives`; the threshold is an estimate as well.
+    """95 % of :func:`fpr_at_recall`; the threshold is an estimate as well.
 
     The threshold may be any at which a score test at 5 % does not reject that the true recall is
     the wanted one, and the rate at the one taken has Wilson's interval; distances to either are
@@ -230,7 +231,7 @@ def false_positives_interval(
     if min(found, flagged) < 2:
         return NO_INTERVAL
     reach = Z * float(np.sqrt(recall * (1 - recall) / found))
-    before = _from_zero(curve.recall)[:-1]
+    before = _prepend_zero(curve.recall)[:-1]
     possible = (curve.recall >= recall - reach) & (before < recall + reach)
     possible[place] = True
     rates = curve.false_positive_rate
@@ -252,13 +253,13 @@ def _score(value: float, variance: float, n: int, m: int) -> Interval:
 
 def _counts(curve: Sweep) -> tuple[np.ndarray, np.ndarray]:
     """(T,) how many of the outside, and of the inside, have each score."""
-    found, flagged = (np.diff(_from_zero(counts)) for counts in (curve.found, curve.flagged))
+    found, flagged = (np.diff(_prepend_zero(counts)) for counts in (curve.found, curve.flagged))
     return found, flagged
 
 
 def _middle(rates: np.ndarray) -> np.ndarray:
     """(T,) of cumulative rates: above each score, with half of those at it."""
-    return np.asarray((rates + _from_zero(rates)[:-1]) / 2)
+    return np.asarray((rates + _prepend_zero(rates)[:-1]) / 2)
 
 
 def _from_here(values: np.ndarray) -> np.ndarray:
@@ -291,5 +292,5 @@ class _Levels:
         return Sweep(outside.cumsum(-1), inside.cumsum(-1), self.thresholds)
 
 
-def _from_zero(values: np.ndarray) -> np.ndarray:
+def _prepend_zero(values: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(values[..., :1]), values], axis=-1)

@@ -20,7 +20,7 @@ def minmax(maps: np.ndarray) -> np.ndarray:
     return np.asarray((maps - low) / np.where(high > low, high - low, 1))
 
 
-def above(maps: np.ndarray, threshold: float) -> np.ndarray:
+def threshold_mask(maps: np.ndarray, threshold: float) -> np.ndarray:
     """(N, H, W) bool: where a map (N, H, W) is above this share of its own maximum, strictly."""
     return np.asarray(maps > threshold * maps.max(axis=(1, 2), keepdims=True))
 
@@ -52,7 +52,7 @@ def components(masks: np.ndarray) -> Components:
         ([0, 1, 1], [[0, 0, 2, 2], [0, 0, 1, 2], [2, 0, 3, 1]], [2, 2, 1])
     """
     runs = _runs(masks)
-    count, of = connected_components(_touching(runs, masks.shape), directed=False)
+    count, of = connected_components(_adjacency(runs, masks.shape), directed=False)
     lengths = runs.stop - runs.start
     first = np.full(count, len(of))
     np.minimum.at(first, of, np.arange(len(of)))
@@ -73,7 +73,7 @@ def _runs(masks: np.ndarray) -> _Runs:
     return _Runs(*np.divmod(line, height), start, edges[1::2] - line * (width + 1))
 
 
-def _touching(runs: _Runs, shape: tuple[int, ...]) -> csr_array:
+def _adjacency(runs: _Runs, shape: tuple[int, ...]) -> csr_array:
     """(R, R) which runs touch which of the next row."""
     _, height, width = shape
     stride = width + 2  # a diagonal neighbour is still in the same row of places

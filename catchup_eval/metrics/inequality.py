@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def shares(magnitudes: Tensor) -> Tensor:
+def sorted_fractions(magnitudes: Tensor) -> Tensor:
     """Each dimension's part of its row's total, ascending, in float64 (N, D).
 
     Args:
@@ -23,7 +23,7 @@ def lorenz(ascending: Tensor) -> Tensor:
     """Lorenz curve of each row (N, D + 1): what its 0, 1, ..., D smallest dimensions hold.
 
     Args:
-        ascending: (N, D) as :func:`shares` gives them.
+        ascending: (N, D) as :func:`sorted_fractions` gives them.
     """
     return F.pad(ascending.cumsum(1), (1, 0))
 
@@ -34,18 +34,18 @@ def gini(ascending: Tensor) -> Tensor:
     Twice the area between the diagonal and the Lorenz curve.
 
     Example:
-        >>> gini(shares(torch.tensor([[1.0, 1.0], [0.0, 5.0]]))).tolist()
+        >>> gini(sorted_fractions(torch.tensor([[1.0, 1.0], [0.0, 5.0]]))).tolist()
         [0.0, 0.5]
     """
     curve = lorenz(ascending)
     return 1 - (curve[:, 1:] + curve[:, :-1]).mean(1)
 
 
-def carriers(ascending: Tensor, share: float) -> Tensor:
+def min_dims_for_fraction(ascending: Tensor, share: float) -> Tensor:
     """How many of the largest dimensions of each row together hold this share (N,).
 
     Example:
-        >>> carriers(shares(torch.tensor([[8.0, 1.0, 1.0]])), 0.9).tolist()
+        >>> min_dims_for_fraction(sorted_fractions(torch.tensor([[8.0, 1.0, 1.0]])), 0.9).tolist()
         [2]
     """
     held = ascending.flip(1).cumsum(1)

@@ -26,11 +26,11 @@ def risks(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
         >>> risks(np.array([0.9, 0.5, 0.7]), np.array([True, False, True])).round(3)
         array([0.   , 0.   , 0.333])
     """
-    errors = ranked_errors(confidence, correct)
+    errors = errors_by_confidence(confidence, correct)
     return np.asarray(errors.cumsum() / np.arange(1, len(errors) + 1))
 
 
-def ranked_errors(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+def errors_by_confidence(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """(N,): each sample's error, 0 or 1, the surest first; of equally sure ones, their mean."""
     _, block, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
     mean = np.bincount(block, ~np.asarray(correct, bool)) / sizes
@@ -43,7 +43,7 @@ def area(errors: np.ndarray, times: np.ndarray | None = None) -> float:
     The error of all is what a random order gives.
 
     Args:
-        errors: (N,) as :func:`ranked_errors` has them.
+        errors: (N,) as :func:`errors_by_confidence` has them.
         times: (N,) how often each sample is there, for a bootstrap.
 
     Example:

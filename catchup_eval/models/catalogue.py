@@ -13,14 +13,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.core.errors import UnknownName, UserError
 
 CATALOGUE = "catalogue:"
 LIST = Path(__file__).with_name("catalogue.toml")
 
 
 @dataclass(frozen=True)
-class Claim:
+class PublishedAccuracy:
     """An accuracy that somebody published.
 
     Args:
@@ -36,7 +36,7 @@ class Claim:
         return self.data in ("", data) or data == f"{self.data}_test"
 
 
-class Entry(BaseModel):
+class CatalogueEntry(BaseModel):
     """A published checkpoint.
 
     Attributes:
@@ -65,9 +65,9 @@ class Entry(BaseModel):
     verified: bool = False
 
     @property
-    def claim(self) -> Claim | None:
+    def claim(self) -> PublishedAccuracy | None:
         """What is published about it."""
-        return None if self.accuracy is None else Claim(self.accuracy, self.data)
+        return None if self.accuracy is None else PublishedAccuracy(self.accuracy, self.data)
 
     @property
     def checksum(self) -> str:
@@ -96,13 +96,13 @@ class Entry(BaseModel):
 
 
 @cache
-def entries() -> Mapping[str, Entry]:
+def entries() -> Mapping[str, CatalogueEntry]:
     """All published checkpoints, by name."""
     content = tomllib.loads(LIST.read_text(encoding="utf-8"))
-    return {name: Entry.model_validate(entry) for name, entry in content.items()}
+    return {name: CatalogueEntry.model_validate(entry) for name, entry in content.items()}
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> CatalogueEntry:
     """A published checkpoint that can be got.
 
     Raises:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from catchup_eval.errors import Missing, UserError
-from catchup_eval.hooks import capturing
-from catchup_eval.preprocess import Preprocess
+from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models.hooks import capture_inputs
 
 # What a network is shown of (red, green, blue); one channel is for images whose three are alike.
 CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
@@ -24,7 +24,7 @@ class Trace(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class ModuleLayout:
     """Which submodules of a network are its parts, by name; as in :class:`Classifier`."""
 
     stages: tuple[str, ...]
@@ -119,7 +119,7 @@ class Classifier(nn.Module):
     @property
     def preprocessing(self) -> str:
         """What is done to its images, one line."""
-        mean, std = (_listed(part) for part in (self.normalize.mean, self.normalize.std))
+        mean, std = (_format_list(part) for part in (self.normalize.mean, self.normalize.std))
         order = self.normalize.channels
         pixels = "pixels" if order == "rgb" else f"{order} pixels"
         normalised = f"({pixels} - {mean}) / {std}"
@@ -139,7 +139,7 @@ class Classifier(nn.Module):
         parts: dict[str, nn.Module] = {"features": self.head}
         if self._pool:
             parts["maps"] = _submodule(self.net, self._pool)
-        with capturing(**parts) as seen:
+        with capture_inputs(**parts) as seen:
             logits = self(pixels)
         if "features" not in seen:
             raise Missing(f"a linear head that its forward pass calls ({self._head} is not called)")
@@ -173,7 +173,7 @@ class Classifier(nn.Module):
         return maps
 
 
-def _listed(values: Tensor) -> str:
+def _format_list(values: Tensor) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values.flatten().tolist()) + ")"
 
 
@@ -214,10 +214,10 @@ def wrap(
     Raises:
         UserError: a name that is no submodule, or no linear layer at all.
     """
-    head = head or _last(net, nn.Linear)
+    head = head or _last_module_name(net, nn.Linear)
     if head is None:
         raise UserError(f"{type(net).__name__} has no linear layer; say which is its head")
-    pool = pool or _last(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+    pool = pool or _last_module_name(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
     return Classifier(
         net,
         mean=mean,
@@ -230,6 +230,20 @@ def wrap(
     )
 
 
-def _last(net: nn.Module, *kinds: type[nn.Module]) -> str | None:
+def _last_module_name(net: nn.Module, *kinds: type[nn.Module]) -> str | None:
     names = [name for name, module in net.named_modules() if isinstance(module, kinds)]
     return names[-1] if names else None
+
+
+def check_pixel_range(images: Tensor) -> None:
+    """Stop at the door what is not in pixels.
+
+    Raises:
+        UserError: a value outside [0, 1] or not a number; the range that came is shown.
+    """
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"expected pixels in [0, 1], got {low:.3g} to {high:.3g}; "
+            "normalisation is inside the model"
+        )

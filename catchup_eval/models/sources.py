@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from catchup_eval.errors import BadFile, UserError
-from catchup_eval.fetching.download import Wanted, download
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.http import DownloadRequest, download
 
+TORCHVISION, TIMM = "torchvision:", "timm:"  # libraries of networks, some with weights
 HUB = "hf:"
 WEB = ("https://", "http://")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm and transformers call them
 
 
 @dataclass(frozen=True)
-class Access:
+class WeightsAccess:
     """How files of weights are got and read.
 
     Args:
@@ -28,10 +29,10 @@ class Access:
 
     folder: Path = Path("data/models")
     trust_pickle: bool = False
-    get: Callable[[Wanted], None] = download
+    get: Callable[[DownloadRequest], None] = download
 
 
-class Found(NamedTuple):
+class LocatedWeights(NamedTuple):
     """A file of weights that lies here now."""
 
     path: Path
@@ -43,7 +44,7 @@ def is_remote(text: str) -> bool:
     return text.startswith((HUB, *WEB))
 
 
-def find(text: str, access: Access, checksum: str = "") -> Found:
+def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights:
     """The file that the WEIGHTS of a spec ask for, downloaded where it is not here.
 
     Args:
@@ -53,14 +54,14 @@ def find(text: str, access: Access, checksum: str = "") -> Found:
         BadFile, UserError: it could not be got, or it is not the one that was promised.
     """
     if text.startswith(HUB):
-        return _from_hub(text.removeprefix(HUB))
+        return _download_from_hub(text.removeprefix(HUB))
     if not text.startswith(WEB):
-        return Found(Path(text), {})
+        return LocatedWeights(Path(text), {})
     path = access.folder / _file_name(text)
     if not path.is_file():
-        access.get(Wanted(path, [text], checksum=checksum))
+        access.get(DownloadRequest(path, [text], checksum=checksum))
     _check(path, checksum)
-    return Found(path, {})
+    return LocatedWeights(path, {})
 
 
 def _file_name(address: str) -> str:
@@ -78,7 +79,7 @@ def _check(path: Path, checksum: str) -> None:
         raise BadFile(f"{path} is not the published file: {found}, expected {checksum}; remove it")
 
 
-def _from_hub(text: str) -> Found:
+def _download_from_hub(text: str) -> LocatedWeights:
     owner, _, rest = text.partition("/")
     name, _, file = rest.partition("/")
     if not (owner and name):
@@ -89,7 +90,7 @@ def _from_hub(text: str) -> Found:
     path = next(filter(None, (_hub_file(repository, each) for each in files)), None)
     if path is None:
         raise BadFile(f"{HUB}{repository} has no file {' or '.join(files)}")
-    return Found(path, json.loads(config.read_text(encoding="utf-8")) if config else {})
+    return LocatedWeights(path, json.loads(config.read_text(encoding="utf-8")) if config else {})
 
 
 def _hub_file(repository: str, file: str) -> Path | None:
@@ -100,14 +101,14 @@ def _hub_file(repository: str, file: str) -> Path | None:
     try:
         return Path(hf_hub_download(repository, file))
     except LocalEntryNotFoundError as error:  # one of the next kind, but it means: no network
-        raise _sorry(repository, file, error) from error
+        raise _hub_error(repository, file, error) from error
     except EntryNotFoundError:
         return None
     except (OSError, ValueError) as error:  # the hub's other errors are among them
-        raise _sorry(repository, file, error) from error
+        raise _hub_error(repository, file, error) from error
 
 
-def _sorry(repository: str, file: str, error: Exception) -> BadFile:
+def _hub_error(repository: str, file: str, error: Exception) -> BadFile:
     reason = str(error).strip().splitlines()[0]
     return BadFile(
         f"{file} of {HUB}{repository} could not be got ({reason}); "

@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from catchup_eval.question import Analysis
-from catchup_eval.report import numbers
+from catchup_eval.analysis.base import Analysis
+from catchup_eval.report import formatting
 from catchup_eval.report.names import headings
-from catchup_eval.report.tables import Cell, Table, cells, with_file
-from catchup_eval.study import ModelInfo, Skip, Study
+from catchup_eval.report.tables import Cell, Table, cells, link_csv
+from catchup_eval.results.study import ModelInfo, SkippedAnalysis, Study
 
 PASSED, FAILED = Cell("✓", "passed", "passed"), Cell("✗", "failed", "failed")
-ABSENT = Cell(numbers.NONE)
+
+ABSENT = Cell(formatting.NONE)
 
 
 def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
     """Every self-check and whether it passed, for each model; with seeds, how many passed."""
     blocks = []
-    for name in study.asked():
-        checks = study.joined(name).checks
+    for name in study.available_analyses():
+        checks = study.joined_result(name).checks
         blocks.append(
             [
                 [Cell(_title(name, analyses)), Cell(_claim(rows)), *_marks(rows, study.groups)]
@@ -32,7 +33,7 @@ def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
     own = ["Question", "Claim"]
     columns = [*own, *headings(study.groups, own)]
     found = [block for block in blocks if block]
-    return with_file(Table("checks", caption, columns, found, words=2))
+    return link_csv(Table("checks", caption, columns, found, words=2))
 
 
 def _title(name: str, analyses: Mapping[str, Analysis]) -> str:
@@ -62,7 +63,7 @@ def _mark(passed: Sequence[bool]) -> Cell:
     return mark._replace(text=f"{mark.text} {sum(passed)}/{len(passed)}")
 
 
-def failed(checks: Table) -> list[str]:
+def failed_checks(checks: Table) -> list[str]:
     """The claims that do not hold for every model."""
     return [
         f"{row[0].text}: {row[1].text}"
@@ -74,22 +75,22 @@ def failed(checks: Table) -> list[str]:
 def skips(study: Study, analyses: Mapping[str, Analysis]) -> list[tuple[str, str, str]]:
     """(question, reason, models) for each question that was not asked of some model."""
     who: dict[tuple[str, str], list[str]] = {}
-    for skip in [*study.info.skipped, *_unknown(study, analyses)]:
+    for skip in [*study.info.skipped, *_unregistered_analyses(study, analyses)]:
         who.setdefault((_title(skip.analysis, analyses), skip.reason), []).append(skip.model)
-    return [(title, reason, _who(study, keys)) for (title, reason), keys in who.items()]
+    return [(title, reason, _model_names(study, keys)) for (title, reason), keys in who.items()]
 
 
-def _unknown(study: Study, analyses: Mapping[str, Analysis]) -> list[Skip]:
+def _unregistered_analyses(study: Study, analyses: Mapping[str, Analysis]) -> list[SkippedAnalysis]:
     reason = "this version does not know the question"
     return [
-        Skip(model=model.key, analysis=name, reason=reason)
-        for name in study.asked()
+        SkippedAnalysis(model=model.key, analysis=name, reason=reason)
+        for name in study.available_analyses()
         if name not in analyses
         for model in study.info.models
     ]
 
 
-def _who(study: Study, keys: Sequence[str]) -> str:
+def _model_names(study: Study, keys: Sequence[str]) -> str:
     group = {model.key: model.group for model in study.info.models}
     if set(group) <= set(keys):
         return "all models"
@@ -100,20 +101,35 @@ def cost_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
     """Seconds that each question took for one network of each group."""
     cost = {
         _title(name, analyses): [_seconds(study, name, group) for group in study.groups]
-        for name in study.asked()
+        for name in study.available_analyses()
     }
     if len(cost) > 1:
         cost["Together"] = [float(np.nansum(column)) for column in zip(*cost.values())]
-    blocks = [[cells([title, *map(numbers.seconds, row)])] for title, row in cost.items()]
+    blocks = [
+        [cells([title, *map(formatting.format_duration, row)])] for title, row in cost.items()
+    ]
     caption = "Time that a question took for one network, the mean over its seeds."
     columns = ["Question", *headings(study.groups, ["Question"])]
-    return with_file(Table("cost", caption, columns, blocks))
+    return link_csv(Table("cost", caption, columns, blocks))
 
 
 def _seconds(study: Study, name: str, group: str) -> float:
-    keys = [(model.key, name) for model in study.seeds(group)]
+    keys = [(model.key, name) for model in study.models_of(group)]
     known = [study.provenance[key].seconds for key in keys if key in study.provenance]
     return float(np.mean(known)) if known else np.nan
+
+
+def provenance_frame(study: Study) -> pd.DataFrame:
+    """How each stored result came about: device, threads, seconds, date and versions."""
+    rows = [
+        {"model": model.group, "seed": model.seed, "analysis": analysis}
+        | run.model_dump(exclude={"versions"})
+        | dict(run.versions)
+        for model in study.info.models
+        for (key, analysis), run in study.provenance.items()
+        if key == model.key
+    ]
+    return pd.DataFrame(rows)
 
 
 def models_table(study: Study) -> Table:
@@ -130,7 +146,7 @@ def models_table(study: Study) -> Table:
         "Weights",
     ]
     blocks = [
-        [_model_row(model) for model in study.seeds(group) if model.fingerprint]
+        [_model_row(model) for model in study.models_of(group) if model.fingerprint]
         for group in study.groups
     ]
     caption = (
@@ -138,28 +154,28 @@ def models_table(study: Study) -> Table:
         "during training, where the checkpoint tells."
     )
     known = [block for block in blocks if block]
-    return with_file(Table("models", caption, columns, known, 3, notes=1))
+    return link_csv(Table("models", caption, columns, known, 3, notes=1))
 
 
 def _model_row(model: ModelInfo) -> list[Cell]:
     card, history = model.card, model.card.get("history") or {}
-    ends = [_share(history, key) for key in ("best", "last", "median")]
+    ends = [_history_fraction(history, key) for key in ("best", "last", "median")]
     return cells(
         [
             model.group,
             model.seed,
-            card.get("method") or numbers.NONE,
+            card.get("method") or formatting.NONE,
             f"{model.parameters:,}",
-            card.get("epoch") or numbers.NONE,
+            card.get("epoch") or formatting.NONE,
             *ends,
             model.fingerprint,
         ]
     )
 
 
-def _share(history: Mapping[str, Any], word: str) -> str:
+def _history_fraction(history: Mapping[str, Any], word: str) -> str:
     value = next((value for key, value in history.items() if key.startswith(word)), None)
-    return numbers.NONE if value is None else numbers.number(float(value), "%")
+    return formatting.NONE if value is None else formatting.format_number(float(value), "%")
 
 
 def cards(study: Study) -> list[tuple[str, str]]:
@@ -186,7 +202,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("Machine", info.machine),
         ("Device", ", ".join(devices)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in info.versions.items())),
-        ("Time in all", numbers.seconds(info.seconds)),
+        ("Time in all", formatting.format_duration(info.seconds)),
         ("Last change", info.date),
     ]
     return [(name, text) for name, text in known if text]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from catchup_eval.study import Study
+from catchup_eval.results.study import Study
 
 
 def visible(name: str) -> str:

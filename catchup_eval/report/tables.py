@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from catchup_eval.report.numbers import MINUS, NONE
+from catchup_eval.report.formatting import MINUS, NONE
 
 TEX = {
     "\\": r"\textbackslash{}",
@@ -39,6 +39,7 @@ TEX = {
 }
 PAPER = "paper"  # the heading of numbers that are not ours
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "_": "\\_", "`": "\\`"}
+
 MARKDOWN |= {"[": "\\[", "]": "\\]", "\n": " ", "&": "&amp;", "~": "\\~", "$": "\\$"}
 
 
@@ -94,7 +95,7 @@ class Table:
     lines: Sequence[Sequence[int]] = ()
 
     @property
-    def numeric(self) -> list[bool]:
+    def numeric_columns(self) -> list[bool]:
         """For each column, whether it holds numbers."""
         wide = len(self.columns)
         return [self.words <= column < wide - self.notes for column in range(wide)]
@@ -147,7 +148,7 @@ def frame(table: Table) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(table.columns))
 
 
-def with_file(table: Table) -> Table:
+def link_csv(table: Table) -> Table:
     """The same table, whose CSV file is its :func:`frame`."""
     lines = [[line] for line in range(2, len(table.rows) + 2)]
     return replace(table, file=table.name, lines=lines)
@@ -165,7 +166,7 @@ def escape_tex(text: str) -> str:
 
 def latex(table: Table) -> str:
     r"""The table for a paper that loads `booktabs` and `amssymb`; bold only where significant."""
-    kinds = "".join("r" if number else "l" for number in table.numeric)
+    kinds = "".join("r" if number else "l" for number in table.numeric_columns)
     gap = "\\addlinespace\n" if any(len(block) > 1 for block in table.blocks) else ""
     lines = [
         f"% {' '.join(table.caption.split())}",
@@ -198,10 +199,10 @@ def _heading(table: Table) -> list[Cell]:
 
 
 def _tex_block(block: Sequence[Sequence[Cell]]) -> str:
-    return "".join(_tex_row(row) + "\n" for row in _once(block))
+    return "".join(_tex_row(row) + "\n" for row in _blank_repeats(block))
 
 
-def _once(block: Sequence[Sequence[Cell]]) -> list[Sequence[Cell]]:
+def _blank_repeats(block: Sequence[Sequence[Cell]]) -> list[Sequence[Cell]]:
     return [row if i == 0 else [Cell(""), *row[1:]] for i, row in enumerate(block)]
 
 
@@ -223,17 +224,17 @@ def escape_markdown(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """The table in Markdown."""
-    rules = ["--:" if number else "---" for number in table.numeric]
-    rows = [row for block in table.blocks for row in _once(block)]
+    rules = ["--:" if number else "---" for number in table.numeric_columns]
+    rows = [row for block in table.blocks for row in _blank_repeats(block)]
     lines = [
-        [_markdown_cell(cell) for cell in _grouped(table)],
+        [_markdown_cell(cell) for cell in _flat_headings(table)],
         rules,
         *[[_markdown_cell(cell) for cell in row] for row in rows],
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _grouped(table: Table) -> list[Cell]:
+def _flat_headings(table: Table) -> list[Cell]:
     """The headings, each with its group before it: Markdown has no row above them."""
     groups = table.groups or [""] * len(table.columns)
     return [

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from catchup_eval.errors import BadFile
-from catchup_eval.files import replacing
+from catchup_eval.core.errors import BadFile
+from catchup_eval.core.files import atomic_path
 
 WINDOW = 10  # epochs of the median, as PuzzleMix, Co-Mixup and OpenMixup report it
 
@@ -63,7 +63,7 @@ class History:
 
     def write(self, path: Path) -> None:
         """Write the frame as CSV, whole or not at all."""
-        with replacing(path) as temporary:
+        with atomic_path(path) as temporary:
             self.frame.to_csv(temporary, index=False)
 
 

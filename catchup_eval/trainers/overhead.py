@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.methods import Method, baseline
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.base import Method
+from catchup_eval.trainers.mixing.baseline import baseline
 
 Step = Callable[[Method], float]  # one training step with a method; the seconds it took
 

@@ -18,26 +18,26 @@ from typing import Any
 
 import torch
 
-from catchup_eval import checkpoints
-from catchup_eval.checkpoints import Card
-from catchup_eval.datasets.imageset import AnySet, ImageSet
-from catchup_eval.errors import UserError
-from catchup_eval.files import locked
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.files import locked
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.datasets.dataset import AnySet, TensorDataset
+from catchup_eval.datasets.subset import class_fraction, digest_of, write_list
+from catchup_eval.models import checkpoints
+from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers import methods
-from catchup_eval.trainers.compile import compiled, compiling
-from catchup_eval.trainers.first_weights import first_weights, weights_digest
-from catchup_eval.trainers.fit import Progress, fit
+from catchup_eval.trainers import mixing
 from catchup_eval.trainers.history import History, read_history
+from catchup_eval.trainers.initialization import first_weights, weights_digest
+from catchup_eval.trainers.loop import Progress, compile_settings, compiled, fit
 from catchup_eval.trainers.recipe import Recipe, load_recipe
-from catchup_eval.trainers.regularizers import Regularizers, regularize, with_defaults
-from catchup_eval.trainers.resume import expect_same
-from catchup_eval.trainers.subset import digest_of, share_of, write_list
+from catchup_eval.trainers.regularizers import fill_defaults, regularize
+from catchup_eval.trainers.regularizers.base import Regularizers
+from catchup_eval.trainers.state import expect_same
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutput:
     """A finished training on disk.
 
     Args:
@@ -70,15 +70,17 @@ class Trained:
         """Which images it learned from, where the recipe takes a share of each class."""
         return self.checkpoint.with_suffix(".samples.json")
 
-    def at_epoch(self, epoch: int) -> Path:
+    def epoch_path(self, epoch: int) -> Path:
         """Where the checkpoint kept after this epoch lies."""
         return self.checkpoint.with_name(f"{self.checkpoint.stem}-epoch{epoch:03d}.safetensors")
 
     @property
-    def kept(self) -> dict[int, Path]:
+    def epoch_checkpoints(self) -> dict[int, Path]:
         """The checkpoints that were kept, by epoch."""
         epochs = [epoch.epoch for epoch in self.history.epochs]
-        return {epoch: self.at_epoch(epoch) for epoch in epochs if self.at_epoch(epoch).is_file()}
+        return {
+            epoch: self.epoch_path(epoch) for epoch in epochs if self.epoch_path(epoch).is_file()
+        }
 
 
 def train(
@@ -93,7 +95,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
-) -> Trained:
+) -> TrainingOutput:
     """Train one network, go on with it, or find it finished.
 
     Args:
@@ -116,21 +118,21 @@ def train(
         UnknownName: no such recipe, method, regularizer, setting, architecture or normalisation.
         Missing: the data has no training part.
     """
-    recipe = _resolved(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
-    files = Trained(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
-    claims = _claims(recipe, method, data, seed, settings or {})
+    recipe = _resolve_regularizers(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
+    files = TrainingOutput(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
+    claims = _identity(recipe, method, data, seed, settings or {})
     if not fresh and _is_finished(files, claims):
         return replace(files, skipped=True)
 
-    shown = _shown(data, recipe, seed, progress)
+    shown = _transform_splits(data, recipe, seed, progress)
     model, card = first_weights(recipe, shown, seed)
-    model.preprocess = data.shown(recipe.ways["test"])
+    model.preprocess = data.preprocessing_for(recipe.preprocessing_by_split["test"])
     card = card.model_copy(update={**claims, "preprocess": model.preprocess})
-    with isolated(generator(seed, "method")):
+    with fork_global_rng(generator(seed, "method")):
         on = regularize(model, recipe.regularizers)
         learner = compiled(model) if recipe.compile else model
-        plain = methods.build(method, learner, criterion=on.criterion, **card.settings)
-        built = on.around(plain)
+        plain = mixing.build(method, learner, criterion=on.criterion, **card.settings)
+        built = on.wrap(plain)
     with closing(built), _alone(files):
         if not fresh and _is_finished(files, claims):  # by a process that has just ended
             return replace(files, skipped=True)
@@ -138,7 +140,7 @@ def train(
             _clear(files)
         resumed = files.resume_path.exists()
         if recipe.share < 1:
-            part = shown.part("train")
+            part = shown.split("train")
             write_list(files.samples_path, data.name, part, recipe.share, seed)
             card = card.model_copy(update={"samples": digest_of(part.index)})
 
@@ -146,14 +148,14 @@ def train(
             _expect_unfinished(files)
             history.write(files.history_path)
             if len(history.epochs) in recipe.keep:
-                _save(files.at_epoch(len(history.epochs)), model, card, history, on)
+                _save(files.epoch_path(len(history.epochs)), model, card, history, on)
 
-        with _without_leftover(files), compiling() if recipe.compile else nullcontext():
+        with _without_leftover(files), compile_settings() if recipe.compile else nullcontext():
             history = fit(
                 model,
                 built,
-                shown.part("train"),
-                shown.part("test") if shown.has("test") else None,
+                shown.split("train"),
+                shown.split("test") if shown.has("test") else None,
                 recipe,
                 seed=seed,
                 device=device,
@@ -168,15 +170,17 @@ def train(
     return replace(files, resumed=resumed)
 
 
-def _is_finished(files: Trained, claims: Mapping[str, Any]) -> bool:
+def _is_finished(files: TrainingOutput, claims: Mapping[str, Any]) -> bool:
     if not files.checkpoint.exists():
         return False
-    expect_same(_claimed(files.checkpoint), claims, f"{files.checkpoint} was trained otherwise")
+    expect_same(
+        _read_identity(files.checkpoint), claims, f"{files.checkpoint} was trained otherwise"
+    )
     return True
 
 
 @contextmanager
-def _alone(files: Trained) -> Iterator[None]:
+def _alone(files: TrainingOutput) -> Iterator[None]:
     """While no other process trains these files.
 
     Raises:
@@ -191,7 +195,7 @@ def _alone(files: Trained) -> Iterator[None]:
         yield
 
 
-def _expect_unfinished(files: Trained) -> None:
+def _expect_unfinished(files: TrainingOutput) -> None:
     """Where the file system has no locks, the slower of two processes ends here.
 
     Raises:
@@ -205,7 +209,7 @@ def _expect_unfinished(files: Trained) -> None:
 
 
 @contextmanager
-def _without_leftover(files: Trained) -> Iterator[None]:
+def _without_leftover(files: TrainingOutput) -> Iterator[None]:
     """Leave no resume file beside what another process has finished meanwhile."""
     try:
         yield
@@ -214,13 +218,15 @@ def _without_leftover(files: Trained) -> Iterator[None]:
             files.resume_path.unlink(missing_ok=True)
 
 
-def _resolved(recipe: Recipe) -> Recipe:
+def _resolve_regularizers(recipe: Recipe) -> Recipe:
     """With every setting of its regularizers, so that a card keeps also what was a default."""
-    whole = _plain(with_defaults(recipe.regularizers))
+    whole = _to_json_types(fill_defaults(recipe.regularizers))
     return recipe.model_copy(update={"regularizers": whole})
 
 
-def _shown(data: AnySet, recipe: Recipe, seed: int, progress: Progress | None) -> ImageSet:
+def _transform_splits(
+    data: AnySet, recipe: Recipe, seed: int, progress: Progress | None
+) -> TensorDataset:
     """The parts that the training sees, as it sees them."""
 
     def tell(done: int, total: int) -> None:
@@ -228,45 +234,47 @@ def _shown(data: AnySet, recipe: Recipe, seed: int, progress: Progress | None) -
             progress(done, total, "decoding photographs")
 
     parts = {
-        name: data.view(way, tell).part(name)
-        for name, way in recipe.ways.items()
+        name: data.transform(way, tell).split(name)
+        for name, way in recipe.preprocessing_by_split.items()
         if name == "train" or data.has(name)
     }
-    parts["train"] = share_of(parts["train"], recipe.share, seed)
-    return ImageSet(data.name, parts, data.classes, data.mean, data.std)
+    parts["train"] = class_fraction(parts["train"], recipe.share, seed)
+    return TensorDataset(data.name, parts, data.classes, data.mean, data.std)
 
 
-def _save(path: Path, model: Classifier, card: Card, history: History, on: Regularizers) -> None:
+def _save(
+    path: Path, model: Classifier, card: ModelCard, history: History, on: Regularizers
+) -> None:
     facts = {"epoch": len(history.epochs), "history": history.summary}
-    with on.folded():  # a file's weights are those of the plain network
+    with on.fold_into_weights():  # a file's weights are those of the plain network
         checkpoints.save(path, model, card.model_copy(update=facts))
 
 
-def _clear(files: Trained) -> None:
-    kept = files.kept.values() if files.history_path.exists() else []
+def _clear(files: TrainingOutput) -> None:
+    kept = files.epoch_checkpoints.values() if files.history_path.exists() else []
     own = (files.checkpoint, files.resume_path, files.samples_path, files.history_path)
     for path in (*own, *kept):
         path.unlink(missing_ok=True)
 
 
-def _claims(
+def _identity(
     recipe: Recipe, method: str, data: AnySet, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the weights depend on, as the card has it."""
     for known in (method, *recipe.methods):
-        methods.default_settings(known)  # raises for a name that is no method
+        mixing.default_settings(known)  # raises for a name that is no method
     own = {**recipe.methods.get(method, {}), **settings}
     return {
         "data": data.name,
         "data_fingerprint": _fingerprint(data),
         "method": method,
-        "settings": _plain({**methods.default_settings(method), **own}),
-        "recipe": recipe.training() | weights_digest(recipe),
+        "settings": _to_json_types({**mixing.default_settings(method), **own}),
+        "recipe": recipe.training_settings() | weights_digest(recipe),
         "seed": seed,
     }
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON has them, so that they are the same before and after storing; sets become lists."""
     try:
         return json.loads(json.dumps(settings, default=sorted, sort_keys=True))  # type: ignore[no-any-return]
@@ -276,7 +284,7 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
 
 
-def _claimed(checkpoint: Path) -> dict[str, Any]:
+def _read_identity(checkpoint: Path) -> dict[str, Any]:
     _, card = checkpoints.read(checkpoint)
     if card is None:
         raise UserError(f"{checkpoint} has no card, so it is not from here; choose another name")
@@ -288,6 +296,6 @@ def _claimed(checkpoint: Path) -> dict[str, Any]:
 def _fingerprint(data: AnySet) -> str:
     """Of the parts that a training sees; sets that only evaluations see may come and go."""
     seen = {
-        name: data.part(name) for name in ("train", "test") if name == "train" or data.has(name)
+        name: data.split(name) for name in ("train", "test") if name == "train" or data.has(name)
     }
     return replace(data, parts=seen).fingerprint

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
-from catchup_eval.datasets import ImageSet
-from catchup_eval.datasets.regularity import scored
+from catchup_eval.datasets.cscores import with_cscores
+from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.models.classifier import Classifier
 
 
@@ -40,7 +40,7 @@ def photographs() -> Callable[[Mapping[str, np.ndarray], Iterable[int]], Iterato
 
 
 @pytest.fixture(scope="session")
-def few_digits(few_digits: ImageSet) -> ImageSet:
+def few_digits(few_digits: TensorDataset) -> TensorDataset:
     """The same with C-scores, so that every question can be asked."""
-    scores = torch.linspace(0, 1, len(few_digits.part("test")), dtype=torch.float64)
-    return scored(few_digits, scores, "made up")
+    scores = torch.linspace(0, 1, len(few_digits.split("test")), dtype=torch.float64)
+    return with_cscores(few_digits, scores, "made up")

@@ -7,42 +7,42 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from catchup_eval.analysis import adversarial, masking
-from catchup_eval.app.questions import check_settings
-from catchup_eval.attacks import fgsm
-from catchup_eval.autoattack import FLAGS
-from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.errors import UnknownName, UserError
-from catchup_eval.library_attacks import Asked
-from catchup_eval.models import spec
+from catchup_eval.analysis import adversarial, check_settings
+from catchup_eval.analysis.adversarial import figures, masking
+from catchup_eval.analysis.adversarial.attacks import fgsm
+from catchup_eval.analysis.adversarial.autoattack import FLAGS
+from catchup_eval.analysis.adversarial.libraries import AttackSpec
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.datasets.dataset import Split, TensorDataset
+from catchup_eval.metrics.intervals import wilson
+from catchup_eval.models import loading
 from catchup_eval.models.classifier import Classifier, wrap
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.results import Member, Result, join
-from catchup_eval.statistics import wilson
-from catchup_eval.subject import Subject
+from catchup_eval.results.result import ModelResult, Result, join
 
 Networks = Callable[..., Classifier]
 
 
 @pytest.fixture(scope="module")
-def subject(networks: Networks, noise: Part) -> Subject:
+def subject(networks: Networks, noise: Split) -> EvaluationContext:
     """A network and images that it is right about, nearly all."""
     model = networks(0)
     with torch.no_grad():
         labels = model(noise.images.float() / 255).argmax(1)
     labels[:2] = (labels[:2] + 1) % 10
-    part = Part(noise.images, labels, torch.arange(100, 132))
-    data = ImageSet("noise", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
-    return Subject(model, data)
+    part = Split(noise.images, labels, torch.arange(100, 132))
+    data = TensorDataset("noise", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    return EvaluationContext(model, data)
 
 
 @pytest.fixture(scope="module")
-def result(subject: Subject) -> Result:
+def result(subject: EvaluationContext) -> Result:
     return adversarial.measure(subject, epsilons=(0, 0.5, 4), pgd_epsilons=(0.5,), pgd_steps=4)
 
 
-def test_rows_are_what_the_attack_leaves(subject: Subject, result: Result) -> None:
-    batch = subject.data.part("test").batch(slice(None))
+def test_rows_are_what_the_attack_leaves(subject: EvaluationContext, result: Result) -> None:
+    batch = subject.data.split("test").batch(slice(None))
     points = fgsm(subject.model, batch.images, batch.labels, 4 / 255)
     right = (subject.logits(points).argmax(1) == batch.labels).numpy()
     np.testing.assert_array_equal(result.samples["fgsm@4"], right)
@@ -63,14 +63,14 @@ def test_the_gap_is_that_of_the_two_accuracies(result: Result) -> None:
     assert many < result.value("accuracy", attack="fgsm", epsilon=0)
 
 
-def test_without_a_bound_nothing_is_left(subject: Subject) -> None:
+def test_without_a_bound_nothing_is_left(subject: EvaluationContext) -> None:
     result = adversarial.measure(subject, epsilons=(0,), pgd_epsilons=(), unbounded=10)
     rows = result.rows("accuracy", attack="pgd-unbounded")
     assert rows[["value", "n", "epsilon"]].values.tolist() == [[0, 10, 255]]
     assert (result.checks["value"] == 1).all()
 
 
-def test_protocols_name_what_was_set(subject: Subject, result: Result) -> None:
+def test_protocols_name_what_was_set(subject: EvaluationContext, result: Result) -> None:
     assert set(result.rows("accuracy")["protocol"]) == {
         "fgsm@1",
         "pgd-4x2@1",
@@ -82,7 +82,7 @@ def test_protocols_name_what_was_set(subject: Subject, result: Result) -> None:
     assert set(again.rows("accuracy")["protocol"]) == {"pgd-1x2-r3@1"}
 
 
-def test_attacks_of_libraries_have_rows_of_their_own(subject: Subject) -> None:
+def test_attacks_of_libraries_have_rows_of_their_own(subject: EvaluationContext) -> None:
     pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
     attacks = ["PGD@0.5?alpha=1/255&steps=1&random_start=false", "Square@4?images=10&n_queries=2"]
     result = adversarial.measure(
@@ -93,19 +93,19 @@ def test_attacks_of_libraries_have_rows_of_their_own(subject: Subject) -> None:
     assert one_step["protocol"].str.match(r"torchattacks-3\.[\d.]+-PGD-alpha0\.00392").all()
     assert result.rows("accuracy", attack="Square", epsilon=4)["n"].item() == 10
     index = result.samples["Square@4-index"]
-    np.testing.assert_array_equal(index, subject.data.part("test").limited(10).index)
+    np.testing.assert_array_equal(index, subject.data.split("test").subsample(10).index)
     claim = result.checks[result.checks["metric"].str.startswith("Square")]
     assert claim[["value", "n"]].values.tolist() == [[1, 10]]
 
 
-def test_one_attack_may_be_asked_for_without_a_list(subject: Subject) -> None:
+def test_one_attack_may_be_asked_for_without_a_list(subject: EvaluationContext) -> None:
     pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
     result = adversarial.measure(subject, epsilons=(), pgd_epsilons=(), unbounded=0, attacks="GN")
     row = result.rows("accuracy", attack="GN")
     assert row["n"].item() == 32 and row["epsilon"].isna().all()
 
 
-def test_autoattack_brings_its_own_checks(subject: Subject) -> None:
+def test_autoattack_brings_its_own_checks(subject: EvaluationContext) -> None:
     pytest.importorskip("pyautoattack", reason="needs the extra `autoattack`")
     result = adversarial.measure(
         subject, epsilons=(), pgd_epsilons=(), unbounded=0, attacks="AutoAttack@8?images=6"
@@ -119,9 +119,11 @@ def test_autoattack_brings_its_own_checks(subject: Subject) -> None:
     assert (checks["n"] == 6).all() and (checks["value"] == 1).all()
 
 
-def test_a_wrong_attack_stops_before_anything_is_computed(subject: Subject) -> None:
+def test_a_wrong_attack_stops_before_anything_is_computed(subject: EvaluationContext) -> None:
     pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
-    fresh = Subject(subject.model, subject.data, progress=lambda done, total: pytest.fail("began"))
+    fresh = EvaluationContext(
+        subject.model, subject.data, progress=lambda done, total: pytest.fail("began")
+    )
     with pytest.raises(UnknownName, match="MIFGSN"):
         adversarial.measure(fresh, attacks="MIFGSN")
     with pytest.raises(UserError, match="colour"):
@@ -169,9 +171,9 @@ CLIMB = adversarial.Climb(20, 2)
     ],
 )
 def test_a_setting_that_makes_no_sense_costs_no_pass(
-    subject: Subject, settings: dict[str, Any], says: str
+    subject: EvaluationContext, settings: dict[str, Any], says: str
 ) -> None:
-    fresh = Subject(wrap(Unasked()), subject.data)
+    fresh = EvaluationContext(wrap(Unasked()), subject.data)
     with pytest.raises(UserError, match=says):
         adversarial.measure(fresh, **settings)
     with pytest.raises(UserError, match=says):
@@ -259,7 +261,7 @@ SAME = "an image gets the same logits"
 )
 def test_right_accusations_and_right_acquittals(
     networks: Networks,
-    noise: Part,
+    noise: Split,
     change: Callable[[nn.Module], nn.Module],
     failing: list[str],
     cause: str,
@@ -268,13 +270,13 @@ def test_right_accusations_and_right_acquittals(
     net = change(networks(0))
     model = wrap(net, head="net.head" if isinstance(net, Changed) else None)
     images = SMALL if isinstance(net, nn.Sequential) else noise.images[:, :, :16, :16]
-    with isolated(generator(0)), torch.no_grad():
+    with fork_global_rng(generator(0)), torch.no_grad():
         labels = model(images.float() / 255).argmax(1)
         if not model(images.float() / 255).any():
             labels = torch.arange(len(images)) % 2
-        part = Part(images.contiguous(), labels, torch.arange(len(images)))
-        data = ImageSet("own", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
-        result = adversarial.measure(Subject(model, data), pgd_steps=4)
+        part = Split(images.contiguous(), labels, torch.arange(len(images)))
+        data = TensorDataset("own", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+        result = adversarial.measure(EvaluationContext(model, data), pgd_steps=4)
     failed = result.checks[result.checks["value"] == 0]
     assert len(failed) == len(failing), failed["metric"].tolist()
     assert all(map(str.startswith, failed["metric"], failing))
@@ -288,9 +290,9 @@ def test_published_networks_are_not_accused(
     """ResNet-8 of 200 images: FGSM 3.5 % at 4/255 and 4.0 % at 8/255, PGD 0; here 20 of them."""
     weights = shared / "checkpoints" / "karanchahal_resnet8_cifar10.pth"
     pixels, labels = cifar10_test(20)
-    part = Part((255 * pixels).round().to(torch.uint8), labels, torch.arange(20))
-    data = ImageSet("cifar10", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
-    subject = Subject(spec.load(f"{weights}?norm=cifar10").model, data)
+    part = Split((255 * pixels).round().to(torch.uint8), labels, torch.arange(20))
+    data = TensorDataset("cifar10", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    subject = EvaluationContext(loading.load(f"{weights}?norm=cifar10").model, data)
     result = adversarial.measure(subject, epsilons=(0, 4, 8), pgd_steps=2)
     assert result.samples["clean"].mean() > 0.7
     assert (result.checks["value"] == 1).all()
@@ -326,7 +328,7 @@ def test_images_without_a_gradient_are_counted(result: Result) -> None:
     assert not result.samples["zero-gradient"].any()
 
 
-SQUARE = Asked("Square", 4.0, {}, 50)
+SQUARE = AttackSpec("Square", 4.0, {}, 50)
 FIFTY = np.arange(0, 100, 2)
 NONE = np.zeros(100, bool)
 ALL = np.ones(100, bool)
@@ -390,13 +392,13 @@ def test_square_is_checked_only_where_it_ran() -> None:
 
 
 def test_the_figure_warns_where_gradients_may_be_masked() -> None:
-    figure = adversarial.plot(
+    figure = figures.plot(
         join(
             [
-                Member("a", 0, faked(0.6, 0.5)),
-                Member("b", 0, faked(0.9, 0.3)),
-                Member("c", 0, faked(0.5, 0.6)),
-                Member("d", 0, faked(0.6, 0.5, square=0.3)),
+                ModelResult("a", 0, faked(0.6, 0.5)),
+                ModelResult("b", 0, faked(0.9, 0.3)),
+                ModelResult("c", 0, faked(0.5, 0.6)),
+                ModelResult("d", 0, faked(0.6, 0.5, square=0.3)),
             ]
         )
     )
@@ -408,11 +410,11 @@ def test_the_figure_warns_where_gradients_may_be_masked() -> None:
         "d: Square below PGD",
         "Gradients may be masked: trust the lowest.",
     ]
-    assert not adversarial.plot(faked(0.6, 0.5))["accuracy"].get_suptitle()
+    assert not figures.plot(faked(0.6, 0.5))["accuracy"].get_suptitle()
 
 
 def test_the_figure_names_protocols_and_shows_other_attacks_as_points() -> None:
-    figure = adversarial.plot(faked(0.6, 0.5, square=0.4))["accuracy"]
+    figure = figures.plot(faked(0.6, 0.5, square=0.4))["accuracy"]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["model", "fgsm@1", "pgd-20x2@1", "Square"]
     (bars,) = figure.axes[0].containers
@@ -420,8 +422,10 @@ def test_the_figure_names_protocols_and_shows_other_attacks_as_points() -> None:
 
 
 def test_seeds_are_drawn_at_their_mean() -> None:
-    seeds = join([Member("a", seed, faked(rate, 0.2)) for seed, rate in enumerate((0.5, 0.6, 0.7))])
-    axes = adversarial.plot(seeds)["accuracy"].axes[0]
+    seeds = join(
+        [ModelResult("a", seed, faked(rate, 0.2)) for seed, rate in enumerate((0.5, 0.6, 0.7))]
+    )
+    axes = figures.plot(seeds)["accuracy"].axes[0]
     line = next(line for line in axes.lines if line.get_label() == "a")
     np.testing.assert_allclose(line.get_xydata(), [[0, 100], [4, 60]])
     assert axes.get_ylim() == (-3, 103)
@@ -446,14 +450,14 @@ def test_a_published_robust_network_has_its_measured_accuracies(
     94.87 % under FGSM and 91.02 % under PGD of 50 steps of 0.01. Here every tenth of them."""
     (tmp_path / "mnist.py").write_text(MNIST_NET)
     weights = shared / "checkpoints" / "fast_adversarial_mnist_fgsm.pth"
-    model = spec.load(f"{tmp_path}/mnist.py:net@{weights}?norm=0/1&head=7").model
+    model = loading.load(f"{tmp_path}/mnist.py:net@{weights}?norm=0/1&head=7").model
     with np.load(shared / "mnist_t10k.npz") as pack:
         images, labels = (torch.from_numpy(pack[name]) for name in ("images", "labels"))
-    part = Part(images.unsqueeze(1), labels.long())[slice(None, None, 10)]
-    data = ImageSet("mnist", {"test": part}, tuple("0123456789"), (0.0,), (1.0,))
+    part = Split(images.unsqueeze(1), labels.long())[slice(None, None, 10)]
+    data = TensorDataset("mnist", {"test": part}, tuple("0123456789"), (0.0,), (1.0,))
     radius = 0.3 * 255
     result = adversarial.measure(
-        Subject(model, data),
+        EvaluationContext(model, data),
         epsilons=(0, radius),
         pgd_epsilons=(radius,),
         pgd_steps=50,

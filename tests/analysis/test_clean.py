@@ -6,19 +6,22 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from catchup_eval.analysis import clean
-from catchup_eval.datasets import ImageSet
+from catchup_eval.analysis.clean import figures
+from catchup_eval.analysis.context import EvaluationContext, ModelOutputs
+from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.results import Member, Result, join
-from catchup_eval.subject import Outputs, Subject
+from catchup_eval.results.result import ModelResult, Result, join
 
 
-def asked(model: Classifier, data: ImageSet, logits: np.ndarray, labels: np.ndarray) -> Subject:
+def asked(
+    model: Classifier, data: TensorDataset, logits: np.ndarray, labels: np.ndarray
+) -> EvaluationContext:
     """A subject whose network has already answered."""
     n = len(labels)
-    outputs = Outputs(
+    outputs = ModelOutputs(
         torch.from_numpy(logits), torch.zeros(n, 1), torch.from_numpy(labels), torch.arange(n)
     )
-    return Subject(model, data, _outputs={"test": outputs})
+    return EvaluationContext(model, data, _outputs={"test": outputs})
 
 
 def answers(sharpness: float, n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
@@ -30,11 +33,11 @@ def answers(sharpness: float, n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def overconfident(network: Classifier, few_digits: ImageSet) -> Result:
+def overconfident(network: Classifier, few_digits: TensorDataset) -> Result:
     return clean.measure(asked(network, few_digits, *answers(3.0)))
 
 
-def test_rates_and_scores_are_scikit_learns(network: Classifier, few_digits: ImageSet) -> None:
+def test_rates_and_scores_are_scikit_learns(network: Classifier, few_digits: TensorDataset) -> None:
     logits, labels = answers(1.0)
     result = clean.measure(asked(network, few_digits, logits, labels))
     p = softmax(logits, 1)
@@ -51,7 +54,7 @@ def test_temperature_undoes_what_made_the_network_overconfident(overconfident: R
 
 
 def test_a_temperature_changes_no_prediction_and_no_calibrated_model(
-    network: Classifier, few_digits: ImageSet, overconfident: Result
+    network: Classifier, few_digits: TensorDataset, overconfident: Result
 ) -> None:
     plain = clean.measure(asked(network, few_digits, *answers(1.0)))
     np.testing.assert_array_equal(plain.samples["correct"], overconfident.samples["correct"])
@@ -64,7 +67,7 @@ def test_a_temperature_changes_no_prediction_and_no_calibrated_model(
 
 
 def test_the_risk_of_a_calibrated_network_is_what_its_confidence_says(
-    network: Classifier, few_digits: ImageSet
+    network: Classifier, few_digits: TensorDataset
 ) -> None:
     """Each image errs with probability 1 - confidence: the mean of those replaces the outcomes."""
     logits, labels = answers(1.0)
@@ -77,20 +80,22 @@ def test_the_risk_of_a_calibrated_network_is_what_its_confidence_says(
     assert result.value("aurc_chance") == pytest.approx(100 - result.value("accuracy"))
 
 
-def test_five_classes_have_no_top_5(network: Classifier, few_digits: ImageSet) -> None:
+def test_five_classes_have_no_top_5(network: Classifier, few_digits: TensorDataset) -> None:
     logits, labels = answers(1.0, n=50)
     result = clean.measure(asked(network, few_digits, logits[:, :5], labels % 5))
     assert result.rows("top5").empty
 
 
 @pytest.mark.parametrize("n", [2, 3, 11])
-def test_a_handful_of_images_is_enough(network: Classifier, few_digits: ImageSet, n: int) -> None:
+def test_a_handful_of_images_is_enough(
+    network: Classifier, few_digits: TensorDataset, n: int
+) -> None:
     logits, labels = answers(1.0)
     result = clean.measure(asked(network, few_digits, logits[:n], labels[:n]))
     assert (
         result.frame["low"].dropna() <= result.frame["value"][result.frame["low"].notna()]
     ).all()
-    assert clean.plot(result)
+    assert figures.plot(result)
 
 
 def curves(axes: Axes) -> list[np.ndarray]:
@@ -99,7 +104,7 @@ def curves(axes: Axes) -> list[np.ndarray]:
 
 
 def test_the_diagram_shows_accuracy_over_confidence(overconfident: Result) -> None:
-    before, after = clean.plot(overconfident)["reliability"].axes[:2]
+    before, after = figures.plot(overconfident)["reliability"].axes[:2]
     (curve,) = curves(before)
     confidence, correct = (overconfident.samples[name] for name in ("confidence", "correct"))
     last = confidence > 14 / 15
@@ -112,11 +117,13 @@ def test_the_diagram_shows_accuracy_over_confidence(overconfident: Result) -> No
 
 
 def test_seeds_are_one_line_at_their_mean(
-    network: Classifier, few_digits: ImageSet, overconfident: Result
+    network: Classifier, few_digits: TensorDataset, overconfident: Result
 ) -> None:
     plain = clean.measure(asked(network, few_digits, *answers(1.0)))
-    joined = join([Member("a", 0, plain), Member("a", 1, overconfident), Member("b", 0, plain)])
-    axes = clean.plot(joined)["reliability"].axes[0]
+    joined = join(
+        [ModelResult("a", 0, plain), ModelResult("a", 1, overconfident), ModelResult("b", 0, plain)]
+    )
+    axes = figures.plot(joined)["reliability"].axes[0]
     both, alone = curves(axes)
-    (single,) = curves(clean.plot(overconfident)["reliability"].axes[0])
+    (single,) = curves(figures.plot(overconfident)["reliability"].axes[0])
     np.testing.assert_allclose(both[-1], (alone[-1] + single[-1]) / 2)

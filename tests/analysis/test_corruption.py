@@ -13,14 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from catchup_eval.analysis import corruption
-from catchup_eval.corruptions import CORRUPTIONS, NAMES, alexnet, corrupt, frost
-from catchup_eval.corruptions.kept import Variant, export
-from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.errors import BadFile, UnknownName, UserError
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.corruption import alexnet, figures
+from catchup_eval.analysis.corruption.cache import CorruptionVariant, export
+from catchup_eval.analysis.corruption.registry import BENCHMARK_19, CORRUPTIONS, corrupt
+from catchup_eval.analysis.corruption.transforms import frost
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.datasets.dataset import Split, TensorDataset
+from catchup_eval.metrics.intervals import bootstrap_mean
 from catchup_eval.models.classifier import Classifier, wrap
-from catchup_eval.results import Member, Result, join
-from catchup_eval.statistics import bootstrap_mean
-from catchup_eval.subject import Subject
+from catchup_eval.results.result import ModelResult, Result, join
 
 ALEXNETS = np.array(list(alexnet.ERRORS.values()))
 TWO: dict[str, Any] = {"corruptions": ("contrast", "gaussian_noise"), "severities": (1, 5)}
@@ -38,17 +40,17 @@ class Spread(nn.Module):
         return torch.stack([torch.full_like(spread, self.limit), spread], 1)
 
 
-def stripes(n: int = 12) -> ImageSet:
+def stripes(n: int = 12) -> TensorDataset:
     """Class 1: black and white stripes, spread 0.5 of 1."""
     image = torch.zeros(3, 32, 32, dtype=torch.uint8)
     image[:, ::2] = 255
-    part = Part(image.repeat(n, 1, 1, 1), torch.ones(n).long())
-    return ImageSet("stripes", {"test": part}, ("flat", "striped"), (0.5,) * 3, (0.25,) * 3)
+    part = Split(image.repeat(n, 1, 1, 1), torch.ones(n).long())
+    return TensorDataset("stripes", {"test": part}, ("flat", "striped"), (0.5,) * 3, (0.25,) * 3)
 
 
 def test_a_network_that_needs_contrast_fails_where_contrast_falls() -> None:
     # Contrast times 0.75, 0.5, 0.4, 0.3, 0.15: the spread passes 0.22 between 0.5 and 0.4.
-    subject = Subject(wrap(Spread(0.22)), stripes())
+    subject = EvaluationContext(wrap(Spread(0.22)), stripes())
     result = corruption.measure(subject, corruptions=("contrast", "brightness"))
     assert result.value("clean_error") == 0
     errors = result.rows("error", corruption="contrast").set_index("severity")["value"]
@@ -60,12 +62,14 @@ def test_a_network_that_needs_contrast_fails_where_contrast_falls() -> None:
 
 
 @pytest.fixture(scope="module")
-def asked(few_digits: ImageSet, networks: Callable[..., Classifier]) -> Callable[..., Subject]:
-    return lambda seed=0, **settings: Subject(networks(seed), few_digits, **settings)
+def asked(
+    few_digits: TensorDataset, networks: Callable[..., Classifier]
+) -> Callable[..., EvaluationContext]:
+    return lambda seed=0, **settings: EvaluationContext(networks(seed), few_digits, **settings)
 
 
 @pytest.fixture(scope="module")
-def result(asked: Callable[..., Subject]) -> Result:
+def result(asked: Callable[..., EvaluationContext]) -> Result:
     return corruption.measure(asked(), **TWO)
 
 
@@ -87,10 +91,10 @@ def test_every_number_follows_from_the_samples(result: Result) -> None:
 
 
 def test_a_cell_is_the_error_on_the_corrupted_images(
-    result: Result, asked: Callable[..., Subject]
+    result: Result, asked: Callable[..., EvaluationContext]
 ) -> None:
     subject = asked()
-    part = subject.data.part("test")
+    part = subject.data.split("test")
     images = corrupt(part.images, "gaussian_noise", 5, index=part.index)
     right = subject.model(images.float() / 255).argmax(1) == part.labels
     value = result.value("error", corruption="gaussian_noise", severity=5)
@@ -99,13 +103,15 @@ def test_a_cell_is_the_error_on_the_corrupted_images(
 
 def test_the_interval_knows_that_cells_share_their_images() -> None:
     # All cells of an image are equal: thirty cells say no more than one.
-    subject = Subject(wrap(Spread(0.0)), stripes(40))
-    part = subject.data.part("test")
+    subject = EvaluationContext(wrap(Spread(0.0)), stripes(40))
+    part = subject.data.split("test")
     labels = (torch.arange(40) % 2).long()
-    data = ImageSet(
-        "half", {"test": Part(part.images, labels)}, ("a", "b"), (0.5,) * 3, (0.25,) * 3
+    data = TensorDataset(
+        "half", {"test": Split(part.images, labels)}, ("a", "b"), (0.5,) * 3, (0.25,) * 3
     )
-    result = corruption.measure(Subject(subject.model, data), corruptions=("contrast", "pixelate"))
+    result = corruption.measure(
+        EvaluationContext(subject.model, data), corruptions=("contrast", "pixelate")
+    )
     row = result.rows("mean_error").iloc[0]
     one = result.rows("error", corruption="contrast", severity=1).iloc[0]
     assert row["value"] == one["value"] == 50
@@ -128,7 +134,7 @@ def test_the_subjects_seed_decides_and_the_batch_size_does_not() -> None:
     shown = []
     for seed, batch_size in ((0, 12), (0, 5), (1, 12)):
         network = Recorder()
-        subject = Subject(wrap(network), stripes(), seed=seed, batch_size=batch_size)
+        subject = EvaluationContext(wrap(network), stripes(), seed=seed, batch_size=batch_size)
         corruption.measure(subject, corruptions=("impulse_noise",), severities=(3,))
         shown.append(torch.cat(network.shown))
     assert torch.equal(shown[0], shown[1])
@@ -145,45 +151,47 @@ def test_the_subjects_seed_decides_and_the_batch_size_does_not() -> None:
 )
 def test_the_protocol_says_what_was_asked(settings: dict[str, Any], protocol: str) -> None:
     data = stripes(2)
-    result = corruption.measure(Subject(wrap(Spread(0.2)), data), **settings)
+    result = corruption.measure(EvaluationContext(wrap(Spread(0.2)), data), **settings)
     assert set(result.frame["protocol"]) == {protocol}
 
 
 def test_another_choice_of_types_has_another_protocol() -> None:
     names = list(CORRUPTIONS)
     choices = (names[:2], names[1:3], names[1::-1])
-    first, second, turned = (corruption._protocol(Variant(), c, (1, 2, 3, 4, 5)) for c in choices)
+    first, second, turned = (
+        corruption._protocol(CorruptionVariant(), c, (1, 2, 3, 4, 5)) for c in choices
+    )
     assert first != second and first == turned
     assert first.startswith("cifar2of19-")
 
 
 def test_the_size_of_the_images_names_the_constants(networks: Callable[..., Classifier]) -> None:
-    part = Part(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([0, 1]))
-    data = ImageSet("large", {"test": part}, ("a", "b"), (0.5,) * 3, (0.25,) * 3)
-    result = corruption.measure(Subject(networks(0), data), **TWO)
+    part = Split(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([0, 1]))
+    data = TensorDataset("large", {"test": part}, ("a", "b"), (0.5,) * 3, (0.25,) * 3)
+    result = corruption.measure(EvaluationContext(networks(0), data), **TWO)
     assert result.frame["protocol"].str.startswith("tiny_imagenet2of19").all()
 
 
-def test_nineteen_and_fifteen_types_are_two_means(asked: Callable[..., Subject]) -> None:
+def test_nineteen_and_fifteen_types_are_two_means(asked: Callable[..., EvaluationContext]) -> None:
     result = corruption.measure(asked(), severities=(3,))
     errors = result.rows("error").set_index("corruption")["value"]
-    assert tuple(errors.index) == NAMES
+    assert tuple(errors.index) == BENCHMARK_19
     assert result.value("mean_error") == pytest.approx(errors.mean())
     assert result.value("mean_error_15") == pytest.approx(errors[:15].mean())
-    without_snow = [name for name in NAMES if name != "snow"]
+    without_snow = [name for name in BENCHMARK_19 if name != "snow"]
     result = corruption.measure(asked(), corruptions=without_snow, severities=(3,))
     assert result.rows("mean_error_15").empty
 
 
-def of_a_thousand_classes(data: ImageSet) -> ImageSet:
+def of_a_thousand_classes(data: TensorDataset) -> TensorDataset:
     names = tuple(map(str, range(1000)))
-    return ImageSet("many", data.parts, names, data.mean, data.std)
+    return TensorDataset("many", data.parts, names, data.mean, data.std)
 
 
 def test_alexnet_divides_only_what_is_imagenets() -> None:
     network = wrap(Spread(0.22))
     many = of_a_thousand_classes(stripes(2))
-    result = corruption.measure(Subject(network, many), preset="imagenet")
+    result = corruption.measure(EvaluationContext(network, many), preset="imagenet")
     errors = result.rows("corruption_error").set_index("corruption")["value"]
     shares = [errors[name] / error for name, error in alexnet.ERRORS.items()]
     assert 0 < np.mean(shares) == pytest.approx(result.value("mce_alexnet"))
@@ -191,9 +199,9 @@ def test_alexnet_divides_only_what_is_imagenets() -> None:
         (stripes(2), {"preset": "imagenet"}),
         (many, {"preset": "cifar"}),
         (many, {"preset": "imagenet", "severities": (1, 2, 3, 4)}),
-        (many, {"preset": "imagenet", "corruptions": NAMES[:14]}),
+        (many, {"preset": "imagenet", "corruptions": BENCHMARK_19[:14]}),
     ):
-        result = corruption.measure(Subject(network, data), **settings)
+        result = corruption.measure(EvaluationContext(network, data), **settings)
         assert result.rows("mce_alexnet").empty
 
 
@@ -202,12 +210,12 @@ def test_alexnet_itself_has_100() -> None:
     rank = np.linspace(0, 1, 10_000, endpoint=False)[:, None]
     wrong = np.repeat(rank < ALEXNETS, 5, axis=1)
     names = [name for name in alexnet.ERRORS for _ in range(5)]
-    assert tuple(alexnet.ERRORS) == NAMES[:15]
-    assert alexnet.relative(wrong, names).mean() == pytest.approx(100, abs=0.02)
+    assert tuple(alexnet.ERRORS) == BENCHMARK_19[:15]
+    assert alexnet.alexnet_relative_error(wrong, names).mean() == pytest.approx(100, abs=0.02)
 
 
 def test_kept_images_give_the_same_numbers(
-    result: Result, asked: Callable[..., Subject], tmp_path: Path
+    result: Result, asked: Callable[..., EvaluationContext], tmp_path: Path
 ) -> None:
     for _ in range(2):
         again = corruption.measure(replace(asked(), data_root=tmp_path), **TWO)
@@ -218,7 +226,7 @@ def test_kept_images_give_the_same_numbers(
 
 
 def test_photographs_of_frost_are_named_by_the_protocol(
-    tmp_path: Path, asked: Callable[..., Subject]
+    tmp_path: Path, asked: Callable[..., EvaluationContext]
 ) -> None:
     one: dict[str, Any] = {"corruptions": ("frost",), "severities": (5,)}
 
@@ -245,25 +253,28 @@ def test_photographs_of_frost_are_named_by_the_protocol(
     ],
 )
 def test_mistakes_are_named(
-    settings: dict[str, Any], error: type[UserError], message: str, asked: Callable[..., Subject]
+    settings: dict[str, Any],
+    error: type[UserError],
+    message: str,
+    asked: Callable[..., EvaluationContext],
 ) -> None:
     with pytest.raises(error, match=message):
         corruption.measure(asked(), **settings)
 
 
 def test_the_difference_is_drawn_only_between_models(result: Result) -> None:
-    assert set(corruption.plot(result)) == {"corruption"}
-    one = join([Member("a", 0, result), Member("a", 1, result)])
-    assert set(corruption.plot(one)) == {"corruption"}
-    two = join([Member("a", 0, result), Member("b", 0, result)])
-    pictures = corruption.plot(two)
+    assert set(figures.plot(result)) == {"corruption"}
+    one = join([ModelResult("a", 0, result), ModelResult("a", 1, result)])
+    assert set(figures.plot(one)) == {"corruption"}
+    two = join([ModelResult("a", 0, result), ModelResult("b", 0, result)])
+    pictures = figures.plot(two)
     assert set(pictures) == {"corruption", "difference"}
     numbers = {text.get_text() for text in pictures["difference"].axes[0].texts}
     assert numbers == {"+0.0"}, "the same network differs by nothing"
 
 
 def test_the_heat_map_shows_the_measured_errors_and_their_means(result: Result) -> None:
-    fig = corruption.plot(result)["corruption"]
+    fig = figures.plot(result)["corruption"]
     heat = fig.axes[1]
     shown = [float(text.get_text()) for text in heat.texts]
     table = result.rows("error")["value"].to_numpy().reshape(2, 2)[::-1]  # noise comes first
@@ -273,13 +284,13 @@ def test_the_heat_map_shows_the_measured_errors_and_their_means(result: Result) 
 
 
 def test_released_files_are_shown_in_place_of_corrupting(
-    result: Result, asked: Callable[..., Subject], tmp_path: Path
+    result: Result, asked: Callable[..., EvaluationContext], tmp_path: Path
 ) -> None:
     subject = asked()
-    part = subject.data.part("test")
+    part = subject.data.split("test")
     numbered = replace(part, index=torch.arange(len(part)))
     data = replace(subject.data, parts={"test": numbered})
-    export(tmp_path, numbered, TWO["corruptions"], Variant())
+    export(tmp_path, numbered, TWO["corruptions"], CorruptionVariant())
     again = corruption.measure(replace(subject, data=data), **TWO, files=str(tmp_path))
     assert again.frame["protocol"].unique().item().startswith("released2of19")
     assert (again.checks["value"] == 1).all()

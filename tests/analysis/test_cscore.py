@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from catchup_eval.analysis import cscore
-from catchup_eval.datasets import ImageSet, Part
+from catchup_eval.analysis.context import EvaluationContext, ModelOutputs
+from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.results import Member, Result, join
-from catchup_eval.subject import Outputs, Subject
+from catchup_eval.results.result import ModelResult, Result, join
 
 SCORES = np.arange(10) / 10
 
@@ -16,16 +16,16 @@ SCORES = np.arange(10) / 10
 def answered(network: Classifier, scores: np.ndarray, wrong: list[int]) -> Result:
     """The result of a network that gets these images wrong, and all others right."""
     n = len(scores)
-    part = Part(
+    part = Split(
         torch.zeros(n, 3, 8, 8, dtype=torch.uint8),
         torch.zeros(n, dtype=torch.long),
         cscores=torch.from_numpy(scores),
     )
     logits = torch.tensor([[1.0, 0.0]]).repeat(n, 1)
     logits[wrong] = logits[wrong].flip(1)
-    data = ImageSet("by hand", {"test": part}, ("a", "b"), (0.5,) * 3, (0.5,) * 3)
-    outputs = Outputs(logits, None, part.labels, part.index)
-    return cscore.measure(Subject(network, data, _outputs={"test": outputs}))
+    data = TensorDataset("by hand", {"test": part}, ("a", "b"), (0.5,) * 3, (0.5,) * 3)
+    outputs = ModelOutputs(logits, None, part.labels, part.index)
+    return cscore.measure(EvaluationContext(network, data, _outputs={"test": outputs}))
 
 
 def stats_of(result: Result, whose: str) -> list[float]:
@@ -114,7 +114,7 @@ def _labels(result: Result) -> list[str]:
 
 def test_the_figure_has_each_network_and_all_images(network: Classifier) -> None:
     first, second = (answered(network, SCORES, wrong) for wrong in ([0, 1], [7, 8, 9]))
-    both = join([Member("base", 0, first), Member("ours", 0, second)])
+    both = join([ModelResult("base", 0, first), ModelResult("ours", 0, second)])
     texts = _labels(both)
     assert [text.split(":")[0] for text in texts] == ["all images", "base", "ours"]
     assert "mean 0.050, error 20.0 %" in texts[1] and "mean 0.800" in texts[2]

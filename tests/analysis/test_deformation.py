@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from catchup_eval.analysis import deformation
-from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.errors import UnknownName
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.datasets.dataset import Split, TensorDataset
+from catchup_eval.metrics.intervals import bootstrap_mean
 from catchup_eval.models.classifier import Classifier, wrap
-from catchup_eval.results import Member, Result, join
-from catchup_eval.statistics import bootstrap_mean
-from catchup_eval.subject import Subject
+from catchup_eval.results.result import ModelResult, Result, join
 
 
 class Black(nn.Module):
@@ -29,21 +29,21 @@ class Black(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def white() -> ImageSet:
-    part = Part(torch.full((30, 3, 32, 32), 255, dtype=torch.uint8), torch.ones(30).long())
-    return ImageSet("white", {"test": part}, ("bordered", "full"), (0.5,) * 3, (0.25,) * 3)
+def white() -> TensorDataset:
+    part = Split(torch.full((30, 3, 32, 32), 255, dtype=torch.uint8), torch.ones(30).long())
+    return TensorDataset("white", {"test": part}, ("bordered", "full"), (0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.fixture(scope="module")
-def result(few_digits: ImageSet, networks: Callable[..., Classifier]) -> Result:
-    return deformation.measure(Subject(networks(0), few_digits))
+def result(few_digits: TensorDataset, networks: Callable[..., Classifier]) -> Result:
+    return deformation.measure(EvaluationContext(networks(0), few_digits))
 
 
 @pytest.mark.parametrize(("convention", "full"), [("manifold", (60, 80)), ("patchup", (120, 140))])
 def test_the_conventions_zoom_the_opposite_way(
-    convention: str, full: tuple[int, int], white: ImageSet
+    convention: str, full: tuple[int, int], white: TensorDataset
 ) -> None:
-    result = deformation.measure(Subject(wrap(Black()), white), convention=convention)
+    result = deformation.measure(EvaluationContext(wrap(Black()), white), convention=convention)
     zooms = result.rows("accuracy", deformation="zoom")
     without_border = zooms[zooms["value"] == 100]["strength"]
     assert tuple(without_border) == full
@@ -65,13 +65,17 @@ def test_every_number_follows_from_the_samples(result: Result) -> None:
     assert (row["low"], row["high"]) == bootstrap_mean(100 * correct.mean(1))
 
 
-def test_an_unknown_convention(few_digits: ImageSet, networks: Callable[..., Classifier]) -> None:
+def test_an_unknown_convention(
+    few_digits: TensorDataset, networks: Callable[..., Classifier]
+) -> None:
     with pytest.raises(UnknownName, match="did you mean 'patchup'"):
-        deformation.measure(Subject(networks(0), few_digits), convention="patch_up")
+        deformation.measure(EvaluationContext(networks(0), few_digits), convention="patch_up")
 
 
 def test_the_figure_names_the_convention_and_anchors_each_panel(result: Result) -> None:
-    fig = deformation.plot(join([Member("a", 0, result), Member("b", 0, result)]))["deformation"]
+    fig = deformation.plot(join([ModelResult("a", 0, result), ModelResult("b", 0, result)]))[
+        "deformation"
+    ]
     assert "manifold convention" in fig.get_suptitle()
     assert [len(axes.lines[0].get_xdata()) for axes in fig.axes] == [3, 3, 5]
     clean = result.value("accuracy", deformation="none")

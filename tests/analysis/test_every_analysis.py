@@ -14,13 +14,13 @@ import torch
 from matplotlib.figure import Figure
 
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.datasets import ImageSet
-from catchup_eval.errors import Missing, UnknownName
+from catchup_eval.analysis.context import EvaluationContext, require
+from catchup_eval.core.errors import Missing, UnknownName
+from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.report import figures
-from catchup_eval.results import CHECK, COLUMNS, Member, Result, join
-from catchup_eval.store import Key, Provenance, Record, Store
-from catchup_eval.subject import Subject, require
+from catchup_eval.plotting import style
+from catchup_eval.results.result import CHECK, COLUMNS, ModelResult, Result, join
+from catchup_eval.results.store import Key, Provenance, ResultRecord, Store
 
 # Small settings, so that each measurement takes about a second.
 QUICK: dict[str, dict[str, Any]] = {
@@ -46,12 +46,12 @@ Networks = Callable[..., Classifier]
 everyone = pytest.mark.parametrize("name", ANALYSES)
 
 
-def subject(model: Classifier, data: ImageSet, batch_size: int = 16) -> Subject:
-    return Subject(model, data, batch_size=batch_size, history=HISTORY)
+def subject(model: Classifier, data: TensorDataset, batch_size: int = 16) -> EvaluationContext:
+    return EvaluationContext(model, data, batch_size=batch_size, history=HISTORY)
 
 
 @pytest.fixture(scope="module")
-def measured(few_digits: ImageSet, networks: Networks) -> Callable[[str, int], Result]:
+def measured(few_digits: TensorDataset, networks: Networks) -> Callable[[str, int], Result]:
     """`measured(name, seed)`: an analysis of a network, computed once in this module."""
     known: dict[tuple[str, int], Result] = {}
 
@@ -84,8 +84,8 @@ def test_it_says_what_it_is(name: str) -> None:
     analysis = ANALYSES[name]
     assert set(analysis.NEEDS) <= NEEDS
     assert analysis.VERSION >= 1
-    assert analysis.QUESTION.endswith("?")
-    assert all((analysis.TITLE, analysis.READING, analysis.SOURCE))
+    assert analysis.DESCRIPTION.endswith("?")
+    assert all((analysis.TITLE, analysis.INTERPRETATION, analysis.REFERENCE))
     assert all(headline.label for headline in analysis.HEADLINES)
 
 
@@ -97,7 +97,7 @@ def test_a_setting_that_it_does_not_have_is_refused_first(name: str) -> None:
 
 @everyone
 def test_the_same_numbers_twice(
-    name: str, few_digits: ImageSet, measured: Measured, networks: Networks
+    name: str, few_digits: TensorDataset, measured: Measured, networks: Networks
 ) -> None:
     again = ANALYSES[name].measure(subject(networks(0), few_digits), **QUICK.get(name, {}))
     first = measured(name)
@@ -109,7 +109,7 @@ def test_the_same_numbers_twice(
 
 @everyone
 def test_another_batch_size_changes_nothing_but_rounding(
-    name: str, few_digits: ImageSet, measured: Measured, networks: Networks
+    name: str, few_digits: TensorDataset, measured: Measured, networks: Networks
 ) -> None:
     asked = subject(networks(0), few_digits, batch_size=7)
     again = ANALYSES[name].measure(asked, **QUICK.get(name, {}))
@@ -119,7 +119,9 @@ def test_another_batch_size_changes_nothing_but_rounding(
 
 
 @everyone
-def test_what_was_lent_is_given_back(name: str, few_digits: ImageSet, networks: Networks) -> None:
+def test_what_was_lent_is_given_back(
+    name: str, few_digits: TensorDataset, networks: Networks
+) -> None:
     model = networks(0).train()
     model.net.layer1[0].bn1.eval()  # a batch norm that its owner froze
     model.net.conv1.weight.requires_grad_(False)
@@ -172,7 +174,7 @@ def test_its_headlines_are_in_the_frame(name: str, measured: Measured) -> None:
 def pictures(figures_: dict[str, Figure]) -> Iterator[tuple[str, bytes]]:
     for key, figure in figures_.items():
         buffer = BytesIO()
-        with figures.style():
+        with style.figure_style():
             figure.savefig(buffer, format="png", dpi=60)
         yield key, buffer.getvalue()
 
@@ -182,7 +184,7 @@ def test_it_redraws_from_its_own_files(name: str, tmp_path: Path, measured: Meas
     result = measured(name)
     key = Key(weights="w", data="d", analysis=name, version=1, seed=0, settings={})
     how = Provenance(seconds=0, device="cpu", versions={}, date="")
-    Store(tmp_path).put("m", result, Record(key=key, provenance=how))
+    Store(tmp_path).put("m", result, ResultRecord(key=key, provenance=how))
     stored = Store(tmp_path).get("m", name)
     drawn, again = (dict(pictures(ANALYSES[name].plot(r))) for r in (result, stored))
     assert drawn and drawn == again
@@ -191,10 +193,12 @@ def test_it_redraws_from_its_own_files(name: str, tmp_path: Path, measured: Meas
 @everyone
 def test_it_draws_several_models_and_seeds(name: str, measured: Measured) -> None:
     several = join(
-        Member(model, seed, measured(name, seed)) for model in ("base", "ours") for seed in (0, 1)
+        ModelResult(model, seed, measured(name, seed))
+        for model in ("base", "ours")
+        for seed in (0, 1)
     )
     drawn = ANALYSES[name].plot(several)
-    with figures.style():
+    with style.figure_style():
         for figure in drawn.values():
             figure.draw_without_rendering()
     assert drawn
@@ -202,8 +206,8 @@ def test_it_draws_several_models_and_seeds(name: str, measured: Measured) -> Non
 
 @everyone
 def test_a_subject_that_lacks_something_is_told_so(
-    name: str, few_digits: ImageSet, networks: Networks
+    name: str, few_digits: TensorDataset, networks: Networks
 ) -> None:
-    empty = ImageSet("empty", {}, few_digits.classes, few_digits.mean, few_digits.std)
+    empty = TensorDataset("empty", {}, few_digits.classes, few_digits.mean, few_digits.std)
     with pytest.raises(Missing, match="|".join(ANALYSES[name].NEEDS)):
-        require(Subject(networks(0), empty), ANALYSES[name].NEEDS)
+        require(EvaluationContext(networks(0), empty), ANALYSES[name].NEEDS)

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from catchup_eval.analysis import feature_drop
-from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.errors import UnknownName
+from catchup_eval.analysis.context import EvaluationContext, ModelOutputs
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.models.classifier import wrap
-from catchup_eval.results import Result
-from catchup_eval.subject import Outputs, Subject
+from catchup_eval.results.result import Result, Rows
 
 DROPPED = np.arange(4)
 
@@ -19,12 +19,12 @@ def head(weights: list[list[float]], bias: list[float]) -> nn.Linear:
     return layer
 
 
-def asked(layer: nn.Linear, features: Tensor, labels: Tensor) -> Subject:
+def asked(layer: nn.Linear, features: Tensor, labels: Tensor) -> EvaluationContext:
     """A subject whose network has already answered."""
-    outputs = Outputs(layer(features).detach(), features, labels, torch.arange(len(labels)))
-    part = Part(torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8), labels)
-    data = ImageSet("latent", {"test": part}, ("a", "b"), (0.0,), (1.0,))
-    return Subject(wrap(nn.Sequential(layer)), data, _outputs={"test": outputs})
+    outputs = ModelOutputs(layer(features).detach(), features, labels, torch.arange(len(labels)))
+    part = Split(torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8), labels)
+    data = TensorDataset("latent", {"test": part}, ("a", "b"), (0.0,), (1.0,))
+    return EvaluationContext(wrap(nn.Sequential(layer)), data, _outputs={"test": outputs})
 
 
 THREE = head([[1, 1, 0], [0, 0, 1]], [0, 0.5])  # class 0 looks at two features, class 1 at one
@@ -125,7 +125,7 @@ def sharp(drop_at: float) -> Result:
         "area_top": np.full(40, drop_at), "area_bottom": np.full(40, 0.9),
         "filters_for_90": np.full(40, 10), "gini": np.full(40, 0.5), "lorenz": fractions**3,
     }  # fmt: skip
-    rows = feature_drop.Rows("drop-sample-value@1")
+    rows = Rows("drop-sample-value@1")
     feature_drop._accuracy_rows(rows, right, fractions)
     feature_drop._summary_rows(rows, samples)
     return Result(rows.frame(), samples)

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from catchup_eval.analysis import filters
+from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.filters import Norms, filter_norms, weak_half
-from catchup_eval.datasets import ImageSet
-from catchup_eval.errors import Missing, UserError
+from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.models.classifier import wrap
-from catchup_eval.subject import Subject
 
 
 class Two(nn.Module):
@@ -33,7 +33,7 @@ def model():
 
 @pytest.fixture
 def batch(few_digits):
-    return few_digits.part("train").limited(30).batch(slice(None))
+    return few_digits.split("train").subsample(30).batch(slice(None))
 
 
 def test_norms_by_hand(model, batch):
@@ -63,13 +63,13 @@ def test_the_weaker_half_by_hand():
 
 def test_influence_and_silent_maps_by_hand(few_digits):
     """One image of red 1, green 1: norms 1, 2, 0, 0 times 32; one filter has 2/3, so two for 90."""
-    part = few_digits.part("train").limited(10)
+    part = few_digits.split("train").subsample(10)
     part.images.zero_()
     part.images[:, :2] = 255
-    data = ImageSet("plain", {"train": part}, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
+    data = TensorDataset("plain", {"train": part}, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
     net = Two()
     net.head = nn.Linear(4, 10)
-    asked = Subject(wrap(net, stages=["stage"], head="head", pool="pool"), data)
+    asked = EvaluationContext(wrap(net, stages=["stage"], head="head", pool="pool"), data)
     result = filters.measure(asked, stage=1)
     assert result.value("filters_for_90", moment="last") == 2
     assert result.value("share_for_90", moment="last") == 50
@@ -82,9 +82,11 @@ def test_influence_and_silent_maps_by_hand(few_digits):
 
 def test_checkpoints_are_moments_in_their_order(few_digits, networks):
     kept = {12: networks(2), 4: networks(1)}
-    result = filters.measure(Subject(networks(0), few_digits, checkpoints=kept), samples=20)
+    result = filters.measure(
+        EvaluationContext(networks(0), few_digits, checkpoints=kept), samples=20
+    )
     assert result.samples["moments"].tolist() == ["epoch 4", "epoch 12", "last"]
-    alone = filters.measure(Subject(networks(1), few_digits), samples=20)
+    alone = filters.measure(EvaluationContext(networks(1), few_digits), samples=20)
     for metric in ("share_for_90", "gradient_norm"):
         assert result.value(metric, moment="epoch 4") == alone.value(metric, moment="last")
     np.testing.assert_array_equal(result.samples["norms"][0], alone.samples["norms"][0])
@@ -92,9 +94,9 @@ def test_checkpoints_are_moments_in_their_order(few_digits, networks):
 
 def test_a_stage_that_is_not_there(few_digits, networks, model):
     with pytest.raises(UserError, match="expected a stage from 1 to 5, got 6"):
-        filters.measure(Subject(networks(0), few_digits), stage=6)
+        filters.measure(EvaluationContext(networks(0), few_digits), stage=6)
     with pytest.raises(UserError, match="expected from 1 to 500 pictures, got 0"):
-        filters.measure(Subject(networks(0), few_digits), pictures=0)
+        filters.measure(EvaluationContext(networks(0), few_digits), pictures=0)
     nameless = wrap(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)))
     with pytest.raises(Missing, match="stages are named"):
-        filters.measure(Subject(nameless, few_digits))
+        filters.measure(EvaluationContext(nameless, few_digits))

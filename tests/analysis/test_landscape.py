@@ -8,26 +8,27 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from catchup_eval import hessian
-from catchup_eval.analysis import (
-    landscape,
-    landscape_checks,
-    landscape_figure,
-    landscape_losses,
+from catchup_eval.analysis import landscape
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.landscape import figures, hessian
+from catchup_eval.analysis.landscape.checks import NOTES, SETTLED, check_eigenpairs
+from catchup_eval.analysis.landscape.losses import (
+    disjoint_batches,
+    filter_normalized_direction,
+    mean_over_square,
+    orient_axes,
 )
-from catchup_eval.directions import filter_normalised
-from catchup_eval.errors import Missing, UserError
+from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.results import Member, Rows, join
-from catchup_eval.subject import Subject
+from catchup_eval.results.result import ModelResult, Rows, join
 
 FEW = {"points": 5, "samples": 20, "probes": 3, "directions": 2, "reach": 0.1}
 
 
 def smooth(seed=0):
     """A small network without kinks or batch norm."""
-    with isolated(generator(seed)):
+    with fork_global_rng(generator(seed)):
         net = nn.Sequential(
             nn.Conv2d(3, 4, 3, stride=4),
             nn.Tanh(),
@@ -40,7 +41,7 @@ def smooth(seed=0):
 
 @pytest.fixture(scope="module")
 def subject(few_digits):
-    return Subject(smooth(), few_digits)
+    return EvaluationContext(smooth(), few_digits)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def result(subject):
 
 def test_each_point_is_the_loss_of_the_moved_weights(subject, result):
     model, draw = smooth(), subject.generator("landscape")
-    batch = subject.data.part("test").limited(20).batch(slice(None))
+    batch = subject.data.split("test").subsample(20).batch(slice(None))
     pairs = hessian.top_eigenvectors(model, batch.images, batch.labels, count=3, generator=draw)
     centre = parameters_to_vector(model.parameters()).detach()
     surface = np.empty((5, 5))
@@ -72,7 +73,7 @@ def test_the_curvature_of_the_cuts_is_the_eigenvalues(subject):
 
 
 def test_the_centre_is_the_network_itself(subject, result):
-    batch = subject.data.part("test").limited(20).batch(slice(None))
+    batch = subject.data.split("test").subsample(20).batch(slice(None))
     plain = F.cross_entropy(subject.model(batch.images), batch.labels).item()
     assert result.samples["surface"][2, 2] == pytest.approx(plain, rel=1e-5)
     assert result.value("loss") == pytest.approx(plain, rel=1e-5)
@@ -89,7 +90,7 @@ def test_both_directions_point_to_the_higher_loss(result):
 def test_turning_uphill_is_turning_the_grid():
     losses = np.arange(18.0).reshape(3, 3, 2)
     for turned in (losses, losses[::-1], losses[:, ::-1], losses[::-1, ::-1]):
-        assert np.array_equal(landscape_losses.uphill(turned), losses)
+        assert np.array_equal(orient_axes(turned), losses)
 
 
 def test_ends_that_are_equal_to_rounding_are_no_reason_to_turn():
@@ -97,7 +98,7 @@ def test_ends_that_are_equal_to_rounding_are_no_reason_to_turn():
     losses[0] += 1e-7
     losses[:, 0] += 1e-7
     losses[1, 1] = 1
-    assert np.array_equal(landscape_losses.uphill(losses), losses)
+    assert np.array_equal(orient_axes(losses), losses)
 
 
 def failed_checks(values, residuals=(0.0, 0.0, 0.0)):
@@ -105,13 +106,13 @@ def failed_checks(values, residuals=(0.0, 0.0, 0.0)):
     pairs = hessian.Eigenpairs(
         np.array(values), torch.eye(count), np.array(residuals[:count]), "scipy"
     )
-    landscape_checks.check_eigenpairs(rows, pairs, samples=10)
+    check_eigenpairs(rows, pairs, samples=10)
     frame = rows.frame()
     return set(frame["metric"][frame["value"] == 0])
 
 
 def test_a_cluster_is_said():
-    settled, plane, axes = landscape_checks.NOTES
+    settled, plane, axes = NOTES
     assert failed_checks((3, 2, 1)) == set()
     assert failed_checks((3, 2)) == set()
     assert failed_checks((3, 2, 1.99)) == failed_checks((3, -2, 1.99)) == {plane}
@@ -142,9 +143,9 @@ def test_solvers_that_do_not_converge_fail_a_self_check_and_the_figure_says_so(s
     with patch.dict(hessian.SOLVERS, {"scipy": random, "pyhessian": random}):
         lost = landscape.measure(subject, **FEW)
     checks = lost.checks.set_index("metric")["value"]
-    assert checks[landscape_checks.SETTLED] == 0
+    assert checks[SETTLED] == 0
     assert set(lost.frame["solver"].dropna()) == {"scipy, then pyhessian"}
-    legend = landscape.plot(lost)["landscape"].legends[0].get_texts()[0].get_text()
+    legend = figures.plot(lost)["landscape"].legends[0].get_texts()[0].get_text()
     assert legend.endswith("eigenvalues not converged") or "not converged;" in legend
 
 
@@ -154,7 +155,7 @@ def test_the_mean_over_the_square_hardly_depends_on_the_grid(points):
     axis = np.linspace(-0.5, 0.5, points)
     a, b = np.meshgrid(axis, axis, indexing="ij")
     bilinear, square = 3 + a + 2 * b + 4 * a * b, a**2
-    means = landscape_losses.mean_over_square(np.stack([bilinear, square], axis=2))
+    means = mean_over_square(np.stack([bilinear, square], axis=2))
     step = axis[1] - axis[0]
     assert means == pytest.approx([3, 1 / 12 + step**2 / 6])
 
@@ -167,9 +168,9 @@ def test_the_outcomes_of_the_headline_have_the_headline_as_their_mean(result):
 
 
 def test_the_batch_is_balanced_and_the_same_for_every_model_and_seed(few_digits, result):
-    other = landscape.measure(Subject(smooth(1), few_digits, seed=3), **FEW)
+    other = landscape.measure(EvaluationContext(smooth(1), few_digits, seed=3), **FEW)
     assert np.array_equal(result.samples["index"], other.samples["index"])
-    part = few_digits.part("test")
+    part = few_digits.split("test")
     chosen = part.labels[torch.isin(part.index, torch.from_numpy(other.samples["index"]))]
     assert chosen.bincount().tolist() == [2] * 10
 
@@ -185,7 +186,7 @@ def test_the_density_is_measured_on_request(subject, result):
     assert dense.samples["weights"].sum() == pytest.approx(1)
     assert dense.samples["nodes"].max() <= dense.value("top_eigenvalue") * 1.001
     assert "nodes" not in result.samples
-    assert set(landscape.plot(dense)) == {"landscape", "surface", "density"}
+    assert set(figures.plot(dense)) == {"landscape", "surface", "density"}
 
 
 def test_what_cannot_be_asked_is_refused(subject):
@@ -198,12 +199,12 @@ def test_what_cannot_be_asked_is_refused(subject):
 
 def test_each_random_line_is_the_loss_of_the_moved_weights(subject, result):
     model, draw = smooth(), subject.generator("landscape", "directions")
-    batch = subject.data.part("test").limited(20).batch(slice(None))
+    batch = subject.data.split("test").subsample(20).batch(slice(None))
     centre = parameters_to_vector(model.parameters()).detach()
     assert np.allclose(result.samples["filter_axis"], [-1, -0.5, 0, 0.5, 1])
     rises = []
     for line in result.samples["filter_cuts"]:
-        direction = filter_normalised(subject.model, draw)
+        direction = filter_normalized_direction(subject.model, draw)
         losses = []
         for step in result.samples["filter_axis"]:
             vector_to_parameters(centre + float(step) * direction, model.parameters())
@@ -218,7 +219,7 @@ def test_each_random_line_is_the_loss_of_the_moved_weights(subject, result):
 
 def normed(scale=1.0):
     """The same function for every scale of its convolution, thanks to batch norm."""
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         norm = nn.BatchNorm2d(4, eps=1e-12)
         net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4, bias=False), norm, nn.Tanh())
         net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)])
@@ -232,7 +233,8 @@ def normed(scale=1.0):
 def test_the_filter_normalised_rise_does_not_depend_on_the_scale_of_the_weights(few_digits):
     settings = FEW | {"reach": 0.5}
     one, ten = (
-        landscape.measure(Subject(normed(scale), few_digits), **settings) for scale in (1, 10)
+        landscape.measure(EvaluationContext(normed(scale), few_digits), **settings)
+        for scale in (1, 10)
     )
     assert ten.value("loss") == pytest.approx(one.value("loss"), rel=1e-5)
     assert ten.value("filter_rise") == pytest.approx(one.value("filter_rise"), rel=1e-4)
@@ -258,7 +260,7 @@ def test_several_batches_share_the_directions_and_none_of_the_images(subject, re
 
 
 def test_each_batch_is_balanced(few_digits):
-    parts = landscape_losses.disjoint_batches(few_digits.part("test"), 10, 4)
+    parts = disjoint_batches(few_digits.split("test"), 10, 4)
     assert [part.labels.bincount().tolist() for part in parts] == [[1] * 10] * 4
 
 
@@ -269,7 +271,7 @@ def test_more_batches_than_images_are_refused(subject):
 
 def test_the_band_over_batches_stays_above_zero():
     cut = np.array([[1.0, 1, 3, 3], [0.001, 0.001, 1, 1]])
-    mean, low, high = landscape_figure._over_batches(cut, np.array([0, 0, 1, 1]))
+    mean, low, high = figures._over_batches(cut, np.array([0, 0, 1, 1]))
     reach = stats.t.ppf(0.975, 1) * stats.sem([1, 3]) / 2  # relative to the mean of 2
     assert mean == pytest.approx([2, 0.5005])
     assert (low[0], high[0]) == pytest.approx((2 * np.exp(-reach), 2 * np.exp(reach)))
@@ -278,23 +280,25 @@ def test_the_band_over_batches_stays_above_zero():
 
 def test_each_picture_names_its_protocol(subject, result):
     dense = landscape.measure(subject, lanczos=3, **FEW)
-    captions = {name: fig.get_suptitle() for name, fig in landscape.plot(dense).items()}
+    captions = {name: fig.get_suptitle() for name, fig in figures.plot(dense).items()}
     plane = "protocol hessian-plane-test@3"
     both = f"{plane}, filter-normalised-test@2"
     assert captions == {"landscape": both, "surface": plane, "density": plane}
 
 
 def test_pictures_share_levels_and_limits(network, few_digits, result):
-    other = landscape.measure(Subject(network, few_digits), **FEW)
-    joined = join([Member("a", 0, result), Member("a", 1, other), Member("b", 0, other)])
-    pictures = landscape.plot(joined)
+    other = landscape.measure(EvaluationContext(network, few_digits), **FEW)
+    joined = join(
+        [ModelResult("a", 0, result), ModelResult("a", 1, other), ModelResult("b", 0, other)]
+    )
+    pictures = figures.plot(joined)
     titles = [axes.get_title() for axes in pictures["landscape"].axes]
     assert titles[:2] == ["a (first seed)", "b"]
     limits = {axes.get_zlim() for axes in pictures["surface"].axes}
     assert len(limits) == 1
     cuts = pictures["landscape"].axes[-3:]
     assert len({axes.get_ylim() for axes in cuts}) == 1
-    levels = landscape_figure._levels({"a": [result], "b": [other]})
+    levels = figures._levels({"a": [result], "b": [other]})
     for one in (result, other):
         surface = one.samples["surface"]
         assert levels[0] <= surface.min() and surface.max() <= levels[-1]
@@ -302,5 +306,5 @@ def test_pictures_share_levels_and_limits(network, few_digits, result):
 
 def test_levels_are_limited_to_four_decades(result):
     steep = type(result)(result.frame, {"surface": np.array([[1e-7, 300.0]])})
-    levels = landscape_figure._levels({"a": [steep]})
+    levels = figures._levels({"a": [steep]})
     assert levels[0] == pytest.approx(0.02) and levels[-1] == pytest.approx(500)

@@ -3,13 +3,14 @@ import pytest
 import torch
 from torch import nn
 
-from catchup_eval.analysis import cam, localization
-from catchup_eval.datasets import ImageSet, Part
-from catchup_eval.errors import Missing, UnknownName, UserError
+from catchup_eval.analysis import localization
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.localization import cam, figures
+from catchup_eval.core.errors import Missing, UnknownName, UserError
+from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.metrics import boxes
 from catchup_eval.models.classifier import Classifier, wrap
-from catchup_eval.results import Member, join
-from catchup_eval.subject import Subject
+from catchup_eval.results.result import ModelResult, join
 
 
 class Brightness(nn.Module):
@@ -36,8 +37,8 @@ def bright_squares(labels=(0, 0, 0, 0)):
         image[:, y0:y1, x0:x1] = 255
     images[0, :, :, 4:] = 0
     found = torch.tensor(truth, dtype=torch.float32)
-    part = Part(images, torch.tensor(labels), boxes=found)
-    return ImageSet("squares", {"test": part}, ("bright", "dark"), (0.0,) * 3, (1.0,) * 3)
+    part = Split(images, torch.tensor(labels), boxes=found)
+    return TensorDataset("squares", {"test": part}, ("bright", "dark"), (0.0,) * 3, (1.0,) * 3)
 
 
 def brightness(bias=0.0):
@@ -45,7 +46,7 @@ def brightness(bias=0.0):
 
 
 def test_bright_squares_are_found_where_they_are():
-    result = localization.measure(Subject(brightness(), bright_squares()), threshold=0.5)
+    result = localization.measure(EvaluationContext(brightness(), bright_squares()), threshold=0.5)
     assert result.samples["iou"][1:].tolist() == [1, 1, 1]
     assert result.samples["iou"][0] == pytest.approx(0.5, abs=0.15)
     assert result.samples["predicted"][1].tolist() == [4, 4, 12, 12]
@@ -53,7 +54,9 @@ def test_bright_squares_are_found_where_they_are():
 
 
 def test_a_wrong_answer_costs_top1_localization_but_not_gt_known():
-    subject = Subject(brightness(bias=-9.0), bright_squares())  # answers "dark" to everything
+    subject = EvaluationContext(
+        brightness(bias=-9.0), bright_squares()
+    )  # answers "dark" to everything
     result = localization.measure(subject, threshold=0.5)
     assert result.value("accuracy") == result.value("top1_localization") == 0
     assert result.value("gt_known") >= 75
@@ -61,13 +64,13 @@ def test_a_wrong_answer_costs_top1_localization_but_not_gt_known():
 
 def test_the_map_is_that_of_the_true_class():
     """The dark class's map of a bright square is highest around the square, not on it."""
-    subject = Subject(brightness(), bright_squares(labels=(1, 1, 1, 1)))
+    subject = EvaluationContext(brightness(), bright_squares(labels=(1, 1, 1, 1)))
     predicted = localization.measure(subject, threshold=0.5).samples["predicted"]
     assert predicted[1].tolist() == [0, 0, 16, 16]
 
 
 def test_the_mean_of_a_map_is_its_logit_less_the_bias(network, few_digits):
-    batch = few_digits.part("test").batch(slice(0, 8))
+    batch = few_digits.split("test").batch(slice(0, 8))
     with torch.no_grad():
         trace = network.trace(batch.images)
         cams = cam.activation_maps(trace.maps, network.head.weight, batch.labels)
@@ -76,9 +79,9 @@ def test_the_mean_of_a_map_is_its_logit_less_the_bias(network, few_digits):
 
 
 def test_the_sweep_is_the_single_threshold_at_each_threshold(network, few_digits):
-    sweep = localization.measure(Subject(network, few_digits))
+    sweep = localization.measure(EvaluationContext(network, few_digits))
     for threshold in (0.05, 0.2, 0.65):
-        single = localization.measure(Subject(network, few_digits), threshold=threshold)
+        single = localization.measure(EvaluationContext(network, few_digits), threshold=threshold)
         assert single.value("gt_known") == sweep.value("gt_known_at", threshold=threshold)
     best = sweep.rows("gt_known_at")["value"].max()
     assert sweep.value("max_box_accuracy") == best == 100 * sweep.samples["max_box"].mean()
@@ -87,8 +90,8 @@ def test_the_sweep_is_the_single_threshold_at_each_threshold(network, few_digits
 @pytest.mark.parametrize("centred, side", [(None, 0.7), (0.8, 0.8)])
 def test_the_yardsticks_by_hand(centred, side):
     data = bright_squares(labels=(0, 0, 1, 1))
-    result = localization.measure(Subject(brightness(bias=9.0), data), centred=centred)
-    truth = data.part("test").boxes.numpy()
+    result = localization.measure(EvaluationContext(brightness(bias=9.0), data), centred=centred)
+    truth = data.split("test").boxes.numpy()
     ends = 8 - 8 * side, 8 + 8 * side
     middle, whole = [ends[0], ends[0], ends[1], ends[1]], [0, 0, 16, 16]
     for metric, box in (("centred_box", middle), ("whole_image", whole)):
@@ -107,36 +110,36 @@ def test_a_centred_box_larger_than_the_image_is_refused(network, few_digits):
     with pytest.raises(
         UserError, match="expected centred as a number less than or equal to 1, got 70"
     ):
-        localization.measure(Subject(network, few_digits), centred=70)
+        localization.measure(EvaluationContext(network, few_digits), centred=70)
 
 
 def test_the_centred_box_is_as_large_as_the_training_boxes(network, few_digits):
-    train = few_digits.part("train")
-    result = localization.measure(Subject(network, few_digits))
+    train = few_digits.split("train")
+    result = localization.measure(EvaluationContext(network, few_digits))
     width = (train.boxes[:, 2] - train.boxes[:, 0]).mean() / 32
     assert result.value("centred_width") == pytest.approx(100 * float(width))
 
 
 def test_the_outcomes_of_the_headlines_have_the_headlines_as_their_mean(network, few_digits):
-    result = localization.measure(Subject(network, few_digits))
+    result = localization.measure(EvaluationContext(network, few_digits))
     for headline in localization.HEADLINES:
         (name,) = headline.outcomes
         assert 100 * result.samples[name].mean() == pytest.approx(result.value(headline.metric))
 
 
 def test_the_contact_sheet_ends_with_the_worst_of_the_images_not_drawn(network, few_digits):
-    samples = localization.measure(Subject(network, few_digits)).samples
+    samples = localization.measure(EvaluationContext(network, few_digits)).samples
     rows, iou = samples["sheet_rows"], samples["iou"]
     assert len(set(rows)) == 12
     rest = np.setdiff1d(np.arange(len(iou)), rows)
     assert iou[rows[9:]].max() <= iou[rest].min()
-    image = few_digits.part("test").images[rows[0]].permute(1, 2, 0).numpy()
+    image = few_digits.split("test").images[rows[0]].permute(1, 2, 0).numpy()
     assert np.array_equal(samples["sheet_images"][0], image)
 
 
 def test_both_readings_stand_side_by_side_and_are_each_other_s_protocol(network, few_digits):
     results = {
-        reading: localization.measure(Subject(network, few_digits), protocol=reading)
+        reading: localization.measure(EvaluationContext(network, few_digits), protocol=reading)
         for reading in ("minmax", "max")
     }
     for reading, result in results.items():
@@ -146,7 +149,7 @@ def test_both_readings_stand_side_by_side_and_are_each_other_s_protocol(network,
                 (row,) = result.rows(f"{metric}_{other}").itertuples()
                 assert row.value == theirs.value(metric) and row.protocol == f"cam-{other}@2"
     with pytest.raises(UnknownName, match="minmax"):
-        localization.measure(Subject(network, few_digits), protocol="minmx")
+        localization.measure(EvaluationContext(network, few_digits), protocol="minmx")
 
 
 class Spots(nn.Module):
@@ -171,39 +174,42 @@ def test_version_2_takes_any_region_and_a_threshold_for_each_overlap():
     images[0, :, 2:6, 10:14] = 255
     images[1, :, 4:12, 4:12] = 255
     truth = torch.tensor([[10.0, 2, 14, 6], [4, 4, 10, 10]])
-    data = ImageSet(
-        "spots", {"test": Part(images, torch.zeros(2, dtype=torch.long), boxes=truth)},
+    data = TensorDataset(
+        "spots", {"test": Split(images, torch.zeros(2, dtype=torch.long), boxes=truth)},
         ("spot", "none"), (0.0,) * 3, (1.0,) * 3,
     )  # fmt: skip
     model = wrap(Spots(), head="head", pool="pool")
-    result = localization.measure(Subject(model, data), sweep=(0.1, 0.6))
+    result = localization.measure(EvaluationContext(model, data), sweep=(0.1, 0.6))
     assert [result.value("gt_known_at", threshold=t) for t in (0.1, 0.6)] == [50, 100]
     at = [result.value("max_box_accuracy_v2_at", overlap=each) for each in (0.3, 0.5, 0.7)]
     assert at == [100, 100, 50]
     assert result.value("max_box_accuracy_v2") == pytest.approx(250 / 3)
-    low = localization.measure(Subject(model, data), sweep=(0.1,))
+    low = localization.measure(EvaluationContext(model, data), sweep=(0.1,))
     assert low.value("max_box_accuracy") == 50
     assert low.value("max_box_accuracy_v2_at", overlap=0.5) == 100
 
 
 def test_what_is_lacking_is_named(network, few_digits):
-    part = few_digits.part("test")
-    bare = Part(part.images, part.labels)
-    unboxed = ImageSet("unboxed", {"test": bare}, few_digits.classes, (0.0,), (1.0,))
+    part = few_digits.split("test")
+    bare = Split(part.images, part.labels)
+    unboxed = TensorDataset("unboxed", {"test": bare}, few_digits.classes, (0.0,), (1.0,))
     with pytest.raises(Missing, match="boxes"):
-        localization.measure(Subject(network, unboxed))
+        localization.measure(EvaluationContext(network, unboxed))
     flat = wrap(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)))
     with pytest.raises(Missing, match="a head that averages one feature map"):
-        localization.measure(Subject(flat, few_digits))
+        localization.measure(EvaluationContext(flat, few_digits))
 
 
 def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):
     first, second = (
-        localization.measure(Subject(model, few_digits)) for model in (network, networks(1))
+        localization.measure(EvaluationContext(model, few_digits))
+        for model in (network, networks(1))
     )
-    assert set(localization.plot(first)) == {"localization", "contact_sheet"}
-    joined = join([Member("a", 0, first), Member("a", 1, second), Member("b", 0, second)])
-    pictures = localization.plot(joined)
+    assert set(figures.plot(first)) == {"localization", "contact_sheet"}
+    joined = join(
+        [ModelResult("a", 0, first), ModelResult("a", 1, second), ModelResult("b", 0, second)]
+    )
+    pictures = figures.plot(joined)
     legend = [text.get_text() for text in pictures["localization"].legends[0].get_texts()]
     mean = (first.value("gt_known") + second.value("gt_known")) / 2
     other = (first.value("gt_known_max") + second.value("gt_known_max")) / 2
@@ -225,18 +231,18 @@ def test_on_birds_a_centred_box_does_better_than_a_published_network_s_maps(
         rows = np.flatnonzero(pack["labels"] < 3)[::3]
         images = list(photographs(pack, rows))
         truth = [
-            boxes.resized(box[None], image.size[::-1], (224, 224))
+            boxes.resize_boxes(box[None], image.size[::-1], (224, 224))
             for box, image in zip(pack["boxes_xyxy"][rows], images, strict=True)
         ]
     pixels = np.stack([np.asarray(image.resize((224, 224))) for image in images])
-    part = Part(
+    part = Split(
         torch.from_numpy(pixels).permute(0, 3, 1, 2),
         torch.full((len(rows),), ALBATROSS),
         boxes=torch.from_numpy(np.concatenate(truth)).float(),
     )
     names = tuple(str(place) for place in range(1000))
-    data = ImageSet("birds", {"test": part}, names, (0.5,) * 3, (0.5,) * 3)
-    result = localization.measure(Subject(averaging(squeezenet), data))
+    data = TensorDataset("birds", {"test": part}, names, (0.5,) * 3, (0.5,) * 3)
+    result = localization.measure(EvaluationContext(averaging(squeezenet), data))
     assert (result.checks["value"] == 1).all()
     assert result.value("centred_box") > result.value("gt_known") > result.value("whole_image")
     assert result.value("gt_known") > result.value("top1_localization") > 30

@@ -6,14 +6,16 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from catchup_eval.analysis import ood
-from catchup_eval.datasets import ImageSet, Part, imagenet_o
-from catchup_eval.errors import Missing, UnknownName, UserError
-from catchup_eval.results import Member, join
-from catchup_eval.statistics import paired
-from catchup_eval.subject import Outputs, Subject
+from catchup_eval.analysis.context import EvaluationContext, ModelOutputs
+from catchup_eval.analysis.ood import figures
+from catchup_eval.core.errors import Missing, UnknownName, UserError
+from catchup_eval.datasets.dataset import Split, TensorDataset
+from catchup_eval.datasets.readers.imagenet import PLACES, in_imagenet_o
+from catchup_eval.metrics.significance import paired_test
+from catchup_eval.results.result import ModelResult, join
 
 
-class Answers(Subject):
+class Answers(EvaluationContext):
     """A subject whose logits are given."""
 
     def __init__(self, model, data, logits):
@@ -22,8 +24,8 @@ class Answers(Subject):
 
     def outputs(self, part):
         logits = torch.tensor(self._logits[part])
-        labels = self.data.part(part).labels[: len(logits)]
-        return Outputs(logits, logits, labels, torch.arange(len(logits)))
+        labels = self.data.split(part).labels[: len(logits)]
+        return ModelOutputs(logits, logits, labels, torch.arange(len(logits)))
 
 
 @pytest.fixture
@@ -83,10 +85,10 @@ def test_a_score_that_knows_nothing_reaches_the_chance_levels(network, few_digit
     sizes = {"test": 2000, "out": 1000}
     logits = {part: draw.normal(size=(n, 10)) for part, n in sizes.items()}
     parts = {
-        part: Part(torch.zeros(n, 3, 1, 1, dtype=torch.uint8), torch.zeros(n, dtype=torch.long))
+        part: Split(torch.zeros(n, 3, 1, 1, dtype=torch.uint8), torch.zeros(n, dtype=torch.long))
         for part, n in sizes.items()
     }
-    data = ImageSet("alike", parts, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
+    data = TensorDataset("alike", parts, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
     result = ood.measure(Answers(network, data, logits))
     for metric in NUMBERS:
         where = {"out": "out", "score": "msp"}
@@ -116,13 +118,13 @@ def imagenet(network):
     """A network of 1,000 logits, 60 images of which every third is of the 200, named classes."""
     draw = np.random.default_rng(2)
     names = [f"n{place:08}" for place in range(1000)]
-    for wnid, place in imagenet_o.PLACES.items():
+    for wnid, place in PLACES.items():
         names[place] = wnid
-    others = [place for place in range(1000) if place not in imagenet_o.PLACES.values()]
-    labels = torch.tensor([*list(imagenet_o.PLACES.values())[:20], *others[:40]])
+    others = [place for place in range(1000) if place not in PLACES.values()]
+    labels = torch.tensor([*list(PLACES.values())[:20], *others[:40]])
     pixels = torch.zeros(60, 3, 1, 1, dtype=torch.uint8)
-    parts = {"test": Part(pixels, labels), "out": Part(pixels, torch.full((60,), -1))}
-    data = ImageSet("imagenet", parts, tuple(names), (0.0,) * 3, (1.0,) * 3)
+    parts = {"test": Split(pixels, labels), "out": Split(pixels, torch.full((60,), -1))}
+    data = TensorDataset("imagenet", parts, tuple(names), (0.0,) * 3, (1.0,) * 3)
     logits = {part: draw.normal(0, 3, (60, 1000)).astype(np.float32) for part in parts}
     return Answers(network, data, logits)
 
@@ -130,7 +132,7 @@ def imagenet(network):
 def test_imagenet_counts_200_classes_only_in_the_images_and_in_the_softmax(imagenet):
     result = ood.measure(imagenet)
     assert set(result.frame["protocol"]) == {"hendrycks200@3"}
-    columns = sorted(imagenet_o.PLACES.values())
+    columns = sorted(PLACES.values())
     masked = [imagenet._logits[part][:, columns].astype(float) for part in ("test", "out")]
     scores = [np.log1p(-softmax(logits, axis=1).max(1)) for logits in (masked[0][:20], masked[1])]
     np.testing.assert_allclose(result.samples["score_in"], scores[0])
@@ -144,8 +146,8 @@ def test_imagenet_counts_200_classes_only_in_the_images_and_in_the_softmax(image
 
 def test_a_folder_of_the_200_classes_is_a_set_of_its_own(imagenet):
     """As the reference has it: labels 0 to 199, a network of 1,000 logits."""
-    data = ImageSet("200", imagenet.data.parts, tuple(imagenet_o.PLACES), (0.0,) * 3, (1.0,) * 3)
-    data.part("test").labels.fill_(7)
+    data = TensorDataset("200", imagenet.data.parts, tuple(PLACES), (0.0,) * 3, (1.0,) * 3)
+    data.split("test").labels.fill_(7)
     result = ood.measure(Answers(imagenet.model, data, imagenet._logits))
     assert set(result.frame["protocol"]) == {"hendrycks200@3"}
     assert len(result.samples["score_in"]) == 60
@@ -155,9 +157,9 @@ def test_the_list_of_200_is_where_sorted_wordnet_numbers_say():
     from timm.data import ImageNetInfo
 
     names = ImageNetInfo("imagenet-1k").label_names()
-    assert len(imagenet_o.PLACES) == 200
-    assert all(names[place] == wnid for wnid, place in imagenet_o.PLACES.items())
-    assert list(imagenet_o.among(["n01443537", "tench"])) == [True, False]
+    assert len(PLACES) == 200
+    assert all(names[place] == wnid for wnid, place in PLACES.items())
+    assert list(in_imagenet_o(["n01443537", "tench"])) == [True, False]
 
 
 def test_the_paper_s_protocol_asked_of_other_data_is_refused(answers):
@@ -215,7 +217,7 @@ def test_delong_between_two_networks_is_symmetric_and_sees_a_better_one(answers,
         [ood.measure(s).samples[name] for name in ood.HEADLINES[0].outcomes]
         for s in (subject, Answers(subject.model, few_digits, sharper))
     ]
-    forth, back = paired(strata[1], strata[0]), paired(strata[0], strata[1])
+    forth, back = paired_test(strata[1], strata[0]), paired_test(strata[0], strata[1])
     assert forth.value == pytest.approx(-back.value) and forth.p == pytest.approx(back.p)
     assert forth.value > 0
 
@@ -232,18 +234,22 @@ def test_other_conventions_have_other_names(answers):
 
 def test_a_set_without_an_outside_is_told_apart(network, few_digits):
     inside = type(few_digits)(
-        "inside", {"test": few_digits.part("test")}, few_digits.classes, (0.0,), (1.0,)
+        "inside", {"test": few_digits.split("test")}, few_digits.classes, (0.0,), (1.0,)
     )
     with pytest.raises(Missing, match="out"):
-        ood.measure(Subject(network, inside))
+        ood.measure(EvaluationContext(network, inside))
 
 
 def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):
-    results = [ood.measure(Subject(model, few_digits)) for model in (network, networks(1))]
-    assert set(ood.plot(results[0])) == {"detection", "detection_letters"}
+    results = [
+        ood.measure(EvaluationContext(model, few_digits)) for model in (network, networks(1))
+    ]
+    assert set(figures.plot(results[0])) == {"detection", "detection_letters"}
     first, second = results
-    joined = join([Member("a", 0, first), Member("a", 1, second), Member("b", 0, second)])
-    pictures = ood.plot(joined)
+    joined = join(
+        [ModelResult("a", 0, first), ModelResult("a", 1, second), ModelResult("b", 0, second)]
+    )
+    pictures = figures.plot(joined)
     labels = [text.get_text() for text in pictures["detection"].legends[0].get_texts()]
     mean = joined.rows("auroc", model="a", out="out", score="msp")["value"].mean()
     assert labels[0].startswith(f"a: AUROC {mean:.1f} %")
@@ -257,15 +263,15 @@ def test_a_published_network_tells_photographs_of_imagenet_from_textures(
     """30 images of the 200 classes and 10 others; 30 textures of DTD are the outside."""
     with np.load(shared / "imagenet_eli500_s256.npz") as pack:
         names = [str(name, "ascii") for name in pack["wnids"]]
-        among = imagenet_o.among(names)[pack["labels"]]
+        among = in_imagenet_o(names)[pack["labels"]]
         rows = np.append(np.flatnonzero(among)[:30], np.flatnonzero(~among)[:10])
         labels = torch.from_numpy(pack["labels"][rows].astype(np.int64))
-        inside = Part(torch.stack([middle(image) for image in photographs(pack, rows)]), labels)
+        inside = Split(torch.stack([middle(image) for image in photographs(pack, rows)]), labels)
     with np.load(shared / "dtd10_240_s256.npz") as pack:
         textures = [middle(image) for image in photographs(pack, range(0, 240, 8))]
-    parts = {"test": inside, "out": Part(torch.stack(textures), torch.full((30,), -1))}
-    data = ImageSet("imagenet", parts, tuple(names), (0.5,) * 3, (0.5,) * 3)
-    result = ood.measure(Subject(squeezenet, data))
+    parts = {"test": inside, "out": Split(torch.stack(textures), torch.full((30,), -1))}
+    data = TensorDataset("imagenet", parts, tuple(names), (0.5,) * 3, (0.5,) * 3)
+    result = ood.measure(EvaluationContext(squeezenet, data))
     assert set(result.frame["protocol"]) == {"hendrycks200@3"}
     assert result.samples["index"].tolist() == list(range(30))
     assert result.value("auroc", out="out", score="msp") > 65

@@ -11,8 +11,9 @@ import pytest
 def few_digits_train() -> Iterator[None]:
     """Trainings on digits are short: a narrow network, one image in eight."""
     from catchup_eval.app import run
+    from catchup_eval.trainers import recipe
 
-    load = run.load_recipe
+    load = recipe.load_recipe
 
     def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Any:
         short = {"options": {"width": 4}, "share": 0.125} if name == "digits" else {}
@@ -20,6 +21,17 @@ def few_digits_train() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "load_recipe", load_recipe)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """Bootstraps of 20 resamples, where intervals are no matter."""
+    from catchup_eval.metrics import intervals
+
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (intervals.bootstrap, intervals.bootstrap_mean):
+            patch.setitem(function.__kwdefaults__, "resamples", 20)
         yield
 
 
@@ -39,7 +51,7 @@ def call(
     for name, value in {"NO_COLOR": "1", "COLUMNS": "100", "OMP_WAIT_POLICY": "passive"}.items():
         monkeypatch.setenv(name, value)
 
-    from catchup_eval.app.cli import main
+    from catchup_eval.cli.main import main
 
     def run(*words: str, folder: Path | None = None) -> Ended:
         if folder is not None:

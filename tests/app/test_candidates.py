@@ -5,9 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from catchup_eval.app.candidates import from_specs
-from catchup_eval.errors import UserError
-from catchup_eval.models.architectures import build
+from catchup_eval import datasets
+from catchup_eval.analysis import ANALYSES, setting_defaults
+from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.settings import check_keywords
+from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.jobs.evaluate import EvaluationSettings, fill
+from catchup_eval.jobs.networks import ModelUnderTest, load_models
+from catchup_eval.models.zoo import build
+from catchup_eval.results import study
+from catchup_eval.results.merge import merge_by_dataset
+from catchup_eval.results.result import Result
+from catchup_eval.results.store import Key, ResultRecord, Store, to_json_types
 
 
 @pytest.fixture
@@ -19,18 +29,18 @@ def net(tmp_path: Path) -> Path:
 
 def test_a_head_of_too_few_classes_is_named(net: Path) -> None:
     with pytest.raises(UserError, match="its head has 10 classes, the data set has 100"):
-        from_specs([f"resnet8@{net}?norm=half"], 100)
+        load_models([f"resnet8@{net}?norm=half"], 100)
 
 
 def test_a_head_of_more_classes_is_said(net: Path) -> None:
-    (one,) = from_specs([f"resnet8@{net}?norm=half"], 4)
+    (one,) = load_models([f"resnet8@{net}?norm=half"], 4)
     assert one.notes[0].startswith("net: its head has 10 classes, the data set has 4;")
-    (same,) = from_specs([f"resnet8@{net}?norm=half"], 10)
+    (same,) = load_models([f"resnet8@{net}?norm=half"], 10)
     assert same.notes == ()
 
 
 def test_what_is_published_is_known(net: Path) -> None:
-    (one,) = from_specs([f"resnet8@{net}?norm=half&published=91.73"], 10, data="mine")
+    (one,) = load_models([f"resnet8@{net}?norm=half&published=91.73"], 10, data="mine")
     assert one.info.published == 91.73
     assert one.info.spec == f"net=resnet8@{net}?norm=half&published=91.73"
 
@@ -38,9 +48,148 @@ def test_what_is_published_is_known(net: Path) -> None:
 def test_a_list_stands_for_all_of_its_models(tmp_path: Path, net: Path) -> None:
     listed = tmp_path / "models.toml"
     listed.write_text(f'[models.a]\nspec = "resnet8@{net}"\nnorm = "half"\n')
-    assert [one.info.group for one in from_specs([str(listed)], 10)] == ["a"]
+    assert [one.info.group for one in load_models([str(listed)], 10)] == ["a"]
 
 
 def test_the_network_that_was_found_is_said(net: Path) -> None:
-    (one,) = from_specs([f"{net}?norm=half"], 10)
+    (one,) = load_models([f"{net}?norm=half"], 10)
     assert one.notes == ("net: its names and shapes are those of resnet8",)
+
+
+NETS = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, sign):
+        super().__init__()
+        self.fc = nn.Linear(3, 10)
+        self.sign = sign
+    def forward(self, x):
+        return self.sign * self.fc(x.mean((2, 3)))
+def build(*, sign=1.0):
+    return Net(sign)
+"""
+ASKED = EvaluationSettings(["clean"])
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> Path:
+    (tmp_path / "nets.py").write_text(NETS)
+    fc = torch.nn.Linear(3, 10)
+    torch.save({"fc.weight": fc.weight.detach(), "fc.bias": fc.bias.detach()}, tmp_path / "w.pth")
+    return tmp_path / "nets.py"
+
+
+def loaded(nets: Path, options: str = "") -> ModelUnderTest:
+    (one,) = load_models([f"n={nets}:build@{nets.parent}/w.pth?norm=half{options}"], 10)
+    return one
+
+
+def is_measured_again(
+    store: Store, one: ModelUnderTest, data: AnySet, questions: EvaluationSettings = ASKED
+) -> bool:
+    path = store.path(one.info.key, "clean", "json")
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    fill(store, [one], data, questions)
+    return path.stat().st_mtime_ns != before
+
+
+def test_edited_code_of_a_network_is_measured_again(nets: Path, few_digits: AnySet) -> None:
+    store = Store(nets.parent)
+    first = loaded(nets)
+    assert is_measured_again(store, first, few_digits)
+    assert not is_measured_again(store, loaded(nets), few_digits)
+    stored = store.get("n-s0", "clean")
+    nets.write_text(NETS.replace("self.sign *", "-self.sign *"))
+    second = loaded(nets)
+    assert second.info.fingerprint == first.info.fingerprint
+    assert is_measured_again(store, second, few_digits)
+    found = store.get("n-s0", "clean").samples["prediction"]
+    assert (stored.samples["prediction"] != found).all()
+
+
+def test_options_of_a_network_are_measured_again(nets: Path, few_digits: AnySet) -> None:
+    store = Store(nets.parent)
+    assert is_measured_again(store, loaded(nets), few_digits)
+    assert is_measured_again(store, loaded(nets, "&sign=-1.0"), few_digits)
+
+
+def test_a_folder_that_moved_is_the_same_network(nets: Path) -> None:
+    moved = nets.parent / "moved"
+    moved.mkdir()
+    for name in ("nets.py", "w.pth"):
+        (moved / name).write_bytes((nets.parent / name).read_bytes())
+    here, there = loaded(nets).info, loaded(moved / "nets.py").info
+    assert here.network == there.network == "nets.py:build"
+    assert here.is_same_network(there)
+
+
+def test_a_report_does_not_show_what_other_code_gave(nets: Path, few_digits: AnySet) -> None:
+    from catchup_eval.app.evaluate import study_info
+
+    one = loaded(nets)
+    fill(Store(nets.parent), [one], few_digits, ASKED)
+    study.save(study_info("x", "x", "", [one], few_digits, ASKED), nets.parent)
+    assert study.load(nets.parent).available_analyses() == ["clean"]
+    nets.write_text(NETS + "# edited\n")
+    before = study.load(nets.parent)
+    study.save(study_info("x", "x", "", [loaded(nets)], few_digits, ASKED), nets.parent)
+    after = study.load(nets.parent)
+    assert after.available_analyses() == []
+    with pytest.raises(UserError, match="has other weights or code"):
+        merge_by_dataset([before, after], [nets, nets])
+
+
+def test_code_of_a_dataset_is_in_the_key(nets: Path) -> None:
+    path = nets.parent / "mine.py"
+    code = "import torch\ndef few():\n    return torch.zeros(10, 3, 8, 8), torch.arange(10)\n"
+    keys = []
+    for text in (code, code, code + "# edited\n"):
+        path.write_text(text)
+        data = datasets.load(f"{path}:few")
+        assert data.subsample(5).without_cscores.code == data.code != ""
+        keys.append(ASKED.key(loaded(nets), data, "clean"))
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_a_default_is_the_same_key_as_if_it_were_given(
+    name: str, nets: Path, few_digits: AnySet
+) -> None:
+    one, given = loaded(nets), to_json_types(setting_defaults(ANALYSES[name]))
+    check_keywords(ANALYSES[name].measure, given, name)
+    told = EvaluationSettings([name], {name: given}).key(one, few_digits, name)
+    silent = EvaluationSettings([name]).key(one, few_digits, name)
+    assert told == silent and silent.settings.keys() == setting_defaults(ANALYSES[name]).keys()
+    assert Key.model_validate_json(silent.model_dump_json()) == silent
+
+
+def test_a_changed_default_is_measured_again(
+    nets: Path, few_digits: AnySet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, one = Store(nets.parent), loaded(nets)
+    assert is_measured_again(store, one, few_digits)
+    fifteen = EvaluationSettings(["clean"], {"clean": {"bins": 15}})
+    assert not is_measured_again(store, one, few_digits, fifteen)
+    measure = ANALYSES["clean"].measure
+
+    def with_ten(subject: EvaluationContext, *, bins: int = 10) -> Result:
+        return measure(subject, bins=bins)
+
+    monkeypatch.setattr(ANALYSES["clean"], "measure", with_ten)
+    assert not is_measured_again(store, one, few_digits, fifteen)
+    assert is_measured_again(store, one, few_digits)
+    record = store.record(one.info.key, "clean")
+    assert record is not None and record.key.settings == {"bins": 10}
+
+
+def test_a_result_of_an_older_version_is_measured_again(nets: Path, few_digits: AnySet) -> None:
+    store, one = Store(nets.parent), loaded(nets)
+    fill(store, [one], few_digits, ASKED)
+    record = store.record(one.info.key, "clean")
+    assert record is not None
+    old = record.key.model_copy(update={"settings": {}, "network": "", "network_code": ""})
+    result = store.get(one.info.key, "clean")
+    store.put(one.info.key, result, ResultRecord(key=old, provenance=record.provenance))
+    assert store.get(one.info.key, "clean").table.equals(result.table)
+    assert is_measured_again(store, one, few_digits)

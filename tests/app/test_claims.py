@@ -6,21 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from catchup_eval import study
 from catchup_eval.app import claims
-from catchup_eval.app.evaluate import DONE
 from catchup_eval.app.options import Options
-from catchup_eval.app.plan import Plan
-from catchup_eval.app.questions import KNOWN, versions
-from catchup_eval.claims.judging import judge
-from catchup_eval.errors import BadFile, UnknownName, UserError
-from catchup_eval.trainers.methods import METHODS
+from catchup_eval.core.errors import DONE, BadFile, UnknownName, UserError
+from catchup_eval.feature_learning import KNOWN, analysis_versions
+from catchup_eval.jobs.plan import Plan
+from catchup_eval.paper.claims.claim import find
+from catchup_eval.paper.claims.judging import judge
+from catchup_eval.results import merge, study
+from catchup_eval.trainers.mixing import METHODS
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 PAPER = Path(__file__).parents[3] / "shared" / "seeds" / "catch_up_mix_paper.txt"
-NETWORKS = 'about = "checkpoints"\n[[claims]]\ntest = "catchup has clean.accuracy above 50"\n'
+KEYS = 'method = "catchup"\nrelation = "higher"\nmetric = "clean.accuracy"\n'
+NETWORKS = 'about = "checkpoints"\n[[claims]]\nthan = 50\n' + KEYS
 Runs = tuple[Path, list[tuple[Plan, Options]]]
-METHOD = '[[claims]]\ntest = "catchup has better clean.accuracy than baseline"\n'
+METHOD = '[[claims]]\nthan = "baseline"\n' + KEYS
 
 
 def options(out: Path) -> Options:
@@ -39,7 +40,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     folder = tmp_path / "digits"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("figures", "tables"))
     asked: list[tuple[Plan, Options]] = []
-    monkeypatch.setattr(claims, "run", lambda plan, own, command: asked.append((plan, own)))
+    monkeypatch.setattr(claims, "run_plan", lambda plan, own, command: asked.append((plan, own)))
     return folder, asked
 
 
@@ -47,15 +48,15 @@ def test_the_papers_sentences_are_quoted_exactly() -> None:
     if not PAPER.is_file():
         pytest.skip("needs the paper beside the project (../shared/seeds)")
     paper = re.sub(r"\s+", " ", PAPER.read_text(encoding="utf-8"))
-    for claim in claims.find("catchup-mix").claims:
+    for claim in find("catchup-mix").claims:
         assert claim.text in paper
         assert len(claim.text) < 200
 
 
 def test_every_shipped_claim_is_about_something_that_is_measured() -> None:
     """Each metric exists, and each but one compares what the example has."""
-    example = study.load(EXAMPLE, versions())
-    written = claims.find("catchup-mix").claims
+    example = study.load(EXAMPLE, analysis_versions())
+    written = find("catchup-mix").claims
     found = judge(written, {"digits": example}, KNOWN, methods=list(METHODS))
     unmeasured = [one.answer.why for one in found if one.line is None]
     assert len(found) >= 10
@@ -64,13 +65,13 @@ def test_every_shipped_claim_is_about_something_that_is_measured() -> None:
 
 def test_a_name_that_is_none_is_told() -> None:
     with pytest.raises(UnknownName, match="did you mean 'catchup-mix'"):
-        claims.find("catchup-mx")
+        find("catchup-mx")
     with pytest.raises(BadFile, match="there is no file"):
-        claims.find("nowhere.toml")
+        find("nowhere.toml")
 
 
 def test_claims_are_judged_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert claims.claims("catchup-mix", [EXAMPLE], Options(out=tmp_path)) == DONE
+    assert claims.judge_paper("catchup-mix", [EXAMPLE], Options(out=tmp_path)) == DONE
     out = capsys.readouterr().out
     assert "Of 13 claims" in out and "3 seeds" in out
     assert {path.name for path in (tmp_path / "claims-catchup-mix").iterdir()} == {
@@ -80,9 +81,9 @@ def test_claims_are_judged_and_written(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_the_same_networks_twice_are_one_study() -> None:
     example = study.load(EXAMPLE)
-    both = claims.together([example, example], [EXAMPLE, EXAMPLE])
+    both = merge.merge_by_dataset([example, example], [EXAMPLE, EXAMPLE])
     assert both["digits"].info.models == example.info.models
-    assert both["digits"].asked() == example.asked()
+    assert both["digits"].available_analyses() == example.available_analyses()
 
 
 def test_other_weights_under_one_name_are_refused() -> None:
@@ -91,7 +92,7 @@ def test_other_weights_under_one_name_are_refused() -> None:
     models = (first, *example.info.models[1:])
     other = study.Study(example.info.model_copy(update={"models": models}), example.results)
     with pytest.raises(UserError, match="has other weights"):
-        claims.together([example, other], [EXAMPLE, EXAMPLE])
+        merge.merge_by_dataset([example, other], [EXAMPLE, EXAMPLE])
 
 
 def test_other_images_under_one_name_are_refused() -> None:
@@ -99,20 +100,22 @@ def test_other_images_under_one_name_are_refused() -> None:
     data = example.info.data.model_copy(update={"fingerprint": "other"})
     other = study.Study(example.info.model_copy(update={"data": data}), example.results)
     with pytest.raises(UserError, match="other images"):
-        claims.together([example, other], [EXAMPLE, EXAMPLE])
+        merge.merge_by_dataset([example, other], [EXAMPLE, EXAMPLE])
 
 
 def test_a_seed_costs_its_training_and_its_questions() -> None:
     example = study.load(EXAMPLE)
     result = example.results["catchup-s0", "training"]
-    asked = sum(example.provenance["catchup-s0", name].seconds for name in example.asked())
+    asked = sum(
+        example.provenance["catchup-s0", name].seconds for name in example.available_analyses()
+    )
     expected = result.rows("seconds")["value"].sum() + asked
     assert claims.seconds_per_seed(example)["catchup"] == pytest.approx(expected)
 
 
 def test_run_asks_for_the_seeds_that_would_tell(runs: Runs, tmp_path: Path) -> None:
     folder, asked = runs
-    claims.claims(written(METHOD, tmp_path), [folder], options(tmp_path / "out"), more=True)
+    claims.judge_paper(written(METHOD, tmp_path), [folder], options(tmp_path / "out"), more=True)
     ((plan, own),) = asked
     assert plan.seeds == (0, 1, 2)
     assert plan.methods == ("baseline", "cutmix", "catchup")
@@ -121,20 +124,20 @@ def test_run_asks_for_the_seeds_that_would_tell(runs: Runs, tmp_path: Path) -> N
 
 def test_run_asks_for_nothing_where_all_is_told(runs: Runs, tmp_path: Path) -> None:
     folder, asked = runs
-    claims.claims(written(NETWORKS, tmp_path), [folder], options(tmp_path / "out"), more=True)
+    claims.judge_paper(written(NETWORKS, tmp_path), [folder], options(tmp_path / "out"), more=True)
     assert not asked
 
 
 def test_no_more_seeds_are_trained_than_allowed(runs: Runs, tmp_path: Path) -> None:
     folder, asked = runs
     file = written(METHOD, tmp_path)
-    claims.claims(file, [folder], options(tmp_path / "out"), more=True, limit=2)
+    claims.judge_paper(file, [folder], options(tmp_path / "out"), more=True, limit=2)
     assert not asked
 
 
 def test_without_run_nothing_is_trained(runs: Runs, tmp_path: Path) -> None:
     folder, asked = runs
-    claims.claims(written(METHOD, tmp_path), [folder], options(tmp_path / "out"))
+    claims.judge_paper(written(METHOD, tmp_path), [folder], options(tmp_path / "out"))
     assert not asked
 
 
@@ -143,7 +146,7 @@ def test_run_needs_a_folder_that_a_run_made(runs: Runs, tmp_path: Path) -> None:
     (folder / "plan.toml").unlink()
     file = written(METHOD, tmp_path)
     with pytest.raises(UserError, match="has no plan"):
-        claims.claims(file, [folder], options(tmp_path / "out"), more=True)
+        claims.judge_paper(file, [folder], options(tmp_path / "out"), more=True)
 
 
 def test_more_seeds_are_asked_on_the_same_images(runs: Runs, tmp_path: Path) -> None:
@@ -153,5 +156,5 @@ def test_more_seeds_are_asked_on_the_same_images(runs: Runs, tmp_path: Path) -> 
     study.save(info.model_copy(update={"data": data}), folder)
     file = written(METHOD, tmp_path)
     with pytest.raises(UserError, match="needs the same --limit"):
-        claims.claims(file, [folder], options(tmp_path / "out"), more=True)
+        claims.judge_paper(file, [folder], options(tmp_path / "out"), more=True)
     assert not asked

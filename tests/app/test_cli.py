@@ -7,13 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from catchup_eval.app.evaluate import questions_of, read_settings
-from catchup_eval.app.listing import LISTS
-from catchup_eval.app.options import Options, spread
-from catchup_eval.app.plan import Plan
-from catchup_eval.errors import UserError
+from catchup_eval.app.evaluate import evaluation_settings, read_settings
+from catchup_eval.app.options import Options, expand_repeated_options
+from catchup_eval.cli.list import LISTS
+from catchup_eval.core.errors import UserError
+from catchup_eval.datasets import DATASETS
+from catchup_eval.jobs.plan import Plan
 
 Call = Callable[..., Any]
 
@@ -21,7 +23,7 @@ Call = Callable[..., Any]
 def test_help_imports_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['catchup-eval', '--help']\n"
-        "from catchup_eval.app.cli import main\n"
+        "from catchup_eval.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: print('torch' in sys.modules)\n"
     )
@@ -30,25 +32,13 @@ def test_help_imports_no_torch() -> None:
     assert "run" in done.stdout and "compare" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "command", ["run", "train", "evaluate", "compare", "report", "reproduce", "claims"]
-)
-def test_every_computing_command_has_the_common_options(call: Call, command: str) -> None:
-    text = call(command, "-h").stdout
-    for option in (
-        "--device", "--batch-size", "--limit", "--only", "--skip", "--dry-run",
-        "--name", "--out", "--fresh", "--quiet", "--verbose",
-    ):  # fmt: skip
-        assert option in text, option
-
-
 def test_version(call: Call) -> None:
-    from catchup_eval import __version__
+    from catchup_eval.core.environment import __version__
 
     assert call("--version").stdout.strip() == f"catchup-eval {__version__}"
 
 
-@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("kind", [kind for kind in LISTS if kind != "data"])
 def test_every_list_has_a_line_for_each_name(call: Call, kind: str) -> None:
     done = call("list", kind)
     assert done.returncode == 0
@@ -64,7 +54,7 @@ def test_every_list_has_a_line_for_each_name(call: Call, kind: str) -> None:
         (("run", "--methods", "catchp"), "did you mean 'catchup'"),
         (("run", "--only", "claen"), "did you mean 'clean'"),
         (("run", "--set", "landscape.pionts=3"), "did you mean 'points'"),
-        (("run", "--set", "points"), "expected --set QUESTION.KEY=VALUE"),
+        (("run", "--set", "points"), "expected --set ANALYSIS.KEY=VALUE"),
         (("run", "--device", "abacus"), "no device 'abacus'"),
         (("train", "digts"), "did you mean 'digits'"),
         (("evaluate", "resnt20@x.pth?norm=half"), "did you mean 'resnet20'"),
@@ -85,6 +75,40 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
+def test_two_lists_of_data_are_one(call: Call, tmp_path: Path) -> None:
+    listed = call("list", "data", folder=tmp_path).stdout
+    assert listed == call("data", "list").stdout
+    names = {line.split("  ")[0] for line in listed.splitlines()[2:]}
+    assert names >= {*DATASETS, "cifar10-c"}
+
+
+def test_data_that_are_absent_name_the_command_that_gets_them(call: Call, tmp_path: Path) -> None:
+    for name in ("cifar100", "tiny-imagenet", "cub", "cifar10-heldout"):
+        done = call("train", "digits", "--data", name, "--dry-run", folder=tmp_path)
+        assert done.returncode == 2
+        assert f"catchup-eval data fetch {name.removesuffix('-heldout')}" in done.stderr
+
+
+def test_a_recipe_names_its_data(call: Call, tmp_path: Path) -> None:
+    done = call("train", "cifar100-preactresnet18", "--dry-run", folder=tmp_path)
+    assert done.returncode == 2 and "catchup-eval data fetch cifar100" in done.stderr
+    values = "\n".join(
+        ["architecture='preactresnet10'", "epochs=1", "batch_size=9", "[optimiser]", "lr=0.1"]
+    )
+    (tmp_path / "mine.toml").write_text(f"{values}\n[schedule]\nkind='one_cycle'\n")
+    done = call("train", "mine.toml", "--dry-run")
+    assert done.returncode == 2 and "names no dataset; expected --data" in done.stderr
+    assert call("train", "mine.toml", "--data", "digits", "--dry-run").returncode == 0
+
+
+def test_data_without_training_images_are_refused(call: Call, tmp_path: Path) -> None:
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
+    for words in (["train", "digits", "--data", "mine.npz"],):
+        done = call(*words, folder=tmp_path)
+        assert done.returncode == 2 and "expected training images" in done.stderr
+
+
 def test_doctor_looks_at_what_matters(call: Call, tmp_path: Path) -> None:
     done = call("doctor", folder=tmp_path)
     assert done.returncode == 0, done.stdout
@@ -92,10 +116,16 @@ def test_doctor_looks_at_what_matters(call: Call, tmp_path: Path) -> None:
 
 
 def test_several_words_after_one_option() -> None:
-    assert spread(["run", "--only", "clean", "ood", "-q"]) == [
+    assert expand_repeated_options(["run", "--only", "clean", "ood", "-q"]) == [
         "run", "--only", "clean", "--only", "ood", "-q",
     ]  # fmt: skip
-    assert spread(["run", "p", "--name", "a", "b"]) == ["run", "p", "--name", "a", "b"]
+    assert expand_repeated_options(["run", "p", "--name", "a", "b"]) == [
+        "run",
+        "p",
+        "--name",
+        "a",
+        "b",
+    ]
 
 
 def test_settings_are_spelled_as_toml() -> None:
@@ -124,9 +154,9 @@ def test_settings_are_spelled_as_toml() -> None:
 def test_a_setting_is_refused_before_there_are_networks(text: str, says: str) -> None:
     """By `--set` and by a plan alike."""
     with pytest.raises(UserError, match=says):
-        questions_of(Options(set=[text]))
+        evaluation_settings(Options(set=[text]))
     with pytest.raises(UserError, match=says):
-        questions_of(Options(), Plan(name="x", settings=read_settings([text])))
+        evaluation_settings(Options(), Plan(name="x", settings=read_settings([text])))
 
 
 def test_a_users_own_analysis_and_trainers_do_not_matter(tmp_path: Path) -> None:
@@ -153,7 +183,7 @@ def test_a_signal_inside_a_library_is_a_signal_still(
             raise KeyError("a half-made thing") from None
         return {}
 
-    monkeypatch.setattr("catchup_eval.app.listing.listing", listing)
+    monkeypatch.setattr("catchup_eval.cli.list.listing", listing)
     done = call("list", "methods")
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr == "stopped; the same command goes on from here\n"

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from catchup_eval.app.data import check_sets, describe_sets, fetch_sets, list_sets
-from catchup_eval.errors import BadFile, UnknownName
-from catchup_eval.fetching.download import Patience
+from catchup_eval.cli.datasets import check_sets, describe_sets, fetch_sets, list_sets
+from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core.http import RetryPolicy
 
-AT_ONCE = Patience(tries=2, timeout=60.0, pause=lambda seconds: None)
+AT_ONCE = RetryPolicy(tries=2, timeout=60.0, pause=lambda seconds: None)
 
 
 def archive() -> bytes:
@@ -104,7 +104,7 @@ def test_from_absent_to_well(
     assert check_sets(["small"], root, archives=mine) == 2
     said = capsys.readouterr().out
     assert re.search(r"^set +absent$", said, re.MULTILINE)
-    assert "to mend it: catchup-eval data fetch small" in said
+    assert "to get it: catchup-eval data fetch small" in said
 
     assert fetch_sets(["small"], root, archives=mine, patience=AT_ONCE) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -127,7 +127,7 @@ def test_a_second_fetch_asks_no_server(mine: Path, server: Any, tmp_path: Path) 
 
 def test_a_fetch_that_was_stopped_goes_on(mine: Path, server: Any, tmp_path: Path) -> None:
     words = ["data", "fetch", "small", "--data-root", str(tmp_path), "--archives", str(mine)]
-    command = [sys.executable, "-c", "from catchup_eval.app.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from catchup_eval.cli.main import main; main()", *words]
     server.silent = True
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
@@ -160,7 +160,7 @@ def test_the_shipped_list_needs_nobody(tmp_path: Path, capsys: pytest.CaptureFix
     assert "digits: embedded; there is nothing to fetch" in capsys.readouterr().out
     assert check_sets(["digits"], tmp_path) == 0
     assert check_sets(["all"], tmp_path) == 2
-    assert f"no image set is in {tmp_path}" in capsys.readouterr().out
+    assert f"no dataset is in {tmp_path}" in capsys.readouterr().out
     with pytest.raises(BadFile, match=r"imagenet/ILSVRC2012_img_train\.tar is needed .* a login"):
         fetch_sets(["imagenet"], tmp_path)
 

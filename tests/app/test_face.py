@@ -11,11 +11,11 @@ import catchup_eval as ce
 
 
 @pytest.fixture(scope="module")
-def data() -> ce.ImageSet:
-    return ce.data("digits").limited(30)
+def data() -> ce.TensorDataset:
+    return ce.data("digits").subsample(30)
 
 
-def test_evaluate_gives_findings(data: ce.ImageSet, networks) -> None:
+def test_evaluate_gives_findings(data: ce.TensorDataset, networks) -> None:
     findings = ce.evaluate(networks(0, name="ours"), data, only=["clean", "feature_drop"])
     assert list(findings) == ["clean", "feature_drop"] and len(findings) == 2
     assert "<table" in findings._repr_html_()
@@ -28,13 +28,13 @@ def test_evaluate_gives_findings(data: ce.ImageSet, networks) -> None:
         findings["claen"]
 
 
-def test_what_is_missing_is_said(data: ce.ImageSet, networks) -> None:
+def test_what_is_missing_is_said(data: ce.TensorDataset, networks) -> None:
     findings = ce.evaluate(networks(0), data, only=["training"])
-    assert findings.skipped["reason"].tolist() == ["needs history"]
+    assert findings.skipped_analyses["reason"].tolist() == ["needs history"]
 
 
 @pytest.mark.usefixtures("sketches")
-def test_compare_saves_a_page(data: ce.ImageSet, networks, tmp_path: Path) -> None:
+def test_compare_saves_a_page(data: ce.TensorDataset, networks, tmp_path: Path) -> None:
     study = ce.compare(
         {"base": [networks(0), networks(1)], "ours": [networks(2), networks(3)]},
         data,
@@ -46,7 +46,7 @@ def test_compare_saves_a_page(data: ce.ImageSet, networks, tmp_path: Path) -> No
     assert set(study["clean"].result.frame["model"]) == {"base", "ours"}
 
 
-def test_mistakes(data: ce.ImageSet, networks) -> None:
+def test_mistakes(data: ce.TensorDataset, networks) -> None:
     with pytest.raises(ce.UnknownName, match="did you mean 'clean'"):
         ce.evaluate(networks(0), data, only=["clena"])
     with pytest.raises(ce.UnknownName, match="did you mean 'points'"):
@@ -57,7 +57,7 @@ def test_mistakes(data: ce.ImageSet, networks) -> None:
         ce.compare({}, data)
 
 
-def test_a_network_with_too_few_logits_is_told_so(data: ce.ImageSet) -> None:
+def test_a_network_with_too_few_logits_is_told_so(data: ce.TensorDataset) -> None:
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     with pytest.raises(ce.UserError, match="gives 2 logits"):
         ce.evaluate(ce.wrap(net), data, only=["clean"])
@@ -79,7 +79,7 @@ def test_a_method_in_anyones_own_loop() -> None:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
     )  # fmt: skip
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
-    part = ce.data("digits").part("train")
+    part = ce.data("digits").split("train")
     generator = np.random.default_rng(0)
 
     model = ce.wrap(net, stages=["1", "3"])
@@ -94,14 +94,14 @@ def test_a_method_in_anyones_own_loop() -> None:
 
 
 def test_questions_are_asked_in_full_precision(
-    data: ce.ImageSet, networks, monkeypatch: pytest.MonkeyPatch
+    data: ce.TensorDataset, networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from catchup_eval.analysis import clean
 
     seen = []
     measure = clean.measure
 
-    def looked(subject: ce.Subject) -> ce.Result:
+    def looked(subject: ce.EvaluationContext) -> ce.Result:
         seen.append(torch.backends.cudnn.allow_tf32)
         return measure(subject)
 

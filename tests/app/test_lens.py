@@ -1,4 +1,4 @@
-"""`catchup-eval lens`: reports under every convention, quotes, and the paper's own tables."""
+"""`catchup-eval conventions`: reports under every convention, quotes, the paper's tables."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from catchup_eval.app import lens
-from catchup_eval.app.evaluate import DONE
-from catchup_eval.app.reproduction import find
-from catchup_eval.errors import BadFile, UnknownName, UserError
+from catchup_eval.app import conventions
+from catchup_eval.core.errors import DONE, BadFile, UnknownName, UserError
+from catchup_eval.paper.reproduction import find
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 PAPER = [Path("paper")]
@@ -19,16 +18,20 @@ PAPER = [Path("paper")]
 def test_a_report_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.read_csv(EXAMPLE / "results" / "catchup-s0" / "corruption.csv")
     (value,) = frame["value"][frame["metric"] == "mean_error_15"]
-    assert lens.lens([EXAMPLE], [f"mCE={value}"], tmp_path) == DONE
+    assert conventions.show_conventions([EXAMPLE], [f"mCE={value}"], tmp_path) == DONE
     out = capsys.readouterr().out
     assert "The same networks under every stored convention." in out
     assert "The ranking of the models depends on the convention in" in out
     assert f": closest is mean error over 15 types of catchup: {value:.1f} [" in out
-    assert {path.name for path in tmp_path.iterdir()} == {"lens.html", "lens.md", "lens.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "conventions.html",
+        "conventions.md",
+        "conventions.csv",
+    }
 
 
 def test_quiet_prints_answers_and_where_the_page_is(call: Callable[..., Any]) -> None:
-    ended = call("lens", str(EXAMPLE), "--quote", "AUROC=99", "--quote", "ece=10", "-q")
+    ended = call("conventions", str(EXAMPLE), "--quote", "AUROC=99", "--quote", "ece=10", "-q")
     assert ended.returncode == 0
     first, second = ended.stdout.splitlines()
     assert first.startswith("AUROC = 99: closest is") and second.startswith("ece = 10: closest is")
@@ -36,35 +39,35 @@ def test_quiet_prints_answers_and_where_the_page_is(call: Callable[..., Any]) ->
 
 def test_mistakes_are_told_before_anything_is_looked_at(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="holds no report"):
-        lens.lens([tmp_path], [], None)
+        conventions.show_conventions([tmp_path], [], None)
     with pytest.raises(UserError, match="such as mCE"):
-        lens.lens([EXAMPLE], ["mCE"], None)
+        conventions.show_conventions([EXAMPLE], ["mCE"], None)
     with pytest.raises(UnknownName, match="family of conventions 'mCF'"):
-        lens.lens([EXAMPLE], ["mCF=3"], None, quiet=True)
+        conventions.show_conventions([EXAMPLE], ["mCF=3"], None, quiet=True)
 
 
 def test_a_column_of_the_paper_is_named_by_what_it_measures() -> None:
-    printed = lens.printed(find("table1"))
+    printed = conventions.printed_columns(find("table1"))
     assert printed["clean.error"]["Catch-up Mix"] == 17.76
     assert printed["adversarial.error"]["Catch-up Mix"] == 68.16
     assert printed["corruption.mean_error"]["Catch-up Mix"] == 43.76
     assert "SaliencyMix" not in printed["training.seconds"]
-    assert lens.printed(find("table2"))["zoom 60"]["CutMix"] == 12.69
+    assert conventions.printed_columns(find("table2"))["zoom 60"]["CutMix"] == 12.69
 
 
 def test_the_papers_tables_are_read_as_far_as_they_tell(tmp_path: Path) -> None:
-    lens.lens(PAPER, [], tmp_path, quiet=True)
-    frame = pd.read_csv(tmp_path / "lens.csv").set_index(["table", "name", "reading"])
+    conventions.show_conventions(PAPER, [], tmp_path, quiet=True)
+    frame = pd.read_csv(tmp_path / "conventions.csv").set_index(["table", "name", "reading"])
     told = frame["judgement"]
     assert told["Table 5", "AUPR", "outside positive, 200 classes"] == "fits"
     assert told["Table 5", "AUPR", "inside positive, all classes"] == "contradicted"
     assert told["Table 1", "FGSM", "accuracy"] == "contradicted"
     assert told["Table 1", "mCE", "plain mean error"] == "fits"
-    text = (tmp_path / "lens.html").read_text(encoding="utf-8")
+    text = (tmp_path / "conventions.html").read_text(encoding="utf-8")
     assert "chance is 16.7 (2,000 outside, 10,000 inside)" in text
     assert f"{len(frame)} readings of the printed numbers: fits 5, contradicted 6," in text
 
 
 def test_the_paper_has_no_outcomes_to_hold_a_quote_against() -> None:
     with pytest.raises(UserError, match="a quote needs a finished report"):
-        lens.lens(PAPER, ["mCE=43.76"], None)
+        conventions.show_conventions(PAPER, ["mCE=43.76"], None)

@@ -8,18 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-from catchup_eval import checkpoints, study
-from catchup_eval.app import face
-from catchup_eval.app.candidates import Candidate, describe
-from catchup_eval.app.questions import Questions, answers, preprocessing, shown
-from catchup_eval.checkpoints import Card
-from catchup_eval.datasets import ImageSet
-from catchup_eval.datasets.files import FileSet, listed
+from catchup_eval import api
+from catchup_eval.datasets.dataset import TensorDataset
+from catchup_eval.datasets.file_dataset import FileDataset
+from catchup_eval.datasets.files import files_from_index
+from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.jobs.evaluate import EvaluationSettings, answers, preprocessing, preprocessing_for
+from catchup_eval.jobs.networks import ModelUnderTest, describe
+from catchup_eval.models import checkpoints
+from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.preprocess import Preprocess
+from catchup_eval.results import study
 
 Call = Callable[..., Any]
-CARD = Card(
+CARD = ModelCard(
     architecture="preactresnet10",
     options={"classes": 10, "width": 4},
     mean=(0.25,) * 3,
@@ -28,9 +30,9 @@ CARD = Card(
 )
 
 
-def drawn(data: ImageSet, folder: Path) -> Path:
+def drawn(data: TensorDataset, folder: Path) -> Path:
     """The test images as PNG files, which lose nothing, in class folders."""
-    part = data.part("test")
+    part = data.split("test")
     for row, (image, label) in enumerate(zip(part.images, part.labels)):
         path = folder / f"digit{label}" / f"{row}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,43 +41,43 @@ def drawn(data: ImageSet, folder: Path) -> Path:
 
 
 @pytest.fixture
-def folder(few_digits: ImageSet, tmp_path: Path) -> Path:
+def folder(few_digits: TensorDataset, tmp_path: Path) -> Path:
     return drawn(few_digits, tmp_path / "numbers")
 
 
 @pytest.fixture
-def with_boxes(few_digits: ImageSet, folder: Path, tmp_path: Path) -> FileSet:
+def with_boxes(few_digits: TensorDataset, folder: Path, tmp_path: Path) -> FileDataset:
     """The same as a set of files with boxes, twice as wide as high."""
-    part = few_digits.part("boxes")
+    part = few_digits.split("boxes")
     names = [f"{row}.png" for row in range(len(part))]
     for name, image in zip(names, part.images):
         wide = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((64, 32))
         wide.save(folder / name)
     boxes = part.boxes * torch.tensor([2, 1, 2, 1])
-    files = listed(folder, names, part.labels.tolist(), boxes=boxes)
+    files = files_from_index(folder, names, part.labels.tolist(), boxes=boxes)
     facts = (few_digits.classes, few_digits.mean, few_digits.std)
-    return FileSet("wide", {"test": files}, *facts, root=tmp_path, preprocess=Preprocess(32))
+    return FileDataset("wide", {"test": files}, *facts, root=tmp_path, preprocess=Preprocess(32))
 
 
-def candidate(network: Classifier) -> Candidate:
-    return Candidate(describe(network, "net", 0, "net", {}), network)
+def candidate(network: Classifier) -> ModelUnderTest:
+    return ModelUnderTest(describe(network, "net", 0, "net", {}), network)
 
 
 def test_a_folder_is_evaluated_as_its_images_in_memory_are(
-    call: Call, network: Classifier, few_digits: ImageSet, folder: Path, tmp_path: Path
+    call: Call, network: Classifier, few_digits: TensorDataset, folder: Path, tmp_path: Path
 ) -> None:
     checkpoints.save(tmp_path / "net.safetensors", network, CARD)
     words = ("evaluate", "net.safetensors", "--data", "numbers", "--data-root", "root")
     words += ("--only", "clean", "feature_drop", "--out", "reports", "--device", "cpu")
     foreseen = call(*words, "--dry-run", folder=tmp_path)
-    assert "net-s0: clean: ask" in foreseen.stdout
+    assert "net-s0: clean: evaluate" in foreseen.stdout
     assert not list((tmp_path / "root").rglob("*.npy")), "nothing is decoded to foresee"
     done = call(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "does not say how photographs are shown to it; taken: shorter side 32" in done.stdout
+    assert "does not say how photographs are preprocessed for it; taken: shorter side 32" in done.stdout
     found = study.load(tmp_path / "reports" / "evaluate-numbers")
     assert found.info.models[0].preprocessing.startswith("shorter side 32 (bilinear), centre crop")
-    expected = face.evaluate(network, few_digits, only=["clean", "feature_drop"], device="cpu")
+    expected = api.evaluate(network, few_digits, only=["clean", "feature_drop"], device="cpu")
     for name in ("clean", "feature_drop"):
         ours, theirs = found.results["net-s0", name].table, expected[name].table
         assert ours.metric.tolist() == theirs.metric.tolist()
@@ -88,38 +90,38 @@ def test_a_folder_is_evaluated_as_its_images_in_memory_are(
 
 
 def test_each_network_is_shown_its_own_view(
-    networks: Callable[..., Classifier], with_boxes: FileSet
+    networks: Callable[..., Classifier], with_boxes: FileDataset
 ) -> None:
     ours, others = networks(1), networks(1)
     others.preprocess = Preprocess(24, resize=28)
-    questions = Questions(["clean"])
+    questions = EvaluationSettings(["clean"])
     keys = {questions.key(candidate(net), with_boxes, "clean").data for net in (ours, others)}
     assert len(keys) == 2, "results of another view are other results"
     for net, way in ((ours, Preprocess(32)), (others, others.preprocess)):
         (answer,) = answers([candidate(net)], with_boxes, questions)
         with torch.no_grad():
-            logits = net(with_boxes.view(way).part("test").images.float() / 255)
-        right = (logits.argmax(1) == with_boxes.part("test").labels).numpy()
+            logits = net(with_boxes.transform(way).split("test").images.float() / 255)
+        right = (logits.argmax(1) == with_boxes.split("test").labels).numpy()
         assert (answer.result.samples["correct"] == right).all()
     assert preprocessing(candidate(ours), with_boxes).startswith(f"{Preprocess(32)} (assumed); ")
     assert "assumed" not in preprocessing(candidate(others), with_boxes)
 
 
 def test_boxes_are_asked_on_the_whole_photograph(
-    network: Classifier, with_boxes: FileSet, few_digits: ImageSet
+    network: Classifier, with_boxes: FileDataset, few_digits: TensorDataset
 ) -> None:
     """A crop of these wide images would cut boxes; squashed, they are the digits' own again."""
     one = candidate(network)
-    assert shown(one, with_boxes, "localization") == Preprocess(32, squash=True)
-    assert shown(one, with_boxes, "clean") == Preprocess(32)
-    assert shown(one, few_digits, "localization") is None
-    (answer,) = answers([one], with_boxes, Questions(["localization"]))
-    truth = few_digits.part("boxes").boxes.numpy()
+    assert preprocessing_for(one, with_boxes, "localization") == Preprocess(32, squash=True)
+    assert preprocessing_for(one, with_boxes, "clean") == Preprocess(32)
+    assert preprocessing_for(one, few_digits, "localization") is None
+    (answer,) = answers([one], with_boxes, EvaluationSettings(["localization"]))
+    truth = few_digits.split("boxes").boxes.numpy()
     assert answer.result.samples["truth"] == pytest.approx(truth, abs=1e-4)
 
 
 def test_progress_is_told_while_images_are_decoded(
-    network: Classifier, with_boxes: FileSet, monkeypatch: pytest.MonkeyPatch
+    network: Classifier, with_boxes: FileDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from contextlib import contextmanager
 
@@ -133,5 +135,5 @@ def test_progress_is_told_while_images_are_decoded(
         def job(self, label: str):  # type: ignore[no-untyped-def]
             yield lambda done, total: told.append((done, total))
 
-    list(answers([candidate(network)], with_boxes, Questions(["clean"]), jobs=Listening()))  # type: ignore[arg-type]
+    list(answers([candidate(network)], with_boxes, EvaluationSettings(["clean"]), jobs=Listening()))  # type: ignore[arg-type]
     assert (40, 40) in told

@@ -4,21 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catchup_eval.app import plan as plans
-from catchup_eval.app.plan import Plan, Regularity
-from catchup_eval.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.jobs import plan as plans
+from catchup_eval.jobs.plan import CScoreSettings, Plan
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12)
 
 
 def test_the_shipped_plans_are_valid_and_say_what_they_are() -> None:
-    assert {"digits", "feature-learning"} <= set(plans.shipped())
-    for name, plan in plans.shipped().items():
+    assert {"digits", "feature-learning"} <= set(plans.shipped_plans())
+    for name, plan in plans.shipped_plans().items():
         assert plan.name == name and plan.about
 
 
 def test_a_table_of_estimated_scores_comes_back_too() -> None:
-    for cscores in (Regularity(), Regularity(networks=5, shares=(0.5, 1.0), recipe="mine.toml")):
+    for cscores in (
+        CScoreSettings(),
+        CScoreSettings(networks=5, shares=(0.5, 1.0), recipe="mine.toml"),
+    ):
         plan = Plan(name="a", cscores=cscores, settings={"landscape": {"points": 5}})
         assert plans.read(plans.write(plan), "x") == plan
 

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from catchup_eval import study
-from catchup_eval.app import regularity
-from catchup_eval.app.console import SILENT
-from catchup_eval.app.evaluate import DONE
+from catchup_eval.app import cscores
+from catchup_eval.app.cscores import CScoreTask, plan_cscores
 from catchup_eval.app.options import Options
-from catchup_eval.app.plan import Plan, Regularity
-from catchup_eval.app.questions import Questions
-from catchup_eval.app.regularity import Estimation, needed
-from catchup_eval.app.run import run
-from catchup_eval.datasets import ImageSet, load
-from catchup_eval.datasets.regularity import estimate, read_scores, scored
-from catchup_eval.errors import UserError
+from catchup_eval.app.run import run_plan
+from catchup_eval.core.errors import DONE, UserError
+from catchup_eval.datasets import load
+from catchup_eval.datasets.cscores import estimate, read_scores, with_cscores
+from catchup_eval.datasets.dataset import TensorDataset
+from catchup_eval.jobs.display import SILENT
+from catchup_eval.jobs.evaluate import EvaluationSettings
+from catchup_eval.jobs.plan import CScoreSettings, Plan
+from catchup_eval.results import study
+from catchup_eval.trainers import train as trainers_train
 
 pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("sketches")]
 CPU = torch.device("cpu")
@@ -41,9 +42,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def few(tmp_path: Path, few_digits: ImageSet) -> str:
+def few(tmp_path: Path, few_digits: TensorDataset) -> str:
     """A file of few digits, without scores."""
-    train, test = few_digits.part("train"), few_digits.part("test")
+    train, test = few_digits.split("train"), few_digits.split("test")
     np.savez(
         tmp_path / "few.npz",
         images=test.images.numpy(),
@@ -54,16 +55,16 @@ def few(tmp_path: Path, few_digits: ImageSet) -> str:
     return str(tmp_path / "few.npz")
 
 
-Estimations = Callable[..., Estimation]
+Estimations = Callable[..., CScoreTask]
 
 
 @pytest.fixture
-def estimation(tmp_path: Path, recipe: str, few_digits: ImageSet) -> Estimations:
+def estimation(tmp_path: Path, recipe: str, few_digits: TensorDataset) -> Estimations:
     """`estimation(networks, shares)`: of few digits, kept in this test's folder."""
 
-    def of(networks: int = 2, shares: tuple[float, ...] = (0.5, 1.0)) -> Estimation:
-        settings = Regularity(networks=networks, shares=shares, recipe=recipe)
-        return Estimation(settings, few_digits.unscored, tmp_path / "kept")
+    def of(networks: int = 2, shares: tuple[float, ...] = (0.5, 1.0)) -> CScoreTask:
+        settings = CScoreSettings(networks=networks, shares=shares, recipe=recipe)
+        return CScoreTask(settings, few_digits.without_cscores, tmp_path / "kept")
 
     return of
 
@@ -71,13 +72,13 @@ def estimation(tmp_path: Path, recipe: str, few_digits: ImageSet) -> Estimations
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of all networks that are trained from now on."""
-    names, train = [], regularity.train
+    names, train = [], trainers_train.train
 
     def noted(*arguments: object, **named: object) -> object:
         names.append(str(named["name"]))
         return train(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(regularity, "train", noted)
+    monkeypatch.setattr(cscores, "train", noted)
     return names
 
 
@@ -91,9 +92,9 @@ def test_the_networks_take_turns_in_size_and_take_equally_many_steps(
 
 
 def test_a_second_call_trains_nothing(estimation: Estimations, trained: list[str]) -> None:
-    first = estimation().follow(CPU, SILENT, fresh=False)
+    first = estimation().run(CPU, SILENT, fresh=False)
     assert [name[:11] for name in trained] == ["network-000", "network-001"]
-    again = estimation().follow(CPU, SILENT, fresh=False)
+    again = estimation().run(CPU, SILENT, fresh=False)
     assert len(trained) == 2
     assert again.fingerprint == first.fingerprint
     folder = estimation().folder
@@ -102,9 +103,9 @@ def test_a_second_call_trains_nothing(estimation: Estimations, trained: list[str
 
 def test_the_scores_are_the_averages_of_the_kept_answers(estimation: Estimations) -> None:
     one = estimation(3)
-    data = one.follow(CPU, SILENT, fresh=False)
+    data = one.run(CPU, SILENT, fresh=False)
     answers = [np.load(path)["correct"] for path in sorted(one.folder.iterdir())]
-    scores = data.part("cscores").cscores
+    scores = data.split("cscores").cscores
     assert scores is not None
     np.testing.assert_array_equal(scores, estimate(np.stack(answers), one.sizes).scores)
     assert 0 < np.mean(answers) < 1
@@ -114,55 +115,55 @@ def test_the_scores_are_the_averages_of_the_kept_answers(estimation: Estimations
 def test_a_stopped_estimate_goes_on_and_a_longer_one_keeps_what_is_there(
     estimation: Estimations, trained: list[str]
 ) -> None:
-    estimation(2).follow(CPU, SILENT, fresh=False)
+    estimation(2).run(CPU, SILENT, fresh=False)
     min(estimation().folder.iterdir()).unlink()
-    estimation(3).follow(CPU, SILENT, fresh=False)
+    estimation(3).run(CPU, SILENT, fresh=False)
     assert [name[8:11] for name in trained] == ["000", "001", "000", "002"]
-    estimation(3).follow(CPU, SILENT, fresh=True)
+    estimation(3).run(CPU, SILENT, fresh=True)
     assert len(trained) == 4 + 3
 
 
 def test_answers_of_another_training_are_not_taken(
     estimation: Estimations, trained: list[str]
 ) -> None:
-    estimation(2, (0.5, 1.0)).follow(CPU, SILENT, fresh=False)
-    estimation(2, (0.25, 1.0)).follow(CPU, SILENT, fresh=False)
+    estimation(2, (0.5, 1.0)).run(CPU, SILENT, fresh=False)
+    estimation(2, (0.25, 1.0)).run(CPU, SILENT, fresh=False)
     assert [name[8:11] for name in trained] == ["000", "001", "000"]
 
 
 def test_networks_of_one_size_see_different_images(
     estimation: Estimations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, train = [], regularity.train
+    seen, train = [], trainers_train.train
 
-    def noted(recipe: object, method: str, data: ImageSet, **named: object) -> object:
-        seen.append(data.part("train"))
+    def noted(recipe: object, method: str, data: TensorDataset, **named: object) -> object:
+        seen.append(data.split("train"))
         return train(recipe, method, data, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(regularity, "train", noted)
-    estimation(2, (0.5,)).follow(CPU, SILENT, fresh=False)
+    monkeypatch.setattr(cscores, "train", noted)
+    estimation(2, (0.5,)).run(CPU, SILENT, fresh=False)
     first, second = ({*part.index.tolist()} for part in seen)
     assert len(first) == len(second) == 100 and first != second
     assert torch.bincount(seen[0].labels).tolist() == [10] * 10
 
 
 def test_an_estimate_is_made_where_it_is_asked_for_and_not_known(
-    tmp_path: Path, few_digits: ImageSet
+    tmp_path: Path, few_digits: TensorDataset
 ) -> None:
-    bare, asked = few_digits.unscored, Questions(["clean", "cscore"])
-    plan = Plan(name="x", cscores=Regularity())
-    assert needed(plan, bare, asked, tmp_path) is not None
-    ones = torch.ones(len(bare.part("test")), dtype=torch.float64)
-    assert needed(plan, scored(bare, ones, ""), asked, tmp_path) is None
-    assert needed(plan, bare, Questions(["clean"]), tmp_path) is None
-    assert needed(Plan(name="x"), bare, asked, tmp_path) is None
-    untrained = ImageSet("x", {"test": bare.part("test")}, bare.classes, bare.mean, bare.std)
-    assert needed(plan, untrained, asked, tmp_path) is None
+    bare, asked = few_digits.without_cscores, EvaluationSettings(["clean", "cscore"])
+    plan = Plan(name="x", cscores=CScoreSettings())
+    assert plan_cscores(plan, bare, asked, tmp_path) is not None
+    ones = torch.ones(len(bare.split("test")), dtype=torch.float64)
+    assert plan_cscores(plan, with_cscores(bare, ones, ""), asked, tmp_path) is None
+    assert plan_cscores(plan, bare, EvaluationSettings(["clean"]), tmp_path) is None
+    assert plan_cscores(Plan(name="x"), bare, asked, tmp_path) is None
+    untrained = TensorDataset("x", {"test": bare.split("test")}, bare.classes, bare.mean, bare.std)
+    assert plan_cscores(plan, untrained, asked, tmp_path) is None
 
 
 def test_too_few_networks_are_refused() -> None:
     with pytest.raises(ValueError, match="each of the 3 shares, got 2"):
-        Regularity(networks=2)
+        CScoreSettings(networks=2)
 
 
 def test_a_run_asks_about_estimated_scores_and_nothing_else_depends_on_them(
@@ -170,16 +171,16 @@ def test_a_run_asks_about_estimated_scores_and_nothing_else_depends_on_them(
 ) -> None:
     options = Options(out=tmp_path, limit=30)
     plan = Plan(name="scored", data=few, recipe=recipe, methods=("baseline",), only=("clean",))
-    plan = plan.model_copy(update={"cscores": Regularity(networks=3, recipe=recipe)})
-    assert run(plan, options, command="x") == DONE
+    plan = plan.model_copy(update={"cscores": CScoreSettings(networks=3, recipe=recipe)})
+    assert run_plan(plan, options, command="x") == DONE
     assert "C-scores" not in capsys.readouterr().out
     before = study.load(tmp_path / "scored")
     more = plan.model_copy(update={"only": ("clean", "cscore")})
-    assert run(more, options, command="x") == DONE
+    assert run_plan(more, options, command="x") == DONE
     said = capsys.readouterr().out
     assert said.index("estimated from 3 networks") < said.index("C-scores: network 1")
     after = study.load(tmp_path / "scored")
-    assert after.asked() == ["clean", "cscore"]
+    assert after.available_analyses() == ["clean", "cscore"]
     assert after.info.data.fingerprint == before.info.data.fingerprint
     key = ("baseline-s0", "clean")
     assert after.provenance[key] == before.provenance[key], "not asked again"
@@ -189,13 +190,13 @@ def test_a_run_asks_about_estimated_scores_and_nothing_else_depends_on_them(
 def test_a_file_of_estimates_is_as_the_published_ones(
     tmp_path: Path, recipe: str, few: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, settings = tmp_path / "few-cscores.npz", Regularity(networks=3, recipe=recipe)
+    out, settings = tmp_path / "few-cscores.npz", CScoreSettings(networks=3, recipe=recipe)
     where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
-    assert regularity.write(few, out, settings, **where) == DONE
+    assert cscores.write(few, out, settings, **where) == DONE
     assert "3 networks" in capsys.readouterr().out
-    scores = read_scores(out, load(few).part("test").labels)
+    scores = read_scores(out, load(few).split("test").labels)
     assert len(scores) == 40 and 0 < scores.mean() < 1
-    assert torch.equal(load(few).part("cscores").cscores, scores), "found beside the set"
+    assert torch.equal(load(few).split("cscores").cscores, scores), "found beside the set"
     assert len([*(tmp_path / "few-cscores-networks").iterdir()]) == 3
 
 
@@ -204,4 +205,4 @@ def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
     where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
     with pytest.raises(UserError, match="training images"):
-        regularity.write(str(tmp_path / "mine.npz"), tmp_path / "x.npz", Regularity(), **where)
+        cscores.write(str(tmp_path / "mine.npz"), tmp_path / "x.npz", CScoreSettings(), **where)

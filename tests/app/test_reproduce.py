@@ -13,18 +13,19 @@ import torch
 
 from catchup_eval import datasets
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.app import reproduced
-from catchup_eval.app.cost import SIZES, seconds_per_image
 from catchup_eval.app.options import Options
-from catchup_eval.app.reproduce import narrowed, reproduce, stages
-from catchup_eval.app.reproduction import Reproduction, find, shipped
-from catchup_eval.datasets import DATASETS
-from catchup_eval.errors import UnknownName
+from catchup_eval.app.reproduce import plan_reproduction, reproduce_paper, select_rows
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.datasets import DATASETS, SIZES
+from catchup_eval.jobs.cost import seconds_per_image
 from catchup_eval.models.catalogue import entries
-from catchup_eval.trainers.methods import default_settings
+from catchup_eval.paper.page import ReproducedCell, _best, _mean_difference, _rank_correlation
+from catchup_eval.paper.reproduction import Reproduction, find, shipped_reproductions
+from catchup_eval.results import summary
+from catchup_eval.trainers.mixing import default_settings
 from catchup_eval.trainers.recipe import load_recipe
 
-EVERY = shipped()
+EVERY = shipped_reproductions()
 
 
 def test_all_of_them_are_here() -> None:
@@ -38,7 +39,7 @@ def test_it_asks_only_for_what_there_is(name: str) -> None:
     wanted = EVERY[name]
     for row in wanted.rows:
         assert len(row.paper) == len(wanted.columns)
-    for network, question in wanted.asked():
+    for network, question in wanted.evaluations():
         assert question in ANALYSES
         setting = wanted.settings[network.setting]
         assert setting.data in DATASETS
@@ -81,25 +82,27 @@ def test_a_row_or_a_column_names_the_method() -> None:
 
 
 def test_rows_are_chosen_by_name_or_method() -> None:
-    wanted = narrowed(find("table1"), ["catchup,Baseline"], [0, 1])
+    wanted = select_rows(find("table1"), ["catchup,Baseline"], [0, 1])
     assert [row.name for row in wanted.rows] == ["Baseline", "Catch-up Mix"]
     assert wanted.seeds == (0, 1)
     with pytest.raises(UnknownName, match="did you mean 'cutmix'"):
-        narrowed(find("table1"), ["cutmx"], [])
+        select_rows(find("table1"), ["cutmx"], [])
     with pytest.raises(UnknownName, match="did you mean 'table1'"):
         find("tabel1")
 
 
 def test_the_settings_of_a_training(tmp_path: Path) -> None:
-    part, *_ = stages(find("table4"), tmp_path, scale=0.01)
+    part, *_ = plan_reproduction(find("table4"), tmp_path, scale=0.01)
     recipe = part.recipe(part.networks[0])
     assert (recipe.share, recipe.epochs, recipe.schedule.milestones) == (0.1, 20, (5, 10, 15))
     shaken = {one.name: one for one in find("table13").networks("cifar100").values()}["ShakeDrop"]
-    there, here = (next(stages(find("table13"), tmp_path, on=on)) for on in ("", "digits"))
+    there, here = (
+        next(plan_reproduction(find("table13"), tmp_path, on=on)) for on in ("", "digits")
+    )
     assert there.recipe(shaken).regularizers == {"shakedrop": {"drop": 0.5}}
     assert list(here.recipe(shaken).regularizers) == ["shakedrop"]
     with pytest.raises(UnknownName, match="data set with a recipe"):
-        next(stages(find("table1"), tmp_path, on="cifar10-c"))
+        next(plan_reproduction(find("table1"), tmp_path, on="cifar10-c"))
 
 
 def small(wanted: Reproduction) -> Reproduction:
@@ -109,10 +112,10 @@ def small(wanted: Reproduction) -> Reproduction:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, sketches: None) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, few_resamples: None, sketches: None) -> None:
     """Few digits, a narrow network, and no page for each setting: those have tests of their own."""
     digits = datasets.load("digits")
-    few = replace(digits, parts={name: part.limited(60) for name, part in digits.parts.items()})
+    few = replace(digits, parts={name: part.subsample(60) for name, part in digits.parts.items()})
     loaded = load_recipe
 
     def load(name: str, changes: Any = None) -> Any:
@@ -121,12 +124,13 @@ def quick(monkeypatch: pytest.MonkeyPatch, sketches: None) -> None:
 
     monkeypatch.setattr("catchup_eval.app.reproduce.load_recipe", load)
     monkeypatch.setattr("catchup_eval.datasets.load", lambda name, root: few)
-    monkeypatch.setattr("catchup_eval.app.reproduce.draw", lambda *_: None)
+    monkeypatch.setattr("catchup_eval.app.reproduce.write_report", lambda *_: None)
 
 
 SMALL = (
     "landscape.points=3", "landscape.samples=20", "landscape.probes=2", "landscape.solver=scipy",
-    "corruption.severities=[1]", "adversarial.pgd_steps=1", "adversarial.pgd_step_size=8", "adversarial.unbounded=1",
+    "corruption.severities=[1]", "adversarial.pgd_steps=1", "adversarial.pgd_step_size=8",
+    "adversarial.unbounded=1",
 )  # fmt: skip
 
 
@@ -135,7 +139,7 @@ SMALL = (
 def test_it_runs_end_to_end_on_digits(name: str, tmp_path: Path, quick: None) -> None:
     options = Options(out=tmp_path, limit=20, quiet=True, device="cpu", set=[*SMALL])
     wanted = small(EVERY[name])
-    code = reproduce(name, wanted, options, scale=1e-9, on="digits", command="reproduce")
+    code = reproduce_paper(name, wanted, options, scale=1e-9, on="digits", command="reproduce")
     assert code == 0
     page = (tmp_path / name / "index.html").read_text()
     assert wanted.title in page
@@ -151,7 +155,7 @@ def test_it_runs_end_to_end_on_digits(name: str, tmp_path: Path, quick: None) ->
 
 def test_what_is_not_here_is_said(tmp_path: Path) -> None:
     options = Options(out=tmp_path, data_root=tmp_path, quiet=True)
-    code = reproduce("table9", find("table9"), options, command="reproduce table9")
+    code = reproduce_paper("table9", find("table9"), options, command="reproduce table9")
     assert code == 3
     text = (tmp_path / "table9" / "report.md").read_text()
     assert "cifar100 is left out: CIFAR100 is not here" in text
@@ -182,16 +186,16 @@ def test_agreement_with_the_paper_by_hand() -> None:
     wanted = find("table11")
     row = wanted.rows[0]
     cells = [
-        reproduced.Measured(
+        ReproducedCell(
             row.model_copy(update={"name": name}),
             wanted.columns[0],
-            reproduced.Reading((float(ours),)),
+            summary.Estimate((float(ours),)),
             "%",
             paper,
         )
         for name, ours, paper in (("a", 1, 10.0), ("b", 2, 30.0), ("c", 3, 20.0))
     ]
-    assert reproduced._rank_correlation(cells) == pytest.approx(0.5)
-    assert reproduced._mean_difference(cells) == pytest.approx(2 - 20)
-    assert (reproduced._best(cells, "mean"), reproduced._best(cells, "paper")) == ("c", "b")
-    assert isnan(reproduced._rank_correlation(cells[:2]))
+    assert _rank_correlation(cells) == pytest.approx(0.5)
+    assert _mean_difference(cells) == pytest.approx(2 - 20)
+    assert (_best(cells, "mean"), _best(cells, "paper")) == ("c", "b")
+    assert isnan(_rank_correlation(cells[:2]))

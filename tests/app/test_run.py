@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
-from catchup_eval import study
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.app.evaluate import DONE, IN_PART, evaluate, redraw
+from catchup_eval.app.evaluate import evaluate_models, redraw_report
 from catchup_eval.app.options import Options
-from catchup_eval.app.plan import Plan
-from catchup_eval.app.questions import versions
-from catchup_eval.app.run import run, train_only
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.app.run import run_plan, train_networks
+from catchup_eval.core.errors import DONE, IN_PART, UnknownName, UserError
+from catchup_eval.feature_learning import analysis_versions
+from catchup_eval.jobs.plan import Plan
+from catchup_eval.results import study
 
-pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("few_digits_train", "sketches")]
+pytestmark = [
+    pytest.mark.trained,
+    pytest.mark.usefixtures("few_digits_train", "few_resamples", "sketches"),
+]
 PLAN = Plan(name="tiny", methods=("baseline", "catchup"), epochs=1, only=("clean", "deformation"))
 
 
@@ -27,10 +30,12 @@ def options(folder: Path, **changes: object) -> Options:
 
 
 @pytest.fixture(scope="module")
-def finished(few_digits_train: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(
+    few_digits_train: None, few_resamples: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A finished tiny run; tests must not change it."""
     out = tmp_path_factory.mktemp("reports")
-    assert run(PLAN, options(out), command="catchup-eval run") == DONE
+    assert run_plan(PLAN, options(out), command="catchup-eval run") == DONE
     return out / "tiny"
 
 
@@ -63,7 +68,7 @@ def test_a_run_leaves_all_that_a_report_has(finished: Path) -> None:
 
 def test_a_second_call_does_nothing_again(finished: Path) -> None:
     before = files(finished)
-    assert run(PLAN, options(finished.parent), command="catchup-eval run") == DONE
+    assert run_plan(PLAN, options(finished.parent), command="catchup-eval run") == DONE
     after = files(finished)
     kept = [name for name in before if name.startswith(("models/", "results/"))]
     assert kept and all(after[name] == before[name] for name in kept)
@@ -71,10 +76,10 @@ def test_a_second_call_does_nothing_again(finished: Path) -> None:
 
 def test_only_what_changed_is_asked_again(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"methods": ("baseline",), "only": ("clean", "deformation")})
-    run(plan, options(tmp_path), command="x")
+    run_plan(plan, options(tmp_path), command="x")
     before = files(tmp_path / "tiny")
     (tmp_path / "tiny/results/baseline-s0/clean.json").unlink()
-    run(plan, options(tmp_path), command="x")
+    run_plan(plan, options(tmp_path), command="x")
     after = files(tmp_path / "tiny")
     changed = {n for n in before if n.startswith("results/") and before[n] != after[n]}
     assert changed == {f"results/baseline-s0/clean.{suffix}" for suffix in ("csv", "npz", "json")}
@@ -83,7 +88,7 @@ def test_only_what_changed_is_asked_again(tmp_path: Path) -> None:
 def test_a_changed_plan_is_said(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = PLAN.model_copy(update={"only": ("clean",)})
     loud = Options(out=finished.parent, limit=20, dry_run=True)
-    run(plan, loud, command="x")
+    run_plan(plan, loud, command="x")
     text = capsys.readouterr().out
     assert "the plan differs from the folder's: only:" in text
     assert "done already" in text
@@ -95,10 +100,10 @@ def test_what_another_version_measured_is_not_drawn(
     folder = tmp_path / "old"
     shutil.copytree(finished, folder)
     monkeypatch.setattr(ANALYSES["deformation"], "VERSION", 99)
-    assert redraw([folder], options(tmp_path)) == IN_PART
+    assert redraw_report([folder], options(tmp_path)) == IN_PART
     text = (folder / "report.md").read_text()
     assert "measured by another version of the question; ask again" in text
-    assert {name for _, name in study.load(folder, versions()).results} == {"clean"}
+    assert {name for _, name in study.load(folder, analysis_versions()).results} == {"clean"}
     assert {name for _, name in study.load(folder).results} == {"clean", "deformation"}
 
 
@@ -107,17 +112,17 @@ def test_evaluate_compare_report_and_merge(finished: Path, tmp_path: Path) -> No
         f"{name}={finished}/models/{name}-s0.safetensors" for name in ("baseline", "catchup")
     ]
     asked = options(tmp_path, only=["clean"], name="both")
-    assert evaluate(networks, "digits", asked, command="x") == DONE
+    assert evaluate_models(networks, "digits", asked, command="x") == DONE
     assert not (tmp_path / "both" / "index.html").exists()
-    code = evaluate(networks, "digits", asked, command="x", reference="baseline", page=True)
+    code = evaluate_models(networks, "digits", asked, command="x", reference="baseline", page=True)
     assert code == DONE and (tmp_path / "both" / "index.html").exists()
     merged = options(tmp_path, name="merged")
-    assert redraw([tmp_path / "both", finished], merged) == DONE
-    assert study.load(tmp_path / "merged").asked() == ["clean", "deformation"]
+    assert redraw_report([tmp_path / "both", finished], merged) == DONE
+    assert study.load(tmp_path / "merged").available_analyses() == ["clean", "deformation"]
     page = tmp_path / "both" / "index.html"
     before = page.read_bytes()
     page.unlink()
-    assert redraw([tmp_path / "both"], options(tmp_path)) == DONE
+    assert redraw_report([tmp_path / "both"], options(tmp_path)) == DONE
     assert page.read_bytes() == before, "redrawn from stored numbers alone"
 
 
@@ -128,7 +133,7 @@ def test_what_cannot_be_asked_is_skipped_and_said(finished: Path, tmp_path: Path
     np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
     asked = Options(out=tmp_path, only=["clean", "localization"], quiet=True, name="mine")
     network = f"{finished}/models/baseline-s0.safetensors"
-    assert evaluate([network], str(tmp_path / "mine.npz"), asked, command="x") == IN_PART
+    assert evaluate_models([network], str(tmp_path / "mine.npz"), asked, command="x") == IN_PART
     skipped = study.load(tmp_path / "mine").info.skipped
     assert [(skip.analysis, skip.reason) for skip in skipped] == [("localization", "needs boxes")]
 
@@ -137,13 +142,13 @@ def test_mistakes_in_a_comparison(finished: Path, tmp_path: Path) -> None:
     one = f"{finished}/models/baseline-s0.safetensors"
     asked = options(tmp_path, only=["clean"])
     with pytest.raises(UserError, match="holds the same weights twice"):
-        evaluate([one, one], "digits", asked, command="x")
+        evaluate_models([one, one], "digits", asked, command="x")
     with pytest.raises(UnknownName, match="did you mean 'baseline-s0'"):
-        evaluate([one], "digits", asked, command="x", reference="baseline-s1")
+        evaluate_models([one], "digits", asked, command="x", reference="baseline-s1")
 
 
 def test_train_writes_a_checkpoint_for_each_seed(tmp_path: Path) -> None:
-    assert train_only("digits", ["baseline"], [0, 1], 1, "", options(tmp_path)) == DONE
+    assert train_networks("digits", ["baseline"], [0, 1], 1, "", options(tmp_path)) == DONE
     names = sorted(path.name for path in (tmp_path / "digits").glob("*.safetensors"))
     assert names == ["baseline-s0.safetensors", "baseline-s1.safetensors"]
 
@@ -152,7 +157,7 @@ def test_a_killed_run_goes_on(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM in the second epoch: exit code 143, and the same command ends as if nothing was."""
-    loop = import_module("catchup_eval.trainers.fit")
+    loop = import_module("catchup_eval.trainers.loop")
     validate, epochs = loop.validate, []
 
     def killed(*arguments: Any) -> Any:

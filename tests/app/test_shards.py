@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from catchup_eval import study
-from catchup_eval.app.shards import Shard, parse
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.results import study
+from catchup_eval.results.shards import Shard, parse
 
 WORDS = (
     "--methods", "baseline", "cutmix", "--seeds", "0", "1", "--epochs", "1", "--only", "clean",
@@ -19,7 +19,7 @@ WORDS = (
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("items", [[], [*"abcde"], [*"abcdefgh"]])
 def test_every_item_is_in_one_shard(items: list[str], count: int) -> None:
-    parts = [Shard(number, count).of(items) for number in range(1, count + 1)]
+    parts = [Shard(number, count).select(items) for number in range(1, count + 1)]
     assert sorted(item for part in parts for item in part) == items
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -31,12 +31,12 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 
 def test_a_shard_without_work_is_a_mistake() -> None:
-    with pytest.raises(UserError, match="shard 3/3 has nothing to do: there are 2 networks"):
-        parse("3/3").of(["a", "b"])
+    with pytest.raises(UserError, match="shard 3/3 has nothing to do: there are only 2"):
+        parse("3/3").select(["a", "b"])
 
 
 @pytest.mark.trained
-@pytest.mark.usefixtures("few_digits_train", "sketches")
+@pytest.mark.usefixtures("few_digits_train", "few_resamples", "sketches")
 def test_the_shards_make_the_whole(call: Callable[..., Any], tmp_path: Path) -> None:
     reports = tmp_path / "reports"
     assert call("run", *WORDS, "--name", "whole", folder=tmp_path).returncode == 0

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from catchup_eval import report, study
-from catchup_eval.analysis.feature_learning import SIMULATIONS
-from catchup_eval.app import plan as plans
-from catchup_eval.app.evaluate import DONE, IN_PART, redraw
-from catchup_eval.app.listing import listing
+from catchup_eval.analysis import setting_defaults
+from catchup_eval.app.evaluate import redraw_report
 from catchup_eval.app.options import Options
-from catchup_eval.app.plan import Plan
-from catchup_eval.app.questions import setting_defaults, versions
-from catchup_eval.app.run import run
+from catchup_eval.app.run import run_plan
 from catchup_eval.app.simulate import run_simulations
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.cli.list import listing
+from catchup_eval.core.errors import DONE, IN_PART, UnknownName, UserError
+from catchup_eval.feature_learning import SIMULATIONS, analysis_versions
+from catchup_eval.jobs import plan as plans
+from catchup_eval.jobs.plan import Plan
+from catchup_eval.report import page
+from catchup_eval.results import study
 
 pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("module_sketches")]
 SMALL = {"points": 20, "dimension": 30, "iterations": 20, "records": 4, "tests": 50}
@@ -57,7 +58,7 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes no pages, which takes longer than all simulations here together."""
-    monkeypatch.setattr(report, "write", lambda _study, _analyses, folder, _further: folder)
+    monkeypatch.setattr(page, "write", lambda _study, _analyses, folder, _further: folder)
 
 
 def stored(folder: Path) -> dict[str, int]:
@@ -81,7 +82,7 @@ def test_each_network_has_its_own_results(finished: Path) -> None:
 
 
 def test_stored_results_are_those_of_the_simulation(finished: Path) -> None:
-    found = study.load(finished, versions()).joined("feature_learning")
+    found = study.load(finished, analysis_versions()).joined_result("feature_learning")
     settings = PLAN.settings["feature_learning"]
     whole = SIMULATIONS["feature_learning"].measure(**settings)
     for metric in ("output", "loss"):
@@ -123,7 +124,7 @@ def test_fewer_seeds_are_there_already(copied: Path) -> None:
     before = stored(copied)
     assert simulate(copied.parent, set=["feature_learning.seeds=1"]) == DONE
     assert stored(copied) == before
-    assert len(study.load(copied).seeds("erm")) == 2, "as many as the other simulation has"
+    assert len(study.load(copied).models_of("erm")) == 2, "as many as the other simulation has"
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -148,7 +149,7 @@ def test_one_simulation_alone(tmp_path: Path) -> None:
     tiny = ["feature_learning.seeds=1"]
     assert simulate(tmp_path, only=["feature_learning"], name="one", set=tiny) == DONE
     found = study.load(tmp_path / "one")
-    assert found.asked() == ["feature_learning"] and not found.info.skipped
+    assert found.available_analyses() == ["feature_learning"] and not found.info.skipped
     assert found.groups == list(METHODS["feature_learning"])
     with pytest.raises(UserError, match="no simulation is left"):
         simulate(tmp_path, skip=list(SIMULATIONS))
@@ -168,7 +169,7 @@ def test_the_page_is_redrawn_from_stored_numbers_alone(finished: Path) -> None:
     page = finished / "index.html"
     before = page.read_bytes()
     page.unlink()
-    assert redraw([finished], Options(quiet=True)) == DONE
+    assert redraw_report([finished], Options(quiet=True)) == DONE
     assert page.read_bytes() == before
 
 
@@ -179,12 +180,12 @@ def test_reports_of_two_simulations_are_merged_and_other_settings_are_not(tmp_pa
         simulate(tmp_path, only=[name], name=name, set=tiny)
     folders = [tmp_path / name for name in SIMULATIONS]
     quiet = Options(out=tmp_path, name="both", quiet=True)
-    assert redraw(folders, quiet) == DONE
-    assert study.load(tmp_path / "both").asked() == list(SIMULATIONS)
+    assert redraw_report(folders, quiet) == DONE
+    assert study.load(tmp_path / "both").available_analyses() == list(SIMULATIONS)
     other = [*tiny, "filter_learning.neurons=1"]
     simulate(tmp_path, only=["filter_learning"], name="filter_learning", set=other)
     with pytest.raises(UserError, match="feature-noise"):
-        redraw(folders, quiet)
+        redraw_report(folders, quiet)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -193,7 +194,7 @@ def test_what_another_version_simulated_is_not_drawn(
 ) -> None:
     simulate(tmp_path, set=[f"{name}.seeds=1" for name in SIMULATIONS])
     monkeypatch.setattr(SIMULATIONS["feature_learning"], "VERSION", 99)
-    assert redraw([tmp_path / "small"], Options(quiet=True)) == IN_PART
+    assert redraw_report([tmp_path / "small"], Options(quiet=True)) == IN_PART
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_a_mistake_is_one_sentence(changes: dict[str, Any], message: str, tmp_pa
 @pytest.mark.parametrize("key", ["methods", "models", "seeds", "recipe", "data"])
 def test_simulations_go_with_no_trainings(key: str, tmp_path: Path) -> None:
     value = {"seeds": (0, 1), "recipe": "digits", "data": "digits"}.get(key, ("catchup",))
-    mixed = plans.overridden(PLAN, {key: value})
+    mixed = plans.override_plan(PLAN, {key: value})
     with pytest.raises(UserError, match=f"but this one has {key}; .* feature_learning.seeds=3"):
         simulate(tmp_path, mixed)
 
@@ -228,9 +229,9 @@ def test_names_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'feature_learning'"):
         simulate(tmp_path, Plan(name="x", simulations=("feature_lerning",)))
     with pytest.raises(UnknownName, match="did you mean 'erm'"):
-        simulate(tmp_path, plans.overridden(PLAN, {"reference": "erms"}))
+        simulate(tmp_path, plans.override_plan(PLAN, {"reference": "erms"}))
     with pytest.raises(UserError, match="names no methods"):
-        run(Plan(name="x"), Options(out=tmp_path), command="x")
+        run_plan(Plan(name="x"), Options(out=tmp_path), command="x")
 
 
 def test_the_shipped_plan_says_what_the_defaults_are() -> None:
@@ -261,7 +262,7 @@ def test_a_stopped_run_goes_on_with_the_next_simulation(
     assert ended.returncode == 128 + signal.SIGINT, ended.stderr
     assert "goes on" in ended.stderr
     before = stored(tmp_path / "reports/small")
-    assert before and redraw([tmp_path / "reports/small"], Options(quiet=True)) == DONE
+    assert before and redraw_report([tmp_path / "reports/small"], Options(quiet=True)) == DONE
     assert simulate(tmp_path / "reports") == DONE
     after = stored(tmp_path / "reports/small")
     assert len(after) > len(before) and {name: after[name] for name in before} == before

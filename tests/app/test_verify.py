@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from catchup_eval import statistics, study
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.app.console import Console
-from catchup_eval.app.evaluate import evaluate
+from catchup_eval.app.evaluate import evaluate_models
 from catchup_eval.app.options import Options
-from catchup_eval.app.plan import Plan
-from catchup_eval.app.run import run
-from catchup_eval.app.verify import Request, audit, verify
-from catchup_eval.results import Result
-from catchup_eval.store import Store
-from catchup_eval.verification.verdict import Finding, Verdict, overall
+from catchup_eval.app.run import run_plan
+from catchup_eval.app.verify import AuditRequest, audit, verify_report
+from catchup_eval.audit.findings import AuditCheck, AuditStatus, overall_status
+from catchup_eval.jobs.plan import Plan
+from catchup_eval.results import study
+from catchup_eval.results.result import Result
+from catchup_eval.results.store import Store
 
 QUESTIONS = ("clean", "adversarial", "corruption", "deformation", "ood", "feature_drop")
 QUESTIONS += ("localization",)
@@ -30,21 +30,12 @@ SETTINGS = {
     "adversarial": {"pgd_steps": 3, "unbounded": 0},
     "corruption": {"corruptions": ["fog", "jpeg_compression"], "severities": [3]},
 }
-IMAGES, NETWORKS = 30, 2
+IMAGES, NETWORKS = 20, 2
 ALL = IMAGES * NETWORKS
 QUIET = Console(quiet=True)
 
 
-pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("module_sketches")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """Few resamples, in measuring and in verifying alike: intervals are no matter here."""
-    with pytest.MonkeyPatch.context() as patch:
-        for function in (statistics.bootstrap, statistics.bootstrap_mean):
-            patch.setitem(function.__kwdefaults__, "resamples", 20)
-        yield
+pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("few_resamples", "module_sketches")]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +45,7 @@ def trained(
     """A folder with two networks of one epoch; a report of one question, with its page."""
     out = tmp_path_factory.mktemp("reports")
     plan = Plan(name="page", methods=("baseline", "cutmix"), epochs=1, only=("clean",))
-    run(plan, Options(out=out, limit=IMAGES, quiet=True, device="cpu"), command="x")
+    run_plan(plan, Options(out=out, limit=IMAGES, quiet=True, device="cpu"), command="x")
     return out
 
 
@@ -73,7 +64,7 @@ def finished(trained: Path) -> Path:
     models = [
         f"{name}={trained}/page/models/{name}-s0.safetensors" for name in ("baseline", "cutmix")
     ]
-    assert evaluate(models, "digits", options, command="x") == 0
+    assert evaluate_models(models, "digits", options, command="x") == 0
     return trained / "all"
 
 
@@ -85,18 +76,18 @@ def copied(finished: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def asked(folder: Path, **changes: object) -> Request:
-    request = Request(folder, samples=ALL, device="cpu")
+def asked(folder: Path, **changes: object) -> AuditRequest:
+    request = AuditRequest(folder, samples=ALL, device="cpu")
     return replace(request, **changes)  # type: ignore[arg-type]
 
 
-def verdicts(findings: list[Finding]) -> dict[str, Verdict]:
+def verdicts(findings: list[AuditCheck]) -> dict[str, AuditStatus]:
     return {one.check: one.verdict for one in findings}
 
 
-def contradicted(folder: Path, **changes: object) -> dict[str, Finding]:
+def contradicted(folder: Path, **changes: object) -> dict[str, AuditCheck]:
     findings = list(audit(asked(folder, **changes)))
-    return {one.check: one for one in findings if one.verdict == Verdict.CONTRADICTED}
+    return {one.check: one for one in findings if one.verdict == AuditStatus.CONTRADICTED}
 
 
 def forge(
@@ -114,7 +105,7 @@ def forge(
 
 def test_an_honest_report_is_confirmed(finished: Path) -> None:
     findings = list(audit(asked(finished)))
-    assert overall(findings) == Verdict.CONFIRMED, findings
+    assert overall_status(findings) == AuditStatus.CONFIRMED, findings
     assert {f"asked again: {question}" for question in QUESTIONS} <= verdicts(findings).keys()
     (power,) = [one.detail for one in findings if one.check.startswith("pairs")]
     assert power == f"all {ALL} asked again: any altered one is found"
@@ -122,7 +113,7 @@ def test_an_honest_report_is_confirmed(finished: Path) -> None:
 
 def test_another_batch_size_passes(finished: Path) -> None:
     findings = list(audit(asked(finished, samples=12, batch_size=7)))
-    assert overall(findings) in (Verdict.CONFIRMED, Verdict.NEAR), findings
+    assert overall_status(findings) in (AuditStatus.CONFIRMED, AuditStatus.NEAR), findings
 
 
 def test_another_thread_count_passes(trained: Path) -> None:
@@ -132,7 +123,7 @@ def test_another_thread_count_passes(trained: Path) -> None:
         findings = list(audit(asked(trained / "page")))
     finally:
         torch.set_num_threads(threads)
-    assert overall(findings) in (Verdict.CONFIRMED, Verdict.NEAR), findings
+    assert overall_status(findings) in (AuditStatus.CONFIRMED, AuditStatus.NEAR), findings
 
 
 def tf32(values: torch.Tensor) -> torch.Tensor:
@@ -151,7 +142,7 @@ def test_what_a_gpu_rounds_otherwise_passes(
     forward = nn.Conv2d._conv_forward
     monkeypatch.setattr(nn.Conv2d, "_conv_forward", coarse)
     findings = list(audit(asked(finished, samples=20)))
-    assert overall(findings) == Verdict.NEAR, findings
+    assert overall_status(findings) == AuditStatus.NEAR, findings
 
 
 def flipped(name: str, row: int) -> Callable[[pd.DataFrame, dict[str, np.ndarray]], None]:
@@ -195,7 +186,7 @@ def test_each_altered_outcome_is_found_though_sealed_anew(copied: Path) -> None:
     found = contradicted(copied)
     assert "hashes" not in found
     differing = [each for one in found.values() for each in one.differences]
-    altered = {(d.question, d.samples) for d in differing if d.verdict == Verdict.CONTRADICTED}
+    altered = {(d.question, d.samples) for d in differing if d.verdict == AuditStatus.CONTRADICTED}
     assert altered == FORGERIES.keys()
     assert {each.model for each in differing} == {"baseline-s0"}
     assert len(differing) == len(FORGERIES)
@@ -203,10 +194,10 @@ def test_each_altered_outcome_is_found_though_sealed_anew(copied: Path) -> None:
 
 def test_an_altered_outcome_is_found_as_often_as_is_said(copied: Path) -> None:
     """One of 60 pairs, 20 asked again: one time in three; the pairs drawn are the seed's."""
-    from catchup_eval.app.reask import draw
+    from catchup_eval.audit.remeasure import draw
     from catchup_eval.datasets import load
 
-    data = load("digits").limited(IMAGES)
+    data = load("digits").subsample(30)
     drawn = [draw(["a", "b"], data, 20, seed)["a"]["test"] for seed in range(600)]
     share = np.mean([0 in rows for rows in drawn])
     assert share == pytest.approx(1 / 3, abs=0.1)  # standard error of 600 draws: 0.019
@@ -354,7 +345,7 @@ def test_code_that_a_report_names_is_not_run(copied: Path, tmp_path: Path, liste
         listing.write_text(f'[models.one]\nspec = "{spec}"\n')
         spec = str(listing)
     found = {one.check: one for one in audit(asked(with_spec(copied, spec)))}
-    assert found["weights"].verdict == Verdict.UNKNOWN and not ran.exists()
+    assert found["weights"].verdict == AuditStatus.UNKNOWN and not ran.exists()
     assert "--trust-code" in found["weights"].detail
     trusted = {one.check: one for one in audit(asked(copied, trust_code=True))}
     assert "--trust-code" not in trusted["weights"].detail
@@ -367,38 +358,41 @@ def test_a_dataset_that_is_code_is_not_run(copied: Path, tmp_path: Path) -> None
     data = info.data.model_copy(update={"name": f"{code}:made"})
     study.save(info.model_copy(update={"data": data}), copied)
     found = {one.check: one for one in audit(asked(copied))}
-    assert found["data"].verdict == Verdict.UNKNOWN and not ran.exists()
+    assert found["data"].verdict == AuditStatus.UNKNOWN and not ran.exists()
 
 
 @pytest.mark.parametrize("weights", ["http://127.0.0.1:9/x.pth", "hf:someone/net"])
 def test_no_server_that_a_report_names_is_asked(copied: Path, weights: str) -> None:
     found = {one.check: one for one in audit(asked(with_spec(copied, f"resnet20@{weights}")))}
-    assert found["weights"].verdict == Verdict.UNKNOWN
+    assert found["weights"].verdict == AuditStatus.UNKNOWN
     assert "with --models" in found["weights"].detail
 
 
 def test_what_was_not_asked_confirms_nothing() -> None:
-    left = Finding("the other questions", Verdict.UNASKED, "")
-    assert overall([left]) == Verdict.UNASKED
-    assert overall([left, left._replace(verdict=Verdict.CONFIRMED)]) == Verdict.CONFIRMED
-    assert overall([left, left._replace(verdict=Verdict.UNKNOWN)]) == Verdict.UNKNOWN
+    left = AuditCheck("the other questions", AuditStatus.UNASKED, "")
+    assert overall_status([left]) == AuditStatus.UNASKED
+    assert (
+        overall_status([left, left._replace(verdict=AuditStatus.CONFIRMED)])
+        == AuditStatus.CONFIRMED
+    )
+    assert overall_status([left, left._replace(verdict=AuditStatus.UNKNOWN)]) == AuditStatus.UNKNOWN
 
 
 def test_what_is_missing_is_said(finished: Path, copied: Path) -> None:
     absent = list(audit(asked(finished, data="none.npz")))
-    assert verdicts(absent)["data"] == overall(absent) == Verdict.UNKNOWN
+    assert verdicts(absent)["data"] == overall_status(absent) == AuditStatus.UNKNOWN
     nowhere = list(audit(asked(finished, models=finished, samples=1)))
-    assert overall(nowhere) == Verdict.CONFIRMED  # the report says where they lay
+    assert overall_status(nowhere) == AuditStatus.CONFIRMED  # the report says where they lay
     info = study.load_info(copied)
     models = [m.model_copy(update={"spec": m.spec.replace("-s0", "-s9")}) for m in info.models]
     study.save(info.model_copy(update={"models": tuple(models)}), copied)
     lost = list(audit(asked(copied)))
-    assert verdicts(lost)["weights"] == overall(lost) == Verdict.UNKNOWN
+    assert verdicts(lost)["weights"] == overall_status(lost) == AuditStatus.UNKNOWN
     path = copied / "results/baseline-s0/clean.json"
     old = json.loads(path.read_text())
     path.write_text(json.dumps({key: old[key] for key in ("key", "provenance")}))
     unsealed = [one for one in audit(asked(copied, data="none.npz")) if "no hash" in one.detail]
-    assert [one.verdict for one in unsealed] == [Verdict.UNKNOWN]
+    assert [one.verdict for one in unsealed] == [AuditStatus.UNKNOWN]
 
 
 def test_another_version_of_a_question_cannot_be_told(
@@ -406,9 +400,9 @@ def test_another_version_of_a_question_cannot_be_told(
 ) -> None:
     monkeypatch.setattr(ANALYSES["clean"], "VERSION", 99)
     findings = list(audit(asked(finished, samples=2)))
-    assert verdicts(findings)["versions"] == Verdict.UNKNOWN
+    assert verdicts(findings)["versions"] == AuditStatus.UNKNOWN
     assert "asked again: clean" not in verdicts(findings)
-    assert overall(findings) == Verdict.UNKNOWN
+    assert overall_status(findings) == AuditStatus.UNKNOWN
 
 
 def test_edited_pages_and_tables_are_found(trained: Path, tmp_path: Path) -> None:
@@ -433,11 +427,11 @@ def test_edited_pages_and_tables_are_found(trained: Path, tmp_path: Path) -> Non
 def test_exit_codes_and_the_json(
     finished: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verify(asked(finished, samples=2), QUIET) == 0
-    assert verify(asked(finished, data="none.npz"), QUIET) == 3
+    assert verify_report(asked(finished, samples=2), QUIET) == 0
+    assert verify_report(asked(finished, data="none.npz"), QUIET) == 3
     forge(copied, "clean", flipped("correct", 0))
     out = tmp_path / "verification.json"
-    assert verify(asked(copied, out=out), Console()) == 1
+    assert verify_report(asked(copied, out=out), Console()) == 1
     text = capsys.readouterr().out
     assert text.rstrip().endswith("contradicted")
     assert "contradicted: baseline-s0: clean: correct, test image" in text
@@ -449,7 +443,7 @@ def test_exit_codes_and_the_json(
 
 def test_nothing_is_written_into_the_report(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    verify(asked(finished, samples=2), QUIET)
+    verify_report(asked(finished, samples=2), QUIET)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
@@ -472,4 +466,4 @@ def test_another_page_of_unhashed_results_is_no_forgery(trained: Path, tmp_path:
         old = json.loads(path.read_text())
         path.write_text(json.dumps({key: old[key] for key in ("key", "provenance")}))
     findings = verdicts(list(audit(asked(folder, data="none.npz"))))
-    assert findings["page and tables"] == findings["hashes"] == Verdict.UNKNOWN
+    assert findings["page and tables"] == findings["hashes"] == AuditStatus.UNKNOWN

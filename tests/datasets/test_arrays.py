@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from catchup_eval.datasets import from_arrays
-from catchup_eval.datasets.arrays import from_npy, from_npz
-from catchup_eval.errors import BadFile, UserError
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.datasets.arrays import from_arrays, from_npy, from_npz
 
 DRAW = np.random.default_rng(0)
 COLOUR = DRAW.integers(0, 256, (6, 8, 9, 3), dtype=np.uint8)
@@ -35,7 +34,7 @@ BOXES = np.array([[0, 0, 9, 8]] * 6)
 @pytest.mark.parametrize("kind", [np.uint8, np.float16, np.float32, np.float64])
 def test_every_layout_is_read(images: np.ndarray, expected: np.ndarray, kind: type) -> None:
     given_ = images if kind is np.uint8 else (images / 255).astype(kind)
-    part = from_arrays(given_, LABELS).part("test")
+    part = from_arrays(given_, LABELS).split("test")
     assert part.images.is_contiguous() and part.images.dtype == torch.uint8
     np.testing.assert_array_equal(part.images.numpy(), expected)
     assert part.labels.tolist() == LABELS.tolist()
@@ -44,14 +43,14 @@ def test_every_layout_is_read(images: np.ndarray, expected: np.ndarray, kind: ty
 
 def test_tensors_and_lists_are_arrays_too() -> None:
     data = from_arrays(torch.from_numpy(COLOUR), LABELS.tolist())
-    np.testing.assert_array_equal(data.part("test").images, COLOUR.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(data.split("test").images, COLOUR.transpose(0, 3, 1, 2))
 
 
 def test_what_is_given_is_not_shared() -> None:
     images = COLOUR.transpose(0, 3, 1, 2).copy()
     data = from_arrays(images, LABELS)
     images[:] = 0
-    assert data.part("test").images.any()
+    assert data.split("test").images.any()
 
 
 def test_a_whole_set() -> None:
@@ -73,8 +72,8 @@ def test_a_whole_set() -> None:
         "out:near": 3,
     }
     assert data.classes == ("a", "b", "c") and data.name == "mine"
-    assert data.part("boxes").index.tolist() == [0, 11, 22, 30, 41, 52]
-    assert (data.part("out").labels == -1).all()
+    assert data.split("boxes").index.tolist() == [0, 11, 22, 30, 41, 52]
+    assert (data.split("out").labels == -1).all()
 
 
 def test_mean_and_std_are_the_training_images() -> None:
@@ -146,7 +145,7 @@ def test_wild_arrays_make_a_set_or_one_sentence(
     except UserError as error:
         assert "\n" not in str(error)
     else:
-        assert data.part("test").images.shape[1] == 3
+        assert data.split("test").images.shape[1] == 3
 
 
 def archive(**arrays: np.ndarray) -> bytes:
@@ -182,10 +181,10 @@ def test_a_file_of_everything(tmp_path: Path) -> None:
     assert set(data.parts) == {"test", "train", "out", "out:far_away"}
     assert data.name == "mine" and data.classes[-1] == "spare"
     assert data.mean == data.std == (0.1, 0.2, 0.3)
-    assert data.part("test").index[0] == 5
+    assert data.split("test").index[0] == 5
     assert "mine.npz" in data.about
     same = from_arrays(COLOUR, LABELS, boxes=BOXES, index=np.arange(6) + 5)
-    assert data.part("test").fingerprint == same.part("test").fingerprint
+    assert data.split("test").fingerprint == same.split("test").fingerprint
 
 
 @pytest.mark.parametrize(
@@ -256,7 +255,7 @@ def test_a_damaged_byte_is_told_or_harmless(tmp_path: Path, at: int, bits: int) 
     except UserError as error:
         assert "\n" not in str(error)
     else:
-        np.testing.assert_array_equal(data.part("test").images, COLOUR.transpose(0, 3, 1, 2))
+        np.testing.assert_array_equal(data.split("test").images, COLOUR.transpose(0, 3, 1, 2))
 
 
 @wild
@@ -273,8 +272,8 @@ def test_a_pair_of_files(tmp_path):
         np.save(tmp_path / f"{stem}.npy", images)
         np.save(tmp_path / f"{beside}.npy", np.array([1, 0]))
         data = from_npy(tmp_path / f"{stem}.npy")
-        assert data.name == name and data.part("test").labels.tolist() == [1, 0]
-        assert np.array_equal(data.part("test").images.permute(0, 2, 3, 1).numpy(), images)
+        assert data.name == name and data.split("test").labels.tolist() == [1, 0]
+        assert np.array_equal(data.split("test").images.permute(0, 2, 3, 1).numpy(), images)
 
 
 def test_a_pair_of_files_that_is_none(tmp_path):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
+from catchup_eval.core.errors import BadFile
 from catchup_eval.datasets import folders
 from catchup_eval.datasets.folders import from_folder, listing
-from catchup_eval.errors import BadFile
-from catchup_eval.preprocess import Preprocess
+from catchup_eval.datasets.preprocessing import Preprocess
 
 
 def settled(folder: Path) -> None:
@@ -24,7 +24,7 @@ def settled(folder: Path) -> None:
 def test_the_order_is_that_of_torchvision(tree: Path, tmp_path: Path) -> None:
     for name, part in (("train", "train"), ("val", "test")):
         theirs = ImageFolder(tree / name)
-        ours = from_folder(tree, tmp_path).part(part)
+        ours = from_folder(tree, tmp_path).split(part)
         assert [
             (str(path), label) for path, label in zip(ours, ours.labels.tolist())
         ] == theirs.imgs
@@ -49,22 +49,22 @@ def test_a_set_of_folders(tree: Path, tmp_path: Path) -> None:
         "test": 4,
         "out": 2,
     }
-    assert data.part("out").labels.tolist() == [-1, -1]
+    assert data.split("out").labels.tolist() == [-1, -1]
     assert data.has("out") and not data.has("boxes")
-    few = data.limited(2)
-    assert few.subset == "subset: test n=2 of 4" and few.part("test").labels.tolist() == [0, 1]
+    few = data.subsample(2)
+    assert few.subset == "subset: test n=2 of 4" and few.split("test").labels.tolist() == [0, 1]
 
 
 def test_only_class_folders_are_the_test_part(tree: Path, tmp_path: Path) -> None:
     data = from_folder(tree / "train", tmp_path)
-    assert set(data.parts) == {"test"} and len(data.part("test")) == 6
+    assert set(data.parts) == {"test"} and len(data.split("test")) == 6
 
 
 def test_labels_are_those_of_the_training_classes(
     tree: Path, tmp_path: Path, photograph: Callable[..., Path]
 ) -> None:
     shutil.rmtree(tree / "val" / "cat")
-    assert from_folder(tree, tmp_path).part("test").labels.tolist() == [1, 1], "dog stays 1"
+    assert from_folder(tree, tmp_path).split("test").labels.tolist() == [1, 1], "dog stays 1"
     photograph(tree / "val" / "fox" / "1.jpg", 1)
     with pytest.raises(BadFile, match="the class fox, which the training images do not have"):
         from_folder(tree, tmp_path)
@@ -75,7 +75,7 @@ def test_folders_are_listed_once(
 ) -> None:
     settled(tree)
     first = listing(tree / "train", tmp_path)
-    monkeypatch.setattr(folders, "_scanned", lambda _folder: pytest.fail("listed again"))
+    monkeypatch.setattr(folders, "_scan", lambda _folder: pytest.fail("listed again"))
     again = listing(tree / "train", tmp_path)
     assert first.classes == again.classes
     for ours, theirs in zip(first[1:], again[1:]):

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catchup_eval.datasets import DATASETS, FileSet, ImageSet, load
-from catchup_eval.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.datasets import DATASETS, load
+from catchup_eval.datasets.dataset import TensorDataset
+from catchup_eval.datasets.file_dataset import FileDataset
 
 
 def test_each_entry_says_what_it_is() -> None:
@@ -23,7 +25,7 @@ def test_what_is_not_here_says_what_to_put_where(name: str, tmp_path: Path) -> N
     assert "\n" not in str(error.value)
 
 
-def test_a_name_or_a_file(tmp_path: Path, digits: ImageSet) -> None:
+def test_a_name_or_a_file(tmp_path: Path, digits: TensorDataset) -> None:
     assert load("digits") is digits
     path = tmp_path / "mine.npz"
     np.savez(path, images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 1]))
@@ -32,12 +34,12 @@ def test_a_name_or_a_file(tmp_path: Path, digits: ImageSet) -> None:
 
 def test_a_folder_of_class_folders(tree: Path, tmp_path: Path) -> None:
     data = load(tree, tmp_path / "root")
-    assert isinstance(data, FileSet) and data.name == "pets"
-    assert data.view().part("test").images.shape == (4, 3, 224, 224)
+    assert isinstance(data, FileDataset) and data.name == "pets"
+    assert data.transform().split("test").images.shape == (4, 3, 224, 224)
     assert (tmp_path / "root" / ".catchup-eval" / "views").is_dir()
 
 
-def test_a_function_gives_a_set_or_arrays(tmp_path: Path, digits: ImageSet) -> None:
+def test_a_function_gives_a_set_or_arrays(tmp_path: Path, digits: TensorDataset) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
         "import numpy as np\n"
@@ -47,8 +49,9 @@ def test_a_function_gives_a_set_or_arrays(tmp_path: Path, digits: ImageSet) -> N
         "def neither(): return 7\n"
     )
     assert load(f"{file}:arrays").name == "arrays"
-    assert load(f"{file}:arrays").part("test").labels.tolist() == [0, 1]
-    assert load(f"{file}:whole") is digits
+    assert load(f"{file}:arrays").split("test").labels.tolist() == [0, 1]
+    whole = load(f"{file}:whole")
+    assert whole.fingerprint == digits.fingerprint and whole.code and not digits.code
     with pytest.raises(UserError, match=r"neither an image set or \(images, labels\), got int"):
         load(f"{file}:neither")
 
@@ -62,7 +65,7 @@ def test_cifar10_1_is_a_pair_of_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "cifar10.1" / "cifar10.1_v6_labels.npy", labels)
     data = load("cifar10.1", tmp_path)
     assert (data.name, data.classes[8], len(data.classes)) == ("cifar10.1", "ship", 10)
-    part = data.part("test")
+    part = data.split("test")
     assert np.array_equal(part.images.permute(0, 2, 3, 1).numpy(), images)
     assert part.labels.tolist() == labels.tolist()
 

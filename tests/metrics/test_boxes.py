@@ -43,15 +43,15 @@ def painted(box, size=(12, 12)):
 
 
 def test_a_centred_box():
-    assert boxes.centred(0.5, 0.25, (40, 20)).tolist() == [5, 15, 15, 25]
-    assert boxes.area(boxes.centred(0.8, 0.8, (10, 10))[None]) == pytest.approx(64)
+    assert boxes.centre_box(0.5, 0.25, (40, 20)).tolist() == [5, 15, 15, 25]
+    assert boxes.area(boxes.centre_box(0.8, 0.8, (10, 10))[None]) == pytest.approx(64)
 
 
 def test_cases_that_wsolevaluation_computed():
     """Its boxes include their last pixels, and it rounds resized ones down."""
     both = np.array([[[1, 2, 5, 6]], [[3, 1, 4, 5]]]) + np.array([0, 0, 1, 1])
     assert boxes.iou(*both) == pytest.approx(8 / 27)
-    floored = np.floor(boxes.resized(np.array([[1, 2, 4, 3]]), (20, 10), (10, 35)))
+    floored = np.floor(boxes.resize_boxes(np.array([[1, 2, 4, 3]]), (20, 10), (10, 35)))
     assert floored.tolist() == [[3, 1, 14, 1]]
 
 
@@ -59,7 +59,7 @@ def test_boxes_of_cub_are_scaled_as_its_images_were(shared):
     """The box of image 1 in the original file, and its image at a shorter side of 256."""
     with np.load(shared / "cub5_s256.npz") as pack:
         size, original = pack["size_wh"][0], pack["orig_size_wh"][0]
-        box = boxes.resized(np.array([[60, 27, 385, 331]]), original[::-1], size[::-1])
+        box = boxes.resize_boxes(np.array([[60, 27, 385, 331]]), original[::-1], size[::-1])
         np.testing.assert_allclose(box[0], pack["boxes_xyxy"][0], rtol=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_boxes_of_tiny_imagenet_name_their_last_pixels(shared):
     with np.load(shared / "tiny_imagenet_val5000.npz") as pack:
         last = pack["boxes_xyxy"].astype(int)
     assert last.max() == 63 and boxes.area(last).min() == 0
-    large = boxes.resized(last + np.array([0, 0, 1, 1]), (64, 64), (224, 224))
+    large = boxes.resize_boxes(last + np.array([0, 0, 1, 1]), (64, 64), (224, 224))
     assert large.max() == 224 and boxes.area(large).min() >= 3.5**2
 
 
@@ -80,11 +80,11 @@ def test_a_resized_box_is_where_pillow_puts_the_object(to):
     pixels = np.asarray(resized.resize(to[::-1], Image.Resampling.BILINEAR)) > 127
     ys, xs = pixels.nonzero()
     seen = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-    np.testing.assert_allclose(boxes.resized(box, (height, width), to)[0], seen, atol=0.51)
+    np.testing.assert_allclose(boxes.resize_boxes(box, (height, width), to)[0], seen, atol=0.51)
 
 
 def test_a_crop_moves_boxes_and_cuts_them_off():
     given_boxes = np.array([[10, 20, 60, 90], [0, 0, 15, 15]])
-    cut = boxes.cropped(given_boxes, (16, 16), (50, 40))
+    cut = boxes.crop_boxes(given_boxes, (16, 16), (50, 40))
     assert cut.tolist() == [[0, 4, 40, 50], [0, 0, 0, 0]]
     assert boxes.area(cut).tolist() == [40 * 46, 0]

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from catchup_eval.errors import UnknownName
+from catchup_eval.core.errors import UnknownName
 from catchup_eval.metrics import detection
-from catchup_eval.statistics import paired, score_limits
+from catchup_eval.metrics.intervals import score_limits
+from catchup_eval.metrics.significance import paired_test
 
 tied = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=30).map(np.array)
 loose = st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=30).map(np.array)
@@ -30,7 +31,7 @@ def test_auroc_and_average_precision_are_scikit_learns(inside, outside):
 
 @given(scores, scores)
 def test_turned_is_the_sweep_of_the_negated_scores_with_the_sides_exchanged(inside, outside):
-    turned = detection.turned(detection.sweep(inside, outside))
+    turned = detection.swap_positive_class(detection.sweep(inside, outside))
     other = detection.sweep(-outside, -inside)
     for ours, theirs in zip(turned, other, strict=True):
         assert np.array_equal(ours, theirs)
@@ -46,7 +47,7 @@ def test_cases_that_others_computed():
     assert detection.auroc(curve) == 0.75
     assert detection.average_precision(curve) == 0.5
     for rule in detection.RULES:
-        assert detection.false_positives(curve, rule=rule) == 0.25
+        assert detection.fpr_at_recall(curve, rule=rule) == 0.25
     kept, lost = np.array([0.21, 0.31, 0.41, 0.51]), np.array([0.0, 0.1, 0.2, 0.3, 0.4])
     assert detection.auroc(detection.sweep(-kept, -lost)) == pytest.approx(0.85)
 
@@ -57,7 +58,7 @@ def test_the_first_rule_reads_scikit_learns_roc_curve(inside, outside):
     false, true, _ = roc_curve(labels, values, drop_intermediate=False)
     expected = false[np.argmax(true >= 0.95)]
     curve = detection.sweep(inside, outside)
-    assert detection.false_positives(curve, rule="first") == pytest.approx(expected)
+    assert detection.fpr_at_recall(curve, rule="first") == pytest.approx(expected)
 
 
 def nearest_by_hand(inside, outside, level=0.95):
@@ -73,15 +74,15 @@ def nearest_by_hand(inside, outside, level=0.95):
 @given(scores, scores)
 def test_the_nearest_rule_takes_the_lowest_of_equally_close_thresholds(inside, outside):
     curve = detection.sweep(inside, outside)
-    assert detection.false_positives(curve) == pytest.approx(nearest_by_hand(inside, outside))
+    assert detection.fpr_at_recall(curve) == pytest.approx(nearest_by_hand(inside, outside))
 
 
 def test_the_two_rules_differ_where_the_nearest_recall_is_below():
     outside = np.arange(16.0)  # the lowest two thresholds find 15/16 = .9375 and all
     inside = np.array([0.0, 0.0, -1.0, 20.0])
     curve = detection.sweep(inside, outside)
-    assert detection.false_positives(curve, rule="first") == 0.75
-    assert detection.false_positives(curve, rule="nearest") == 0.25
+    assert detection.fpr_at_recall(curve, rule="first") == 0.75
+    assert detection.fpr_at_recall(curve, rule="nearest") == 0.25
 
 
 @given(scores, scores)
@@ -95,9 +96,11 @@ def test_both_means_of_the_placements_are_the_auroc(inside, outside):
 def test_nothing_depends_on_where_and_how_wide_the_scores_are(inside, outside, shift, scale):
     moved = detection.sweep(inside * scale + shift, outside * scale + shift)
     curve = detection.sweep(inside, outside)
-    for statistic in (detection.auroc, detection.average_precision, detection.false_positives):
+    for statistic in (detection.auroc, detection.average_precision, detection.fpr_at_recall):
         assert statistic(moved) == statistic(curve)
-        assert statistic(detection.turned(moved)) == statistic(detection.turned(curve))
+        assert statistic(detection.swap_positive_class(moved)) == statistic(
+            detection.swap_positive_class(curve)
+        )
 
 
 def test_perfect_scores_useless_scores_and_reversed_ones():
@@ -106,13 +109,13 @@ def test_perfect_scores_useless_scores_and_reversed_ones():
         assert detection.auroc(detection.sweep(inside, outside)) == area
     useless = detection.sweep(low, np.zeros(40))
     assert detection.average_precision(useless) == 0.8  # the prior
-    assert detection.false_positives(useless) == 1
-    assert detection.false_positives(detection.sweep(low, high)) == 0
+    assert detection.fpr_at_recall(useless) == 1
+    assert detection.fpr_at_recall(detection.sweep(low, high)) == 0
 
 
 def test_an_unknown_rule_is_named():
     with pytest.raises(UnknownName, match="'nearset'; did you mean 'nearest'"):
-        detection.false_positives(detection.sweep(np.zeros(2), np.ones(2)), rule="nearset")
+        detection.fpr_at_recall(detection.sweep(np.zeros(2), np.ones(2)), rule="nearset")
 
 
 @settings(max_examples=30)
@@ -131,9 +134,9 @@ def test_a_resample_counts_as_the_samples_written_out(inside, outside, seed):
     ]
     curve = levels.sweep(*(count[None] for count in weighted))
     plain = detection.sweep(drawn[1], drawn[0])
-    for statistic in (detection.auroc, detection.average_precision, detection.false_positives):
-        assert statistic(detection.turned(curve))[0] == pytest.approx(
-            float(statistic(detection.turned(plain)))
+    for statistic in (detection.auroc, detection.average_precision, detection.fpr_at_recall):
+        assert statistic(detection.swap_positive_class(curve))[0] == pytest.approx(
+            float(statistic(detection.swap_positive_class(plain)))
         )
         assert statistic(curve)[0] == pytest.approx(float(statistic(plain)))
 
@@ -143,7 +146,7 @@ def test_the_interval_of_an_auroc_is_delongs_in_the_middle():
     inside, outside = draw.normal(0, 1, 300), draw.normal(1, 1, 200)
     interval = detection.auroc_interval(detection.sweep(inside, outside))
     placed = detection.placements(inside, outside)
-    delong = paired([placed.outside, placed.inside], [np.zeros(200), np.zeros(300)])
+    delong = paired_test([placed.outside, placed.inside], [np.zeros(200), np.zeros(300)])
     # Over 11 seeds they differ by 0.003, standard deviation 0.002.
     assert interval.low == pytest.approx(delong.low, abs=0.013)
     assert interval.high == pytest.approx(delong.high, abs=0.013)
@@ -197,14 +200,14 @@ def test_each_interval_holds_its_value_within_0_and_1(inside, outside):
     for statistic, interval in (
         (detection.auroc, detection.auroc_interval),
         (detection.average_precision, detection.precision_interval),
-        (detection.false_positives, detection.false_positives_interval),
+        (detection.fpr_at_recall, detection.false_positives_interval),
     ):
-        for one in (curve, detection.turned(curve)):
+        for one in (curve, detection.swap_positive_class(curve)):
             low, high = interval(one)
             assert 0 <= low <= statistic(one) + 1e-12 and statistic(one) - 1e-12 <= high <= 1
             assert low < high
     assert detection.auroc_interval(curve) == pytest.approx(
-        detection.auroc_interval(detection.turned(curve))
+        detection.auroc_interval(detection.swap_positive_class(curve))
     )
 
 

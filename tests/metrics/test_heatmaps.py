@@ -19,9 +19,9 @@ def test_the_box_of_a_hand_made_map():
     heat[0, 0, 0] = heat[0, 1, 1] = heat[0, 2, 2] = 0.5  # a diagonal is connected
     heat[0, 4, 3:5] = 1.0
     heat[0, 0, 5] = 0.2  # not above 0.2
-    assert boxed(heatmaps.above(heat, 0.2)).tolist() == [[0, 0, 3, 3]]
-    assert boxed(heatmaps.above(heat, 0.6)).tolist() == [[3, 4, 5, 5]]
-    assert boxed(heatmaps.above(heat, 1.0)).tolist() == [[0, 0, 0, 0]]
+    assert boxed(heatmaps.threshold_mask(heat, 0.2)).tolist() == [[0, 0, 3, 3]]
+    assert boxed(heatmaps.threshold_mask(heat, 0.6)).tolist() == [[3, 4, 5, 5]]
+    assert boxed(heatmaps.threshold_mask(heat, 1.0)).tolist() == [[0, 0, 0, 0]]
 
 
 def flooded(mask):
@@ -86,17 +86,17 @@ def test_boxes_that_wsolevaluation_s_tests_expect():
     )
     expected = [[1, 1, 4, 3], [1, 1, 4, 3], [2, 1, 4, 3], [2, 2, 4, 3], [2, 2, 3, 3]]
     for threshold, box in zip((0, 0.2, 0.4, 0.6, 0.8), expected, strict=True):
-        found = boxed(heatmaps.above(heat[None], threshold))
+        found = boxed(heatmaps.threshold_mask(heat[None], threshold))
         assert np.minimum(found, [4, 3, 4, 3]).tolist() == [box]
 
 
 def test_minmax_of_a_map_below_zero_and_of_a_constant_one():
     maps = np.array([[[-3.0, -1.0], [-2.0, -1.0]], [[4.0, 4.0], [4.0, 4.0]]])
     assert np.array_equal(heatmaps.minmax(maps), [[[0, 1], [0.5, 1]], [[0, 0], [0, 0]]])
-    assert not heatmaps.above(heatmaps.minmax(maps), 0.2)[1].any()
+    assert not heatmaps.threshold_mask(heatmaps.minmax(maps), 0.2)[1].any()
 
 
 def test_the_share_of_the_maximum_and_minmax_are_two_conventions():
     heat = np.array([[[-1.0, -0.5, 1.0]]])
-    assert heatmaps.above(heat, 0.2).tolist() == [[[False, False, True]]]
-    assert heatmaps.above(heatmaps.minmax(heat), 0.2).tolist() == [[[False, True, True]]]
+    assert heatmaps.threshold_mask(heat, 0.2).tolist() == [[[False, False, True]]]
+    assert heatmaps.threshold_mask(heatmaps.minmax(heat), 0.2).tolist() == [[[False, True, True]]]

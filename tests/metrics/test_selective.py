@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catchup_eval.metrics.selective import area, ranked_errors, risks
+from catchup_eval.metrics.selective import area, errors_by_confidence, risks
 
 
 def test_risks_by_hand():
@@ -11,7 +11,7 @@ def test_risks_by_hand():
     confidence, correct = np.array([0.2, 0.9, 0.6, 0.4]), np.array([False, True, False, True])
     np.testing.assert_allclose(risks(confidence, correct), [0, 1 / 2, 1 / 3, 2 / 4])
     expected = (0 + 1 / 2 + 1 / 3 + 2 / 4) / 4
-    assert area(ranked_errors(confidence, correct)) == pytest.approx(expected)
+    assert area(errors_by_confidence(confidence, correct)) == pytest.approx(expected)
 
 
 def test_equal_confidences_are_the_mean_over_all_orders():
@@ -27,11 +27,11 @@ def test_equal_confidences_are_the_mean_over_all_orders():
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
 def test_bounds_and_ends(samples):
     confidence, correct = (np.array(column) for column in zip(*samples, strict=True))
-    errors = ranked_errors(confidence, correct)
+    errors = errors_by_confidence(confidence, correct)
     assert risks(confidence, correct)[-1] == pytest.approx(1 - correct.mean())
-    best, worst = (area(ranked_errors(sign * correct, correct)) for sign in (1, -1))
+    best, worst = (area(errors_by_confidence(sign * correct, correct)) for sign in (1, -1))
     assert best - 1e-9 <= area(errors) <= worst + 1e-9
-    constant = area(ranked_errors(np.zeros(len(correct)), correct))
+    constant = area(errors_by_confidence(np.zeros(len(correct)), correct))
     assert constant == pytest.approx(1 - correct.mean())
 
 
@@ -39,7 +39,7 @@ def test_a_sample_that_is_there_twice_counts_twice():
     """So a bootstrap need not sort again."""
     confidence, correct = np.array([0.9, 0.8, 0.7, 0.3]), np.array([True, False, True, False])
     times = np.array([2, 0, 1, 3])
-    errors = ranked_errors(confidence, correct)
+    errors = errors_by_confidence(confidence, correct)
     # each risk is taken after the last copy of its sample
     after = [0.0, 0.0, 0 / 3, 3 / 6, 3 / 6, 3 / 6]
     assert area(errors, times) == pytest.approx(np.mean(after))

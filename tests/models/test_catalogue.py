@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from catchup_eval.app.listing import listing
-from catchup_eval.errors import BadFile, UnknownName, UserError
-from catchup_eval.fetching.download import Wanted
+from catchup_eval.cli.list import listing
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.http import DownloadRequest
 from catchup_eval.models import catalogue
-from catchup_eval.models.catalogue import Claim, entries, find
-from catchup_eval.models.inputs import read
-from catchup_eval.models.sources import Access
-from catchup_eval.models.spec import check_architecture, load, parse
+from catchup_eval.models.catalogue import PublishedAccuracy, entries, find
+from catchup_eval.models.loading import check_architecture, load
+from catchup_eval.models.preprocessing import read
+from catchup_eval.models.sources import WeightsAccess
+from catchup_eval.models.spec import parse
 
 FILES = {  # that lie beside the project
     "akamaster-cifar10-resnet20": "akamaster_cifar10_resnet20-12fca82f.th",
@@ -63,15 +64,17 @@ def test_what_must_be_got_by_hand_says_how_it_is_asked_for_then() -> None:
 def test_a_published_file_is_downloaded_checked_and_loaded(
     shared: Path, tmp_path: Path, name: str
 ) -> None:
-    def get(wanted: Wanted) -> None:
+    def get(wanted: DownloadRequest) -> None:
         assert wanted.checksum == f"sha256:{entries()[name].sha256}"
         wanted.path.parent.mkdir(exist_ok=True)
         wanted.path.write_bytes((shared / "checkpoints" / FILES[name]).read_bytes())
 
-    access = Access(tmp_path / "models", get=get)
+    access = WeightsAccess(tmp_path / "models", get=get)
     loaded = load(f"mine=catalogue:{name}?interpolation=nearest&size=32", access=access)
     entry = entries()[name]
-    assert loaded.claim == (Claim(entry.accuracy, entry.data) if entry.accuracy else None)
+    assert loaded.claim == (
+        PublishedAccuracy(entry.accuracy, entry.data) if entry.accuracy else None
+    )
     assert bool(loaded.notes) == (not entry.verified)
     assert loaded.model.name == "mine" and "nearest" in loaded.model.preprocessing
     file = next(access.folder.iterdir())
@@ -81,10 +84,10 @@ def test_a_published_file_is_downloaded_checked_and_loaded(
 
 
 def test_a_claim_is_about_its_own_images() -> None:
-    claim = Claim(91.73, "cifar10")
+    claim = PublishedAccuracy(91.73, "cifar10")
     assert claim.is_about("cifar10") and claim.is_about("cifar10_test")
     assert not claim.is_about("cifar100") and not claim.is_about("cifar10_train10k")
-    assert Claim(91.73).is_about("anything")
+    assert PublishedAccuracy(91.73).is_about("anything")
 
 
 def test_the_list_lies_in_the_package() -> None:

@@ -11,17 +11,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from catchup_eval import checkpoints
-from catchup_eval.checkpoints import Card
-from catchup_eval.errors import BadFile, UnknownName, UserError
-from catchup_eval.fetching.download import Wanted
-from catchup_eval.models.catalogue import Claim
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.http import DownloadRequest
+from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models import checkpoints
+from catchup_eval.models.catalogue import PublishedAccuracy
+from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.models.sources import Access
-from catchup_eval.models.spec import expand, load, names, parse
-from catchup_eval.preprocess import Preprocess
+from catchup_eval.models.loading import load
+from catchup_eval.models.sources import WeightsAccess
+from catchup_eval.models.spec import expand, names, parse
 
-CARD = Card(
+CARD = ModelCard(
     architecture="preactresnet10",
     options={"classes": 10, "width": 4},
     mean=(0.25,) * 3,
@@ -85,7 +86,7 @@ def test_a_glob_is_the_seeds_of_one_group(tmp_path: Path, network: Classifier) -
 
 
 def test_a_foreign_file_tells_its_classes(tmp_path: Path) -> None:
-    from catchup_eval.models.architectures import build
+    from catchup_eval.models.zoo import build
 
     model = build("resnet20", classes=7, mean=(0.5,) * 3, std=(0.25,) * 3)
     torch.save({"state_dict": model.net.state_dict()}, tmp_path / "net.pth")
@@ -209,7 +210,7 @@ def test_parse_what_lies_elsewhere(
 
 @pytest.fixture
 def resnet8_file(tmp_path: Path) -> Path:
-    from catchup_eval.models.architectures import build
+    from catchup_eval.models.zoo import build
 
     model = build("resnet8", classes=7, mean=(0.5,) * 3, std=(0.25,) * 3)
     torch.save({"state_dict": model.net.state_dict()}, tmp_path / "net.pth")
@@ -225,14 +226,14 @@ def test_a_file_alone_tells_its_network(resnet8_file: Path) -> None:
 
 
 def test_an_address_is_downloaded_once(tmp_path: Path, resnet8_file: Path) -> None:
-    asked: list[Wanted] = []
+    asked: list[DownloadRequest] = []
 
-    def get(wanted: Wanted) -> None:
+    def get(wanted: DownloadRequest) -> None:
         asked.append(wanted)
         wanted.path.parent.mkdir(exist_ok=True)
         wanted.path.write_bytes(resnet8_file.read_bytes())
 
-    access = Access(tmp_path / "models", get=get)
+    access = WeightsAccess(tmp_path / "models", get=get)
     for address in ("https://a/best.pth", "https://b/best.pth", "https://a/best.pth"):
         loaded = load(f"resnet8@{address}?norm=half", access=access)
         assert loaded.model.head.out_features == 7
@@ -371,7 +372,7 @@ def test_how_images_are_given_is_that_of_the_weights(
     torch.save(net.state_dict(), file)
     loaded = load(f"torchvision:regnet_y_400mf@{file}")
     assert loaded.model.preprocess == Preprocess(224, 232)
-    assert loaded.claim == Claim(75.804, "imagenet")
+    assert loaded.claim == PublishedAccuracy(75.804, "imagenet")
     file.rename(tmp_path / "own.pth")
     own = load(f"torchvision:regnet_y_400mf@{tmp_path}/own.pth")
     assert own.model.preprocess is None and own.claim is None
@@ -381,7 +382,7 @@ def test_how_images_are_given_is_that_of_the_weights(
 
 def test_a_published_accuracy_can_be_told(resnet8_file: Path) -> None:
     loaded = load(f"resnet8@{resnet8_file}?norm=half&published=91.73")
-    assert loaded.claim == Claim(91.73) and loaded.options == {"classes": 7}
+    assert loaded.claim == PublishedAccuracy(91.73) and loaded.options == {"classes": 7}
     with pytest.raises(UserError, match="expected published=ACCURACY"):
         load(f"resnet8@{resnet8_file}?norm=half&published=best")
 
@@ -391,7 +392,7 @@ def test_a_pickle_is_run_where_it_is_trusted_alone(tmp_path: Path, resnet8_file:
     torch.save({**content, "where": Path("x")}, resnet8_file)
     with pytest.raises(BadFile, match="--trust-pickle"):
         load(f"resnet8@{resnet8_file}?norm=half")
-    loaded = load(f"resnet8@{resnet8_file}?norm=half", access=Access(trust_pickle=True))
+    loaded = load(f"resnet8@{resnet8_file}?norm=half", access=WeightsAccess(trust_pickle=True))
     assert loaded.model.head.out_features == 7
 
 

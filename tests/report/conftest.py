@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from catchup_eval.question import Headline
-from catchup_eval.randomness import generator
-from catchup_eval.report import figures
-from catchup_eval.results import Result, Rows, members
-from catchup_eval.statistics import Interval
-from catchup_eval.store import Key, Provenance, Record, Store
-from catchup_eval.study import DataInfo, ModelInfo, Skip, Study, StudyInfo
+from catchup_eval.core.rng import generator
+from catchup_eval.metrics.intervals import Interval
+from catchup_eval.plotting import figure, style
+from catchup_eval.results.headline import Headline
+from catchup_eval.results.result import Result, Rows, members
+from catchup_eval.results.store import Key, Provenance, ResultRecord, Store
+from catchup_eval.results.study import DataInfo, ModelInfo, SkippedAnalysis, Study, StudyInfo
 
 N = 400
 
@@ -24,10 +24,10 @@ class Asked:
     """An analysis that measures nothing; it has all that a report looks at."""
 
     TITLE: str
-    QUESTION: str
+    DESCRIPTION: str
     HEADLINES: tuple[Headline, ...]
-    READING: str = "Higher is better & lower is not."
-    SOURCE: str = "A hand-made case, https://example.org/paper"
+    INTERPRETATION: str = "Higher is better & lower is not."
+    REFERENCE: str = "A hand-made case, https://example.org/paper"
     NEEDS: frozenset[str] = frozenset({"test"})
     VERSION: int = 1
 
@@ -35,11 +35,11 @@ class Asked:
         raise AssertionError("a report asks no network")
 
     def plot(self, result: Result) -> dict[str, Figure]:
-        with figures.style():
-            fig = figures.figure()
+        with style.figure_style():
+            fig = figure.figure()
             axes = fig.subplots()
             metric = self.HEADLINES[0].metric
-            looks = figures.looks([member.model for member in members(result)])
+            looks = style.plot_styles([member.model for member in members(result)])
             for place, member in enumerate(members(result)):
                 value = member.result.rows(metric)["value"].iloc[0]
                 axes.plot(place, value, "o", color=looks[member.model].color, label=member.model)
@@ -152,7 +152,7 @@ def make(
         "versions": {"torch": "2.15"},
         "seconds": 290.0,
         "date": "2026-01-01T00:00:00",
-        "skipped": (Skip(model="m0-s0", analysis="boxes", reason="needs boxes"),),
+        "skipped": (SkippedAnalysis(model="m0-s0", analysis="boxes", reason="needs boxes"),),
     }
     return Study(StudyInfo(**{**info, **changes}), results, provenance)
 
@@ -180,7 +180,7 @@ def put(study: Study, store: Store) -> None:
     """All results of a study into a store, as a run does."""
     for (key, analysis), result in study.results.items():
         weights = next(m.fingerprint for m in study.info.models if m.key == key)
-        record = Record(
+        record = ResultRecord(
             key=Key(weights=weights, data="d", analysis=analysis, version=1, seed=0, settings={}),
             provenance=study.provenance[key, analysis],
         )

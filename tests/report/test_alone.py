@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from catchup_eval import agreement, report
-from catchup_eval.errors import BadFile
-from catchup_eval.report import alone
+from catchup_eval.core.errors import BadFile
+from catchup_eval.report import page
+from catchup_eval.results import agreement
 
 pytestmark = pytest.mark.usefixtures("sketches")
 N = 400
@@ -19,42 +19,44 @@ def images() -> np.ndarray:
 
 def test_models_take_turns_until_there_are_twelve():
     found = {"a": np.arange(20), "b": np.array([50]), "c": np.array([], int)}
-    right = alone.choose(found)
+    right = agreement.choose(found)
     assert list(right) == [0, 50, *range(1, 11)]
     assert right[50] == "b" and right[10] == "a"
 
 
 def test_the_kept_image_is_the_samples_own_wherever_it_stands(three, images, tmp_path):
     order = np.random.default_rng(0).permutation(N)
-    alone.keep(three, images[order], order, tmp_path)
-    kept = alone.kept(tmp_path)
-    found = agreement.alone(three)
-    assert 0 < len(kept) <= alone.SHOWN
-    assert list(kept) == list(alone.choose(found))
+    agreement.save_examples(three, images[order], order, tmp_path)
+    kept = agreement.load_examples(tmp_path)
+    found = agreement.uniquely_correct(three)
+    assert 0 < len(kept) <= agreement.SHOWN
+    assert list(kept) == list(agreement.choose(found))
     assert all(image.flat[0] == number % 256 for number, image in kept.items())
 
 
 def test_the_page_shows_them_and_who_is_right(three, analyses, images, tmp_path):
-    alone.keep(three, images, np.arange(N), tmp_path)
-    text = report.write(three, analyses, tmp_path).read_text()
-    number, name = next(iter(alone.choose(agreement.alone(three)).items()))
+    agreement.save_examples(three, images, np.arange(N), tmp_path)
+    text = page.write(three, analyses, tmp_path).read_text()
+    number, name = next(iter(agreement.choose(agreement.uniquely_correct(three)).items()))
     assert (tmp_path / "figures" / "comparison-alone.svg").is_file()
     assert f"gets right: {number} ({name})" in text
 
 
 def test_without_images_the_page_has_their_numbers(three, analyses, tmp_path):
-    text = report.write(three, analyses, tmp_path).read_text()
+    text = page.write(three, analyses, tmp_path).read_text()
     assert "comparison-alone" not in text and "Who alone is right" in text
 
 
 def test_nothing_is_kept_of_one_model(made, images, tmp_path):
-    alone.keep(made(abilities={"only": (80.0, 1.0, 40.0)}), images, np.arange(N), tmp_path)
-    assert alone.kept(tmp_path) == {} and not list(tmp_path.iterdir())
+    agreement.save_examples(
+        made(abilities={"only": (80.0, 1.0, 40.0)}), images, np.arange(N), tmp_path
+    )
+    assert agreement.load_examples(tmp_path) == {} and not list(tmp_path.iterdir())
 
 
 def test_a_damaged_file_is_said_to_be_one(three, images, tmp_path):
-    alone.keep(three, images, np.arange(N), tmp_path)
+    agreement.save_examples(three, images, np.arange(N), tmp_path)
     path = tmp_path / "results" / "pictures.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BadFile, match=r"pictures\.npz cannot be read"):
-        alone.kept(tmp_path)
+        agreement.load_examples(tmp_path)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from catchup_eval.report.beta import beta_plot
+from catchup_eval.paper.page import beta_plot
 
 
 def test_densities_of_figure_8() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from catchup_eval import report
-from catchup_eval.report.numbers import MINUS, NONE
+from catchup_eval.report import page as report_page
+from catchup_eval.report.formatting import MINUS, NONE
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -161,7 +161,7 @@ def page(module_sketches, tmp_path_factory, made, analyses) -> Path:
         f"model-{i:02d}": (80.0 + 0.5 * max(0, i - 10), 1.0 + 0.02 * i, 40.0 - i)
         for i in range(MANY)
     }
-    return report.write(made(abilities=abilities), analyses, folder)
+    return report_page.write(made(abilities=abilities), analyses, folder)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from catchup_eval import headlines
-from catchup_eval.report.caveats import caveats
-from catchup_eval.study import Study
+from catchup_eval.report import contents
+from catchup_eval.report.findings import caveats
+from catchup_eval.results import summary
+from catchup_eval.results.study import Study
 
 
 def changed(study, key, **update):
@@ -15,7 +16,7 @@ def changed(study, key, **update):
 
 
 def said(study, analyses, failed=()):
-    return caveats(study, headlines.lines(study, analyses), failed)
+    return caveats(study, summary.summarize(study, analyses), failed)
 
 
 def test_like_models_need_no_warning(three, methods, analyses):
@@ -68,3 +69,33 @@ def test_a_subset_and_a_failed_check(made, three, analyses):
     first, second = said(study, analyses, ["Clean: it adds up"])
     assert first == "Not the whole data set: test n=40 of 500."
     assert second == "A self-check failed. Clean: it adds up."
+
+
+def measured(study, key, analysis, **update):
+    runs = dict(study.provenance)
+    runs[key, analysis] = runs[key, analysis].model_copy(update=update)
+    return Study(study.info, study.results, runs)
+
+
+def test_unlike_software_and_threads_are_one_line(three, analyses, tmp_path):
+    study = measured(three, "m0-s0", "right", versions={"torch": "3", "numpy": "2"}, threads=1)
+    study = measured(study, "m1-s0", "right", versions={"torch": "2", "numpy": "2"}, threads=8)
+    (sentence,) = said(study, analyses)
+    assert sentence == (
+        "The models were measured with unlike software or threads, which may change pixels or "
+        "rounding: torch 3 (baseline), 2 (cutmix, catchup); threads 1 (baseline), 8 (cutmix). "
+        "tables/provenance.csv has every result's."
+    )
+    page = contents.contents(study, {}, tmp_path, lambda *_: ())
+    assert page.caveats[0] == sentence
+    assert contents.escape_markdown(sentence) in contents.render(page)
+    rows = page.frames["provenance"].query("analysis == 'right'").set_index("model")
+    assert rows["threads"].to_dict() == {"baseline": 1, "cutmix": 8, "catchup": 0}
+    assert rows["torch"].to_dict() == {"baseline": "3", "cutmix": "2", "catchup": "2"}
+
+
+def test_software_that_differs_between_analyses_alone_is_no_difference_of_models(three, analyses):
+    study = three
+    for model in three.info.models:
+        study = measured(study, model.key, "right", versions={"torch": "3"}, threads=4)
+    assert said(study, analyses) == []

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from catchup_eval.report import figures
-from catchup_eval.report.curves import Curve, by_model, curve, draw, extent, mean_value, student
-from catchup_eval.results import Member, Result, Rows, join
+from catchup_eval.plotting import figure, style
+from catchup_eval.plotting.curves import Curve, curve, draw, extent, mean_value, t_band
+from catchup_eval.results.result import ModelResult, Result, Rows, group_by_model, join
 
 
 def result(*values: float) -> Result:
@@ -43,25 +43,31 @@ def test_what_was_not_measured_is_an_empty_curve() -> None:
 
 
 def test_models_keep_their_seeds_and_order() -> None:
-    joined = join([Member("b", 0, result(1)), Member("a", 0, result(2)), Member("b", 1, result(5))])
-    models = by_model(joined)
+    joined = join(
+        [
+            ModelResult("b", 0, result(1)),
+            ModelResult("a", 0, result(2)),
+            ModelResult("b", 1, result(5)),
+        ]
+    )
+    models = group_by_model(joined)
     assert {name: len(results) for name, results in models.items()} == {"b": 2, "a": 1}
     assert list(models) == ["b", "a"]
     assert mean_value(models["b"], "total") == 3
-    assert list(by_model(result(1))) == ["model"]
+    assert list(group_by_model(result(1))) == ["model"]
     pd.testing.assert_frame_equal(models["a"][0].frame, result(2).frame)
 
 
 def test_a_wide_interval_does_not_stretch_the_axes() -> None:
-    axes = figures.figure().subplots()
+    axes = figure.figure().subplots()
     x = np.arange(3.0)
-    draw(axes, Curve(x, x, x - 1000, x + 1000), figures.looks(["a"])["a"])
+    draw(axes, Curve(x, x, x - 1000, x + 1000), style.plot_styles(["a"])["a"])
     low, high = axes.get_ylim()
     assert -1 < low < 0 and 2 < high < 3
 
 
 def test_two_seeds_have_no_interval_and_three_have_students() -> None:
-    assert np.isnan(student([1.0, 2.0])).all()
-    low, high = student([1.0, 2.0, 3.0])
+    assert np.isnan(t_band([1.0, 2.0])).all()
+    low, high = t_band([1.0, 2.0, 3.0])
     assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
     assert extent([3.0, 1.0, 2.0]) == (1, 3)

@@ -4,15 +4,15 @@ import re
 
 import pytest
 
-from catchup_eval import comparison, headlines
-from catchup_eval.report.finding import finding
+from catchup_eval.report.findings import finding
+from catchup_eval.results import comparison, summary
 
 PAIR = {"baseline": (80.0, 1.0, 40.0), "catchup": (80.0, 1.0, 40.0)}
 
 
 def said(study, analyses):
-    lines = headlines.lines(study, analyses)
-    return finding(study, lines, comparison.verdicts(lines, study.info.reference))
+    lines = summary.summarize(study, analyses)
+    return finding(study, lines, comparison.compare_to_reference(lines, study.info.reference))
 
 
 def test_one_network_each(three, analyses):
@@ -60,8 +60,8 @@ def test_significance_is_claimed_where_holms_p_is_small_and_nowhere_else(
 ):
     abilities = {"baseline": (80.0, 1.0, 40.0), "other": (80.0 + gap, 1.0 - gap / 10, 40.0)}
     study = made(seeds, abilities)
-    lines = headlines.lines(study, analyses)
-    verdicts = [v for v in comparison.verdicts(lines, "baseline") if v.line.primary]
+    lines = summary.summarize(study, analyses)
+    verdicts = [v for v in comparison.compare_to_reference(lines, "baseline") if v.line.primary]
     sentence = finding(study, lines, verdicts)
     claims = {word: int(n) for word, n in re.findall(r"significantly (\w+) on (\d+)", sentence)}
     for word in ("better", "worse"):

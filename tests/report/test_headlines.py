@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from catchup_eval import agreement, headlines
-from catchup_eval.statistics import over_seeds
-from catchup_eval.study import Study
+from catchup_eval.metrics.agreement import cohen_kappa
+from catchup_eval.metrics.intervals import t_interval
+from catchup_eval.results import agreement, summary
+from catchup_eval.results.study import Study
 
 
 def test_one_network_each_keeps_its_own_numbers(three, analyses):
-    lines = headlines.lines(three, analyses)
+    lines = summary.summarize(three, analyses)
     assert [line.headline.label for line in lines] == [
         "accuracy",
         "error",
@@ -29,22 +30,22 @@ def test_one_network_each_keeps_its_own_numbers(three, analyses):
 
 
 def test_seeds_are_averaged_and_have_students_interval(methods, analyses):
-    accuracy = headlines.lines(methods, analyses)[0].readings["cutmix"]
+    accuracy = summary.summarize(methods, analyses)[0].readings["cutmix"]
     values = [methods.results[f"m1-s{seed}", "right"].value("accuracy") for seed in range(5)]
     assert accuracy.values == tuple(values)
-    assert accuracy.interval == pytest.approx(over_seeds(values))
+    assert accuracy.interval == pytest.approx(t_interval(values))
 
 
 def test_the_outcomes_average_to_the_value(three, methods, analyses):
     for study in (three, methods):
-        for line in headlines.lines(study, analyses):
+        for line in summary.summarize(study, analyses):
             for reading in line.readings.values():
                 for stratum in reading.outcomes:
                     assert stratum.mean() == pytest.approx(reading.mean)
 
 
 def test_chance_is_a_number_a_metric_or_none(three, analyses):
-    accuracy, error, auroc, _ = headlines.lines(three, analyses)
+    accuracy, error, auroc, _ = summary.summarize(three, analyses)
     assert accuracy.readings["cutmix"].chance == 10.0
     assert np.isnan(error.readings["cutmix"].chance)
     assert auroc.readings["cutmix"].chance == 50.0
@@ -55,13 +56,13 @@ def test_a_headline_that_a_network_lacks_is_left_out(three, analyses):
     bare = results["m1-s0", "right"]
     frame = bare.frame[bare.frame["metric"] != "error"]
     results["m1-s0", "right"] = replace(bare, frame=frame)
-    lines = headlines.lines(Study(three.info, results), analyses)
+    lines = summary.summarize(Study(three.info, results), analyses)
     assert list(lines[1].readings) == ["baseline", "catchup"]
 
 
 def test_a_question_that_nobody_answered_has_no_line(three, analyses):
     results = {key: value for key, value in three.results.items() if key[1] != "sharp"}
-    lines = headlines.lines(Study(three.info, results), analyses)
+    lines = summary.summarize(Study(three.info, results), analyses)
     assert {line.analysis for line in lines} == {"right", "outside"}
 
 
@@ -70,7 +71,7 @@ def test_a_headline_must_pick_one_row(three, analyses):
     one = results["m0-s0", "right"]
     results["m0-s0", "right"] = replace(one, frame=pd.concat([one.frame, one.frame]))
     with pytest.raises(KeyError, match="2 rows of accuracy"):
-        headlines.lines(Study(three.info, results), analyses)
+        summary.summarize(Study(three.info, results), analyses)
 
 
 def test_agreement_is_between_different_networks(three, methods):
@@ -78,14 +79,14 @@ def test_agreement_is_between_different_networks(three, methods):
     assert single.of == "correctness"
     assert np.isnan(np.diag(single.kappa)).all()
     hits = [three.results[f"m{i}-s0", "right"].samples["correct"] for i in (0, 2)]
-    assert single.kappa[2, 0] == pytest.approx(agreement.cohen_kappa(*hits))
+    assert single.kappa[2, 0] == pytest.approx(cohen_kappa(*hits))
     several = agreement.agreement(methods).kappa
     assert np.isfinite(several).all()
     assert several == pytest.approx(several.T)
 
 
 def test_who_alone_is_right(three):
-    found = agreement.alone(three)
+    found = agreement.uniquely_correct(three)
     hits = {m.model: m.result.samples["correct"] for m in three.members("right")}
     assert set(found["catchup"]) == set(
         np.flatnonzero(hits["catchup"] & ~hits["baseline"] & ~hits["cutmix"])
@@ -98,16 +99,16 @@ def test_who_alone_is_right(three):
 def test_one_group_agrees_with_nobody(made):
     alone = made(abilities={"only": (80.0, 1.0, 40.0)})
     assert agreement.agreement(alone) is None
-    assert agreement.alone(alone) == {}
+    assert agreement.uniquely_correct(alone) == {}
 
 
 def test_an_interval_over_seeds_stays_within_the_rates():
-    low, high = headlines.seeds_interval([99.0, 99.9, 99.5], "%")
+    low, high = summary.seeds_interval([99.0, 99.9, 99.5], "%")
     assert low < 99.0
     assert high == 100.0
-    assert headlines.seeds_interval([99.0, 99.9, 99.5], "nats").high > 100
-    assert np.isnan(headlines.seeds_interval([99.0, 99.9], "%")).all()
+    assert summary.seeds_interval([99.0, 99.9, 99.5], "nats").high > 100
+    assert np.isnan(summary.seeds_interval([99.0, 99.9], "%")).all()
 
 
 def test_a_reading_has_a_mean():
-    assert headlines.Reading((1.0, 2.0)).mean == 1.5
+    assert summary.Estimate((1.0, 2.0)).mean == 1.5

@@ -5,14 +5,22 @@ from math import nan
 import numpy as np
 import pytest
 
-from catchup_eval.report.layouts import Heading, LaidOut, Shown, layout, raw
-from catchup_eval.report.numbers import MINUS, NONE
+from catchup_eval.paper.tables import ColumnHeading, LayoutRow, PrintedValue, layout, layout_frame
+from catchup_eval.report.formatting import MINUS, NONE
 from catchup_eval.report.tables import Table, latex, markdown
 
-COLUMNS = [Heading("Acc (%)"), Heading("FPR95 (%)", "ImageNet-O"), Heading("AUROC", "ImageNet-O")]
+COLUMNS = [
+    ColumnHeading("Acc (%)"),
+    ColumnHeading("FPR95 (%)", "ImageNet-O"),
+    ColumnHeading("AUROC", "ImageNet-O"),
+]
 ROWS = [
-    LaidOut("Baseline", [Shown(76.15), None, Shown(50.0)], [76.15, nan, nan]),
-    LaidOut("Ours", [Shown(78.5, 78.0, 79.0, bold=True), Shown(81.9), None], [78.71, 81.92, nan]),
+    LayoutRow("Baseline", [PrintedValue(76.15), None, PrintedValue(50.0)], [76.15, nan, nan]),
+    LayoutRow(
+        "Ours",
+        [PrintedValue(78.5, 78.0, 79.0, bold=True), PrintedValue(81.9), None],
+        [78.71, 81.92, nan],
+    ),
 ]
 
 
@@ -53,7 +61,7 @@ def test_a_group_stands_above_all_of_its_columns(table):
 
 
 def test_without_groups_there_is_no_row_for_them():
-    plain = layout("t", "c", COLUMNS[:1], [LaidOut("Ours", [Shown(1.0)])])
+    plain = layout("t", "c", COLUMNS[:1], [LayoutRow("Ours", [PrintedValue(1.0)])])
     assert plain.groups == () and "cmidrule" not in latex(plain)
     assert plain.columns == ["Method", "Acc (%)"]
 
@@ -66,7 +74,7 @@ def test_the_papers_numbers_are_italic_and_ours_bold_where_told(table):
 
 
 def test_the_csv_has_every_cell_in_full_on_the_lines_that_are_linked(table):
-    frame = raw(COLUMNS, ROWS)
+    frame = layout_frame(COLUMNS, ROWS)
     assert len(frame) == 6
     assert table.links == ["tables/table5.csv#row=2-4", "tables/table5.csv#row=5-7"]
     mine = frame.iloc[5 - 2]
@@ -77,14 +85,14 @@ def test_the_csv_has_every_cell_in_full_on_the_lines_that_are_linked(table):
 
 
 def test_as_many_decimals_as_asked_for_on_both_sides():
-    row = LaidOut("Ours", [Shown(0.5556, decimals=3)], [0.55])
-    (cells,) = layout("t", "c", [Heading("AUROC")], [row]).rows
+    row = LayoutRow("Ours", [PrintedValue(0.5556, decimals=3)], [0.55])
+    (cells,) = layout("t", "c", [ColumnHeading("AUROC")], [row]).rows
     assert [cell.text for cell in cells] == ["Ours", "0.556", "0.550", "+0.006"]
 
 
-@pytest.mark.parametrize("row", [LaidOut("x", []), LaidOut("x", [None], [1.0, 2.0])])
+@pytest.mark.parametrize("row", [LayoutRow("x", []), LayoutRow("x", [None], [1.0, 2.0])])
 def test_a_row_must_have_a_cell_for_each_column(row):
     with pytest.raises(
         ValueError, match=r"x has \d cells and \d numbers of the paper's, expected 1"
     ):
-        layout("t", "c", [Heading("a")], [row])
+        layout("t", "c", [ColumnHeading("a")], [row])

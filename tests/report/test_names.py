@@ -12,15 +12,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console as Terminal
 
-from catchup_eval import comparison, headlines, report
 from catchup_eval.app.console import Console
-from catchup_eval.lens.section import values_table
-from catchup_eval.report import evidence, overview
+from catchup_eval.audit.conventions.tables import values_table
+from catchup_eval.report import evidence
+from catchup_eval.report import page as report_page
 from catchup_eval.report.names import headings, readable, visible
-from catchup_eval.report.page import environment
-from catchup_eval.report.questions import numbers_table
+from catchup_eval.report.page import environment, write
+from catchup_eval.report.sections import numbers_table
+from catchup_eval.report.summary import summary_table
 from catchup_eval.report.tables import Cell, Table, escape_tex, frame, latex, markdown
-from catchup_eval.study import Study
+from catchup_eval.results import comparison
+from catchup_eval.results.study import Study
+from catchup_eval.results.summary import summarize
 
 HARD = [
     "value", "metric", "unit", "Analysis", "n", "p", "index", "Number", "Question", "Protocol",
@@ -55,11 +58,11 @@ def study_of(made: Callable[..., Study], names: list[str]) -> Study:
 def tables_of(study: Study, analyses: dict[str, Any]) -> list[tuple[Table, int]]:
     """Every table with a column for each model, and how many of its own stand before these."""
     study = readable(study)
-    lines = headlines.lines(study, analyses)
-    verdicts = comparison.verdicts(lines, study.info.reference)
-    numbers = numbers_table(study.joined("sharp"), "sharp", "Curvature", study.groups)
+    lines = summarize(study, analyses)
+    verdicts = comparison.compare_to_reference(lines, study.info.reference)
+    numbers = numbers_table(study.joined_result("sharp"), "sharp", "Curvature", study.groups)
     return [
-        (overview.summary_table(lines, verdicts, study), 2),
+        (summary_table(lines, verdicts, study), 2),
         (evidence.checks_table(study, analyses), 2),
         (evidence.cost_table(study, analyses), 1),
         (values_table([], study.groups), 2),
@@ -154,8 +157,8 @@ def test_every_name_has_a_column_of_its_own_in_every_table(
 def test_the_summary_holds_each_models_own_numbers(
     made: Callable[..., Study], analyses: dict[str, Any], names: list[str]
 ) -> None:
-    summary = report.summary(study_of(made, names), analyses)
-    plain = report.summary(study_of(made, [f"m{i}" for i in range(len(names))]), analyses)
+    summary = report_page.summary(study_of(made, names), analyses)
+    plain = report_page.summary(study_of(made, [f"m{i}" for i in range(len(names))]), analyses)
     assert summary.shape == plain.shape and summary.columns.is_unique
     assert (summary.to_numpy() == plain.to_numpy()).all()
     kept = summary.drop(columns=["Question", "n", "Protocol"])
@@ -177,5 +180,5 @@ def test_only_what_a_paper_prints_is_italic() -> None:
 def test_a_whole_page_is_written(
     made: Callable[..., Study], analyses: dict[str, Any], tmp_path: Path
 ) -> None:
-    page = report.write(study_of(made, ["n", "\t"]), analyses, tmp_path).read_text("utf-8")
+    page = write(study_of(made, ["n", "\t"]), analyses, tmp_path).read_text("utf-8")
     assert "<dd>n, &#39;\\t&#39;</dd>" in page and ">n (model)</th>" in page

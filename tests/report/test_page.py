@@ -9,10 +9,12 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from catchup_eval import headlines, report, study
-from catchup_eval.report import numbers
-from catchup_eval.store import Store
-from catchup_eval.study import Study
+from catchup_eval.report import formatting
+from catchup_eval.report.page import summary, write
+from catchup_eval.results import study
+from catchup_eval.results.store import Store
+from catchup_eval.results.study import Study
+from catchup_eval.results.summary import seeds_interval, summarize
 
 ONE = {"only": (80.0, 1.0, 40.0)}
 pytestmark = pytest.mark.usefixtures("module_sketches")
@@ -63,7 +65,7 @@ def pages(module_sketches, tmp_path_factory, made, three, methods, analyses) -> 
         "nothing": made(analyses=()),
     }
     folder = tmp_path_factory.mktemp("pages")
-    return {name: report.write(one, analyses, folder / name) for name, one in studies.items()}
+    return {name: write(one, analyses, folder / name) for name, one in studies.items()}
 
 
 KINDS = ["one", "three", "methods", "wild", "nothing"]
@@ -161,15 +163,13 @@ def test_the_command_repeats_it(pages):
 def test_every_number_of_the_summary_is_the_frames(request, pages, analyses, kind):
     """From the stored frames by hand: value, interval, n, chance, protocol."""
     one: Study = request.getfixturevalue(kind)
-    frame = report.summary(one, analyses)
+    frame = summary(one, analyses)
     row = frame[frame["Number"] == "accuracy (%) ↑"].iloc[0]
     for group in one.groups:
         rows = [m.result.rows("accuracy").iloc[0] for m in one.members("right") if m.model == group]
         values = [r["value"] for r in rows]
         low, high = (
-            (rows[0]["low"], rows[0]["high"])
-            if len(rows) == 1
-            else headlines.seeds_interval(values, "%")
+            (rows[0]["low"], rows[0]["high"]) if len(rows) == 1 else seeds_interval(values, "%")
         )
         mean = sum(values) / len(values)
         assert row[group] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"
@@ -178,7 +178,7 @@ def test_every_number_of_the_summary_is_the_frames(request, pages, analyses, kin
 
 
 def test_the_summary_has_a_row_for_each_headline_and_a_column_for_each_group(three, analyses):
-    frame = report.summary(three, analyses)
+    frame = summary(three, analyses)
     assert list(frame.columns) == [
         *("Question", "Number", "baseline", "cutmix", "catchup", "Chance", "n", "Protocol")
     ]
@@ -189,29 +189,29 @@ def test_the_summary_has_a_row_for_each_headline_and_a_column_for_each_group(thr
 
 def test_a_model_may_be_called_n(made, analyses):
     study = made(abilities={"n": (80.0, 1.0, 40.0), "Chance": (90.0, 1.0, 40.0)})
-    assert report.summary(study, analyses).shape == (4, 7)
+    assert summary(study, analyses).shape == (4, 7)
 
 
 def test_the_csv_files_hold_the_numbers_in_full(pages, three, analyses):
     tables = pages["three"].parent / "tables"
     stored = pd.read_csv(tables / "summary.csv")
-    for line in headlines.lines(three, analyses):
+    for line in summarize(three, analyses):
         for group, reading in line.readings.items():
             row = stored[(stored["label"] == line.headline.label) & (stored["group"] == group)]
             assert row["value"].item() == reading.mean
     joined = pd.read_csv(tables / "right.csv")
-    assert joined["value"].tolist() == three.joined("right").frame["value"].tolist()
+    assert joined["value"].tolist() == three.joined_result("right").frame["value"].tolist()
 
 
 def test_the_page_has_all_numbers_of_a_question(pages, three):
     text = Page(pages["three"].read_text()).text
     for member in three.members("sharp"):
         for value in member.result.rows("eigenvalue")["value"]:
-            assert numbers.number(value, "curvature") in text
+            assert formatting.format_number(value, "curvature") in text
 
 
 def test_the_same_study_gives_the_same_bytes(pages, three, analyses, tmp_path):
-    report.write(three, analyses, tmp_path)
+    write(three, analyses, tmp_path)
     first, second = pages["three"].parent, tmp_path
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file())
@@ -222,7 +222,7 @@ def test_the_same_study_gives_the_same_bytes(pages, three, analyses, tmp_path):
 def test_a_study_from_disk_gives_the_same_page(pages, three, analyses, stored, tmp_path):
     stored(three, Store(tmp_path))
     study.save(three.info, tmp_path)
-    again = report.write(study.load(tmp_path), analyses, tmp_path).read_text()
+    again = write(study.load(tmp_path), analyses, tmp_path).read_text()
     linked = re.sub(
         r"\n *&middot; as measured: .*</a>", "\n", again
     )  # only here are stored results
@@ -236,7 +236,7 @@ def test_a_failed_check_is_on_top_and_in_its_section(made, analyses, tmp_path):
     one = made(abilities=ONE)
     frame = one.results["m0-s0", "right"].frame
     frame.loc[frame["unit"] == "check", "value"] = 0.0
-    text = Page(report.write(one, analyses, tmp_path).read_text()).text
+    text = Page(write(one, analyses, tmp_path).read_text()).text
     assert "A self-check failed. Clean accuracy: accuracy and error make 100." in text
     assert "1 of 1 self-checks failed" in text
 
@@ -246,20 +246,20 @@ def test_a_failed_check_names_its_likely_cause(made, analyses, tmp_path):
     frame = one.results["m0-s0", "right"].frame
     frame["cause"] = pd.Series(index=frame.index, dtype=object)
     frame.loc[frame["unit"] == "check", ["value", "cause"]] = 0.0, "dropout is on"
-    text = Page(report.write(one, analyses, tmp_path).read_text()).text
+    text = Page(write(one, analyses, tmp_path).read_text()).text
     assert "accuracy and error make 100 (likely cause for only: dropout is on)" in text
 
 
 def test_results_of_an_unknown_question_are_said_to_be_unknown(made, analyses, tmp_path):
     known = {name: analyses[name] for name in ("right", "sharp")}
-    text = Page(report.write(made(abilities=ONE), known, tmp_path).read_text()).text
+    text = Page(write(made(abilities=ONE), known, tmp_path).read_text()).text
     assert "outside : this version does not know the question (all models)" in text
 
 
 def test_a_question_without_headlines_has_figures_and_numbers(made, analyses, tmp_path):
     """Not every question ends in one number."""
     curves = {**analyses, "sharp": Curves(analyses["sharp"])}
-    text = Page(report.write(made(abilities=ONE), curves, tmp_path).read_text()).text
+    text = Page(write(made(abilities=ONE), curves, tmp_path).read_text()).text
     assert "Curvature of the loss" in text
     assert "All 2 rows of numbers" in text
 
@@ -270,8 +270,12 @@ class Curves:
     HEADLINES = ()
 
     def __init__(self, like):
-        self.TITLE, self.QUESTION, self.READING = like.TITLE, like.QUESTION, like.READING
-        self.SOURCE, self.plot = like.SOURCE, like.plot
+        self.TITLE, self.DESCRIPTION, self.INTERPRETATION = (
+            like.TITLE,
+            like.DESCRIPTION,
+            like.INTERPRETATION,
+        )
+        self.REFERENCE, self.plot = like.REFERENCE, like.plot
 
 
 def colors(css: str) -> dict[str, str]:

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.checkpoint import checkpoint
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.methods import METHODS, default_settings
-from catchup_eval.trainers.mixing.method import traits_of
+from catchup_eval.trainers.base import traits_of
+from catchup_eval.trainers.mixing import METHODS, default_settings
 from catchup_eval.trainers.regularizers import REGULARIZERS, regularize
 
 CLASSES = 4
@@ -90,7 +90,7 @@ CRITERIA = {
 
 
 def new_model(**options):
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = Net(**options)
     return wrap(net, stages=["stem", "one", "two"], mean=(0.4,) * 3, std=(0.2,) * 3)
 
@@ -104,10 +104,10 @@ def new_batch(size, side=16):
 def built(name, model, regularizer=None, criterion=None, **settings):
     """A method under a regularizer; a criterion of one's own wins over the regularizer's."""
     on = regularize(model, {} if regularizer is None else {regularizer: {}})
-    with isolated(generator(1)):
+    with fork_global_rng(generator(1)):
         settings |= {key: CHEAP[key] for key in CHEAP if key in default_settings(name)}
         method = METHODS[name](model, criterion=criterion or on.criterion, **settings)
-    method = on.around(method)
+    method = on.wrap(method)
     if regularizer is not None:
         method.set_progress(1.0)
     return method
@@ -116,7 +116,7 @@ def built(name, model, regularizer=None, criterion=None, **settings):
 def steps(method, model, autocast=False):
     """Loss and gradients of a step for each of `SIZES`."""
     draw, seen = generator(2), []
-    with isolated(generator(3)):  # dropout
+    with fork_global_rng(generator(3)):  # dropout
         for size in SIZES:
             model.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

@@ -2,7 +2,7 @@ from math import nan
 
 import pytest
 
-from catchup_eval.errors import BadFile
+from catchup_eval.core.errors import BadFile
 from catchup_eval.trainers.history import Epoch, History, read_history
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.methods import METHODS, Method, baseline, build
-from catchup_eval.trainers.mixing.method import Closure
+from catchup_eval.trainers.base import Method, StatelessMethod
+from catchup_eval.trainers.mixing import METHODS, build
+from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.overhead import overhead
 
 pytestmark = pytest.mark.trained
@@ -40,7 +41,7 @@ def twice(model: Classifier) -> Method:
         torch.autograd.grad(model(points).logsumexp(1).sum(), points)
         return baseline(model)(images, labels, draw)
 
-    return Closure(loss, lambda: None)
+    return StatelessMethod(loss, lambda: None)
 
 
 def test_a_saliency_pass_is_counted_and_timed(

@@ -2,8 +2,8 @@ import tomllib
 
 import pytest
 
-from catchup_eval.errors import BadFile, UnknownName, UserError
-from catchup_eval.trainers.recipe import load_recipe, merged, scaled
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.trainers.recipe import load_recipe, merge_settings, scale_epochs
 
 WHOLE = """
 architecture = "preactresnet10"
@@ -113,7 +113,11 @@ def test_an_unknown_key_names_the_nearest(tmp_path, old, new, place, near):
     [
         ("epochs = 6", 'epochs = "6"', "expected epochs as a valid integer, got '6'"),
         ("epochs = 6", "epochs = 6.5", "expected epochs as a valid integer, got 6.5"),
-        ("epochs = 6", "epochs = 0", "expected epochs as a number greater than 0, got 0"),
+        (
+            "epochs = 6",
+            "epochs = 0",
+            "expected epochs as a number greater than or equal to 1, got 0",
+        ),
         ("lr = 1", "lr = true", "expected optimiser.lr as a valid number, got True"),
         ("lr = 1", 'lr = "fast"', "expected optimiser.lr as a valid number, got 'fast'"),
         ("[2, 4]\n[aug", "[4, 2]\n[aug", "expected milestones as rising epochs from 1, got [4, 2]"),
@@ -150,7 +154,7 @@ def test_a_wrong_value_is_told_in_one_sentence(tmp_path, old, new, sentence):
 
 
 def test_nothing_that_forms_the_weights_is_left_out_of_what_a_resume_compares(tmp_path):
-    training = loaded(tmp_path, WHOLE).training()
+    training = loaded(tmp_path, WHOLE).training_settings()
     top = set(tomllib.loads(WHOLE)) - {"methods"}
     assert top <= set(training)
     assert "methods" not in training  # the one method's settings are compared by themselves
@@ -175,8 +179,8 @@ def test_a_recipe_may_change_another(tmp_path):
 def test_what_a_checkpoint_keeps_does_not_tell_how_a_recipe_is_spelled(tmp_path):
     folder = written(tmp_path, whole=WHOLE, mine='base = "whole.toml"\n')
     assert (
-        load_recipe(folder / "mine.toml").training()
-        == load_recipe(folder / "whole.toml").training()
+        load_recipe(folder / "mine.toml").training_settings()
+        == load_recipe(folder / "whole.toml").training_settings()
     )
 
 
@@ -187,7 +191,7 @@ def test_a_shipped_recipe_may_be_the_base_and_a_base_have_one(tmp_path):
         short='base = "half.toml"\nepochs = 20\n',
     )
     whole, short = load_recipe("cifar100-preactresnet18"), load_recipe(folder / "short.toml")
-    assert short.training() == whole.training() | {"share": 0.5, "epochs": 20}
+    assert short.training_settings() == whole.training_settings() | {"share": 0.5, "epochs": 20}
     assert short.methods == whole.methods
 
 
@@ -210,7 +214,7 @@ def test_changes_may_be_handed_over():
 
 def test_merging_leaves_both_as_they_were():
     base, changes = {"a": {"b": 1}}, {"a": {"c": 2}}
-    assert merged(base, changes) == {"a": {"b": 1, "c": 2}}
+    assert merge_settings(base, changes) == {"a": {"b": 1, "c": 2}}
     assert (base, changes) == ({"a": {"b": 1}}, {"a": {"c": 2}})
 
 
@@ -231,10 +235,10 @@ def test_bases_that_cannot_be(tmp_path):
 
 
 def test_a_scaled_recipe_decays_at_the_same_shares() -> None:
-    short = scaled(load_recipe("cifar100-preactresnet18"), 0.01)
+    short = scale_epochs(load_recipe("cifar100-preactresnet18"), 0.01)
     assert short.epochs == 20
     assert short.schedule.milestones == (5, 10, 15)
-    assert scaled(load_recipe("digits"), 0.5).keep == (5, 10)
-    one = scaled(load_recipe("cifar100-preactresnet18"), 1e-9)
+    assert scale_epochs(load_recipe("digits"), 0.5).keep == (5, 10)
+    one = scale_epochs(load_recipe("cifar100-preactresnet18"), 1e-9)
     assert (one.epochs, one.schedule.milestones) == (1, ())
-    assert scaled(load_recipe("digits"), 1.0) == load_recipe("digits")
+    assert scale_epochs(load_recipe("digits"), 1.0) == load_recipe("digits")

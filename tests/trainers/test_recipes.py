@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from catchup_eval.models.architectures import build
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.models.inputs import normalisation
+from catchup_eval.models.preprocessing import normalisation
 from catchup_eval.models.spec import parse
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers import methods
-from catchup_eval.trainers.methods import METHODS
+from catchup_eval.models.zoo import build
+from catchup_eval.trainers import mixing
+from catchup_eval.trainers.mixing import METHODS
 from catchup_eval.trainers.recipe import RECIPES, Recipe, load_recipe
 from catchup_eval.trainers.regularizers import regularize
 
@@ -47,7 +47,7 @@ def test_every_network_and_every_methods_settings_can_be_built(name: str) -> Non
     for method in METHODS:
         if "vgg" in recipe.architecture and method in WITHOUT_POOLED_MAP:
             continue
-        methods.build(method, model, **recipe.methods.get(method, {})).close()
+        mixing.build(method, model, **recipe.methods.get(method, {})).close()
     assert recipe.methods.keys() <= METHODS.keys()
     assert RECIPES[name] == recipe.about != ""
 
@@ -57,11 +57,11 @@ def test_a_step_can_be_taken_with_every_methods_settings(name: str) -> None:
     """On a small network, and at half the side where that is 224: blocks of 7 pixels, not 14."""
     recipe = load_recipe(name)
     side = 32 if recipe.view is None else 112
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         model = build("preactresnet10", classes=4, mean=(0.5,) * 3, std=(0.5,) * 3, width=2)
         images, labels = torch.rand(4, 3, side, side), torch.arange(4)
     for method, settings in recipe.methods.items():
-        built = methods.build(method, model, **settings)
+        built = mixing.build(method, model, **settings)
         assert built(images, labels, generator(0)).isfinite()
         built.close()
 
@@ -190,7 +190,8 @@ def test_photographs_are_cropped_to_224_of_256(name: str) -> None:
 
 def test_the_puzzlemix_family_changes_what_its_code_does_and_nothing_else() -> None:
     ours, theirs = (
-        load_recipe(f"cifar100-preactresnet18{end}").training() for end in ("", "-puzzlemix")
+        load_recipe(f"cifar100-preactresnet18{end}").training_settings()
+        for end in ("", "-puzzlemix")
     )
     assert theirs.pop("norm") == "cifar100" and ours.pop("norm") == "cifar10"
     assert theirs.pop("epochs") == 1200 and ours.pop("epochs") == 2000
@@ -210,6 +211,9 @@ def test_each_row_of_table_13_has_one_regularizer() -> None:
         recipe = load_recipe(name)
         assert len(recipe.regularizers) == 1
         named |= recipe.regularizers.keys()
-        assert recipe.model_copy(update={"regularizers": {}}).training() == whole.training()
+        assert (
+            recipe.model_copy(update={"regularizers": {}}).training_settings()
+            == whole.training_settings()
+        )
     assert named == {"stochastic_depth", "label_smoothing", "cutout", "dropblock", "shakedrop"}
     assert not whole.regularizers

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from catchup_eval.datasets.imageset import Part
-from catchup_eval.errors import BadFile, Interrupted, UserError
+from catchup_eval.core.errors import BadFile, Interrupted, UserError
+from catchup_eval.core.settings import check
+from catchup_eval.core.signals import catch_signals
+from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.classifier import wrap
-from catchup_eval.settings import check
-from catchup_eval.trainers.fit import fit
-from catchup_eval.trainers.interrupt import listening
+from catchup_eval.trainers.loop import fit
 from catchup_eval.trainers.recipe import Recipe
 
 pytestmark = pytest.mark.trained
@@ -43,7 +43,7 @@ def recipe_of(**changes):
 def some_part(n=20, seed=0):
     draw = np.random.default_rng(seed)
     images = draw.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
-    return Part(torch.from_numpy(images), torch.from_numpy(draw.integers(4, size=n)))
+    return Split(torch.from_numpy(images), torch.from_numpy(draw.integers(4, size=n)))
 
 
 class Remembering(nn.Module):
@@ -154,8 +154,8 @@ def test_stopped_again_and_again(uninterrupted, path):
 
 
 def test_killed_without_a_warning_it_goes_on_from_the_last_save(uninterrupted, path, monkeypatch):
-    monkeypatch.setattr("catchup_eval.trainers.resume.SECONDS", 0)
-    monkeypatch.setattr("catchup_eval.trainers.resume.SHARE", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
     with pytest.raises(MemoryError):
         Training(path, 8, lose_power).run()
     state = torch.load(path, weights_only=True)
@@ -178,8 +178,8 @@ def test_stopped_while_validating(uninterrupted, path):
 
 
 def test_saving_changes_nothing(uninterrupted, path, monkeypatch):
-    monkeypatch.setattr("catchup_eval.trainers.resume.SECONDS", 0)
-    monkeypatch.setattr("catchup_eval.trainers.resume.SHARE", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
     assert_same(Training(path).run().outcome(), uninterrupted)
 
 
@@ -205,7 +205,7 @@ def test_without_a_file_signals_are_left_alone():
 
 
 def test_a_second_signal_acts_as_before():
-    with pytest.raises(KeyboardInterrupt), listening() as heard:
+    with pytest.raises(KeyboardInterrupt), catch_signals() as heard:
         press_control_c()
         assert heard.came is signal.SIGINT
         press_control_c()
@@ -215,7 +215,7 @@ def test_other_threads_hear_nothing():
     seen = []
 
     def listen():
-        with listening() as heard:
+        with catch_signals() as heard:
             seen.append((heard.came, signal.getsignal(signal.SIGINT)))
 
     before = signal.getsignal(signal.SIGINT)
@@ -281,8 +281,8 @@ def test_a_foreign_pickle_is_not_run(path):
 
 
 def test_the_last_sound_state_outlives_a_training_that_breaks(path, monkeypatch):
-    monkeypatch.setattr("catchup_eval.trainers.resume.SECONDS", 0)
-    monkeypatch.setattr("catchup_eval.trainers.resume.SHARE", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
     training = Training(path, 7)
     training.how = lambda: training.method.model.net[0].weight.data.fill_(torch.nan)
     with pytest.raises(UserError, match=r"a\.resume\.pt holds the last sound state"):

@@ -7,18 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
-from catchup_eval.checkpoints import read
-from catchup_eval.datasets.files import FileSet, listed
-from catchup_eval.errors import UserError
-from catchup_eval.models import spec
-from catchup_eval.models.architectures import build
-from catchup_eval.preprocess import Preprocess
-from catchup_eval.randomness import generator
-from catchup_eval.settings import check
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.core.settings import check
+from catchup_eval.datasets.file_dataset import FileDataset
+from catchup_eval.datasets.files import files_from_index
+from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models import loading
+from catchup_eval.models.checkpoints import read
+from catchup_eval.models.zoo import build
+from catchup_eval.trainers import loop
 from catchup_eval.trainers import train as module
-from catchup_eval.trainers.fit import _step, near
+from catchup_eval.trainers.loop import _step, move_to_device
 from catchup_eval.trainers.recipe import Recipe
-from catchup_eval.trainers.run import Run
+from catchup_eval.trainers.state import TrainingState
 from catchup_eval.trainers.train import train
 
 pytestmark = pytest.mark.trained
@@ -37,10 +39,10 @@ def photographs(tmp_path):
         names.append(f"{number}.png")
         Image.fromarray(pixels).save(folder / names[-1])
     parts = {
-        "train": listed(folder, names[:8], [0, 1] * 4),
-        "test": listed(folder, names[8:], [0, 1] * 2),
+        "train": files_from_index(folder, names[:8], [0, 1] * 4),
+        "test": files_from_index(folder, names[8:], [0, 1] * 2),
     }
-    return FileSet("photographs", parts, ("a", "b"), (0.5,) * 3, (0.5,) * 3, root=tmp_path)
+    return FileDataset("photographs", parts, ("a", "b"), (0.5,) * 3, (0.5,) * 3, root=tmp_path)
 
 
 def recipe_of(**changes):
@@ -65,7 +67,7 @@ def seen_by_fit(monkeypatch):
         seen.update(train=train_part.images, test=validation.images)
         return fit(model, method, train_part, validation, *rest, **more)
 
-    fit = module.fit
+    fit = loop.fit
     monkeypatch.setattr(module, "fit", watch)
     return seen
 
@@ -78,7 +80,7 @@ def test_each_part_is_shown_as_the_recipe_says(photographs, tmp_path, monkeypatc
     assert torch.equal(seen["train"][0], Preprocess(32).pixels(Image.open(first)))
     _, card = read(done.checkpoint)
     assert card.preprocess == Preprocess(24, resize=32)
-    assert spec.load(str(done.checkpoint)).model.preprocess == Preprocess(24, resize=32)
+    assert loading.load(str(done.checkpoint)).model.preprocess == Preprocess(24, resize=32)
     assert train(recipe_of(), "cutmix", photographs, folder=tmp_path / "runs").skipped
 
 
@@ -118,11 +120,11 @@ def test_decoding_is_told(photographs, tmp_path):
 
 
 def test_what_a_gpu_has_no_room_for_stays_where_it_is(few_digits, monkeypatch):
-    part = few_digits.part("train")
+    part = few_digits.split("train")
     free = 2 * part.images.nbytes
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free - 1, 0))
-    assert near(part, torch.device("cuda")) is part
-    assert near(part, torch.device("meta")).images.is_meta
+    assert move_to_device(part, torch.device("cuda")) is part
+    assert move_to_device(part, torch.device("meta")).images.is_meta
 
 
 def test_a_step_moves_its_own_batch(few_digits, monkeypatch):
@@ -136,8 +138,8 @@ def test_a_step_moves_its_own_batch(few_digits, monkeypatch):
         seen.append((images, labels))
         return images.mean().requires_grad_()
 
-    elsewhere, here = torch.device("meta"), few_digits.part("train")
-    run = Run(model.to(elsewhere), method, recipe, len(here), generator(0), elsewhere)
+    elsewhere, here = torch.device("meta"), few_digits.split("train")
+    run = TrainingState(model.to(elsewhere), method, recipe, len(here), generator(0), elsewhere)
     run.begin_epoch()
     rows = next(run.batches(here.images.device))
     _step(run, here, rows)

@@ -1,1 +1,123 @@
-"""One way of mixing, one file."""
+"""The ways of training: `METHODS` lists them, and each is here by its name.
+
+method = METHODS["catchup"](model, alpha=10.0)      # or methods.catchup(model, alpha=10.0)
+loss = method(images, labels, generator)            # a scalar; call backward on it
+method.close()                                      # takes its hooks off the model
+
+One way of mixing, one file.
+"""
+
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any
+
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.registry import LazyEntry, Registry, share_entries
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from catchup_eval.trainers.base import Criterion as Criterion
+    from catchup_eval.trainers.base import Method as Method
+    from catchup_eval.trainers.mixing.alignmixup import alignmixup as alignmixup
+    from catchup_eval.trainers.mixing.baseline import baseline as baseline
+    from catchup_eval.trainers.mixing.catchup import catchup as catchup
+    from catchup_eval.trainers.mixing.comixup import comixup as comixup
+    from catchup_eval.trainers.mixing.cutmix import cutmix as cutmix
+    from catchup_eval.trainers.mixing.input_mixup import input_mixup as input_mixup
+    from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup as manifold_mixup
+    from catchup_eval.trainers.mixing.moex import moex as moex
+    from catchup_eval.trainers.mixing.puzzlemix import puzzlemix as puzzlemix
+    from catchup_eval.trainers.mixing.random_channel import random_channel as random_channel
+    from catchup_eval.trainers.mixing.recursivemix import recursivemix as recursivemix
+    from catchup_eval.trainers.mixing.saliencymix import saliencymix as saliencymix
+    from catchup_eval.trainers.mixing.snapmix import snapmix as snapmix
+
+Build = Callable[..., "Method"]  # (model, *, criterion=cross_entropy, <settings>)
+
+
+def _entry(name: str) -> LazyEntry:
+    return LazyEntry(f"{__name__}.{name}:{name}")
+
+
+# Those that the toolkit has, then those that other installed packages add.
+METHODS: Registry[Build] = Registry(
+    "methods",
+    {
+        "baseline": _entry("baseline"),
+        "input_mixup": _entry("input_mixup"),
+        "cutmix": _entry("cutmix"),
+        "manifold_mixup": _entry("manifold_mixup"),
+        "catchup": _entry("catchup"),
+        "random_channel": _entry("random_channel"),
+        "moex": _entry("moex"),
+        "alignmixup": _entry("alignmixup"),
+        "recursivemix": _entry("recursivemix"),
+        "saliencymix": _entry("saliencymix"),
+        "snapmix": _entry("snapmix"),
+        "puzzlemix": _entry("puzzlemix"),
+        "comixup": _entry("comixup"),
+    },
+    parts=["__call__"],
+)
+
+share_entries(
+    __name__,
+    METHODS,
+    Criterion="catchup_eval.trainers.base:Criterion",
+    Method="catchup_eval.trainers.base:Method",
+)
+
+
+def build(name: str, model: "nn.Module", **settings: Any) -> "Method":
+    """The method of this name on `model`, with settings that may come from a file or a command.
+
+    Raises:
+        UnknownName: no such method, or a setting that it does not have.
+        UserError: a value or a model that the method refuses.
+    """
+    known = default_settings(name)
+    for setting in settings:
+        if setting not in known and setting != "criterion":
+            raise UnknownName(f"{name} setting", setting, known)
+    return METHODS[name](model, **settings)
+
+
+def default_settings(name: str) -> dict[str, Any]:
+    """The settings of a method with their defaults, less `criterion`, which is a function.
+
+    Raises:
+        UnknownName: no such method.
+
+    Example:
+        >>> default_settings("cutmix")
+        {'alpha': 1.0, 'probability': 1.0}
+    """
+    parameters = signature(_builder(name)).parameters.values()
+    settings = [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
+    return {each.name: each.default for each in settings if each.name != "criterion"}
+
+
+def summary(name: str) -> str:
+    """A method in one line.
+
+    Raises:
+        UnknownName: no such method.
+
+    Example:
+        >>> summary("input_mixup")
+        'The weighted mean of two images, at every step (Zhang et al. 2018).'
+    """
+    check_name(name)
+    return METHODS.describe(name)
+
+
+def check_name(name: str) -> None:
+    """Raise `UnknownName` where no method has this name; none is imported."""
+    if name not in METHODS:
+        raise UnknownName("method", name, METHODS)
+
+
+def _builder(name: str) -> Build:
+    check_name(name)
+    return METHODS[name]

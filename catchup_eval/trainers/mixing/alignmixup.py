@@ -11,10 +11,10 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.mixing.features import feature_method, stages_of
+from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.method import Criterion, Method
-from catchup_eval.trainers.mixing.pairs import Pairs, check_alpha
+from catchup_eval.trainers.mixing.shared.features import feature_method, stages_of
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha
 
 EPSILON = 0.1  # of the entropy, in units of the cost
 ITERATIONS = 100

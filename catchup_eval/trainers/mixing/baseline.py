@@ -4,8 +4,8 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.mixing.criteria import batch_loss
-from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
+from catchup_eval.trainers.mixing.shared.criteria import batch_loss
 
 
 def baseline(model: nn.Module, *, criterion: Criterion = cross_entropy) -> Method:
@@ -19,4 +19,4 @@ def baseline(model: nn.Module, *, criterion: Criterion = cross_entropy) -> Metho
     def loss(images: Tensor, labels: Tensor, _generator: Generator) -> Tensor:
         return batch_loss(criterion, model(images), labels)
 
-    return Closure(loss)
+    return StatelessMethod(loss)

@@ -12,14 +12,21 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UnknownName
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.baseline import baseline
-from catchup_eval.trainers.mixing.channels import LabelRatio, keep_lowest, mix_channels
 from catchup_eval.trainers.mixing.cutmix import cutmix
-from catchup_eval.trainers.mixing.features import Layers, choose_layers, feature_method, stages_of
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.method import Criterion, Method
-from catchup_eval.trainers.mixing.pairs import Pairs, check_alpha
+from catchup_eval.trainers.mixing.shared.features import (
+    LabelRatio,
+    Layers,
+    choose_layers,
+    feature_method,
+    keep_lowest,
+    mix_channels,
+    stages_of,
+)
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha
 
 InputPartner = Literal["cutmix", "input_mixup", "none"]
 INPUT_PARTNERS: dict[str, Callable[..., Method]] = {
@@ -73,7 +80,7 @@ def catchup(
 
     One layer and one weight for the batch, one mask for each image. The mask is a constant: no
     gradient passes through the influence. Draws as
-    :func:`~catchup_eval.trainers.mixing.features.feature_method` says.
+    :func:`~catchup_eval.trainers.mixing.shared.features.feature_method` says.
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.

@@ -1,48 +1,18 @@
 """CutMix: a box of the partner pasted into the image (Yun et al. 2019)."""
 
-from typing import NamedTuple
-
 from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.mixing.criteria import batch_loss
-from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
-from catchup_eval.trainers.mixing.pairs import check_alpha, check_share, draw_pairs, pair_loss
-
-
-class Box(NamedTuple):
-    """A rectangle of pixels, `bottom` and `right` exclusive."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def area(self) -> int:
-        """In pixels."""
-        return (self.bottom - self.top) * (self.right - self.left)
-
-
-def cutmix_box(height: int, width: int, weight: float, row: int, column: int) -> Box:
-    """The box that leaves the image about `weight` of its area, clipped to the image.
-
-    The reference code's rule (clovaai/CutMix-PyTorch): sides `int(side * sqrt(1 - weight))`, edges
-    at the centre -+ `side // 2`. So a side of odd length loses one pixel.
-
-    Example:
-        >>> cutmix_box(32, 32, 0.75, 16, 16)
-        Box(top=8, bottom=24, left=8, right=24)
-    """
-    share = (1 - weight) ** 0.5
-    top, bottom = _interval(row, int(height * share), height)
-    left, right = _interval(column, int(width * share), width)
-    return Box(top, bottom, left, right)
-
-
-def _interval(centre: int, length: int, end: int) -> tuple[int, int]:
-    return max(centre - length // 2, 0), min(centre + length // 2, end)
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
+from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
+from catchup_eval.trainers.mixing.shared.criteria import batch_loss
+from catchup_eval.trainers.mixing.shared.pairs import (
+    check_alpha,
+    check_fraction,
+    draw_pairs,
+    pair_loss,
+)
 
 
 def cutmix_paste(images: Tensor, partner: Tensor, box: Box) -> Tensor:
@@ -78,7 +48,7 @@ def cutmix(
         UserError: a negative `alpha`, a `probability` outside [0, 1].
     """
     check_alpha(alpha)
-    check_share("probability", probability)
+    check_fraction("probability", probability)
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         if generator.random() >= probability:
@@ -91,4 +61,4 @@ def cutmix(
         kept = 1 - box.area / (height * width)
         return pair_loss(criterion, logits, labels, pairs._replace(weight=kept))
 
-    return Closure(loss)
+    return StatelessMethod(loss)

@@ -4,8 +4,13 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
-from catchup_eval.trainers.mixing.pairs import check_alpha, draw_pairs, pair_loss, weighted_mean
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
+from catchup_eval.trainers.mixing.shared.pairs import (
+    check_alpha,
+    draw_pairs,
+    pair_loss,
+    weighted_mean,
+)
 
 
 def input_mixup(
@@ -31,4 +36,4 @@ def input_mixup(
         pairs = draw_pairs(generator, alpha, images)
         return pair_loss(criterion, model(weighted_mean(images, pairs)), labels, pairs)
 
-    return Closure(loss)
+    return StatelessMethod(loss)

@@ -4,10 +4,15 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.mixing.features import Layers, choose_layers, feature_method, stages_of
+from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.method import Criterion, Method
-from catchup_eval.trainers.mixing.pairs import Pairs, check_alpha, weighted_mean
+from catchup_eval.trainers.mixing.shared.features import (
+    Layers,
+    choose_layers,
+    feature_method,
+    stages_of,
+)
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha, weighted_mean
 
 
 def manifold_mixup(
@@ -20,7 +25,7 @@ def manifold_mixup(
     """The weighted mean of two images, at the input or inside (Verma et al. 2019).
 
     With cross-entropy, as in later code; the official code has binary cross-entropy on the softmax.
-    Draws as :func:`~catchup_eval.trainers.mixing.features.feature_method` says.
+    Draws as :func:`~catchup_eval.trainers.mixing.shared.features.feature_method` says.
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.

@@ -5,10 +5,10 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 from catchup_eval.trainers.mixing.baseline import baseline
-from catchup_eval.trainers.mixing.features import feature_method
-from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
-from catchup_eval.trainers.mixing.pairs import Pairs, check_share
+from catchup_eval.trainers.mixing.shared.features import feature_method
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_fraction
 
 EPSILON = 1e-5  # of the reference code, added to the variance, under the root
 STEM = 1
@@ -60,8 +60,8 @@ def moex(
     Raises:
         UserError: a network without stages, a `weight` or `probability` outside [0, 1].
     """
-    check_share("weight", weight)
-    check_share("probability", probability)
+    check_fraction("weight", weight)
+    check_fraction("probability", probability)
 
     def mix(features: Tensor, drawn: Pairs, _generator: Generator) -> tuple[Tensor, Pairs]:
         mixed = exchange_moments(features, drawn.partner)
@@ -81,4 +81,4 @@ def moex(
         exchanges = generator.random() < probability
         return (exchanging if exchanges else clean)(images, labels, generator)
 
-    return Closure(loss, exchanging.close)
+    return StatelessMethod(loss, exchanging.close)

@@ -5,12 +5,19 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.randomness import torch_generator
+from catchup_eval.core.rng import torch_generator
+from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.baseline import baseline
-from catchup_eval.trainers.mixing.channels import LabelRatio, keep_lowest, mix_channels
-from catchup_eval.trainers.mixing.features import Layers, choose_layers, feature_method, stages_of
-from catchup_eval.trainers.mixing.method import Criterion, Method
-from catchup_eval.trainers.mixing.pairs import Pairs, check_alpha
+from catchup_eval.trainers.mixing.shared.features import (
+    LabelRatio,
+    Layers,
+    choose_layers,
+    feature_method,
+    keep_lowest,
+    mix_channels,
+    stages_of,
+)
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha
 
 
 def random_channel_mask(features: Tensor, weight: float, generator: Generator) -> Tensor:

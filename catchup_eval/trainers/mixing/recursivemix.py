@@ -10,13 +10,12 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
-from torchvision.ops import roi_align
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.mixing.criteria import mixed_labels_loss
-from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
-from catchup_eval.trainers.mixing.method import Criterion, Traits
+from catchup_eval.trainers.base import Criterion, Traits
+from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
+from catchup_eval.trainers.mixing.shared.criteria import mixed_labels_loss
 
 NO_BOX = Box(0, 0, 0, 0)
 
@@ -52,6 +51,8 @@ def box_features(maps: Tensor, box: Box, height: int, width: int) -> Tensor:
 
     RoIAlign with one bin, half a pixel aligned (He et al. 2017), in single precision or better.
     """
+    from torchvision.ops import roi_align
+
     precise = maps.to(torch.promote_types(maps.dtype, torch.float32))
     down, across = maps.shape[2] / height, maps.shape[3] / width
     edges = (box.left * across, box.top * down, box.right * across, box.bottom * down)
@@ -80,8 +81,8 @@ def recursivemix(
         model: a :class:`~catchup_eval.models.classifier.Classifier` that names what its head pools.
         criterion: mean loss of logits (N, K) and labels; these are probabilities here, (N, K), as
             torch's `cross_entropy` takes them. Its class weights are normalised as
-            :func:`~catchup_eval.trainers.mixing.criteria.mixed_labels_loss` says; it cannot leave
-            classes out (`ignore_index`).
+            :func:`~catchup_eval.trainers.mixing.shared.criteria.mixed_labels_loss` says; it cannot
+            leave classes out (`ignore_index`).
         alpha: the box has a share of the image's area from U(0, alpha), before it is clipped; 0.5
             is the paper's. 0 mixes nothing.
         omega: the weight of the second head's loss, times the area's share; 0.1 in the paper for
@@ -110,29 +111,29 @@ class RecursiveMix(nn.Module):
         self, model: nn.Module, criterion: Criterion, alpha: float, omega: float, share_head: bool
     ):
         super().__init__()
-        classifier, pool = _pooling(model)
+        classifier, pool = _pooling_module(model)
         self._lent = (model, classifier.head)  # a tuple, so that they do not become submodules
         self._criterion, self._alpha, self._omega = criterion, alpha, omega
-        self.second_head = None if share_head else _like(classifier.head)
-        self._pooled = _Pooled(pool)
+        self.second_head = None if share_head else _new_linear_like(classifier.head)
+        self._pooled = _PoolRecorder(pool)
         self._memory: Memory | None = None
 
     def forward(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
-        """As :meth:`~catchup_eval.trainers.mixing.method.Method.__call__`."""
-        last, box = self._last(images, generator)
+        """As :meth:`~catchup_eval.trainers.base.Method.__call__`."""
+        last, box = self._memory_and_box(images, generator)
         mixed = paste_whole(images, last.images, box) if last else images.clone()
-        logits, maps = self._look(mixed)
+        logits, maps = self._forward_with_map(mixed)
         targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
         share = box.area / images[0, 0].numel()
         if last:
             targets = (1 - share) * targets + share * last.labels
         loss = mixed_labels_loss(self._criterion, logits, targets, labels)
         if last:
-            loss = loss + self._omega * share * self._again(maps, box, images, last)
+            loss = loss + self._omega * share * self._consistency_loss(maps, box, images, last)
         self._memory = Memory(mixed.detach(), targets, logits.detach())
         return loss
 
-    def _last(self, images: Tensor, generator: Generator) -> tuple[Memory | None, Box]:
+    def _memory_and_box(self, images: Tensor, generator: Generator) -> tuple[Memory | None, Box]:
         """The memory for this batch and where it goes; None where nothing is pasted."""
         if self._memory is None:
             return None, NO_BOX
@@ -142,16 +143,16 @@ class RecursiveMix(nn.Module):
         box = cutmix_box(height, width, 1 - area, row, column)
         return (self._memory.recall(len(images), images.device) if box.area else None), box
 
-    def _look(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward_with_map(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, K) in single precision or better, and the map (N, D, h, w) that is pooled."""
         model, head = self._lent
-        with self._pooled.watching() as seen:
+        with self._pooled.record_maps() as seen:
             logits = model(mixed)
         _expect_one_map(seen, head.in_features)
         _expect_graph(seen[0], logits)
         return logits.to(torch.promote_types(logits.dtype, torch.float32)), seen[0]
 
-    def _again(self, maps: Tensor, box: Box, images: Tensor, last: Memory) -> Tensor:
+    def _consistency_loss(self, maps: Tensor, box: Box, images: Tensor, last: Memory) -> Tensor:
         """How far what is now said of the box is from what was said of the last mixture."""
         head = self._lent[1] if self.second_head is None else self.second_head
         said = head(box_features(maps, box, *images.shape[2:]))
@@ -162,7 +163,7 @@ class RecursiveMix(nn.Module):
         self._memory = None
 
     def close(self) -> None:
-        """As :meth:`~catchup_eval.trainers.mixing.method.Method.close`."""
+        """As :meth:`~catchup_eval.trainers.base.Method.close`."""
         self._pooled.close()
 
     def get_extra_state(self) -> dict[str, Tensor]:
@@ -174,22 +175,23 @@ class RecursiveMix(nn.Module):
         self._memory = Memory(**state) if state else None
 
 
-class _Pooled:
-    """The map that the head pools, kept only while :meth:`watching`.
+class _PoolRecorder:
+    """The map that the head pools, kept only while :meth:`record_maps`.
 
     The hook stands from the start, because `torch.compile` ignores one that comes later.
     """
 
     def __init__(self, pool: nn.Module):
         self._seen: list[Tensor] | None = None
+        self._store = torch.compiler.disable(_store_map)  # type: ignore[no-untyped-call]
         self._handle = pool.register_forward_pre_hook(self._hook)
 
     def _hook(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self._seen is not None:
-            _keep(self._seen, inputs[0])
+            self._store(self._seen, inputs[0])
 
     @contextmanager
-    def watching(self) -> Iterator[list[Tensor]]:
+    def record_maps(self) -> Iterator[list[Tensor]]:
         """The maps that come in the block."""
         seen: list[Tensor] = []
         self._seen = seen
@@ -203,12 +205,11 @@ class _Pooled:
         self._handle.remove()
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _keep(seen: list[Tensor], maps: Tensor) -> None:
+def _store_map(seen: list[Tensor], maps: Tensor) -> None:
     seen.append(maps)
 
 
-def _pooling(model: nn.Module) -> tuple[Classifier, nn.Module]:
+def _pooling_module(model: nn.Module) -> tuple[Classifier, nn.Module]:
     inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if isinstance(inner, Classifier) and inner._pool:
         return inner, inner.net.get_submodule(inner._pool)
@@ -219,7 +220,7 @@ def _pooling(model: nn.Module) -> tuple[Classifier, nn.Module]:
     )
 
 
-def _like(head: nn.Linear) -> nn.Linear:
+def _new_linear_like(head: nn.Linear) -> nn.Linear:
     """A fresh linear layer of the same shape, where the other is; global generators stay."""
     with torch.random.fork_rng(devices=[]):
         fresh = nn.Linear(head.in_features, head.out_features)

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.mixing.criteria import Weights, batch_loss, weighted_loss
-from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
-from catchup_eval.trainers.mixing.method import Closure, Criterion, Method
-from catchup_eval.trainers.mixing.pairs import check_alpha, check_share, draw_pairs
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
+from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
+from catchup_eval.trainers.mixing.shared.criteria import Weights, batch_loss, weighted_loss
+from catchup_eval.trainers.mixing.shared.pairs import check_alpha, check_fraction, draw_pairs
 
 
 def semantic_percent_map(maps: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
@@ -58,8 +58,8 @@ def snapmix_weights(
         labels, partner: (N,).
     """
     total = shares.sum((1, 2)) + 1e-8
-    left = 1 - _inside(shares, target) / total
-    pasted = (_inside(shares, source) / total)[partner]
+    left = 1 - _mass_in_box(shares, target) / total
+    pasted = (_mass_in_box(shares, source) / total)[partner]
     same, area = labels == labels[partner], target.area / shares[0].numel()
     return Weights(
         torch.where(same, left + pasted, left).nan_to_num(1 - area),
@@ -67,7 +67,7 @@ def snapmix_weights(
     )
 
 
-def _inside(shares: Tensor, box: Box) -> Tensor:
+def _mass_in_box(shares: Tensor, box: Box) -> Tensor:
     return shares[:, box.top : box.bottom, box.left : box.right].sum((1, 2))
 
 
@@ -93,7 +93,7 @@ def snapmix(
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` whose head pools one map.
         criterion: mean loss of logits (N, K) and labels (N,), asked about each sample alone
-            (:func:`~catchup_eval.trainers.mixing.criteria.sample_losses`).
+            (:func:`~catchup_eval.trainers.mixing.shared.criteria.sample_losses`).
         alpha: the two boxes leave shares from Beta(alpha, alpha) before they are clipped; 5.0 is
             the reference's for pretrained networks, and 1.0 its default; 0 mixes nothing.
         probability: that a step mixes at all; the reference takes 0.5 for training from scratch.
@@ -106,7 +106,7 @@ def snapmix(
             `alpha`, a `probability` outside [0, 1].
     """
     check_alpha(alpha)
-    check_share("probability", probability)
+    check_fraction("probability", probability)
     classifier = _classifier(model)
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
@@ -117,12 +117,12 @@ def snapmix(
         target, source = (_box(generator, images, each) for each in (pairs.weight, weight))
         if not (target.area and source.area):
             return batch_loss(criterion, model(images), labels)
-        shares = _shares(classifier, images, labels, norms_see_twice)
+        shares = _semantic_maps(classifier, images, labels, norms_see_twice)
         weights = snapmix_weights(shares, labels, pairs.partner, target, source)
         logits = model(paste_resized(images, pairs.partner, target, source))
         return weighted_loss(criterion, logits, labels, pairs.partner, weights)
 
-    return Closure(loss)
+    return StatelessMethod(loss)
 
 
 def _classifier(model: nn.Module) -> Classifier:
@@ -142,8 +142,10 @@ def _box(generator: Generator, images: Tensor, weight: float) -> Box:
 
 
 @torch.no_grad()
-def _shares(model: Classifier, images: Tensor, labels: Tensor, norms_see_twice: bool) -> Tensor:
-    with _buffers_kept(model, not norms_see_twice):
+def _semantic_maps(
+    model: Classifier, images: Tensor, labels: Tensor, norms_see_twice: bool
+) -> Tensor:
+    with _preserve_buffers(model, not norms_see_twice):
         maps = model.trace(images).maps
     rows = model.head.weight[labels]
     if maps is None or maps.ndim != 4 or maps.shape[1] != rows.shape[1]:
@@ -155,7 +157,7 @@ def _shares(model: Classifier, images: Tensor, labels: Tensor, norms_see_twice: 
 
 
 @contextmanager
-def _buffers_kept(model: nn.Module, kept: bool) -> Iterator[None]:
+def _preserve_buffers(model: nn.Module, kept: bool) -> Iterator[None]:
     before = [buffer.clone() for buffer in model.buffers()] if kept else []
     yield
     for buffer, value in zip(model.buffers(), before):

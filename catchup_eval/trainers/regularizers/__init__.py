@@ -10,32 +10,58 @@ method.close()                                # takes the hooks of both off the 
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.registry import LazyEntry, Registry, share_entries
 
-from catchup_eval.errors import UnknownName
-from catchup_eval.trainers.regularizers.cutout import cutout as cutout
-from catchup_eval.trainers.regularizers.dropblock import dropblock as dropblock
-from catchup_eval.trainers.regularizers.label_smoothing import label_smoothing as label_smoothing
-from catchup_eval.trainers.regularizers.regularized import Regularized as Regularized
-from catchup_eval.trainers.regularizers.regularized import Regularizers as Regularizers
-from catchup_eval.trainers.regularizers.regularizer import Regularizer as Regularizer
-from catchup_eval.trainers.regularizers.shakedrop import shakedrop as shakedrop
-from catchup_eval.trainers.regularizers.stochastic_depth import stochastic_depth as stochastic_depth
+if TYPE_CHECKING:
+    from torch import nn
 
-Build = Callable[..., Regularizer]  # (model, *, <settings>)
+    from catchup_eval.trainers.regularizers.base import Regularized as Regularized
+    from catchup_eval.trainers.regularizers.base import Regularizer as Regularizer
+    from catchup_eval.trainers.regularizers.base import Regularizers as Regularizers
+    from catchup_eval.trainers.regularizers.cutout import cutout as cutout
+    from catchup_eval.trainers.regularizers.dropblock import dropblock as dropblock
+    from catchup_eval.trainers.regularizers.label_smoothing import (
+        label_smoothing as label_smoothing,
+    )
+    from catchup_eval.trainers.regularizers.shakedrop import shakedrop as shakedrop
+    from catchup_eval.trainers.regularizers.stochastic_depth import (
+        stochastic_depth as stochastic_depth,
+    )
 
-REGULARIZERS: dict[str, Build] = {
-    "cutout": cutout,
-    "label_smoothing": label_smoothing,
-    "stochastic_depth": stochastic_depth,
-    "shakedrop": shakedrop,
-    "dropblock": dropblock,
-}
+Build = Callable[..., "Regularizer"]  # (model, *, <settings>)
 
 
-def regularize(model: nn.Module, settings: Mapping[str, Mapping[str, Any]]) -> Regularizers:
+def _entry(name: str) -> LazyEntry:
+    return LazyEntry(f"{__name__}.{name}:{name}")
+
+
+REGULARIZERS: Registry[Build] = Registry(
+    "",
+    {
+        "cutout": _entry("cutout"),
+        "label_smoothing": _entry("label_smoothing"),
+        "stochastic_depth": _entry("stochastic_depth"),
+        "shakedrop": _entry("shakedrop"),
+        "dropblock": _entry("dropblock"),
+    },
+    parts=["__call__"],
+)
+
+_BASE = "catchup_eval.trainers.regularizers.base"
+
+share_entries(
+    __name__,
+    REGULARIZERS,
+    Regularized=f"{_BASE}:Regularized",
+    Regularizer=f"{_BASE}:Regularizer",
+    Regularizers=f"{_BASE}:Regularizers",
+)
+
+
+def regularize(model: "nn.Module", settings: Mapping[str, Mapping[str, Any]]) -> "Regularizers":
     """Those of these names put on `model`, always in the order of `REGULARIZERS`.
 
     Args:
@@ -45,7 +71,9 @@ def regularize(model: nn.Module, settings: Mapping[str, Mapping[str, Any]]) -> R
         UnknownName: no such regularizer, or a setting that it does not have.
         UserError: a value or a model that a regularizer refuses; nothing is left on the model then.
     """
-    whole, built = with_defaults(settings), Regularizers([])
+    from catchup_eval.trainers.regularizers.base import Regularizers
+
+    whole, built = fill_defaults(settings), Regularizers([])
     try:
         for name, build in REGULARIZERS.items():
             if name in whole:
@@ -56,20 +84,20 @@ def regularize(model: nn.Module, settings: Mapping[str, Mapping[str, Any]]) -> R
     return built
 
 
-def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def fill_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The same settings, by name, each with the defaults that are not overruled.
 
     Raises:
         UnknownName: no such regularizer, or a setting that it does not have.
 
     Example:
-        >>> with_defaults({"cutout": {}})
+        >>> fill_defaults({"cutout": {}})
         {'cutout': {'length': 8}}
     """
-    return {name: _whole(name, own) for name, own in settings.items()}
+    return {name: _all_settings(name, own) for name, own in settings.items()}
 
 
-def _whole(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+def _all_settings(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
     if name not in REGULARIZERS:
         raise UnknownName("regularizer", name, REGULARIZERS)
     parameters = signature(REGULARIZERS[name]).parameters.values()

@@ -4,8 +4,13 @@ from collections.abc import Callable
 
 from torch import nn
 
-from catchup_eval.errors import UserError
-from catchup_eval.trainers.regularizers.layer_noise import Disturbed, LayerNoise, Noise
+from catchup_eval.core.errors import UserError
+from catchup_eval.trainers.regularizers.base import (
+    LayerNoise,
+    Noise,
+    NoisyModule,
+    check_open_fraction,
+)
 
 SHORTCUTS = ("shortcut", "downsample", "convShortcut")  # how blocks call the way around a branch
 ENDS = (nn.Conv2d, nn.BatchNorm2d)
@@ -48,11 +53,11 @@ def _end(block: nn.Module) -> nn.Module:
     return end
 
 
-def rising(blocks: int, last: float) -> list[float]:
+def linear_probabilities(blocks: int, last: float) -> list[float]:
     """Probabilities from `last / blocks` at the first block to `last` at the last, linearly.
 
     Example:
-        >>> rising(4, 0.5)
+        >>> linear_probabilities(4, 0.5)
         [0.125, 0.25, 0.375, 0.5]
     """
     return [last * (block + 1) / blocks for block in range(blocks)]
@@ -62,19 +67,14 @@ def noisy_branches(model: nn.Module, drop: float, noise: BranchNoise) -> LayerNo
     """Noise at the end of each residual branch, rarer at the first, and its mean in evaluation.
 
     Args:
-        drop: the last branch's probability of being disturbed; others as :func:`rising` has them.
+        drop: the last branch's probability of being disturbed; others as
+            :func:`linear_probabilities` has them.
         noise: from that probability to the noise; with it, a branch is worth nothing on average.
 
     Raises:
         UserError: as :func:`branch_ends`, or a `drop` that is no probability below 1.
     """
-    check_share("drop", drop)
+    check_open_fraction("drop", drop)
     ends = branch_ends(model)
-    shares = rising(len(ends), drop)
-    return LayerNoise(model, [Disturbed(end, noise(p), 1 - p) for end, p in zip(ends, shares)])
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise `UserError` unless `value` is a number from 0 to 1, 1 excluded."""
-    if not (isinstance(value, int | float) and 0 <= value < 1):
-        raise UserError(f"expected {name} as a number from 0 to below 1, got {value!r}")
+    shares = linear_probabilities(len(ends), drop)
+    return LayerNoise(model, [NoisyModule(end, noise(p), 1 - p) for end, p in zip(ends, shares)])

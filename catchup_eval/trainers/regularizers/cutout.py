@@ -5,12 +5,14 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.regularizers.regularizer import Regularizer
+from catchup_eval.trainers.regularizers.base import Regularizer
 
 
-def painted(images: Tensor, rows: Tensor, columns: Tensor, length: int, colour: Tensor) -> Tensor:
+def fill_squares(
+    images: Tensor, rows: Tensor, columns: Tensor, length: int, colour: Tensor
+) -> Tensor:
     """A copy of `images` (N, C, H, W) with a square of this side in `colour`, clipped to the image.
 
     Args:
@@ -19,12 +21,12 @@ def painted(images: Tensor, rows: Tensor, columns: Tensor, length: int, colour: 
         colour: (1, C, 1, 1).
     """
     height, width = images.shape[2:]
-    tall = _within(height, rows, length)[:, None, :, None]
-    wide = _within(width, columns, length)[:, None, None, :]
+    tall = _in_square(height, rows, length)[:, None, :, None]
+    wide = _in_square(width, columns, length)[:, None, None, :]
     return torch.where(tall & wide, colour.to(images.dtype), images)
 
 
-def _within(side: int, centre: Tensor, length: int) -> Tensor:
+def _in_square(side: int, centre: Tensor, length: int) -> Tensor:
     """(N, side) bool."""
     place, begin = torch.arange(side, device=centre.device), centre[:, None] - length // 2
     return (place >= begin) & (place < begin + length // 2 * 2)
@@ -56,12 +58,13 @@ def cutout(model: nn.Module, *, length: int = 8) -> Regularizer:
 
     def paint(images: Tensor, generator: Generator) -> Tensor:
         rows, columns = (
-            _drawn(generator.integers(side, size=len(images)), images) for side in images.shape[2:]
+            _to_tensor(generator.integers(side, size=len(images)), images)
+            for side in images.shape[2:]
         )
-        return painted(images, rows, columns, length, inner.normalize.mean)
+        return fill_squares(images, rows, columns, length, inner.normalize.mean)
 
     return Regularizer(images=paint)
 
 
-def _drawn(values: np.ndarray, images: Tensor) -> Tensor:
+def _to_tensor(values: np.ndarray, images: Tensor) -> Tensor:
     return torch.from_numpy(values).to(images.device, non_blocking=True)

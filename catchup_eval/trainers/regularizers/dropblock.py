@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.regularizers.branches import check_share
-from catchup_eval.trainers.regularizers.layer_noise import Disturbed, LayerNoise
-from catchup_eval.trainers.regularizers.regularizer import Regularizer
+from catchup_eval.trainers.regularizers.base import (
+    LayerNoise,
+    NoisyModule,
+    Regularizer,
+    check_open_fraction,
+)
 
 Schedule = Literal["linear", "constant"]
 
@@ -29,7 +32,7 @@ def dropblock_rate(height: int, width: int, block: int, drop: float) -> float:
     return drop / (tall * wide) * (height * width) / places
 
 
-def blocks_from(corners: Tensor, block: tuple[int, int]) -> Tensor:
+def block_mask(corners: Tensor, block: tuple[int, int]) -> Tensor:
     """(N, C, H, W): 1 where a block lies.
 
     Args:
@@ -50,7 +53,7 @@ def drop_blocks(
     shape = (images, channels if per_channel else 1, height - size[0] + 1, width - size[1] + 1)
     uniform = torch.rand(shape, generator=source, device=source.device).to(features.device)
     corners = (uniform < dropblock_rate(height, width, block, drop)).float()
-    kept = 1 - blocks_from(corners, size)
+    kept = 1 - block_mask(corners, size)
     scale = kept.numel() / kept.sum().clamp_min(1)
     return features * (kept * scale).to(features.dtype)
 
@@ -85,7 +88,7 @@ def dropblock(
             no share below 1, a `block` below 1.
         UnknownName: another `schedule`.
     """
-    check_share("drop", drop)
+    check_open_fraction("drop", drop)
     if schedule not in get_args(Schedule):
         raise UnknownName("schedule", str(schedule), get_args(Schedule))
     if not isinstance(block, int) or block < 1:
@@ -95,7 +98,7 @@ def dropblock(
         now = drop * share if schedule == "linear" else drop
         return drop_blocks(features, source, block=block, drop=now, per_channel=per_channel)
 
-    places = [Disturbed(layer, noise) for layer in _convolutions(model, stages)]
+    places = [NoisyModule(layer, noise) for layer in _convolutions(model, stages)]
     return Regularizer(layers=LayerNoise(model, places))
 
 

@@ -6,9 +6,8 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UnknownName
-from catchup_eval.trainers.regularizers.branches import check_share
-from catchup_eval.trainers.regularizers.regularizer import Regularizer
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.trainers.regularizers.base import Regularizer, check_open_fraction
 
 Shared = Literal["all", "others"]
 
@@ -29,7 +28,7 @@ def label_smoothing(
         UserError: an `epsilon` that is no share below 1.
         UnknownName: another `shared_by`.
     """
-    check_share("epsilon", epsilon)
+    check_open_fraction("epsilon", epsilon)
     if shared_by not in get_args(Shared):
         raise UnknownName("convention of label smoothing", str(shared_by), get_args(Shared))
 

@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from catchup_eval.trainers.regularizers.base import Noise, Regularizer
 from catchup_eval.trainers.regularizers.branches import noisy_branches
-from catchup_eval.trainers.regularizers.layer_noise import Noise
-from catchup_eval.trainers.regularizers.regularizer import Regularizer
 
 
-def shaken(features: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
+def shake(features: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
     """`forward * features`, whose gradient is `backward` instead of `forward`.
 
     Args:
@@ -32,7 +31,7 @@ def shakedrop_noise(probability: float) -> Noise:
             torch.where(whether, factor, 1.0).to(features.device, features.dtype)
             for factor in (2 * rest[0] - 1, rest[1])
         )
-        return shaken(features, forward, backward)
+        return shake(features, forward, backward)
 
     return noise
 

@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from catchup_eval.trainers.regularizers.base import Noise, Regularizer
 from catchup_eval.trainers.regularizers.branches import noisy_branches
-from catchup_eval.trainers.regularizers.layer_noise import Noise
-from catchup_eval.trainers.regularizers.regularizer import Regularizer
 
 
-def left_out(probability: float, *, per_image: bool = False) -> Noise:
+def drop_branch(probability: float, *, per_image: bool = False) -> Noise:
     """With this probability the branch is zero, for the whole batch or for each image by itself."""
 
     def noise(features: Tensor, source: torch.Generator, _share: float) -> Tensor:
@@ -39,6 +38,6 @@ def stochastic_depth(
     """
 
     def noise(probability: float) -> Noise:
-        return left_out(probability, per_image=per_image)
+        return drop_branch(probability, per_image=per_image)
 
     return Regularizer(layers=noisy_branches(model, drop, noise))

@@ -4,8 +4,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.methods import Criterion, Method
-from catchup_eval.trainers.mixing.method import Closure
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 
 
 def greymix(model: nn.Module, *, criterion: Criterion = cross_entropy, most: float = 1.0) -> Method:
@@ -14,7 +13,7 @@ def greymix(model: nn.Module, *, criterion: Criterion = cross_entropy, most: flo
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         return criterion(model(faded(images, generator.uniform(0, most))), labels)
 
-    return Closure(loss)
+    return StatelessMethod(loss)
 
 
 def faded(images: Tensor, share: float) -> Tensor:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from catchup_eval import ImageSet, from_arrays
-from catchup_eval.datasets import Dataset
+from catchup_eval.datasets import DatasetEntry
+from catchup_eval.datasets.arrays import from_arrays
+from catchup_eval.datasets.dataset import TensorDataset
 
 CLASSES = ("upright", "lying")
 
 
-def stripes(_root: Path) -> ImageSet:
+def stripes(_root: Path) -> TensorDataset:
     """200 training and 100 test images, 16x16; the stripe's direction is the class."""
     train, test = (_drawn(np.random.default_rng(seed), n) for seed, n in ((0, 200), (1, 100)))
     return from_arrays(*test, train=train, name="stripes", class_names=CLASSES)
@@ -26,4 +27,4 @@ def _drawn(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarr
     return images, labels
 
 
-STRIPES = Dataset("300 images of stripes, 16x16, 2 classes; made on the spot", stripes)
+STRIPES = DatasetEntry("300 images of stripes, 16x16, 2 classes; made on the spot", stripes)

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from catchup_eval.models.architectures import Architecture
-from catchup_eval.models.classifier import Layout
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.zoo import Architecture
 
 
 class TwoLayer(nn.Module):
@@ -25,4 +25,4 @@ def twolayer(*, classes: int, width: int = 16) -> nn.Module:
     return TwoLayer(classes=classes, width=width)
 
 
-TWO_LAYER = Architecture(twolayer, Layout(stages=("conv",), head="linear", pool="pool"))
+TWO_LAYER = Architecture(twolayer, ModuleLayout(stages=("conv",), head="linear", pool="pool"))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from catchup_eval.trainers.mixing.fine_grained_saliency import fine_grained_saliency
+from catchup_eval.trainers.mixing.saliencymix.saliency import fine_grained_saliency
 
 
 class Weighing:
@@ -30,5 +30,5 @@ def weighing():
 @pytest.fixture(scope="session")
 def salient(digits):
     """Test digits and where they differ from their surroundings; no network, so no rounding."""
-    images = digits.part("test").batch(slice(None)).images
+    images = digits.split("test").batch(slice(None)).images
     return images, fine_grained_saliency(images).float()

@@ -8,13 +8,13 @@ from scipy.special import logsumexp
 from torch._subclasses import FakeTensorMode
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.alignmixup import align_mix, alignment, alignmixup, sinkhorn
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.pairs import Pairs, weighted_mean
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, weighted_mean
 
 SWAP = torch.tensor([1, 0])
 GOLDEN_COST = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]])
@@ -71,7 +71,7 @@ def features(n=4, channels=5, height=2, width=3, seed=0):
 
 @pytest.fixture
 def model():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=5, width=4, final_norm=False)
     return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES).eval()
 

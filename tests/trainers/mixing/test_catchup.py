@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.catchup import catchup, catchup_mask, relative_influence
-from catchup_eval.trainers.mixing.channels import take_channels
 from catchup_eval.trainers.mixing.cutmix import cutmix
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
+from catchup_eval.trainers.mixing.shared.features import take_channels
 
 SWAP = torch.tensor([1, 0])
 
@@ -55,7 +55,7 @@ def reference(features, partner, weight):
 
 @pytest.fixture
 def model():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=5, width=4)
     return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES)
 

@@ -3,15 +3,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catchup_eval.errors import UnknownName
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing.channels import (
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.shared.features import (
     keep_lowest,
-    kept_channels,
     mix_channels,
+    num_source_channels,
     take_channels,
 )
-from catchup_eval.trainers.mixing.pairs import Pairs
+from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 weights = st.floats(0, 1)
 
@@ -32,7 +32,7 @@ def test_of_equal_scores_the_first_channels_are_kept():
 def test_exactly_floor_of_lambda_times_c_channels_are_kept(weight, channels):
     scores = torch.rand(4, channels, generator=torch.Generator().manual_seed(0)).round(decimals=1)
     mask = keep_lowest(scores, weight)
-    count = kept_channels(weight, channels)
+    count = num_source_channels(weight, channels)
     assert mask.sum(1).tolist() == [count] * 4
     assert count <= weight * channels < count + 1
     kept = torch.where(mask, scores, -torch.inf).amax(1)

@@ -5,19 +5,19 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing import co_labels as module
-from catchup_eval.trainers.mixing.co_labels import (
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.comixup import labels as module
+from catchup_eval.trainers.mixing.comixup.labels import (
     Balance,
     candidates,
     co_labels,
+    duplicate_penalty,
     lowest_shares,
     objective,
     overuse,
-    told_apart,
 )
-from catchup_eval.trainers.mixing.mosaics import Mosaic, draw_groups, mosaics
-from catchup_eval.trainers.mixing.pottslabels import PARENTS
+from catchup_eval.trainers.mixing.comixup.mosaics import MosaicSettings, draw_groups, mosaics
+from catchup_eval.trainers.mixing.comixup.potts import PARENTS
 
 CELLS, INPUTS = 16, 20
 PAIRS = tuple(zip(*PARENTS))
@@ -68,7 +68,7 @@ def test_twins_are_to_part_over_their_first_two_inputs():
         shares[0, mixture, 1, other] += 1
     expected = torch.zeros(1, 4, 4)
     expected[0, 0, 1] = expected[0, 2, 3] = 1  # of the same single input no twins part
-    assert torch.equal(told_apart(shares), expected)
+    assert torch.equal(duplicate_penalty(shares), expected)
 
 
 def test_salient_cells_are_taken_whole_where_nothing_else_counts():
@@ -201,7 +201,7 @@ def test_gap_to_the_exact_optimum_on_real_images(salient, side, monkeypatch):
     monkeypatch.setattr(module, "lowest_shares", watched)
     images, saliency = (whole[:200] for whole in salient)
     draws = draw_groups(generator(0), 2.0, 200, INPUTS, side)
-    mosaics(images, saliency, draws, Mosaic(blocks=side))
+    mosaics(images, saliency, draws, MosaicSettings(blocks=side))
     chosen = generator(1).choice(len(met), 50, replace=False)
     gaps = np.array([gap for each in chosen for gap in relative_gaps(*met[each])])
     assert len(gaps) == 500

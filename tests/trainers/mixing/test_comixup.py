@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.trainers.mixing.comixup import comixup, shared_loss
-from catchup_eval.trainers.mixing.mosaics import Mixed
+from catchup_eval.trainers.mixing.comixup.mosaics import MosaicBatch
 from catchup_eval.trainers.regularizers.label_smoothing import label_smoothing
 
 N = 7
@@ -21,7 +21,7 @@ def batch():
 
 @pytest.fixture
 def net():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(196, 4))
 
 
@@ -39,7 +39,7 @@ def test_the_loss_is_that_of_soft_labels():
     sources = torch.tensor([[0, 1], [2, 1], [0, 0]])
     weights = torch.tensor([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
     soft = torch.tensor([[0, 0.75, 0, 0.25], [0, 1, 0, 0], [0, 0, 0, 1]])
-    loss = shared_loss(cross_entropy, logits, labels, Mixed(torch.empty(0), sources, weights))
+    loss = shared_loss(cross_entropy, logits, labels, MosaicBatch(torch.empty(0), sources, weights))
     torch.testing.assert_close(loss, cross_entropy(logits, soft))
 
 
@@ -125,7 +125,7 @@ def test_smoothed_labels_are_smoothed_in_the_mixture():
     weights = torch.tensor([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
     soft = torch.tensor([[0, 0.75, 0, 0.25], [0, 1, 0, 0], [0, 0, 0, 1]])
     expected = cross_entropy(logits, soft, label_smoothing=0.1)
-    mixed = Mixed(torch.empty(0), sources, weights)
+    mixed = MosaicBatch(torch.empty(0), sources, weights)
     for criterion in (
         label_smoothing(nn.Identity()).criterion,
         lambda logits, labels: cross_entropy(logits, labels, label_smoothing=0.1),

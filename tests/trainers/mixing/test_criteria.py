@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from catchup_eval.errors import UserError
-from catchup_eval.trainers.mixing.criteria import (
+from catchup_eval.core.errors import UserError
+from catchup_eval.trainers.mixing.shared.criteria import (
     Weights,
     batch_loss,
     mixed_labels_loss,

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing.cutmix import Box, cutmix, cutmix_box, cutmix_paste
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.cutmix import cutmix, cutmix_paste
+from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
 
 weights = st.floats(0, 1)
 sides = st.integers(1, 40)

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.catchup import catchup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup
 

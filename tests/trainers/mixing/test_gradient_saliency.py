@@ -5,12 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.mixing.gradient_saliency import (
-    block_shares,
-    clean_pass,
-    root_mean_square,
-)
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.trainers.mixing.shared.saliency import block_shares, clean_pass, root_mean_square
 
 
 @pytest.fixture
@@ -21,7 +17,7 @@ def batch():
 
 @pytest.fixture
 def net():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         layers = [nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5), nn.Flatten()]
         return nn.Sequential(*layers, nn.Linear(180, 4))
 

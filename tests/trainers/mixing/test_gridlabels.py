@@ -6,10 +6,10 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_flow
 
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing.gradient_saliency import block_shares
-from catchup_eval.trainers.mixing.gridlabels import GridEnergy, lowest_labels
-from catchup_eval.trainers.mixing.puzzle_energy import puzzle_energy
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.puzzlemix.energy import puzzle_energy
+from catchup_eval.trainers.mixing.puzzlemix.labels import GridEnergy, lowest_labels
+from catchup_eval.trainers.mixing.shared.saliency import block_shares
 
 SIDES = (2, 4, 8, 16)
 FOREVER = 2**30  # capacity of an edge that is never cut
@@ -67,23 +67,25 @@ def _flow(unary, smooth):
 
 def gaps(energy, **settings):
     """(N,): how far above the exact optimum the solver ends, in percent."""
-    found = energy.of(lowest_labels(energy, **settings)).double()
+    found = energy.evaluate(lowest_labels(energy, **settings)).double()
     return 100 * (found / lowest_by_flow(energy) - 1)
 
 
 def test_energy_is_that_of_the_literal_loops():
     energy = random_energy(1, 5)
     labels = torch.randint(3, (1, 5, 5), generator=torch.Generator().manual_seed(1))
-    assert float(energy.of(labels)) == pytest.approx(literal_energy(energy, labels[0]), rel=1e-5)
+    assert float(energy.evaluate(labels)) == pytest.approx(
+        literal_energy(energy, labels[0]), rel=1e-5
+    )
     candidates = labels.expand(4, 1, 5, 5)
-    torch.testing.assert_close(energy.of(candidates), energy.of(labels).expand(4, 1))
+    torch.testing.assert_close(energy.evaluate(candidates), energy.evaluate(labels).expand(4, 1))
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_the_oracle_is_exhaustive_search_on_two_by_two(scale):
     energy = random_energy(20, 2, scale=scale)
     every = torch.tensor(list(itertools.product(range(3), repeat=4))).view(-1, 1, 2, 2)
-    lowest = energy.of(every.expand(-1, 20, -1, -1)).min(0).values
+    lowest = energy.evaluate(every.expand(-1, 20, -1, -1)).min(0).values
     torch.testing.assert_close(lowest_by_flow(energy), lowest.double(), rtol=1e-5, atol=0)
     assert gaps(energy, iterations=500).max() < 1e-3
 
@@ -92,7 +94,7 @@ def test_without_smoothness_each_block_takes_its_cheapest_label():
     energy = random_energy(10, 8, scale=0.0)
     lowest = energy.unary.min(1).values.sum((1, 2))
     torch.testing.assert_close(
-        energy.of(lowest_labels(energy, iterations=500)), lowest, rtol=1e-5, atol=1e-5
+        energy.evaluate(lowest_labels(energy, iterations=500)), lowest, rtol=1e-5, atol=1e-5
     )
 
 

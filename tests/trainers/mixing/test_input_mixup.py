@@ -3,7 +3,7 @@ import copy
 import torch
 from torch import nn
 
-from catchup_eval.randomness import generator
+from catchup_eval.core.rng import generator
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
 
 

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup
 
 
 @pytest.fixture
 def model():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=5, width=4)
     return wrap(net, stages=PreActResNet.STAGES).eval()
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.moex import exchange_moments, moex, positional_moments
 
 SWAP = torch.tensor([1, 0])
@@ -35,7 +35,7 @@ def reference(h, partner):
 
 @pytest.fixture
 def model():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=5, width=4)
     return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES).eval()
 

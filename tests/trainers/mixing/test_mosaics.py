@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing.mosaics import (
-    Draw,
-    Mosaic,
-    arranged,
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.comixup.mosaics import (
+    MosaicDraw,
+    MosaicSettings,
+    assemble,
     draw_groups,
     likeness,
     mosaics,
@@ -42,7 +42,7 @@ def test_cells_are_put_where_they_were():
     shares = torch.zeros(2, 3, 4, 3)
     shares[..., 0] = 1
     shares[1, 2] = torch.tensor([[0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0, 0, 1]])
-    mixed = arranged(images, shares, 2)
+    mixed = assemble(images, shares, 2)
     assert torch.equal(mixed[0], images[0, :1].expand(3, -1, -1, -1))
     third, sources = mixed[1, 2], images[1]
     assert torch.equal(third[:, :4, :4], sources[1, :, :4, :4])
@@ -60,7 +60,7 @@ def test_weights_are_what_is_shown_of_each_source(precise):
     saliency = torch.rand(50, 16, 16, generator=torch.Generator().manual_seed(0)) ** 8
     draws = draw_groups(generator(0), 2.0, 50, 20, 4)
     with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
-        mixed = mosaics(images, saliency, draws, Mosaic(eta=0.5))
+        mixed = mosaics(images, saliency, draws, MosaicSettings(eta=0.5))
     torch.testing.assert_close(mixed.weights.sum(1), torch.ones(50))
     shown = (mixed.weights * values[mixed.sources]).sum(1)
     torch.testing.assert_close(mixed.images.mean((1, 2, 3)), shown)
@@ -71,7 +71,7 @@ def test_weights_are_what_is_shown_of_each_source(precise):
 
 def test_an_image_alone_stays_as_it_is():
     image, draws = torch.rand(1, 3, 16, 16), draw_groups(generator(0), 2.0, 1, 20, 4)
-    mixed = mosaics(image, torch.rand(1, 16, 16), draws, Mosaic())
+    mixed = mosaics(image, torch.rand(1, 16, 16), draws, MosaicSettings())
     assert torch.equal(mixed.images, image)
     assert mixed.weights.tolist() == [[1.0]] and mixed.sources.tolist() == [[0]]
 
@@ -79,8 +79,8 @@ def test_an_image_alone_stays_as_it_is():
 def test_the_prior_says_what_a_group_shows_where_all_is_equally_salient():
     """-log of the prior, 10 / 16 of it a cell, against seams that cost nothing."""
     prior = torch.tensor([[0.9, 0.1]])
-    draw = Draw(prior, torch.tensor([[[0, 1] * 8] * 2]))
-    settings = Mosaic(eta=10.0, omega=0.0)
+    draw = MosaicDraw(prior, torch.tensor([[[0, 1] * 8] * 2]))
+    settings = MosaicSettings(eta=10.0, omega=0.0)
     settings = settings._replace(balance=settings.balance._replace(gamma=0.0))
     mixed = mosaics(torch.rand(2, 3, 16, 16), torch.ones(2, 16, 16), [draw], settings)
     assert mixed.weights.tolist() == [[1.0, 0.0]] * 2

@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 from torch.nn.functional import cross_entropy, one_hot
 
-from catchup_eval.errors import UserError
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing.pairs import (
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.shared.pairs import (
     Pairs,
     check_alpha,
     draw_pairs,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing.pottslabels import lowest_potts, potts
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.comixup.potts import lowest_potts, potts
 
 # Half-and-half labels 3, 4 and 5 of the labels 0, 1 and 2, and one more label.
 APART = [

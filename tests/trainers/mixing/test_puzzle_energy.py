@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catchup_eval.trainers.mixing.gradient_saliency import block_shares
-from catchup_eval.trainers.mixing.puzzle_energy import Smoothness, puzzle_energy, seam_contrasts
+from catchup_eval.trainers.mixing.puzzlemix.energy import Smoothness, puzzle_energy, seam_contrasts
+from catchup_eval.trainers.mixing.shared.saliency import block_shares
 
 FREE = Smoothness(beta=0.0)
 
@@ -77,7 +77,7 @@ def test_energy_of_whole_blocks_is_what_the_paper_says(blocks, how):
     for _ in range(3):
         labels = torch.from_numpy(draw.choice([0, 2], (3, blocks, blocks)))
         expected, constant = meant(images, share, partner, 0.3, labels[0], how)
-        assert float(energy.of(labels)[0]) == pytest.approx(expected + constant, rel=1e-5)
+        assert float(energy.evaluate(labels)[0]) == pytest.approx(expected + constant, rel=1e-5)
 
 
 def test_contrast_worked_by_hand():

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.mixing.pairs import Pairs
-from catchup_eval.trainers.mixing.puzzle_energy import Smoothness
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.trainers.mixing.puzzlemix import puzzle_mask, puzzle_mix, puzzlemix
-from catchup_eval.trainers.mixing.transport import Transport, enlarged
+from catchup_eval.trainers.mixing.puzzlemix.energy import Smoothness
+from catchup_eval.trainers.mixing.puzzlemix.transport import Transport, upsample_mask
+from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 N = 5
 SWAP = torch.tensor([1, 2, 3, 4, 0])
@@ -23,7 +23,7 @@ def batch():
 
 @pytest.fixture
 def net():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(196, 4))
 
 
@@ -153,7 +153,7 @@ def test_masks_have_as_many_blocks_as_asked_for(blocks):
     method, step = puzzlemix(model, blocks=[blocks], transport=False), 16 // blocks
     for _ in range(20):
         method(black_and_white, torch.arange(2), draw)
-        assert torch.equal(model.seen, enlarged(model.seen[:, :, ::step, ::step], 16))
+        assert torch.equal(model.seen, upsample_mask(model.seen[:, :, ::step, ::step], 16))
 
 
 @pytest.mark.parametrize("size", [(16, 32), (24, 24)])

@@ -2,16 +2,16 @@ import pytest
 import torch
 from scipy import stats
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.random_channel import random_channel, random_channel_mask
 
 
 @pytest.fixture
 def model():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=3, width=4)
     return wrap(net, stages=PreActResNet.STAGES)
 

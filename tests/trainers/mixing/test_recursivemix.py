@@ -9,15 +9,15 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from catchup_eval.datasets.imageset import Part
-from catchup_eval.errors import Interrupted, UserError
+from catchup_eval.core.errors import Interrupted, UserError
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.core.settings import check
+from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.settings import check
-from catchup_eval.trainers.fit import fit
-from catchup_eval.trainers.mixing.cutmix import Box
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
+from catchup_eval.trainers.loop import fit
 from catchup_eval.trainers.mixing.recursivemix import box_features, paste_whole, recursivemix
+from catchup_eval.trainers.mixing.shared.boxes import Box
 from catchup_eval.trainers.recipe import Recipe
 
 
@@ -37,7 +37,7 @@ class Scripted:
 
 
 def new_model(classes=3, **options):
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=classes, width=4, **options)
     return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES).eval()
 
@@ -245,7 +245,7 @@ def test_the_shared_head_adds_nothing_and_pools_what_the_network_pools():
 
 def test_building_leaves_the_global_generator_and_repeats_with_it():
     model = new_model()
-    with isolated(generator(1)):
+    with fork_global_rng(generator(1)):
         before = torch.get_rng_state()
         first, second = recursivemix(model), recursivemix(model)
         assert torch.equal(torch.get_rng_state(), before)
@@ -267,9 +267,9 @@ def training(path, stop_after=None, forget=False):
     """The weights, the memory and the losses at the end of a training of 9 steps."""
     draw = np.random.default_rng(0)
     images = torch.from_numpy(draw.integers(0, 256, (20, 3, 8, 8), dtype=np.uint8))
-    part = Part(images, torch.from_numpy(draw.integers(3, size=20)))
+    part = Split(images, torch.from_numpy(draw.integers(3, size=20)))
     model = new_model()
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         method = recursivemix(model)
     if forget:
         method.set_extra_state = lambda _state: None
@@ -300,7 +300,7 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(stop_a
 
 @pytest.mark.trained
 def test_the_second_head_is_trained_with_the_network():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         fresh = recursivemix(new_model()).second_head
     trained = training(None)
     assert not torch.equal(trained["second_head.weight"], fresh.weight)

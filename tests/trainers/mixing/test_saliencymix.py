@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.mixing.cutmix import cutmix_box
-from catchup_eval.trainers.mixing.fine_grained_saliency import fine_grained_saliency, most_salient
-from catchup_eval.trainers.mixing.saliencymix import boxes_around, inside, saliencymix
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.trainers.mixing.saliencymix import box_mask, boxes_around, saliencymix
+from catchup_eval.trainers.mixing.saliencymix.saliency import fine_grained_saliency, most_salient
+from catchup_eval.trainers.mixing.shared.boxes import cutmix_box
 
 
 def opencv_map(image):
@@ -33,7 +33,7 @@ def expect_opencv(images):
 
 
 def test_maps_and_their_peaks_are_opencvs_on_a_hundred_digits_on_photographs(digits):
-    expect_opencv(digits.part("test").images[:100])
+    expect_opencv(digits.split("test").images[:100])
 
 
 def test_maps_and_their_peaks_are_opencvs_on_a_hundred_photographs(cifar10_test):
@@ -52,7 +52,7 @@ def test_maps_are_opencvs_at_other_sizes_and_at_the_ends_of_the_range(height, wi
 def test_opencv_takes_the_bytes_of_a_float_image_for_its_pixels(digits):
     """Why the reference's way, a normalised float image, is not followed."""
     cv2 = pytest.importorskip("cv2", reason="needs opencv-contrib-python-headless")
-    image = digits.part("test").images[0].permute(1, 2, 0).numpy() / np.float32(255)
+    image = digits.split("test").images[0].permute(1, 2, 0).numpy() / np.float32(255)
     image = (image - np.float32(0.5)) / np.float32(0.25)
     _, saliency = cv2.saliency.StaticSaliencyFineGrained_create().computeSaliency(image)
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
@@ -72,7 +72,7 @@ def test_a_moved_box_is_cutmixs_box_at_that_centre(height, width):
         boxes = boxes_around(*centre, middle, height, width)
         expected = cutmix_box(height, width, weight, int(row), int(column))
         assert tuple(int(edge) for edge in boxes) == expected
-        assert inside(boxes, height, width).sum() == expected.area
+        assert box_mask(boxes, height, width).sum() == expected.area
 
 
 class Means(nn.Module):

@@ -4,10 +4,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.mixing.cutmix import Box, cutmix_box
+from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
 from catchup_eval.trainers.mixing.snapmix import (
     paste_resized,
     semantic_percent_map,
@@ -74,7 +74,7 @@ def test_a_stretched_box_keeps_its_corners():
 
 
 def network(norm=True):
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         layers = [nn.Conv2d(3, 5, 3, 2), nn.BatchNorm2d(5) if norm else nn.Identity()]
         pool = nn.AdaptiveAvgPool2d(1)
         return wrap(nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(5, 4)), stages=["0"])

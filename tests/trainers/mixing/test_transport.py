@@ -4,12 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catchup_eval.trainers.mixing.transport import (
+from catchup_eval.trainers.mixing.puzzlemix.transport import (
     Transport,
-    enlarged,
     move_blocks,
+    transport_blocks,
     transport_plan,
-    transported,
+    upsample_mask,
 )
 
 PRICE = 0.8
@@ -99,7 +99,7 @@ def test_blocks_are_moved_whole():
 def test_cells_are_no_larger_than_the_masks_blocks(t_size, cell):
     assert Transport(t_size).cell(8) == cell
     images, saliency = torch.rand(2, 3, 16, 16), torch.rand(2, 16, 16)
-    moved = transported(
+    moved = transport_blocks(
         images, saliency, torch.tensor([[[1.0, 0], [0, 0.5]]] * 2), Transport(t_size)
     )
     pieces = [set(map(tuple, _cells(part, cell).tolist())) for part in (images, moved)]
@@ -113,6 +113,6 @@ def _cells(images, side):
 
 def test_enlarging_repeats_each_value():
     assert (
-        enlarged(torch.tensor([[1, 2], [3, 4]]), 4).tolist()
+        upsample_mask(torch.tensor([[1, 2], [3, 4]]), 4).tolist()
         == [[1, 1, 2, 2]] * 2 + [[3, 3, 4, 4]] * 2
     )

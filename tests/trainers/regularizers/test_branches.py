@@ -3,13 +3,13 @@ import torch
 import torchvision
 from torch import nn
 
-from catchup_eval.errors import UserError
-from catchup_eval.models.architectures import ARCHITECTURES
-from catchup_eval.models.cifar_resnet import resnet20
-from catchup_eval.models.preactresnet import preactresnet10
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.models.zoo import ARCHITECTURES
+from catchup_eval.models.zoo.cifar_resnet import resnet20
+from catchup_eval.models.zoo.preactresnet import preactresnet10
+from catchup_eval.trainers.regularizers.base import LayerNoise, NoisyModule
 from catchup_eval.trainers.regularizers.branches import branch_ends
-from catchup_eval.trainers.regularizers.layer_noise import Disturbed, LayerNoise
 from catchup_eval.trainers.regularizers.shakedrop import shakedrop
 
 
@@ -31,7 +31,7 @@ def names(net):
 
 
 def test_the_ends_of_known_families():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         assert names(preactresnet10(classes=2)) == [f"layer{k}.0.conv2" for k in (1, 2, 3, 4)]
         assert names(resnet20(classes=2)) == [
             f"layer{k}.{b}.bn2" for k in (1, 2, 3) for b in range(3)
@@ -72,18 +72,18 @@ def test_a_branch_that_ends_otherwise_is_refused(last):
     "build, channels", [(torchvision.models.resnet18, 64), (torchvision.models.resnet50, 256)]
 )
 def test_without_its_branch_a_block_is_its_shortcut(build, channels):
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = build(num_classes=5).eval()
         images = torch.rand(2, channels, 8, 8)
     block = net.layer2[0]
     [end] = [end for end in branch_ends(net) if any(end is part for part in block.modules())]
-    noise = LayerNoise(nn.Identity(), [Disturbed(end, lambda h, _source, _share: h, 0.0)])
+    noise = LayerNoise(nn.Identity(), [NoisyModule(end, lambda h, _source, _share: h, 0.0)])
     torch.testing.assert_close(block(images), block.downsample(images).relu())
     noise.close()
 
 
 def test_the_chance_of_noise_rises_linearly():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=2, width=2).eval()
     ends = branch_ends(net)
     seen = {}
@@ -93,7 +93,7 @@ def test_the_chance_of_noise_rises_linearly():
     after = {}
     for number, end in enumerate(ends):
         end.register_forward_hook(lambda _m, _i, out, n=number: after.update({n: out}))
-    with isolated(generator(1)):
+    with fork_global_rng(generator(1)):
         net(torch.rand(2, 3, 8, 8))
     for number, factor in enumerate([0.9, 0.8, 0.7, 0.6]):
         torch.testing.assert_close(after[number], factor * seen[number])

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catchup_eval.core.rng import generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import preactresnet10
-from catchup_eval.randomness import generator
-from catchup_eval.trainers.regularizers.cutout import cutout, painted
+from catchup_eval.models.zoo.preactresnet import preactresnet10
+from catchup_eval.trainers.regularizers.cutout import cutout, fill_squares
 
 MEAN = (0.1, 0.5, 0.9)
 
@@ -24,7 +24,7 @@ def test_the_square_is_the_one_of_the_literal_rule(data, height, width, length):
     top, bottom = max(row - half, 0), min(row + half, height)
     left, right = max(column - half, 0), min(column + half, width)
     expected[:, :, top:bottom, left:right] = colour
-    ours = painted(images, torch.tensor([row]), torch.tensor([column]), length, colour)
+    ours = fill_squares(images, torch.tensor([row]), torch.tensor([column]), length, colour)
     assert torch.equal(ours, expected) and torch.equal(images, before)
 
 

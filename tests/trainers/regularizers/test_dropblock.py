@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.regularizers.dropblock import (
-    blocks_from,
+    block_mask,
     drop_blocks,
     dropblock,
     dropblock_rate,
@@ -17,7 +17,7 @@ def test_a_block_hangs_from_its_upper_left_corner():
     corners[0, 0, 1, 2] = 1
     expected = torch.zeros(5, 5)
     expected[1:3, 2:5] = 1
-    assert torch.equal(blocks_from(corners, (2, 3))[0, 0], expected)
+    assert torch.equal(block_mask(corners, (2, 3))[0, 0], expected)
 
 
 def test_the_rate_by_hand():
@@ -41,7 +41,7 @@ def test_what_is_missing_is_made_of_blocks():
     gone = drop_blocks(ones, source, block=3, drop=0.1, per_channel=True) == 0
     assert gone.any()
     whole = gone.unfold(2, 3, 1).unfold(3, 3, 1).all(-1).all(-1).float()  # blocks that fit in
-    assert torch.equal(blocks_from(whole, (3, 3)).bool(), gone)
+    assert torch.equal(block_mask(whole, (3, 3)).bool(), gone)
 
 
 def test_channels_of_their_own_or_shared():
@@ -54,7 +54,7 @@ def test_channels_of_their_own_or_shared():
 
 
 def model_and_last_convolution():
-    with isolated(generator(0)):
+    with fork_global_rng(generator(0)):
         net = preactresnet10(classes=4, width=4)
     return wrap(net, stages=PreActResNet.STAGES), net.layer4[0].conv2
 
@@ -65,7 +65,7 @@ def test_the_share_rises_over_the_training(schedule, shares):
     on = dropblock(model, schedule=schedule, block=1)
     maps = torch.ones(500, 32, 4, 4)
     for share, expected in zip((0, 0.5, 1.0), shares):
-        with on.layers.drawing(torch.Generator().manual_seed(0), share):
+        with on.layers.enable(torch.Generator().manual_seed(0), share):
             [hook] = convolution._forward_hooks.values()
             gone = (hook(convolution, (maps,), maps) == 0).float().mean().item()
         assert gone == pytest.approx(expected, abs=0.005)

@@ -9,12 +9,12 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.errors import UnknownName, UserError
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.preactresnet import PreActResNet, preactresnet10
-from catchup_eval.randomness import generator, isolated
-from catchup_eval.trainers.methods import METHODS
-from catchup_eval.trainers.regularizers import REGULARIZERS, regularize, with_defaults
+from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
+from catchup_eval.trainers.mixing import METHODS
+from catchup_eval.trainers.regularizers import REGULARIZERS, fill_defaults, regularize
 
 ONLY_IN_TRAINING = ["cutout", "label_smoothing", "dropblock"]
 IN_EVALUATION = ["stochastic_depth", "shakedrop"]
@@ -24,7 +24,7 @@ some_methods = pytest.mark.parametrize("method", ["baseline", "cutmix", "catchup
 
 
 def new_model():
-    with isolated(generator(0, "weights")):
+    with fork_global_rng(generator(0, "weights")):
         net = preactresnet10(classes=10, width=4)
     return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES)
 
@@ -37,7 +37,7 @@ def new_batch(n=6):
 def step(model, settings, method="baseline", seed=1, share=1.0):
     """The loss of one step at the end of a training, and the method."""
     on = regularize(model, settings)
-    built = on.around(METHODS[method](model, criterion=on.criterion))
+    built = on.wrap(METHODS[method](model, criterion=on.criterion))
     built.set_progress(share)
     return built(*new_batch(), generator(seed)), built
 
@@ -95,11 +95,11 @@ def test_in_evaluation_nothing_is_left_of_it(name):
 def test_folded_weights_make_the_plain_network_answer_as_the_regularized_one(names):
     model = new_model()
     on = regularize(model, {name: {} for name in names})
-    on.around(METHODS["baseline"](model))(*new_batch(), generator(0))
+    on.wrap(METHODS["baseline"](model))(*new_batch(), generator(0))
     model.eval()
     answer, before = model(new_batch()[0]), copy.deepcopy(model.state_dict())
     plain = new_model().eval()
-    with on.folded():
+    with on.fold_into_weights():
         plain.load_state_dict(model.state_dict())
         torch.testing.assert_close(model(new_batch()[0]), answer)
     torch.testing.assert_close(plain(new_batch()[0]), answer)
@@ -121,7 +121,7 @@ def test_what_it_is_lent_it_gives_back(name):
     weights = copy.deepcopy(list(model.parameters()))
     kept, modes = images.clone(), [module.training for module in model.modules()]
     on = regularize(model, {name: {}})
-    method = on.around(METHODS["catchup"](model, criterion=on.criterion))
+    method = on.wrap(METHODS["catchup"](model, criterion=on.criterion))
     for _ in range(3):
         method(images, labels, generator(0)).backward()
     method.close()
@@ -147,7 +147,7 @@ def test_a_step_never_waits_for_the_device(name):
     with FakeTensorMode():
         model = new_model()
         on = regularize(model, {name: {}})
-        method, draw = on.around(METHODS["catchup"](model, criterion=on.criterion)), generator(0)
+        method, draw = on.wrap(METHODS["catchup"](model, criterion=on.criterion)), generator(0)
         for _ in range(6):
             method(torch.rand(6, 3, 16, 16), torch.zeros(6, dtype=torch.long), draw).backward()
 
@@ -156,7 +156,7 @@ def test_a_step_never_waits_for_the_device(name):
 def test_everything_drawn_moves_to_the_images_device(name):
     model = new_model().to("meta")
     on = regularize(model, {name: {}})
-    method = on.around(METHODS["cutmix"](model, criterion=on.criterion))
+    method = on.wrap(METHODS["cutmix"](model, criterion=on.criterion))
     images, labels = (tensor.to("meta") for tensor in new_batch())
     assert method(images, labels, generator(0)).device.type == "meta"
 
@@ -177,7 +177,7 @@ def test_a_compiled_model_gives_the_same_losses():
     methods = []
     for model, asked in ((eager, eager), (compiled, torch.compile(compiled, backend="eager"))):
         on = regularize(model, ALL)
-        methods.append(on.around(METHODS["baseline"](asked, criterion=on.criterion)))
+        methods.append(on.wrap(METHODS["baseline"](asked, criterion=on.criterion)))
         methods[-1].set_progress(0.5)
     draws = generator(0), generator(0)
     for _ in range(3):
@@ -194,7 +194,7 @@ def test_without_any_the_method_is_itself():
     model = new_model()
     method = METHODS["cutmix"](model)
     on = regularize(model, {})
-    assert on.around(method) is method and on.criterion is cross_entropy
+    assert on.wrap(method) is method and on.criterion is cross_entropy
 
 
 class Remembering(nn.Module):
@@ -211,7 +211,7 @@ class Remembering(nn.Module):
 
 def test_a_method_with_parameters_epochs_and_hooks_is_passed_through():
     inner = Remembering()
-    method = regularize(new_model(), {"cutout": {}}).around(inner)
+    method = regularize(new_model(), {"cutout": {}}).wrap(inner)
     assert [*method.parameters()] == [inner.scale] and "method.scale" in method.state_dict()
     method.start_epoch()
     assert inner.epochs == 1
@@ -224,7 +224,7 @@ def test_settings_are_keywords_with_defaults_that_the_docstring_explains(name):
     model, *settings = inspect.signature(REGULARIZERS[name]).parameters.values()
     assert model.name == "model"
     assert all(setting.kind is inspect.Parameter.KEYWORD_ONLY for setting in settings)
-    for setting in with_defaults({name: {}})[name]:
+    for setting in fill_defaults({name: {}})[name]:
         assert f"{setting}: " in REGULARIZERS[name].__doc__
 
 

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from catchup_eval.trainers.regularizers.shakedrop import shakedrop_noise, shaken
+from catchup_eval.trainers.regularizers.shakedrop import shake, shakedrop_noise
 
 
 def test_forward_by_one_factor_backward_by_the_other():
     features = torch.tensor([[1.0, -2.0], [3.0, 4.0]]).view(2, 2, 1, 1).requires_grad_()
     alpha, beta = (torch.tensor(pair).view(2, 1, 1, 1) for pair in ([-0.5, 1.0], [0.25, 1.0]))
-    out = shaken(features, alpha, beta)
+    out = shake(features, alpha, beta)
     torch.testing.assert_close(out.flatten(), torch.tensor([-0.5, 1.0, 3.0, 4.0]))
     out.sum().backward()
     torch.testing.assert_close(features.grad.flatten(), torch.tensor([0.25, 0.25, 1.0, 1.0]))

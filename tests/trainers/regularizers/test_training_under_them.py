@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from catchup_eval.datasets.imageset import ImageSet, Part
-from catchup_eval.errors import Interrupted, UnknownName, UserError
-from catchup_eval.models import spec
-from catchup_eval.settings import check
+from catchup_eval.core.errors import Interrupted, UnknownName, UserError
+from catchup_eval.core.settings import check
+from catchup_eval.datasets.dataset import Split, TensorDataset
+from catchup_eval.models import loading
 from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.regularizers import REGULARIZERS
 from catchup_eval.trainers.train import train
@@ -36,15 +36,15 @@ def data():
 
     def part(n):
         images = draw.integers(0, 256, (n, 3, 16, 16), dtype=np.uint8)
-        return Part(torch.from_numpy(images), torch.arange(n) % 4)
+        return Split(torch.from_numpy(images), torch.arange(n) % 4)
 
-    return ImageSet(
+    return TensorDataset(
         "noise", {"train": part(20), "test": part(60)}, tuple("abcd"), (0.5,) * 3, (0.2,) * 3
     )
 
 
 def weights(done):
-    return spec.load(str(done.checkpoint)).model.state_dict()
+    return loading.load(str(done.checkpoint)).model.state_dict()
 
 
 def stop_after(step):
@@ -71,10 +71,10 @@ def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(method, data, tm
 @pytest.mark.parametrize("name", REGULARIZERS)
 def test_the_checkpoint_answers_as_the_network_did_when_it_was_watched(name, data, tmp_path):
     done = train(recipe_of({name: {}}, keep=[2]), "cutmix", data, folder=tmp_path)
-    test = data.part("test")
-    for path, row in ((done.at_epoch(2), 1), (done.checkpoint, 2)):
+    test = data.split("test")
+    for path, row in ((done.epoch_path(2), 1), (done.checkpoint, 2)):
         with torch.no_grad():
-            logits = spec.load(str(path)).model.eval()(test.images.float() / 255)
+            logits = loading.load(str(path)).model.eval()(test.images.float() / 255)
         loss = torch.nn.functional.cross_entropy(logits, test.labels).item()
         assert loss == pytest.approx(done.history.epochs[row].validation_loss, rel=1e-4)
 
@@ -88,7 +88,7 @@ def test_a_checkpoint_kept_on_the_way_does_not_disturb_the_training(data, tmp_pa
 
 def test_the_card_keeps_the_settings_and_another_setting_is_another_training(data, tmp_path):
     done = train(recipe_of({"cutout": {}}), "baseline", data, folder=tmp_path)
-    card = spec.load(str(done.checkpoint)).card
+    card = loading.load(str(done.checkpoint)).card
     assert card.recipe["regularizers"] == {"cutout": {"length": 8}}
     same = recipe_of({"cutout": {"length": 8}})
     assert train(same, "baseline", data, folder=tmp_path).skipped

@@ -1,0 +1,242 @@
+"""Adversarial examples within an l_inf ball, in pixels.
+
+Images are in [0, 1] and the normalisation is inside the model, so that `epsilon` means the same for
+every network. The loss is the sum of the cross-entropies, whose sign is that of the mean but does
+not underflow. Passes are in float32 (autocast off; whether a GPU rounds to TF32 is torch's
+setting), in evaluation mode, and leave no trace on the model. Attacks of other libraries are in
+:mod:`catchup_eval.analysis.adversarial.libraries`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from catchup_eval.core.errors import UserError
+from catchup_eval.models.classifier import check_pixel_range
+from catchup_eval.models.modes import eval_mode, freeze_parameters
+
+LEVELS = 255  # radii and step sizes in settings are in 1/255
+SMALLEST = 0.2  # in 1/255; 32/255 and 0.1, typed in units of [0, 1], lie below it
+
+
+def in_levels(radius: float) -> float:
+    """The same radius, in 1/255.
+
+    Radii below 1/255 are in use, down to a quarter. What is smaller than :data:`SMALLEST` was most
+    likely typed in units of [0, 1], and would change no prediction.
+
+    Raises:
+        UserError: it is not a number from 0 to 255, or that small.
+    """
+    if not 0 <= radius <= LEVELS:
+        raise UserError(f"expected a radius from 0 to {LEVELS}, in 1/255, got {radius:g}")
+    if 0 < radius < SMALLEST:
+        raise UserError(
+            f"expected a radius in 1/255, of {SMALLEST} or more, got {radius:g}; "
+            f"{radius:g} in units of [0, 1] is {_levels(radius)}/255: write {_levels(radius)}"
+        )
+    return radius
+
+
+def _levels(share: float) -> str:
+    """A share of [0, 1] in 1/255; as a whole number where it is one, rounded as people type it."""
+    value = LEVELS * share
+    near = round(value)
+    return str(near) if abs(value - near) < 0.01 * near else f"{value:.3g}"
+
+
+def check_reach(attack: str, radius: float, steps: int, step_size: float, unit: str = "") -> None:
+    """Refuse an attack whose steps, all in one direction, stay within the ball.
+
+    Args:
+        attack: its name, for the message.
+        radius, step_size: in the same `unit`, such as "/255".
+
+    Raises:
+        UserError: they do not reach its border.
+    """
+    reach = steps * step_size
+    if reach >= radius * (1 - 1e-6):
+        return
+    meant = f"; {step_size:g} in units of [0, 1] is {_levels(step_size)}/255" if unit else ""
+    raise UserError(
+        f"expected {attack} to reach the border of the ball, {radius:g}{unit}, but {steps} steps "
+        f"of {step_size:g}{unit} reach {reach:g}{unit}"
+        + (meant if LEVELS * reach >= radius else "")
+    )
+
+
+class Ascent(NamedTuple):
+    """What one forward and one backward pass tell of some images."""
+
+    sign: Tensor  # (N, C, H, W): with a pixel, the loss rises (1), falls (-1) or stays (0)
+    right: Tensor  # (N,) bool: whether the largest logit is the label's
+    logits: Tensor  # (N, K)
+
+
+@contextmanager
+def attack_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode, frozen parameters, gradients on, autocast off; all given back."""
+    off = torch.autocast(device.type, enabled=False)
+    with eval_mode(model), freeze_parameters(model), torch.enable_grad(), off:
+        yield
+
+
+def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> Ascent:
+    """Which way each pixel must go for the loss to rise, and who is recognised before it goes.
+
+    Args:
+        model: takes pixels, gives logits (N, K).
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) the true classes.
+
+    Raises:
+        UserError: a gradient that is not a number.
+    """
+    with attack_mode(model, images.device):
+        points = images.detach().clone().requires_grad_()
+        logits = model(points)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        # A network that leaves autograd on its way (integers, NumPy) has a gradient of zero.
+        gradient = (
+            torch.autograd.grad(loss, points)[0] if loss.requires_grad else torch.zeros_like(points)
+        )
+    if gradient.isnan().any():
+        raise UserError("expected a gradient at every pixel, got one that is not a number")
+    return Ascent(gradient.sign(), logits.argmax(1) == labels, logits.detach())
+
+
+def perturb(images: Tensor, change: Tensor) -> Tensor:
+    """The images with a change added, within [0, 1]."""
+    return (images + change).clamp(0, 1)
+
+
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    """Fast gradient sign method: one step of size `epsilon`, no random start.
+
+    Goodfellow et al. 2014; with 4/255 the attack of the paper's Tables 1 and 2.
+
+    Args:
+        model: takes pixels, gives logits (N, K).
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) the true classes.
+        epsilon: radius of the l_inf ball, in units of [0, 1].
+
+    Returns:
+        (N, C, H, W) in [0, 1].
+
+    Raises:
+        UserError: pixels outside [0, 1].
+    """
+    check_pixel_range(images)
+    return perturb(images, epsilon * ascent(model, images, labels).sign)
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    *,
+    step_size: float,
+    steps: int,
+    restarts: int = 1,
+    generators: Sequence[np.random.Generator] | None,
+) -> Tensor:
+    """Projected gradient descent in the l_inf ball (Madry et al. 2018).
+
+    Each run begins at a point drawn uniformly from the ball and ends at its last iterate. An image
+    whose run does not fool the model is started again; where none of its runs does, the one with
+    the largest loss stands.
+
+    Args:
+        model, images, labels, epsilon: as for :func:`fgsm`.
+        step_size: in units of [0, 1].
+        restarts: how many runs at most, the first one included.
+        generators: one for each image (:func:`catchup_eval.core.rng.image_rngs`), so that an
+            image gets the same starts in every batch; None starts at the image itself.
+
+    Returns:
+        (N, C, H, W) in [0, 1].
+
+    Raises:
+        UserError: pixels outside [0, 1].
+    """
+
+    def run(rows: Tensor) -> Tensor:
+        centres = images[rows]
+        draws = None if generators is None else [generators[row] for row in rows.tolist()]
+        points = _start(centres, epsilon, draws)
+        for _ in range(steps):
+            step = step_size * ascent(model, points, labels[rows]).sign
+            points = perturb(centres, (points + step - centres).clamp(-epsilon, epsilon))
+        return points
+
+    check_pixel_range(images)
+    worst = run(torch.arange(len(images), device=images.device))
+    for _ in range(restarts - 1):
+        left = torch.nonzero(_logits(model, worst).argmax(1) == labels).flatten()
+        if len(left):
+            worst[left] = _select_worse(model, labels[left], worst[left], run(left))
+    return worst
+
+
+def _start(
+    images: Tensor, epsilon: float, generators: Sequence[np.random.Generator] | None
+) -> Tensor:
+    if generators is None:
+        return images
+    shape = tuple(images.shape[1:])
+    noise = np.stack([draw.uniform(-1, 1, shape) for draw in generators])
+    return perturb(images, epsilon * torch.from_numpy(noise).to(images))
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, points: Tensor) -> Tensor:
+    with eval_mode(model):
+        logits: Tensor = model(points)
+    return logits
+
+
+def _select_worse(model: nn.Module, labels: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """For each image the second point where it fools the model or has the larger loss."""
+    logits = _logits(model, second)
+    before = F.cross_entropy(_logits(model, first), labels, reduction="none")
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    swap = (logits.argmax(1) != labels) | (loss > before)
+    return torch.where(swap.view(-1, 1, 1, 1), second, first)
+
+
+def unbounded_pgd_correct(
+    model: nn.Module, images: Tensor, labels: Tensor, *, step_size: float, steps: int
+) -> Tensor:
+    """Who is still recognised when the loss is climbed without a bound, from the image itself.
+
+    An image that fools the model is climbed no further. Whatever the model, nothing should be
+    left: a network whose images withstand this hides its gradients (Athalye et al. 2018).
+
+    Args:
+        model, images, labels: as for :func:`fgsm`.
+        step_size: in units of [0, 1].
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        UserError: pixels outside [0, 1].
+    """
+    check_pixel_range(images)
+    left, points = torch.arange(len(images), device=images.device), images
+    for _ in range(steps):
+        sign, right, _ = ascent(model, points, labels[left])
+        left, points = left[right], perturb(points, step_size * sign)[right]
+        if not len(left):
+            return torch.zeros_like(labels, dtype=torch.bool)
+    still = torch.zeros_like(labels, dtype=torch.bool)
+    still[left] = _logits(model, points).argmax(1) == labels[left]
+    return still

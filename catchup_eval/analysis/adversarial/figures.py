@@ -1,0 +1,110 @@
+"""The figure of :mod:`catchup_eval.analysis.adversarial`, from its results alone."""
+
+from collections.abc import Mapping
+from itertools import cycle
+from textwrap import wrap
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from catchup_eval.analysis.adversarial.masking import MASKED, NEAR, SIGNS
+from catchup_eval.plotting import figure
+from catchup_eval.plotting.curves import Curve, band_alpha, curve, draw
+from catchup_eval.plotting.style import GREY, PlotStyle, escape_label, figure_style, plot_styles
+from catchup_eval.results.result import Result, group_by_model
+
+PAPER = 4  # epsilon of the paper, in 1/255
+WIDTH = 46  # characters of the warning that fit one column
+DASHED = (0, (4, 1.5))
+POINTS = ("*", "X", "P", "h")  # markers of the libraries' attacks
+DODGE = 0.12  # in 1/255, between the points of two models, so that none hides the other's
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Accuracy over epsilon, FGSM solid and PGD dashed, with a line at the paper's epsilon."""
+    with figure_style():
+        models = group_by_model(result)
+        warning = _warning(models)
+        others = _library_markers(result)
+        rows = -(-(len(models) + 2 + len(others)) // 2)
+        fig = figure.figure(figure.COLUMN, 2.2 + 0.16 * (rows + warning.count("\n")))
+        axes = fig.subplots()
+        axes.axvline(PAPER, color=GREY, linewidth=0.8, zorder=1)
+        looks = plot_styles(list(models))
+        for number, (name, results) in enumerate(models.items()):
+            _lines(axes, results, looks[name], name, pale=band_alpha(len(models)))
+            aside = DODGE * (number - (len(models) - 1) / 2)
+            for other, marker in others.items():
+                _points(axes, results, looks[name], other, marker, aside)
+        _name_attacks(axes, result, others)
+        axes.set(xlabel="epsilon (1/255)", ylabel="accuracy (%)", ylim=(-3, 103))
+        if warning:
+            fig.suptitle(warning, fontsize=7, fontweight="bold", x=0.02, ha="left")
+        figure.legend_below(fig, axes, columns=2)
+        return {"accuracy": fig}
+
+
+def _library_markers(result: Result) -> dict[str, str]:
+    """The markers of the libraries' attacks that have a radius, by name."""
+    rows = result.rows("accuracy").dropna(subset="epsilon")
+    names = [name for name in rows["attack"].unique() if not name.startswith(("fgsm", "pgd"))]
+    return dict(zip(names, cycle(POINTS)))
+
+
+def _lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, pale: float) -> None:
+    fgsm = curve(results, "accuracy", "epsilon", attack="fgsm")
+    draw(axes, fgsm, look, shade=pale, marker=look.marker, label=escape_label(name))
+    strong = curve(results, "accuracy", "epsilon", attack="pgd")
+    clean = Curve(*(values[fgsm.x == 0] for values in fgsm))
+    pgd_line = Curve(*(np.concatenate(pair) for pair in zip(clean, strong, strict=True)))
+    measured = list(range(len(clean.x), len(pgd_line.x)))
+    style = {"marker": look.marker, "markerfacecolor": "white", "markevery": measured}
+    draw(axes, pgd_line, look, dash=DASHED, shade=pale, **style)
+
+
+def _points(
+    axes: Axes, results: list[Result], look: PlotStyle, attack: str, marker: str, aside: float
+) -> None:
+    x, value, low, high = curve(results, "accuracy", "epsilon", attack=attack)
+    reach = (value - low, high - value)
+    bars = axes.errorbar(x + aside, value, reach, color=look.color, linestyle="none", marker=marker)
+    bars.lines[0].set(markersize=6, markeredgecolor="white", markeredgewidth=0.4)
+
+
+def _name_attacks(axes: Axes, result: Result, others: Mapping[str, str]) -> None:
+    """What is solid, dashed or a point, with the protocol's name."""
+    for attack, dash in (("fgsm", "-"), ("pgd", DASHED)):
+        for protocol in result.rows("accuracy", attack=attack)["protocol"].unique():
+            axes.plot([], [], color=GREY, linestyle=dash, label=protocol)
+    for attack, marker in others.items():
+        axes.plot([], [], color=GREY, linestyle="none", marker=marker, label=attack)
+
+
+def _warning(models: Mapping[str, list[Result]]) -> str:
+    """Which accuracies are no measure of robustness, and why; empty where none is suspect."""
+    lines: list[str] = []
+    masked = False
+    for name, results in models.items():
+        signs = _signs(results)
+        masked |= MASKED in signs.values()
+        for sign, cause in signs.items():
+            why = "" if cause == MASKED else f" ({cause})"
+            lines += wrap(f"{escape_label(name)}: {sign}{why}", WIDTH)
+    end = "Gradients may be masked: trust the lowest." if masked else "Trust the lowest."
+    return "\n".join([*lines, end] if lines else [])
+
+
+def _signs(results: list[Result]) -> dict[str, str]:
+    """Signs of an attack that finds too little, with the likeliest cause, over a model's seeds."""
+    checks = pd.concat([result.checks for result in results])
+    failed = checks[checks["value"] == 0]
+    causes = dict(zip(failed["metric"], failed.get("cause", failed["metric"])))
+    signs = {words: causes[claim] for claim, words in SIGNS.items() if claim in causes}
+    if NEAR in causes:
+        gaps = curve(results, "masking_gap", "epsilon")
+        epsilon, gap = gaps.x[gaps.value.argmax()], gaps.value.max()
+        cause = signs.pop(SIGNS[NEAR])
+        signs[f"FGSM {gap:.0f} points above PGD ({epsilon:g}/255)"] = cause
+    return signs

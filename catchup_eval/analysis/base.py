@@ -1,0 +1,107 @@
+"""The shape of an analysis: numbers first, pictures from the numbers alone."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from catchup_eval.results.headline import Headline, RowLink
+    from catchup_eval.results.result import Result
+
+PerSample = Mapping[str, tuple[str, ...]]
+"""By pattern of a split's name, patterns of the sample arrays that each of its images decides.
+
+`{}` in an array's pattern stands for what follows the colon in the split's name: `score_out_{}` of
+`out:letters` is `score_out_letters`. The arrays of the split "test" are in the order of `index`.
+"""
+
+
+class Recheck(NamedTuple):
+    """How a few images are asked again.
+
+    Args:
+        settings: that leave out what is not worth it, or hangs on the batch.
+        unless: settings under which all images decide each outcome, so that a few cannot answer.
+    """
+
+    settings: Mapping[str, Any] = {}
+    unless: Mapping[str, Any] = {}
+
+    def applies(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a few images can answer what was asked with these settings."""
+        return not any(settings.get(key) == value for key, value in self.unless.items())
+
+
+class Analysis(Protocol):
+    """What a module of `catchup_eval.analysis` must have to be listed in `ANALYSES`.
+
+    Attributes:
+        TITLE: a few words, for headings.
+        DESCRIPTION: what is asked, one sentence.
+        INTERPRETATION: how to read the figure and the numbers, one or two sentences.
+        REFERENCE: the paper the protocol is from.
+        NEEDS: what it asks of the subject, of: test, train, out, boxes, cscores,
+            checkpoints, history.
+        VERSION: raised when a number it gives changes.
+        HEADLINES: what stands for it in summaries; the first is the verdict's.
+        measure: numbers, from a subject; settings are keyword-only, their defaults the paper's.
+        plot: figures by name, from a result alone: a single one or several models joined.
+
+    It may also have what follows, which is read by :func:`declaration`:
+
+    - `COST`: relative to that of others, for the clock and the dry run; 1 where it says nothing
+    - `PER_SAMPLE`: :data:`PerSample`, and `RECHECK`: :class:`Recheck`; without them an audit asks
+      it again of all images only
+    - `row_links(result)`: rows of the frame beyond the headlines, and the samples that each is the
+      mean of
+    - `CONVENTIONS`: the :data:`~catchup_eval.analysis.conventions.Conventions` of its numbers
+    """
+
+    TITLE: str
+    DESCRIPTION: str
+    INTERPRETATION: str
+    REFERENCE: str
+    NEEDS: frozenset[str]
+    VERSION: int
+    measure: Callable[..., "Result"]  # (subject, *, settings)
+
+    @property
+    def HEADLINES(self) -> "tuple[Headline, ...]":  # noqa: N802
+        """What stands for it in summaries and comparisons."""
+        ...
+
+    def plot(self, result: "Result") -> "dict[str, Figure]":
+        """Figures by name."""
+        ...
+
+
+PARTS = (
+    "TITLE",
+    "DESCRIPTION",
+    "INTERPRETATION",
+    "REFERENCE",
+    "NEEDS",
+    "VERSION",
+    "HEADLINES",
+    "measure",
+    "plot",
+)
+
+
+def _no_links(result: "Result") -> "Iterable[RowLink]":
+    return ()
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "COST": 1.0,
+    "PER_SAMPLE": {},
+    "RECHECK": None,
+    "row_links": _no_links,
+    "CONVENTIONS": (),
+}
+
+
+def declaration(analysis: Analysis, name: str) -> Any:
+    """One of :data:`DEFAULTS` as the analysis has it; one of another package may lack it."""
+    return getattr(analysis, name, DEFAULTS[name])

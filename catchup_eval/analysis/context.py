@@ -1,0 +1,187 @@
+"""A model on a data set: what every question needs of it, computed once and shared."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
+from catchup_eval.models.classifier import Classifier, check_pixel_range
+from catchup_eval.models.modes import eval_mode
+
+WHOLE = 2 * 1024**3  # bytes; a larger part is brought to the device batch by batch
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """What the model says about one part, in the part's order, on the CPU."""
+
+    logits: Tensor  # (N, K)
+    features: Tensor | None  # (N, D), before the last layer where that is linear
+    labels: Tensor  # (N,)
+    index: Tensor  # (N,)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(N,) bool: whether the largest logit is the label's."""
+        return (self.logits.argmax(1) == self.labels).numpy()
+
+
+@dataclass
+class EvaluationContext:
+    """A classifier on an image set.
+
+    Args:
+        model: asked in evaluation mode; given back as it was.
+        data: its parts.
+        device: where to compute; the model is expected there.
+        batch_size: changes the speed and the memory, no number beyond rounding.
+        seed: of everything an analysis draws.
+        checkpoints: the same network at several epochs, by epoch, for questions about training.
+        history: rows per epoch of a training run, for the same.
+        data_root: the folder of downloaded data, where what many models need may be kept; it is
+            used where it exists, never made.
+        progress: called with (done, total) as an analysis goes on.
+    """
+
+    model: Classifier
+    data: TensorDataset
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    batch_size: int = 100
+    seed: int = 0
+    checkpoints: Mapping[int, Classifier] = field(default_factory=dict)
+    history: Any = None
+    data_root: Path | None = None
+    progress: Progress | None = None
+    _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
+
+    def has(self, need: str) -> bool:
+        """Whether this is here: a part, "boxes", "cscores", "checkpoints" or "history"."""
+        if need == "checkpoints":
+            return bool(self.checkpoints)
+        if need == "history":
+            return self.history is not None
+        return self.data.has(need)
+
+    def batches(self, part: str) -> Iterator[Batch]:
+        """The part's samples in order, on the device.
+
+        Raises:
+            Missing: there is no such part.
+        """
+        whole = self.data.split(part)
+        fits = whole.images.nbytes <= WHOLE
+        return (whole.to(self.device) if fits else whole).batches(self.batch_size, self.device)
+
+    def outputs(self, part: str) -> ModelOutputs:
+        """Logits and features of a whole part; computed at the first call.
+
+        Raises:
+            Missing: there is no such part.
+        """
+        if part not in self._outputs:
+            self._outputs[part] = self._compute(part)
+        return self._outputs[part]
+
+    def features(self, part: str) -> Tensor:
+        """(N, D): what the last linear layer is given, of a whole part, on the CPU.
+
+        Raises:
+            Missing: there is no such part, or the network has no linear head.
+        """
+        features = self.outputs(part).features
+        if features is None:
+            raise Missing(f"a linear head, which {self.model.name} does not have")
+        return features
+
+    @torch.no_grad()
+    def _compute(self, part: str) -> ModelOutputs:
+        rows = []
+        with eval_mode(self.model):
+            for batch in self.batches(part):
+                rows.append((*self._forward(batch.images), batch.labels, batch.index))
+        outputs = ModelOutputs(*map(_concatenate, zip(*rows, strict=True)))
+        classes = outputs.logits.shape[1]
+        if int(outputs.labels.max()) >= classes:
+            raise UserError(
+                f"{self.data.name} has labels up to {int(outputs.labels.max())}, "
+                f"but {self.model.name} gives {classes} logits"
+            )
+        return outputs
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        try:
+            trace = self.model.trace(images)
+        except Missing:
+            return self.model(images), None
+        return trace.logits, trace.features
+
+    @torch.no_grad()
+    def maps(self, part: str) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Batch, feature maps (N, D, h, w) and logits (N, K), streamed: maps are large.
+
+        Raises:
+            Missing: the head does not average one feature map.
+        """
+        with eval_mode(self.model):
+            for batch in self.batches(part):
+                trace = self.model.trace(batch.images)
+                yield batch, self.model.pooled_map(trace), trace.logits
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, K) logits, on the CPU, of images (N, C, H, W) in [0, 1] that are no part of the set.
+
+        Raises:
+            UserError: pixels outside [0, 1].
+        """
+        check_pixel_range(images)
+        with eval_mode(self.model):
+            chunks = torch.split(images, self.batch_size)
+            return torch.cat([self.model(chunk.to(self.device)).cpu() for chunk in chunks])
+
+    @property
+    def clean_correct(self) -> np.ndarray:
+        """(N,) bool: which images of the part "test" are recognised as they are."""
+        return self.outputs("test").correct
+
+    def correct(self, part: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
+        """(N,) bool: which images are recognised when they are shown as `change` gives them.
+
+        Args:
+            change: from some rows of the part to their images (n, C, H, W) uint8.
+        """
+        answers = []
+        for start in range(0, len(part), self.batch_size):
+            some = part[start : start + self.batch_size]
+            answers.append(self.logits(change(some).float() / 255).argmax(1) == some.labels)
+        return torch.cat(answers).numpy()
+
+    def generator(self, *key: int | str) -> np.random.Generator:
+        """A generator that depends on the subject's seed and this key."""
+        return generator(self.seed, *key)
+
+    def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
+        """The same items, with progress told as each is done."""
+        for done, item in enumerate(items, 1):
+            yield item
+            if self.progress:
+                self.progress(done, total)
+
+
+def _concatenate(pieces: tuple[Any, ...]) -> Any:
+    return None if pieces[0] is None else torch.cat(pieces).cpu()
+
+
+def require(subject: EvaluationContext, needs: Iterable[str]) -> None:
+    """Raise `Missing` for the first of `needs` that the subject does not have."""
+    for need in sorted(needs):
+        if not subject.has(need):
+            raise Missing(need)

@@ -1,0 +1,124 @@
+"""What is printed as "mCE": errors or accuracies, over 15 or 19 types, divided by AlexNet's or not.
+
+Sources: PuzzleMix's `test_robust.py` averages the *accuracy* over all 19 files and prints it as
+mCE; the mixup papers turn it into an error. AugMix and RobustBench keep to the 15 types that
+Hendrycks and Dietterich (2019) test on; their mCE for ImageNet-C divides by AlexNet's errors.
+"""
+
+from collections.abc import Collection
+from functools import partial
+
+import numpy as np
+
+from catchup_eval.analysis.conventions import (
+    Convention,
+    ConventionFamily,
+    Conventions,
+    ConventionValue,
+    complement,
+    row,
+)
+from catchup_eval.analysis.corruption import alexnet
+from catchup_eval.analysis.corruption.registry import BENCHMARK_19
+from catchup_eval.core.errors import Missing
+from catchup_eval.metrics.intervals import bootstrap_mean
+from catchup_eval.results.result import RANGES, Result
+
+SEVERITIES = 5
+ALEXNET = (
+    "ImageNet-C: AlexNet's errors are known for its 1,000 classes, 15 types and five severities "
+    "alone, so this convention does not apply to other images"
+)
+
+
+def mean_error(result: Result, types: Collection[str], metric: str) -> ConventionValue:
+    """Plain mean of the error over these types and the severities that were asked, in percent.
+
+    Args:
+        metric: the row that has it, where all of the types were asked.
+
+    Raises:
+        Missing: one of them was not.
+    """
+    cells = result.rows("error")
+    names, severities = (cells[name].to_numpy() for name in ("corruption", "severity"))
+    here = set(types) & set(names)
+    if len(here) < len(types):
+        raise Missing(f"all {len(types)} types; {len(here)} of them were asked")
+    wrong = ~np.asarray(result.samples["correct"], bool)[:, np.isin(names, list(types))]
+    errors, note = 100 * wrong.mean(1), _severities(set(severities))
+    if metric == "mean_error" and here < set(names):  # that row is over others, too
+        limits = bootstrap_mean(errors, bounds=RANGES["%"])
+        return ConventionValue(float(errors.mean()), limits, len(errors), (errors,), note)
+    number = row(metric, "the question corruption")(result)
+    return number._replace(outcomes=(errors,), note=note)
+
+
+def _severities(asked: set[float]) -> str:
+    if len(asked) == SEVERITIES:
+        return ""
+    return f"severities {', '.join(f'{one:g}' for one in sorted(asked))} only"
+
+
+def relative_to_alexnet(result: Result) -> ConventionValue:
+    """ImageNet-C's mCE, where the question found that it applies.
+
+    Raises:
+        Missing: it does not.
+    """
+    number = row("mce_alexnet", ALEXNET)(result)
+    names = result.rows("error")["corruption"].to_numpy()
+    counted = np.isin(names, list(alexnet.ERRORS))
+    wrong = ~np.asarray(result.samples["correct"], bool)[:, counted]
+    return number._replace(
+        outcomes=(alexnet.alexnet_relative_error(wrong, names[counted].tolist()),)
+    )
+
+
+_OVER_19 = partial(mean_error, types=BENCHMARK_19, metric="mean_error")
+_OVER_15 = partial(mean_error, types=alexnet.ERRORS, metric="mean_error_15")
+MCE = ConventionFamily(
+    "mCE",
+    (
+        Convention(
+            "mean error over 19 types",
+            "Catch-up Mix and the mixup papers; ImageNet-C's own test.py, as 'unnormalized'",
+            "plain mean of the error over 19 types and their severities",
+            "corruption",
+            _OVER_19,
+            "lower",
+        ),
+        Convention(
+            "mean error over 15 types",
+            "AugMix on CIFAR-C",
+            "the same without speckle noise, Gaussian blur, spatter and saturate",
+            "corruption",
+            _OVER_15,
+            "lower",
+        ),
+        Convention(
+            "AlexNet-normalised over 15 types",
+            "Hendrycks and Dietterich 2019, AugMix on ImageNet-C",
+            "mean over the types of each one's error as a share of AlexNet's",
+            "corruption",
+            relative_to_alexnet,
+            "lower",
+        ),
+        Convention(
+            "mean accuracy over 19 types",
+            "PuzzleMix's test_robust.py, which prints it as mCE; OpenMixup",
+            "100 less the mean error over 19 types",
+            "corruption",
+            complement(_OVER_19),
+        ),
+        Convention(
+            "mean accuracy over 15 types",
+            "RobustBench",
+            "100 less the mean error over 15 types",
+            "corruption",
+            complement(_OVER_15),
+        ),
+    ),
+    also=("mean_error", "corruption"),
+)
+CONVENTIONS: Conventions = (MCE,)

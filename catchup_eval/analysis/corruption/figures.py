@@ -1,0 +1,168 @@
+"""Figures of the corruption analysis, from its result alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from catchup_eval.analysis.corruption.registry import CORRUPTIONS
+from catchup_eval.metrics.intervals import t_interval
+from catchup_eval.plotting import figure, style
+from catchup_eval.results.result import Result, group_by_model
+
+FEW = 4  # models up to which intervals are drawn
+ABREAST = 3  # heat maps beside each other
+ROW = 0.2  # inches
+MEAN = "mean"
+
+
+class Point(NamedTuple):
+    """A value with its interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def plot(result: Result) -> dict[str, Figure]:
+    """Errors of all models by type beside the first one's heat map; differences to the first."""
+    with style.figure_style():
+        models = group_by_model(result)
+        pictures = {"corruption": _overview(models)}
+        if len(models) > 1:
+            pictures["difference"] = _differences(models)
+        return pictures
+
+
+def _overview(models: Mapping[str, Sequence[Result]]) -> Figure:
+    first, *others = models
+    table = _table(models[first])
+    places = _places(table.index)
+    fig = figure.figure(style.PAGE, _height(places) + 0.17 * -(-len(others) // 3))
+    dots, heat = fig.subplots(1, 2, sharey=True, width_ratios=(1, 1.1))
+    _dots(dots, models, places)
+    _heat(heat, table, places, mpl.colormaps[style.SEQUENTIAL], Normalize(0, 100), "{:.1f}")
+    heat.set_title(f"error (%) of {style.escape_label(first)}" if others else "error (%)")
+    if others:
+        figure.names_below(fig, style.plot_styles(list(models)))
+    return fig
+
+
+def _differences(models: Mapping[str, Sequence[Result]]) -> Figure:
+    """Each model's heat map less the first one's."""
+    tables = {name: _table(results) for name, results in models.items()}
+    first, *others = tables
+    gaps = {name: tables[name] - tables[first] for name in others}
+    places = _places(tables[first].index)
+    limit = max(1.0, *(float(gap.abs().to_numpy().max()) for gap in gaps.values()))
+    abreast = min(ABREAST, len(others))
+    lines = -(-len(others) // abreast)
+    width = style.PAGE if abreast > 1 else figure.COLUMN
+    fig = figure.figure(width, 0.2 + lines * (_height(places) + 0.1))
+    grid = fig.subplots(lines, abreast, sharey=True, squeeze=False).flat
+    colors = mpl.colormaps[style.DIVERGING].reversed()
+    for (name, gap), axes in zip(gaps.items(), grid):
+        _heat(axes, gap, places, colors, Normalize(-limit, limit), "{:+.1f}")
+        axes.set_title(style.escape_label(name))
+    for axes in list(grid):  # places left over
+        axes.remove()
+    title = f"error less that of {style.escape_label(first)}, in points\n(below zero: fewer errors)"
+    fig.suptitle(title, fontsize=8)
+    return fig
+
+
+def _table(results: Sequence[Result]) -> pd.DataFrame:
+    """Error in percent, mean over seeds: types x severities, with the means at the margins."""
+    rows = pd.concat([result.rows("error") for result in results])
+    table = rows.pivot_table(index="corruption", columns="severity", values="value")
+    order = dict.fromkeys([*CORRUPTIONS, *table.index])
+    table = table.reindex([name for name in order if name in table.index])
+    table.columns = table.columns.astype(int).astype(str)
+    table[MEAN] = table.mean(axis="columns")
+    table.loc[MEAN] = table.mean()
+    return table
+
+
+def _places(names: Sequence[str] | pd.Index) -> dict[str, float]:
+    """How far down each row stands: families are set apart, the mean more so."""
+    places: dict[str, float] = {}
+    down, before = 0.0, ""
+    for name in names:
+        family = CORRUPTIONS[name].family if name in CORRUPTIONS else MEAN
+        down += 0 if not places else 1 if family == before else 1.35
+        places[name], before = down, family
+    return places
+
+
+def _height(places: Mapping[str, float]) -> float:
+    return 0.75 + ROW * (1 + max(places.values()))
+
+
+def _dots(axes: Axes, models: Mapping[str, Sequence[Result]], places: Mapping[str, float]) -> None:
+    looks = style.plot_styles(list(models))
+    step = min(0.22, 0.75 / len(models))  # models stand a little below each other
+    points = {name: _points(results, places) for name, results in models.items()}
+    shifts = {name: step * (i - (len(models) - 1) / 2) for i, name in enumerate(models)}
+    for row, down in places.items():
+        path = [(points[name][row].value, down + shifts[name]) for name in models]
+        axes.plot(*zip(*path), color=style.GREY, linewidth=0.8, zorder=1)
+    for name, look in looks.items():
+        x = np.array([points[name][row] for row in places])
+        y = np.array(list(places.values())) + shifts[name]
+        axes.plot(x[:, 0], y, look.marker, color=look.color)
+        if len(models) <= FEW:
+            axes.hlines(y, x[:, 1].clip(0), x[:, 2].clip(0, 100), color=look.color, linewidth=0.7)
+    labels = [row.replace("_", " ") for row in places]
+    axes.set_yticks(list(places.values()), labels)
+    axes.set_ylim(max(places.values()) + 0.6, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("error (%), mean over severities")
+
+
+def _points(results: Sequence[Result], rows: Mapping[str, float]) -> dict[str, Point]:
+    return {
+        row: _point(results, "mean_error")
+        if row == MEAN
+        else _point(results, "corruption_error", corruption=row)
+        for row in rows
+    }
+
+
+def _point(results: Sequence[Result], metric: str, **condition: str) -> Point:
+    """One seed: its own interval; several: their mean and Student's."""
+    rows = pd.concat([result.rows(metric, **condition) for result in results])
+    if len(rows) == 1:
+        return Point(*rows[["value", "low", "high"]].iloc[0])
+    return Point(float(rows["value"].mean()), *t_interval(rows["value"].tolist()))
+
+
+def _heat(
+    axes: Axes,
+    table: pd.DataFrame,
+    places: Mapping[str, float],
+    colors: Colormap,
+    norm: Normalize,
+    text: str,
+) -> None:
+    across = [float(i) for i in range(len(table.columns) - 1)]
+    across.append(across[-1] + 1.2)  # the mean stands apart
+    for row, down in places.items():
+        for value, x in zip(table.loc[row].to_numpy(float), across, strict=True):
+            color = colors(norm(value))
+            axes.add_patch(Rectangle((x - 0.5, down - 0.5), 1, 1, color=color, linewidth=0))
+            ink = "white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < 0.5 else "black"
+            label = text.format(value)
+            axes.text(x, down, label, ha="center", va="center", color=ink, fontsize=6.5)
+    axes.set_xticks(across, table.columns)
+    axes.set_yticks(list(places.values()), [row.replace("_", " ") for row in places])
+    axes.set(xlim=(-0.5, across[-1] + 0.5), xlabel="severity")
+    axes.set_ylim(max(places.values()) + 0.6, -0.6)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,209 @@
+"""Spatter: drops of water or mud on the lens.
+
+How drops break the light is worked out in the whole numbers of OpenCV, on batches of (N, H, W).
+Each step is OpenCV's function to the bit: Canny, distanceTransform (DIST_L2, 5x5; in fixed point as
+in versions 3 and 4, within 1e-4 of version 5), equalizeHist, filter2D and blur.
+
+Constants: hendrycks/robustness, make_cifar_c.py, make_tinyimagenet_c.py, make_imagenet_c.py.
+"""
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from catchup_eval.analysis.corruption.transforms.pixels import (
+    Draws,
+    Severities,
+    draw_per_image,
+    to_uint8,
+    to_unit_float,
+)
+
+# mean and standard deviation of the noise, its blur, the threshold of liquid; then how much water
+# brightens, or the blur of the mud's rim; whether it is mud
+SPATTER: Severities = {
+    "cifar": (
+        (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+        (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+        (0.65, 0.3, 1, 0.69, 0.5, 0),
+        (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+        (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+    ),
+    "tiny_imagenet": (
+        (0.62, 0.1, 0.7, 0.7, 0.6, 0),
+        (0.65, 0.1, 0.8, 0.7, 0.6, 0),
+        (0.65, 0.3, 1, 0.69, 0.6, 0),
+        (0.65, 0.1, 0.7, 0.68, 0.6, 1),
+        (0.65, 0.1, 0.5, 0.67, 0.6, 1),
+    ),
+    "imagenet": (
+        (0.65, 0.3, 4, 0.69, 0.6, 0),
+        (0.65, 0.3, 3, 0.68, 0.6, 0),
+        (0.65, 0.3, 2, 0.68, 0.5, 0),
+        (0.65, 0.3, 1, 0.65, 1.5, 1),
+        (0.67, 0.4, 1, 0.65, 1.5, 1),
+    ),
+}
+WATER = (175, 238, 238)  # pale turquoise, red first
+MUD = (63, 42, 20)
+SURE = 0.8  # mud thinner than this is not seen
+
+
+def spatter(
+    images: Tensor,
+    draws: Draws,
+    mean: float,
+    sd: float,
+    sigma: float,
+    threshold: float,
+    strength: float,
+    muddy: float,
+) -> Tensor:
+    """Where blurred noise is above a threshold there is liquid: water brightens, mud covers."""
+    size = images.shape[-2:]
+    noise = draw_per_image(draws, lambda draw: draw.normal(mean, sd, size)).numpy()
+    liquid = ndimage.gaussian_filter(noise, (0, sigma, sigma), mode="nearest", truncate=4)
+    liquid[liquid < threshold] = 0
+    if muddy:
+        return add_mud(images, liquid > threshold, strength)
+    return add_water(images, liquid, strength)
+
+
+def add_water(images: Tensor, liquid: np.ndarray, strength: float) -> Tensor:
+    """Images brightened towards pale turquoise where liquid (N, H, W) breaks the light."""
+    levels = (liquid * 255).astype(np.int64).astype(np.uint8)  # above 255 it starts anew
+    light = torch.from_numpy(levels * caustics(levels).astype(float))[:, None]
+    most = light.amax((1, 2, 3), keepdim=True)
+    share = light / torch.where(most > 0, most, 1) * strength
+    return to_uint8(to_unit_float(images) + share * _colour(WATER))
+
+
+def add_mud(images: Tensor, wet: np.ndarray, sigma: float) -> Tensor:
+    """Images covered with brown where `wet` (N, H, W), blurred by `sigma`, is nearly one."""
+    blurred = ndimage.gaussian_filter(
+        wet.astype(float), (0, sigma, sigma), mode="nearest", truncate=4
+    )
+    cover = torch.from_numpy(np.where(blurred < SURE, 0, blurred))[:, None]
+    return to_uint8(to_unit_float(images) * (1 - cover) + cover * _colour(MUD))
+
+
+def _colour(levels: tuple[int, ...]) -> Tensor:
+    return torch.tensor(levels, dtype=torch.double).view(3, 1, 1) / 255
+
+
+LOW, HIGH = 50, 150  # Canny's thresholds
+
+FARTHEST = 20  # pixels from an edge; beyond, all is the same
+FIXED = 2**16  # the fixed point of distances
+SAME_IMAGE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])  # all eight neighbours
+SOBEL = np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])  # the slope downwards
+EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+
+# Steps of the 5x5 chamfer mask: down, right, length. The other half of them are their opposites.
+STEPS = (
+    *((y, x, 1.0) for y, x in ((0, 1), (1, 0))),
+    *((y, x, 1.4) for y, x in ((1, 1), (1, -1))),
+    *((y, x, 2.1969) for y, x in ((1, 2), (1, -2), (2, 1), (2, -1))),
+)
+
+
+def caustics(liquid: np.ndarray) -> np.ndarray:
+    """Brightness (N, H, W) uint8 of the light through liquid (N, H, W) uint8.
+
+    The distance from the drops' edges, equalised, embossed and blurred.
+    """
+    far = _mean(distance(edges(liquid)) / FIXED)
+    relief = _filter3x3(
+        equalize_histogram(far.astype(np.float32).astype(np.uint8)).astype(np.int32), EMBOSS
+    )
+    return np.asarray(np.rint(_mean(relief.clip(0, 255))), np.uint8)
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    return np.asarray(_filter3x3(x, np.ones((3, 3))) * (1 / 9))
+
+
+def _filter3x3(x: np.ndarray, weights: np.ndarray, mode: str = "reflect") -> np.ndarray:
+    """Each value's 3x3 neighbours (N, H, W), weighted and added; by default mirrored outside."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode=mode)  # type: ignore[call-overload]
+    total = np.zeros_like(x)
+    for (row, column), weight in np.ndenumerate(weights.astype(x.dtype)):
+        if weight:
+            total += weight * _shift(padded, row - 1, column - 1)
+    return total
+
+
+def _shift(padded: np.ndarray, down: int, right: int) -> np.ndarray:
+    """What stands `down` and `right` of each value, in what was padded by one."""
+    height, width = padded.shape[1] - 2, padded.shape[2] - 2
+    return padded[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+
+
+def edges(levels: np.ndarray) -> np.ndarray:
+    """Canny's edges (N, H, W) bool: 3x3 Sobel, the sum of both slopes as strength."""
+    down, across = (_filter3x3(levels.astype(np.int32), k, "edge") for k in (SOBEL, SOBEL.T))
+    strength = np.abs(down) + np.abs(across)
+    thin = (strength > LOW) & _ridge(strength, down, across)
+    joined, count = ndimage.label(thin, SAME_IMAGE)
+    strong = np.zeros(count + 1, bool)
+    strong[joined[thin & (strength > HIGH)]] = True
+    return np.asarray(strong[joined])
+
+
+def _ridge(strength: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Where the strength is largest along its slope, which has one of four directions."""
+    padded = np.pad(strength, ((0, 0), (1, 1), (1, 1)))
+    level = (strength > _shift(padded, 0, -1)) & (strength >= _shift(padded, 0, 1))
+    upright = (strength > _shift(padded, -1, 0)) & (strength >= _shift(padded, 1, 0))
+    falling = (strength > _shift(padded, -1, -1)) & (strength > _shift(padded, 1, 1))
+    rising = (strength > _shift(padded, -1, 1)) & (strength > _shift(padded, 1, -1))
+    slanted = np.where((across ^ down) < 0, rising, falling)
+    flat = np.abs(across) * 13573  # the tangent of 22.5 degrees, in units of 2^-15
+    steep = np.abs(down) << 15
+    upwards = steep > flat + (np.abs(across) << 16)
+    return np.where(steep < flat, level, np.where(upwards, upright, slanted))
+
+
+def distance(marked: np.ndarray) -> np.ndarray:
+    """Chamfer distance (N, H, W) to the nearest marked pixel in units of 1/FIXED, at most 20.
+
+    The shortest way runs straight in one direction of the mask, then straight in another one, so
+    one sweep in each direction finds it; a sweep doubles its reach from step to step.
+    """
+    far = np.where(marked, 0, FARTHEST * FIXED).astype(np.int32)
+    for down, right, length in STEPS:
+        _sweep(far, down, right, length)
+        _sweep(far, -down, -right, length)
+    return far
+
+
+def _sweep(far: np.ndarray, down: int, right: int, length: float) -> None:
+    """Let every pixel hear, in place, from those any number of steps away in one direction."""
+    times = 1
+    while times * length < FARTHEST:
+        here, there = _pairs(far, times * down, times * right)
+        np.minimum(here, there + times * round(length * FIXED), out=here)
+        times *= 2
+
+
+def _pairs(x: np.ndarray, down: int, right: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels that have another one `down` and `right` of them, and those others."""
+    height, width = x.shape[1:]
+    top, left = max(0, -down), max(0, -right)
+    rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
+    here = x[:, top : top + rows, left : left + columns]
+    return here, x[:, top + down : top + down + rows, left + right : left + right + columns]
+
+
+def equalize_histogram(levels: np.ndarray) -> np.ndarray:
+    """Each image's grey levels spread so that all are about as frequent, (N, H, W) uint8."""
+    n, size = len(levels), levels[0].size
+    numbers = levels.reshape(n, -1) + 256 * np.arange(n)[:, None]
+    counts = np.bincount(numbers.ravel(), minlength=256 * n).reshape(n, 256)
+    lowest = (counts > 0).argmax(1)
+    first = counts[np.arange(n), lowest, None]
+    below = (counts.cumsum(1) - first).astype(np.float32)
+    table = np.rint(below * (np.float32(255) / np.maximum(size - first, 1).astype(np.float32)))
+    table = np.where(first == size, lowest[:, None], table.clip(0, 255))
+    return np.asarray(table.astype(np.uint8).ravel()[numbers]).reshape(levels.shape)

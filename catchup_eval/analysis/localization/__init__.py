@@ -1,0 +1,254 @@
+"""Does the network look at the object? Boxes from class activation maps.
+
+The map of the *true* class (Zhou et al. 2016: the head's weights times the map that it pools, bias
+ignored; a closed form, no gradient) is brought to the image's size (bicubic) and cut at 0.2 of its
+maximum; the tight box of the largest connected component (8 neighbours) is compared with the
+image's own. A hit is an intersection over union (IoU) of 0.5 or more. The head must average one
+feature map.
+
+The paper says "a threshold of 0.2" and no more. `protocol="minmax"`, as the code of its sources has
+it, scales each map to [0, 1] first; `"max"` does not, as in Zhou et al., and draws other boxes: on
+random maps 63 % of the pairs overlap by less than half. The column `protocol` says `cam-minmax` or
+`cam-max`. A map that is constant, or has no pixel above the cut, gives an empty box.
+
+One row per number, all in percent but `best_threshold`:
+
+- `gt_known`: hits, whatever the network answers; `centred_box`: hits of one box in the middle that
+  knows no image, the yardstick; `whole_image`: hits of the whole image as a box
+- `top1_localization`: hits among right answers, of all images (then the true class's map is the
+  predicted class's, too); `centred_box_top1`: right answers whose object the centred box hits;
+  `accuracy`: right answers
+- `mean_iou`, `centred_box_mean_iou`: IoU on average, bootstrap over images
+- `gt_known_minmax`, `gt_known_max`, `top1_localization_minmax`, `top1_localization_max`: both
+  readings of "0.2", side by side
+- `centred_width`, `centred_height`: sides of the centred box, of the image's: the mean of the boxes
+  of the part `train`, or 70 where it has none
+- `gt_known_at`: hits at another `threshold` (a column, 0 to 1; empty in all other rows);
+  `max_box_accuracy` the best of these (Choe et al. 2020), chosen on the very images and therefore
+  optimistic; `best_threshold` where it lies, a share of the maximum
+- `max_box_accuracy_v2_at`: images where *any* component's box reaches an IoU of `overlap` (a
+  column; .3, .5, .7), at the best threshold for that IoU; `max_box_accuracy_v2` their mean, as
+  optimistic (wsolevaluation); `centred_box_at`, `centred_box_v2`: the same of the centred box
+
+Choe et al. try 1,000 thresholds, here it is `sweep`: the maxima may be a little lower. What cannot
+be known here: what resizing did to the boxes before they came with the images (see
+:func:`catchup_eval.metrics.boxes.resize_boxes`); on images that were cropped hits mean less.
+
+Common columns: `metric`, `value`, `unit`, `n` images, `low` and `high` (95 %; Wilson for a rate),
+`protocol`. Samples: `gt_known`, `top1_localization`, `max_box`,
+`correct`, `iou`, `index`, each (N,);
+`predicted` and `truth`, boxes (N, 4) `x0 y0 x1 y1`, ends exclusive; `threshold` (1,); and of the
+contact sheet `sheet_images` (12, H, W, 3) uint8, `sheet_maps` (12, H, W), `sheet_rows` (12,): nine
+random images, the same for every model, then the three of smallest IoU among the others.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from catchup_eval.analysis.base import PerSample, Recheck
+from catchup_eval.analysis.context import EvaluationContext, require
+from catchup_eval.analysis.localization.cam import (
+    READINGS,
+    compute_cams,
+    other_normalization,
+    size_of,
+    upsample,
+)
+from catchup_eval.analysis.localization.conventions import CONVENTIONS as CONVENTIONS
+from catchup_eval.analysis.localization.figures import WORST
+from catchup_eval.analysis.localization.figures import plot as plot
+from catchup_eval.core.rng import generator
+from catchup_eval.core.settings import Fraction, one_of, validate_settings
+from catchup_eval.metrics import boxes
+from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.result import Result, Rows
+
+TITLE = "Weakly supervised localization"
+DESCRIPTION = "Does the network look at the object that it names?"
+INTERPRETATION = (
+    "GT-known is the share of images whose class activation map draws a box that overlaps the "
+    "object by half or more. A box in the middle of every image reaches the dotted line without "
+    "looking: only what lies above it was seen. A model whose curve peaks elsewhere than at the "
+    "marked threshold is judged by a scale that does not suit it. Hollow marks are the other "
+    "reading of the threshold."
+)
+REFERENCE = "Zhou et al. 2016, Learning Deep Features for Discriminative Localization"
+NEEDS = frozenset({"test", "boxes"})
+VERSION = 2
+COST = 4
+HEADLINES = (
+    Headline(
+        "gt_known",
+        "GT-known localization",
+        "higher",
+        outcomes=("gt_known",),
+        chance="centred_box",
+    ),
+    Headline(
+        "top1_localization",
+        "Top-1 localization",
+        "higher",
+        outcomes=("top1_localization",),
+        chance="centred_box_top1",
+    ),
+)
+PER_SAMPLE: PerSample = {
+    "test": ("correct", "gt_known", "top1_localization", "iou", "predicted", "truth"),
+}
+RECHECK = Recheck()
+SWEEP = tuple(round(0.05 * step, 2) for step in range(1, 19))
+HIT = 0.5
+OVERLAPS = (0.3, 0.5, 0.7)  # of MaxBoxAccV2
+SIDE = 0.7  # of the centred box where no training box says better
+RANDOM = 9  # images on the contact sheet, and the worst of the others
+
+
+@validate_settings()
+def measure(
+    subject: EvaluationContext,
+    *,
+    protocol: Annotated[str, one_of("protocol", READINGS)] = "minmax",
+    threshold: Fraction = 0.2,  # the paper's
+    centred: Annotated[float, Field(gt=0, le=1)] | None = None,
+    sweep: Annotated[Sequence[Fraction], Field(min_length=1)] = SWEEP,
+) -> Result:
+    """The rows and samples described above.
+
+    Args:
+        protocol: "minmax" or "max", what a threshold is a share of.
+        threshold: share of a map's maximum above which a pixel counts.
+        centred: share of the image's sides that the centred box takes; None is that of the
+            training boxes, or 0.7 where there are none.
+        sweep: the thresholds of `gt_known_at` and of the maxima.
+
+    Raises:
+        Missing: no boxes, or a head that does not average one feature map.
+        UnknownName: another `protocol`.
+        UserError: `centred` is no share.
+    """
+    require(subject, NEEDS)
+    sides = _sides(subject, centred)
+    seen = compute_cams(subject, (threshold, *sweep), protocol)
+    overlaps = np.stack([boxes.iou(found, seen.truth) for found in seen.found.swapaxes(0, 1)])
+    hits, overlap = overlaps >= HIT, overlaps[0]
+    samples = {
+        "gt_known": hits[0],
+        "top1_localization": hits[0] & seen.correct,
+        "correct": seen.correct,
+        "iou": overlap,
+        "index": seen.numbers,
+        "predicted": seen.found[:, 0],
+        "truth": seen.truth,
+        "max_box": hits[1:][hits[1:].mean(1).argmax()],
+        "threshold": np.array([threshold]),
+    }
+    rows = Rows(_name(protocol))
+    size = size_of(subject.data.split("test").images)
+    middle, whole = (_centred_overlaps(seen.truth, each, size) for each in (sides, (1.0, 1.0)))
+    _outcome_rows(rows, samples, middle)
+    otherwise = boxes.iou(seen.other, seen.truth) >= HIT
+    _reading_rows(rows, {protocol: hits[0], other_normalization(protocol): otherwise}, seen.correct)
+    _yardstick_rows(rows, sides, whole)
+    _sweep_rows(rows, sweep, hits[1:])
+    _version_2_rows(rows, seen.best[:, 1:], middle)
+    explained = bool(seen.error.max() < 1e-3)
+    rows.check("mean of the map + bias is the logit to 0.001", explained, len(overlap))
+    return Result(rows.frame(), samples | _sheet(subject, seen.maps, overlap, protocol))
+
+
+def row_links(result: Result) -> Iterator[RowLink]:
+    """Rows beyond the headlines, and the samples that each is the mean of."""
+    yield RowLink("accuracy", {}, result.samples["correct"])
+    yield RowLink("mean_iou", {}, result.samples["iou"])
+    yield RowLink("max_box_accuracy", {}, result.samples["max_box"])
+
+
+def _name(reading: str) -> str:
+    return f"cam-{reading}@{VERSION}"
+
+
+def _sides(subject: EvaluationContext, centred: float | None) -> tuple[float, float]:
+    """Width and height of the centred box, as shares of the image's."""
+    if centred is not None:
+        return centred, centred
+    train = subject.data.parts.get("train")
+    if train is None or train.boxes is None:
+        return SIDE, SIDE
+    height, width = size_of(train.images)
+    sides = (train.boxes[:, 2:] - train.boxes[:, :2]).mean(0).tolist()
+    return sides[0] / width, sides[1] / height
+
+
+def _centred_overlaps(
+    truth: np.ndarray, sides: tuple[float, float], size: tuple[int, int]
+) -> np.ndarray:
+    """(N,) of truth (N, 4) with a box in the middle of images of this size."""
+    return boxes.iou(np.broadcast_to(boxes.centre_box(*sides, size), truth.shape), truth)
+
+
+def _outcome_rows(rows: Rows, samples: dict[str, np.ndarray], middle: np.ndarray) -> None:
+    rows.rate("gt_known", samples["gt_known"])
+    rows.rate("centred_box", middle >= HIT)
+    rows.rate("top1_localization", samples["top1_localization"])
+    rows.rate("centred_box_top1", (middle >= HIT) & samples["correct"])
+    rows.rate("accuracy", samples["correct"])
+    _mean_row(rows, "mean_iou", samples["iou"])
+    _mean_row(rows, "centred_box_mean_iou", middle)
+
+
+def _mean_row(rows: Rows, metric: str, shares: np.ndarray) -> None:
+    rows.mean(metric, 100 * shares, unit="%")
+
+
+def _reading_rows(rows: Rows, hits: dict[str, np.ndarray], correct: np.ndarray) -> None:
+    for metric, among in (("gt_known", np.ones_like(correct)), ("top1_localization", correct)):
+        for reading in READINGS:
+            name = f"{metric}_{reading}"
+            rows.rate(name, hits[reading] & among, protocol=_name(reading))
+
+
+def _yardstick_rows(rows: Rows, sides: tuple[float, float], whole: np.ndarray) -> None:
+    rows.rate("whole_image", whole >= HIT)
+    for metric, side in zip(("centred_width", "centred_height"), sides, strict=True):
+        rows.add(metric, 100 * side, unit="%", n=len(whole))
+
+
+def _sweep_rows(rows: Rows, sweep: Sequence[float], hits: np.ndarray) -> None:
+    for threshold, row in zip(sweep, hits, strict=True):
+        rows.rate("gt_known_at", row, threshold=threshold)
+    best = int(hits.mean(1).argmax())
+    rows.rate("max_box_accuracy", hits[best])
+    rows.add("best_threshold", sweep[best], unit="share", n=hits.shape[1])
+
+
+def _version_2_rows(rows: Rows, best: np.ndarray, middle: np.ndarray) -> None:
+    """MaxBoxAccV2 of the best overlaps (N, S) at each threshold, beside the centred box's."""
+    maxima = [hits[:, hits.mean(0).argmax()] for hits in (best >= each for each in OVERLAPS)]
+    centred = [middle >= each for each in OVERLAPS]
+    for metric, of, outcomes in (
+        ("max_box_accuracy_v2", "max_box_accuracy_v2_at", maxima),
+        ("centred_box_v2", "centred_box_at", centred),
+    ):
+        _mean_row(rows, metric, np.mean(outcomes, axis=0))
+        for each, outcome in zip(OVERLAPS, outcomes, strict=True):
+            rows.rate(of, outcome, overlap=each)
+
+
+def _sheet(
+    subject: EvaluationContext, maps: np.ndarray, overlap: np.ndarray, reading: str
+) -> dict[str, np.ndarray]:
+    drawn = generator(0, "contact sheet").permutation(len(overlap))[:RANDOM]
+    others = np.setdiff1d(np.arange(len(overlap)), drawn)
+    worst = others[np.argsort(overlap[others], kind="stable")][:WORST]
+    rows = np.concatenate([np.sort(drawn), worst])
+    images = subject.data.split("test").images[torch.from_numpy(rows)]
+    heat = READINGS[reading](upsample(torch.from_numpy(maps[rows]), size_of(images)))
+    return {
+        "sheet_images": images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy(),
+        "sheet_maps": heat.astype(np.float16),
+        "sheet_rows": rows,
+    }

@@ -1,0 +1,262 @@
+"""The Python face: evaluate a model, compare several, in a script or a notebook.
+
+A study's page is written with all that can be added to it: the paper's tables, the conventions.
+"""
+
+import warnings
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from catchup_eval import analysis, datasets, feature_learning
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.app.drawing import write_report
+from catchup_eval.app.evaluate import check_reference, study_info
+from catchup_eval.core import environment
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.jobs import evaluate as asking
+from catchup_eval.jobs.evaluate import EvaluationSettings
+from catchup_eval.jobs.networks import ModelUnderTest, describe
+from catchup_eval.models import loading
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.sources import WeightsAccess
+from catchup_eval.plotting import style
+from catchup_eval.report import page
+from catchup_eval.results import study
+from catchup_eval.results.result import Result
+from catchup_eval.results.store import ResultRecord, Store
+from catchup_eval.results.study import Study
+
+
+def load(
+    text: str,
+    *,
+    classes: int | None = None,
+    root: Path | str = "data",
+    trust_pickle: bool = False,
+) -> Classifier:
+    """The model that a spec asks for, as `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
+
+    What was chosen for it, where there was a choice, is said as a Python warning.
+
+    Args:
+        text: such as `ours=best.safetensors`, `torchvision:resnet50@IMAGENET1K_V2`,
+            `resnet20@https://host/net.th?norm=cifar10`, `hf:timm/resnet18.a1_in1k` or
+            `catalogue:akamaster-cifar10-resnet20`. Where the file says the network or how
+            photographs are shown to it, that is taken: :mod:`catchup_eval.models.preprocessing` has
+            the keys that say it otherwise.
+        classes: only where the weights do not tell.
+        root: the data root; downloaded weights lie in its folder `models`.
+        trust_pickle: run the code that the file asks for when it is unpickled. Whoever wrote it
+            can then do on this machine what you can; without it, only weights are read.
+
+    Raises:
+        UserError: what is wrong with the request, in one sentence.
+    """
+    access = WeightsAccess(Path(root) / "models", trust_pickle)
+    loaded = loading.load(text, classes=classes, access=access)
+    for note in loaded.notes:
+        warnings.warn(note, stacklevel=2)
+    return loaded.model
+
+
+def data(name: str, root: Path | str = "data") -> AnySet:
+    """An image set by name (`digits` is always here), or of your own files or function."""
+    return datasets.load(name, root)
+
+
+class FigureDict(dict[str, Figure]):
+    """Figures by name, which a notebook shows."""
+
+    def _repr_html_(self) -> str:
+        return "".join(f'<img alt="{name}" src="{_data_uri(fig)}">' for name, fig in self.items())
+
+
+def _data_uri(figure: Figure) -> str:
+    buffer = BytesIO()
+    with style.figure_style():
+        figure.savefig(buffer, format="png")
+    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
+
+
+class AnalysisResult:
+    """The answer to one question.
+
+    Attributes:
+        result: rows and per-sample outcomes.
+    """
+
+    def __init__(self, name: str, result: Result):
+        self._name = name
+        self.result = result
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per number, self-checks left out."""
+        return self.result.table
+
+    def plot(self) -> FigureDict:
+        """The figures of this question."""
+        return FigureDict(ANALYSES[self._name].plot(self.result))
+
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_() + self.result._repr_html_()
+
+
+class Evaluation(Mapping[str, AnalysisResult]):
+    """All answers, by question.
+
+    Attributes:
+        study: everything, as a report is drawn from.
+    """
+
+    def __init__(self, finished: Study, keys: Mapping[tuple[str, str], ResultRecord]):
+        self.study = finished
+        self._records = keys
+
+    def __getitem__(self, name: str) -> AnalysisResult:
+        if name not in self.study.available_analyses():
+            raise UnknownName("answer", name, self.study.available_analyses())
+        single = len(self.study.info.models) == 1
+        key = self.study.info.models[0].key
+        result = self.study.results[key, name] if single else self.study.joined_result(name)
+        return AnalysisResult(name, result)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.study.available_analyses())
+
+    def __len__(self) -> int:
+        return len(self.study.available_analyses())
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The summary: one row per headline number."""
+        return page.summary(self.study, ANALYSES)
+
+    @property
+    def skipped_analyses(self) -> pd.DataFrame:
+        """What could not be asked, and why."""
+        rows = [skip.model_dump() for skip in self.study.info.skipped]
+        return pd.DataFrame(rows, columns=["model", "analysis", "reason"])
+
+    def save(self, folder: Path | str) -> Path:
+        """Write results, tables, figures and the page; gives the page's path."""
+        folder = Path(folder)
+        for (model, name), result in self.study.results.items():
+            Store(folder).put(model, result, self._records[model, name])
+        study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
+        return write_report(study.load(folder, feature_learning.analysis_versions()), folder)
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(index=False))
+
+
+def evaluate(
+    model: Classifier,
+    data: AnySet,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    batch_size: int = 100,
+    seed: int = 0,
+    root: Path | str = "data",
+) -> Evaluation:
+    """Ask a model the questions that it and the data allow.
+
+    Args:
+        model: from `load` or `wrap`; given back as it was.
+        data: from `data` or `from_arrays`.
+        only, skip: names of questions; all of them where neither is given.
+        settings: by question; the defaults are the paper's.
+        device: "auto" takes a GPU if there is one.
+        seed: of what the questions draw.
+        root: the folder of downloaded data, as for `data`; used where there is one.
+
+    Raises:
+        UnknownName: a question or a setting that does not exist.
+    """
+    return _evaluate_models(
+        {model.name: [model]}, data, "", only, skip, settings, device, batch_size, seed, Path(root)
+    )
+
+
+def compare(
+    models: Mapping[str, Classifier | Sequence[Classifier]],
+    data: AnySet,
+    *,
+    reference: str = "",
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "auto",
+    batch_size: int = 100,
+    seed: int = 0,
+    root: Path | str = "data",
+) -> Evaluation:
+    """Ask several models, or several seeds of several methods, the same questions.
+
+    Args:
+        models: by name; a sequence holds the seeds of one method. Three seeds or more compare
+            methods, fewer compare these very networks.
+        reference: the name that the others are compared with; the first where it is not given.
+
+    The other arguments are those of :func:`evaluate`.
+    """
+    groups = {
+        name: [value] if isinstance(value, Classifier) else list(value)
+        for name, value in models.items()
+    }
+    return _evaluate_models(
+        groups, data, reference, only, skip, settings, device, batch_size, seed, Path(root)
+    )
+
+
+def _evaluate_models(
+    groups: Mapping[str, Sequence[Classifier]],
+    data: AnySet,
+    reference: str,
+    only: Sequence[str],
+    skip: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]] | None,
+    device: str,
+    batch_size: int,
+    seed: int,
+    root: Path,
+) -> Evaluation:
+    if not any(groups.values()):
+        raise UserError("expected at least one model")
+    analysis.check_settings(settings or {})
+    check_reference(reference, list(groups))
+    data = data.evaluation_subset()
+    questions = EvaluationSettings(
+        analysis.choose(only, skip),
+        settings or {},
+        seed,
+        environment.resolve_device(device),
+        batch_size,
+        root,
+    )
+    candidates = [
+        ModelUnderTest(describe(model, group, number, group, {}), model)
+        for group, networks in groups.items()
+        for number, model in enumerate(networks)
+    ]
+    info = study_info("comparison", "from Python", reference, candidates, data, questions)
+    finished = asking.in_memory(candidates, data, questions, info)
+    records = {
+        (candidate.info.key, name): ResultRecord(
+            key=questions.key(candidate, data, name), provenance=how
+        )
+        for candidate in candidates
+        for (key, name), how in finished.provenance.items()
+        if key == candidate.info.key
+    }
+    return Evaluation(finished, records)

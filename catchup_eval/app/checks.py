@@ -1,0 +1,93 @@
+"""What names and files alone show to be wrong with a command: refused before torch is imported.
+
+Nothing is read for it but lists and plans; what their contents say is checked where they are used.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from catchup_eval import datasets
+from catchup_eval.analysis import ANALYSES, choose
+from catchup_eval.core.errors import UserError
+from catchup_eval.models import spec
+from catchup_eval.results import shards
+from catchup_eval.results.folder import study_file
+from catchup_eval.trainers import mixing, shipped
+
+
+def check_request(arguments: Mapping[str, Any]) -> None:
+    """Refuse a command by its arguments and options, by name; it may have any of them.
+
+    Raises:
+        UnknownName, BadFile, UserError: a name, a file or a value that cannot be meant.
+    """
+    shards.parse(arguments.get("shard", ""))
+    if arguments.get("data"):
+        datasets.check_name(arguments["data"])
+    for folder in arguments.get("folders", ()):
+        study_file(folder)
+    if "table" in arguments:
+        from catchup_eval.paper import reproduction
+
+        reproduction.find(arguments["table"])
+    if "plan" in arguments:
+        _check_plan(arguments)
+    if "recipe" in arguments:
+        _check_training(arguments["recipe"], arguments["methods"])
+    if "models" in arguments:
+        _check_analyses(arguments)
+        _check_models(arguments["models"])
+
+
+def _check_plan(arguments: Mapping[str, Any]) -> None:
+    from catchup_eval.jobs import plan as plans
+
+    plan = plans.find(arguments["plan"])
+    methods = arguments["methods"] or plan.methods
+    if plan.simulations:
+        return
+    datasets.check_name(plan.data)
+    if methods:
+        _check_training(plan.recipe, methods)
+    _check_analyses(arguments)
+    _check_models(plan.models)
+
+
+def _check_training(recipe: str, methods: Sequence[str]) -> None:
+    shipped.read_text(recipe)
+    for method in methods:
+        mixing.check_name(method)
+
+
+def _check_models(models: Sequence[str]) -> None:
+    for text in models:
+        spec.check(text)
+
+
+def _check_analyses(arguments: Mapping[str, Any]) -> None:
+    named = read_settings(arguments.get("set", ()))
+    choose((*arguments.get("only", ()), *named), arguments.get("skip", ()), ANALYSES)
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`["landscape.points=21"]` as settings by analysis; values as TOML spells them.
+
+    Raises:
+        UserError: not ANALYSIS.KEY=VALUE.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        question, dot, key = target.partition(".")
+        if not (equals and dot and key):
+            raise UserError(f"expected --set ANALYSIS.KEY=VALUE, got {text!r}")
+        settings.setdefault(question, {})[key] = _toml_value(value)
+    return settings
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,233 @@
+"""Checks of a stored report that ask no network again.
+
+- whether its files are those that were stored, and speak of the same thing
+- whether its pages, tables and figures are what its results give when drawn again
+- whether the numbers of a result follow from its stored outcomes
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from catchup_eval.analysis.base import Analysis, declaration
+from catchup_eval.audit.findings import AuditCheck, AuditStatus, finding
+from catchup_eval.core.errors import BadFile
+from catchup_eval.metrics.intervals import Interval, bootstrap_mean, wilson
+from catchup_eval.results import hashes
+from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.result import RANGES, Result
+from catchup_eval.results.store import ResultRecord, Store
+from catchup_eval.results.study import StudyInfo
+
+Records = Mapping[tuple[str, str], ResultRecord]
+
+
+def records(info: StudyInfo, store: Store) -> dict[tuple[str, str], ResultRecord]:
+    """The sidecars that can be read, by (model key, analysis)."""
+    pairs = [(model.key, analysis) for model in info.models for analysis in info.analyses]
+    found = {pair: store.record(*pair) for pair in pairs}
+    return {pair: record for pair, record in found.items() if record is not None}
+
+
+def check_files(info: StudyInfo, store: Store) -> list[AuditCheck]:
+    """All checks that need no analysis: presence, hashes, and one story in all files."""
+    known = records(info, store)
+    return [
+        _check_complete(info, store, known),
+        _study_seal(store.folder),
+        *_result_hashes(store, known),
+        _check_consistency(info, known),
+    ]
+
+
+def _check_complete(info: StudyInfo, store: Store, known: Records) -> AuditCheck:
+    skipped = {(skip.model, skip.analysis) for skip in info.skipped}
+    pairs = {(model.key, analysis) for model in info.models for analysis in info.analyses}
+    broken = [p for p in pairs - known.keys() if store.path(*p, "json").exists()]
+    if broken:
+        faults = [f"{_format_pair(pair)}: its record cannot be read" for pair in sorted(broken)]
+        return finding("results", faults, "", AuditStatus.CONTRADICTED)
+    absent = [f"{_format_pair(pair)} is absent" for pair in sorted(pairs - known.keys() - skipped)]
+    return finding("results", absent, f"all {len(known)} are here", AuditStatus.UNKNOWN)
+
+
+def _study_seal(folder: Path) -> AuditCheck:
+    content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    seal = content.pop("seal", "")
+    if not seal:
+        return AuditCheck("study.json", AuditStatus.UNKNOWN, "it has no hash")
+    faults = [] if hashes.hash_json(content) == seal else ["it is not what was written"]
+    return finding("study.json", faults, "is what was written", AuditStatus.CONTRADICTED)
+
+
+def _result_hashes(store: Store, known: Records) -> Iterator[AuditCheck]:
+    without = [_format_pair(pair) for pair, record in known.items() if record.hashes is None]
+    if without:
+        detail = (
+            f"{len(without)} of {len(known)} results have no hash: an older version stored them"
+        )
+        yield AuditCheck("hashes", AuditStatus.UNKNOWN, detail)
+    sealed = {pair: record for pair, record in known.items() if record.hashes is not None}
+    faults = [
+        fault for pair, record in sealed.items() for fault in _hash_faults(store, pair, record)
+    ]
+    if sealed:
+        fine = f"{len(sealed)} records, frames and samples are what was stored"
+        yield finding("hashes", faults, fine, AuditStatus.CONTRADICTED)
+
+
+def _hash_faults(store: Store, pair: tuple[str, str], record: ResultRecord) -> Iterator[str]:
+    """What of one result is not what its hashes say."""
+    assert record.hashes is not None  # those without are told apart before
+    if record.with_seal().seal != record.seal:
+        yield f"{_format_pair(pair)}: its record was changed"
+    try:
+        frame = hashes.hash_file(store.path(*pair, "csv"))
+        samples = hashes.hash_arrays(store.get(*pair).samples)
+    except (BadFile, OSError):
+        yield f"{_format_pair(pair)}: its files cannot be read"
+        return
+    if frame != record.hashes.frame:
+        yield f"{_format_pair(pair)}: its frame was changed"
+    if samples != record.hashes.samples:
+        yield f"{_format_pair(pair)}: its samples were changed"
+
+
+def _check_consistency(info: StudyInfo, known: Records) -> AuditCheck:
+    weights = {model.key: model.fingerprint for model in info.models}
+    faults = [
+        f"{_format_pair((model, analysis))}: its {what} {told!r} are not the study's {own!r}"
+        for (model, analysis), record in known.items()
+        for what, told, own in (
+            ("weights", record.key.weights, weights[model]),
+            ("seeds", record.key.seed, info.seed),
+            ("questions", record.key.analysis, analysis),
+        )
+        if told != own
+    ]
+    fine = "weights and seed are the study's in all results"
+    return finding("one story", faults, fine, AuditStatus.CONTRADICTED)
+
+
+def _format_pair(pair: tuple[str, str]) -> str:
+    return ": ".join(pair)
+
+
+FOLDERS = ("tables", "figures")
+PAGES = ("index.html", "report.md")
+PICTURE = re.compile(rb"data:image/[^\"']*")
+DRAWN = (".png", ".pdf", ".svg")
+
+
+def check_pages(folder: Path, redrawn: Path, *, code: bool, libraries: bool) -> list[AuditCheck]:
+    """Compare a report with the same one drawn again, byte for byte.
+
+    Args:
+        folder: of the report.
+        redrawn: where its results were drawn again.
+        code: whether the package is the one that measured; only then does another page contradict.
+        libraries: likewise those that write tables and pictures.
+    """
+    names = sorted(set(_files(folder)) | set(_files(redrawn)))
+    texts = [name for name in names if not name.endswith(DRAWN)]
+    pictures = [name for name in names if name.endswith(DRAWN)]
+    other = [fault for name in texts if (fault := _fault(folder, redrawn, name, text=True))]
+    drawn = [fault for name in pictures if (fault := _fault(folder, redrawn, name))]
+    if not drawn and (fault := _fault(folder, redrawn, "index.html")) and not other:
+        drawn = [f"a picture inside {fault}"]
+    return [
+        _downgrade_other_version(
+            "page and tables", other, f"{len(texts)} files, drawn again, are the same", code
+        ),
+        _downgrade_other_version(
+            "figures",
+            drawn,
+            f"{len(pictures)} files, drawn again, are the same",
+            code and libraries,
+        ),
+    ]
+
+
+def _downgrade_other_version(
+    check: str, faults: Iterable[str], fine: str, same: bool
+) -> AuditCheck:
+    if same:
+        return finding(check, faults, fine, AuditStatus.CONTRADICTED)
+    found = finding(check, faults, fine, AuditStatus.UNKNOWN)
+    why = "; but this is another version of the package or its libraries than measured"
+    return found._replace(detail=found.detail + why) if found.verdict != "confirmed" else found
+
+
+def _files(folder: Path) -> list[str]:
+    inside = [path for name in FOLDERS for path in (folder / name).glob("*") if path.is_file()]
+    pages = [folder / name for name in PAGES if (folder / name).exists()]
+    return [path.relative_to(folder).as_posix() for path in [*pages, *inside]]
+
+
+def _fault(folder: Path, redrawn: Path, name: str, *, text: bool = False) -> str:
+    """What is wrong with one file; nothing where it is the same."""
+    paths = folder / name, redrawn / name
+    for path, fault in zip(paths, ("is absent", "is not from these results"), strict=True):
+        if not path.exists():
+            return f"{name} {fault}"
+    told, own = (path.read_bytes() for path in paths)
+    if text:
+        told, own = (PICTURE.sub(b"", content) for content in (told, own))
+    return "" if told == own else f"{name} differs"
+
+
+DIGITS = 1e-9  # of a value: what storing may change is nothing, what summing may change is less
+
+
+def row_links(result: Result, analysis: Analysis) -> Iterator[RowLink]:
+    """The rows whose outcomes are stored; two strata of an AUROC are a link each."""
+    for headline in analysis.HEADLINES:
+        for name in headline.outcomes if _has_headline(result, headline) else ():
+            if name in result.samples:
+                yield RowLink(headline.metric, headline.where, result.samples[name], headline.scale)
+    yield from declaration(analysis, "row_links")(result)
+
+
+def _has_headline(result: Result, headline: Headline) -> bool:
+    if not set(headline.where) <= set(result.frame.columns):
+        return False
+    return len(result.rows(headline.metric, **headline.where)) > 0
+
+
+def faults(result: Result, links: Iterable[RowLink]) -> list[str]:
+    """What of these rows does not follow from the outcomes, one line each."""
+    return [fault for link in links for fault in _row_faults(result, link)]
+
+
+def _row_faults(result: Result, link: RowLink) -> Iterator[str]:
+    rows = result.rows(link.metric, **link.where)
+    name = " ".join([link.metric, *(f"{key}={value}" for key, value in link.where.items())])
+    if len(rows) != 1:
+        yield f"{name}: {len(rows)} rows, expected one"
+        return
+    row, values = rows.iloc[0], link.scale * np.asarray(link.outcomes, float)
+    if not np.isclose(row["value"], values.mean(), rtol=DIGITS, atol=DIGITS):
+        yield f"{name} is {row['value']:.6g}, its outcomes give {values.mean():.6g}"
+    own = _interval(link, row)
+    if own is not None and not _is_close(row, own):
+        told = f"{row['low']:.6g} to {row['high']:.6g}"
+        yield f"{name} has the interval {told}, its outcomes give {own[0]:.6g} to {own[1]:.6g}"
+
+
+def _interval(link: RowLink, row: pd.Series) -> Interval | None:
+    """Wilson's of outcomes, the bootstrap's of numbers; None where it is about more samples."""
+    n = int(row["n"])
+    if len(link.outcomes) != n:
+        return None
+    if link.outcomes.dtype == bool:
+        return wilson(int(link.outcomes.sum()), n)
+    return bootstrap_mean(link.scale * link.outcomes, bounds=RANGES.get(str(row["unit"])))
+
+
+def _is_close(row: pd.Series, interval: Interval) -> bool:
+    limits = [row["low"], row["high"]]
+    return bool(np.allclose(limits, interval, rtol=DIGITS, atol=DIGITS, equal_nan=True))

@@ -1,0 +1,54 @@
+"""Arguments and options that several commands have, written once, and the command as typed."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Seeds = Annotated[
+    list[int], typer.Option(metavar="N...", help="Seeds; each method is trained once with each.")
+]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Epochs, instead of the recipe's.")
+]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="[NAME=]ARCH[@WEIGHTS][?key=value&...], a path, https://..., hf:OWNER/NAME, "
+        "catalogue:NAME, or a .toml file that lists models; a glob is the seeds of one group.",
+    ),
+]
+Data = Annotated[
+    str, typer.Option("--data", metavar="NAME", help="A dataset (see: list data) or a .npz file.")
+]
+RecipeData = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="NAME", help="A dataset or a .npz file, instead of the recipe's dataset."
+    ),
+]
+DataArgument = Annotated[
+    str, typer.Argument(metavar="DATA", help="A dataset (see: list data) or a .npz file.")
+]
+DataRoot = Annotated[
+    Path,
+    typer.Option(
+        metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded datasets lie."
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.",
+    ),
+]
+Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Finished reports.")]
+
+
+def command_line() -> str:
+    """The command as it was called, in one line that a shell reads back."""
+    return shlex.join(["catchup-eval", *sys.argv[1:]])

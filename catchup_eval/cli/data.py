@@ -1,0 +1,142 @@
+"""`data`: list, fetch, check and corrupt datasets, and estimate C-scores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catchup_eval.cli.arguments import DataArgument, DataRoot, Device
+
+data = typer.Typer(
+    no_args_is_help=True, help="List, fetch, check and corrupt datasets.", rich_markup_mode=None
+)
+
+Archives = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Your own list of addresses, such as a mirror's, instead of the shipped one (TOML).",
+    ),
+]
+
+
+@data.command(name="list")
+def list_data(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="[NAME...]", help="Only these, with licence, citation and files."),
+    ] = [],  # noqa: B006
+    data_root: DataRoot = Path("data"),
+    archives: Archives = None,
+) -> None:
+    """List the datasets that can be fetched, and which are here."""
+    from catchup_eval.cli.datasets import describe_sets, list_sets
+
+    if names:
+        raise typer.Exit(describe_sets(names, archives=archives))
+    raise typer.Exit(list_sets(data_root, archives=archives))
+
+
+@data.command()
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Datasets (see: data list).")
+    ],
+    data_root: DataRoot = Path("data"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the archives after they are unpacked.")
+    ] = False,
+    archives: Archives = None,
+) -> None:
+    """Download datasets, compare their checksums and unpack them.
+
+    What is here already stays. Stopped at any moment and called again, it goes on where it was.
+    """
+    from catchup_eval.cli.datasets import fetch_sets
+
+    raise typer.Exit(fetch_sets(names, data_root, keep=keep, archives=archives))
+
+
+@data.command()
+def check(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...|all", help="Datasets; all are those that are here."),
+    ],
+    data_root: DataRoot = Path("data"),
+    archives: Archives = None,
+) -> None:
+    """Compare the files of datasets with the official ones.
+
+    Also those of files you got yourself. Says of each: ok, absent, incomplete, cut short, a web
+    page, not the official file.
+    """
+    from catchup_eval.cli.datasets import check_sets
+
+    raise typer.Exit(check_sets(names, data_root, archives=archives))
+
+
+@data.command()
+def cscores(
+    dataset: DataArgument,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE.npz", help="NAME-cscores.npz in the data root is found there."),
+    ],
+    networks: Annotated[
+        int, typer.Option(metavar="N", min=3, help="How many networks are trained and evaluated.")
+    ] = 24,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="How they are trained (see: list recipes).")
+    ] = "tiny",
+    device: Device = "auto",
+    data_root: DataRoot = Path("data"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train all again, also what is done.")
+    ] = False,
+) -> None:
+    """Estimate the C-score of each test image.
+
+    From small networks trained on random subsets. Stopped and called again, it goes on where it
+    was; the predictions are saved beside the file.
+    """
+    from catchup_eval.app.cscores import write
+    from catchup_eval.jobs.plan import CScoreSettings
+
+    how = CScoreSettings(networks=networks, recipe=recipe)
+    raise typer.Exit(write(dataset, out, how, device=device, data_root=data_root, fresh=fresh))
+
+
+@data.command()
+def corrupt(
+    dataset: DataArgument,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go.")],
+    corruptions: Annotated[
+        list[str], typer.Option(metavar="TYPE...", help="Types (default: all 19).")
+    ] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of what is random about them.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only N class-balanced images.")
+    ] = None,
+    photographs: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The official photographs of frost."),
+    ] = None,
+    data_root: DataRoot = Path("data"),
+) -> None:
+    """Write corrupted test images as CIFAR-10-C has them.
+
+    Five severities to a file.
+    """
+    from catchup_eval.cli.corrupt import write_corrupted as write
+
+    code = write(
+        dataset,
+        out,
+        corruptions=corruptions,
+        seed=seed,
+        limit=limit,
+        photographs=photographs,
+        data_root=data_root,
+    )
+    raise typer.Exit(code)

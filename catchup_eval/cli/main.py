@@ -1,0 +1,89 @@
+"""The command `catchup-eval`; what a command needs it imports when it runs, so help is instant."""
+
+import os
+import signal
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from catchup_eval.app.options import expand_repeated_options
+from catchup_eval.cli.claims import claims
+from catchup_eval.cli.conventions import conventions
+from catchup_eval.cli.data import data
+from catchup_eval.cli.doctor import doctor
+from catchup_eval.cli.evaluate import compare, evaluate
+from catchup_eval.cli.list import list_
+from catchup_eval.cli.report import report
+from catchup_eval.cli.reproduce import reproduce
+from catchup_eval.cli.run import run
+from catchup_eval.cli.train import train
+from catchup_eval.cli.verify import verify
+from catchup_eval.core.environment import __version__
+from catchup_eval.core.errors import Interrupted, UserError
+
+app = typer.Typer(
+    name="catchup-eval",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"catchup-eval {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train Catch-up Mix and its baselines, and evaluate the robustness of any classifier.
+
+    Start with `catchup-eval run`: it needs no data and takes minutes on two cores.
+    """
+
+
+for command in (run, train, evaluate, compare, report, claims, conventions, verify, reproduce):
+    app.command()(command)
+app.command(name="list")(list_)
+app.add_typer(data, name="data")
+app.command()(doctor)
+
+_signals: list[int] = []  # those that came
+
+
+def _stop(number: int, _frame: Any) -> None:
+    _signals.append(number)
+    raise Interrupted("stopped", number)
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends it with one line."""
+    # Waiting threads that spin cost a busy machine a factor of four, an idle one next to nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.argv[1:] = expand_repeated_options(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    _signals.clear()
+    try:
+        app()
+    except Exception as error:
+        if isinstance(error, Interrupted):
+            _end(str(error), error.signal_number)
+        if _signals:  # it came inside a library, which then failed in its own way
+            _end("stopped", _signals[0])
+        if not isinstance(error, UserError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _end(said: str, number: int) -> NoReturn:
+    print(f"{said}; the same command goes on from here", file=sys.stderr)
+    sys.exit(128 + number)

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, settings, randomness, reading from outside."""

@@ -1,0 +1,61 @@
+"""What this program runs on: its version, the packages, the device, the machine."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from catchup_eval.core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+__version__ = "0.1.0"
+
+
+def package_versions() -> dict[str, str]:
+    """What the numbers of this process depend on."""
+    import torch
+    from PIL import features
+
+    jpeg = "libjpeg_turbo" if features.check_feature("libjpeg_turbo") else "jpg"
+    return {
+        "catchup-eval": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: version(name) for name in ("torchvision", "numpy", "scipy", "pillow")},
+        "libjpeg": f"{jpeg} {features.version(jpeg) or ''}".strip(),
+    }
+
+
+def resolve_device(name: str) -> "torch.device":
+    """The device that `--device` names.
+
+    Raises:
+        UserError: torch does not have it here.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def utc_timestamp() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def machine(device: "torch.device") -> str:
+    """What computes here, in words."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"

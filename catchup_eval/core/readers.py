@@ -1,0 +1,201 @@
+"""Reading what the user names: what a file's bytes are, its arrays, a function in `FILE.py:NAME`.
+
+What bytes are is told before they are read: a web page in place of data, another format than the
+name says.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catchup_eval.core.errors import BadFile, UnknownName
+
+HEAD = 1024  # bytes that are enough to recognise a file by
+PAGE = re.compile(
+    rb"(?i)(<\?xml[^>]*>|<!--.*?-->|\s)*<(!doctype\s+html|html|head|body|script)\b", re.S
+)
+TITLE = re.compile(rb"(?is)<title[^>]*>(.*?)</title")
+TITLE_WITHIN = 65536
+
+# What files of a format begin with, by the end of their name; a .tar may begin with anything.
+BEGINNINGS = {
+    ".gz": b"\x1f\x8b",
+    ".tgz": b"\x1f\x8b",
+    ".zip": b"PK",
+    ".npz": b"PK",
+    ".npy": b"\x93NUMPY",
+    ".png": b"\x89PNG",
+    ".jpg": b"\xff\xd8\xff",
+    ".mat": b"MATLAB",
+}
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a file that begins so is a web page.
+
+    Example:
+        >>> is_page(b"\\n<!DOCTYPE html><html>"), is_page(b"\\x1f\\x8b\\x08")
+        (True, False)
+    """
+    return PAGE.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
+
+
+def describe_html(start: bytes) -> str:
+    """What to say of a web page that begins so.
+
+    Example:
+        >>> describe_html(b"<html><title>Sign in &amp; accept</title>")
+        "it is a web page: title 'Sign in & accept'"
+    """
+    found = TITLE.search(start)
+    if found is None:
+        return "it is a web page"
+    title = " ".join(unescape(found[1].decode("utf-8", "replace")).split())
+    return f"it is a web page: title {title[:80]!r}"
+
+
+def format_mismatch(name: str, start: bytes) -> str:
+    """Why a file of this name cannot begin so; empty where it can.
+
+    Args:
+        name: its end, such as ".npy", says what it should be.
+        start: its first bytes; a page's title is found if it is among them.
+    """
+    if is_page(start[:HEAD]):
+        return describe_html(start)
+    suffix = Path(name).suffix
+    fits = start.startswith(BEGINNINGS.get(suffix, b""))
+    return "" if fits else f"it does not begin as a {suffix} file does"
+
+
+def file_format_mismatch(path: Path) -> str:
+    """The same of a file on disk."""
+    with path.open("rb") as file:
+        return format_mismatch(path.name, file.read(TITLE_WITHIN))
+
+
+def names_code(target: str) -> bool:
+    """Whether this asks for a function of a file, which is run to have it."""
+    return ".py:" in target
+
+
+def load_user_function(target: str) -> Callable[..., Any]:
+    """The function that `FILE.py:NAME` names; the file is run.
+
+    Raises:
+        BadFile: there is no such file.
+        UnknownName: there is no such function in it.
+    """
+    path, _, name = target.rpartition(":")
+    if not Path(path).is_file():
+        raise BadFile(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec and spec.loader  # given for every .py file
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        public = [each for each in vars(module) if each[0] != "_"]
+        raise UnknownName(f"function of {path}", name, public)
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def hash_user_code(target: str) -> str:
+    """A hash of the code behind `FILE.py:NAME`, 16 hexadecimal digits; the code is not run.
+
+    It is of the bytes of the file and of the modules of its folder that it imports, directly or by
+    one another, wherever the folder lies. Modules imported by a computed name and other files that
+    the code reads are not seen.
+
+    Raises:
+        BadFile: there is no such file.
+    """
+    first = Path(target.rpartition(":")[0])
+    if not first.is_file():
+        raise BadFile(f"there is no file {first}")
+    digest, found, left = hashlib.sha256(), {first}, [first]
+    while left:
+        new = set(_imported_files(left.pop(), first.parent)) - found
+        found |= new
+        left += new
+    for path in sorted(found):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(first.parent).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _imported_files(path: Path, folder: Path) -> Iterator[Path]:
+    """The modules inside a folder that a file's import lines name."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # running it tells
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _module_files(folder, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1] if node.level else folder
+            if base.is_relative_to(folder):
+                for alias in node.names:
+                    yield from _module_files(base, f"{node.module or ''}.{alias.name}".strip("."))
+
+
+def _module_files(base: Path, module: str) -> Iterator[Path]:
+    """The files of `a`, `a.b` and `a.b.c` of the module `a.b.c`, as far as they exist."""
+    for part in module.split("."):
+        base = base / part
+        yield from filter(Path.is_file, (base.with_name(f"{part}.py"), base / "__init__.py"))
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array in a `.npy` file; nothing in it is unpickled.
+
+    Raises:
+        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+    """
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # a damaged file can fail in a dozen ways
+        raise BadFile(f"expected an .npy array in {path}: {_read_error(path, error)}") from error
+    return array
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a `.npz` file, by name; nothing in it is unpickled.
+
+    Raises:
+        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+    """
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:  # a damaged archive can fail in a dozen ways
+        fault = _read_error(path, error)
+        raise BadFile(f"expected an .npz archive of arrays in {path}: {fault}") from error
+    foreign = sorted(key for key, array in arrays.items() if not isinstance(array, np.ndarray))
+    if foreign:
+        raise BadFile(f"expected arrays only in {path}; no arrays are: {', '.join(foreign)}")
+    return arrays
+
+
+def _read_error(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if zipfile.is_zipfile(path):
+        return str(error).split("\n")[0] or type(error).__name__
+    with path.open("rb") as file:
+        page = file.read(64).lstrip().startswith(b"<")
+    return "it is a web page" if page else "it is cut short or something else"

@@ -1,0 +1,312 @@
+"""Images, labels and boxes in named parts; and what is common to all sets, in memory or not."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.datasets.preprocessing import Preprocess
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+OF_TEST = ("boxes", "cscores")  # what the test part may have beside images and labels
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loop is given.
+
+    Attributes:
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) int64.
+        index: (N,) int64, the sample's stable number: the same image has the same number in every
+            order, batch size and subset.
+        boxes: (N, 4) float32 `x0 y0 x1 y1` in pixels, `x1` and `y1` exclusive; None where unknown.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    boxes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of an image set, as tensors that share their first dimension.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64; -1 where an image has no class of the set.
+        index: (N,) int64 stable sample numbers; 0 to N-1 where not given.
+        boxes: (N, 4) float32 as in :class:`Batch`, or None.
+        cscores: (N,) float64 in [0, 1], how regular each image is among those of its class; see
+            :mod:`catchup_eval.datasets.cscores`; None where unknown.
+
+    Raises:
+        UserError: other shapes or types, or a C-score outside [0, 1].
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    boxes: Tensor | None = None
+    cscores: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.index):
+            object.__setattr__(self, "index", torch.arange(len(self.images)))
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise UserError(
+                "expected images as uint8 (N, C, H, W), "
+                f"got {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        rows = {len(tensor) for tensor in self._tensors}
+        if len(rows) != 1:
+            raise UserError(
+                f"images, labels, index, boxes and cscores differ in length: {sorted(rows)}"
+            )
+        if self.cscores is not None:
+            _check_scores(self.cscores)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Split":
+        """The part made of these rows; the samples keep their numbers."""
+        boxes = None if self.boxes is None else self.boxes[rows]
+        cscores = None if self.cscores is None else self.cscores[rows]
+        return Split(self.images[rows], self.labels[rows], self.index[rows], boxes, cscores)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same part on `device`."""
+        boxes = None if self.boxes is None else self.boxes.to(device)
+        images, labels, index = (t.to(device) for t in (self.images, self.labels, self.index))
+        return Split(images, labels, index, boxes, self.cscores)
+
+    def batch(self, rows: Tensor | slice) -> Batch:
+        """These rows as a :class:`Batch`, on the part's own device."""
+        chosen = self[rows]
+        return Batch(chosen.images.float() / 255, chosen.labels, chosen.index, chosen.boxes)
+
+    def batches(self, size: int, device: torch.device | str | None = None) -> Iterator[Batch]:
+        """All samples in order, `size` at a time; the last batch may be smaller.
+
+        Args:
+            size: of a batch.
+            device: where each batch is moved, still as bytes; the part's own where not given.
+        """
+        for start in range(0, len(self), size):
+            some = self[start : start + size]
+            yield (some if device is None else some.to(device)).batch(slice(None))
+
+    def subsample(self, n: int, seed: int = 0) -> "Split":
+        """At most `n` samples, as evenly over the classes as they allow, in the part's order."""
+        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
+
+    def with_fingerprint(self, fingerprint: str) -> "Split":
+        """The same part, told its fingerprint, which is then not worked out from all its pixels."""
+        told = replace(self)
+        vars(told)["fingerprint"] = fingerprint  # where the cached property keeps it
+        return told
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything in this part, 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for tensor in self._tensors:
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        """All that are there."""
+        tensors = (self.images, self.labels, self.index, self.boxes, self.cscores)
+        return [tensor for tensor in tensors if tensor is not None]
+
+
+def _check_scores(cscores: Tensor) -> None:
+    if cscores.dtype != torch.float64 or cscores.ndim != 1:
+        raise UserError(
+            f"expected cscores as float64 (N,), got {cscores.dtype} {tuple(cscores.shape)}"
+        )
+    wrong = torch.nonzero(~((cscores >= 0) & (cscores <= 1))).flatten()  # NaN is neither
+    if len(wrong):
+        row = int(wrong[0])
+        raise UserError(f"expected cscores in [0, 1], got {float(cscores[row]):g} in row {row}")
+
+
+def balanced_indices(labels: Tensor, n: int, seed: int = 0) -> Tensor:
+    """(n,) rows, in order, as evenly over the classes of labels (N,) as they allow."""
+    numbers = labels.cpu().numpy()
+    shuffled = generator(seed, "limit").permutation(len(numbers))
+    grouped = shuffled[np.argsort(numbers[shuffled], kind="stable")]  # class by class
+    _, first, counts = np.unique(numbers[grouped], return_index=True, return_counts=True)
+    rank = np.empty(len(numbers), int)  # of a sample within its class
+    rank[grouped] = np.arange(len(numbers)) - np.repeat(first, counts)
+    return torch.from_numpy(np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:n]))
+
+
+class SplitLike(Protocol):
+    """What the parts of all sets have, whether their images are in memory or in files."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64; -1 where an image has no class of the set."""
+
+    @property
+    def boxes(self) -> Tensor | None:
+        """(N, 4) as in :class:`Batch`, in pixels of each image as it lies there."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the part."""
+
+    def __len__(self) -> int: ...
+
+    def subsample(self, n: int, seed: int = 0) -> Self:
+        """As :meth:`Split.subsample`."""
+
+
+OnePart = TypeVar("OnePart", bound=SplitLike, covariant=True)
+
+
+@dataclass(frozen=True)
+class Dataset(ABC, Generic[OnePart]):
+    """Named parts of one data set, in memory or not.
+
+    :meth:`transform` gives what networks are shown.
+
+    Args:
+        name: for tables and checkpoints.
+        parts: of "train", "test" and "out" (images of none of the classes).
+        classes: names, by label.
+        mean, std: per channel in [0, 1], what networks trained on it normalise with.
+        about: one sentence: what it is, whose it is, its licence.
+        subset: says what was left out ("subset n=200 of 500"); empty for the whole set.
+        code: a hash of the user's code that makes the set; empty where none does.
+    """
+
+    name: str
+    parts: Mapping[str, OnePart]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    about: str = ""
+    subset: str = ""
+    code: str = field(default="", kw_only=True)
+
+    def split(self, name: str) -> OnePart:
+        """The part of this name; "boxes" and "cscores" are the test part, where it has them.
+
+        Raises:
+            Missing: this set has no such part.
+        """
+        part = self.parts.get("test" if name in OF_TEST else name)
+        if part is None or (name in OF_TEST and getattr(part, name, None) is None):
+            raise Missing(name)
+        return part
+
+    def has(self, name: str) -> bool:
+        """Whether :meth:`part` would give something."""
+        try:
+            self.split(name)
+        except Missing:
+            return False
+        return True
+
+    def subsample(self, n: int, seed: int = 0) -> Self:
+        """At most `n` class-balanced samples of each evaluated part; the set says what was cut."""
+        parts = {
+            name: part if name == "train" else part.subsample(n, seed)
+            for name, part in self.parts.items()
+        }
+        return self.with_splits(parts)
+
+    def with_splits(self, parts: Mapping[str, OnePart]) -> Self:
+        """The set with these parts of its parts; it says what was cut."""
+        cut = [
+            f"{name} n={len(part)} of {len(self.parts[name])}"
+            for name, part in parts.items()
+            if len(part) < len(self.parts[name])
+        ]
+        if not cut:
+            return self
+        before = f"{self.subset}, " if self.subset else "subset: "
+        return replace(self, parts=parts, subset=before + ", ".join(cut))
+
+    @abstractmethod
+    def transform(
+        self, preprocess: Preprocess | None = None, progress: Progress | None = None
+    ) -> "TensorDataset":
+        """The images as a network is shown them.
+
+        Args:
+            preprocess: how photographs are brought to its size; None is the set's own way.
+            progress: told how many are decoded.
+        """
+
+    def preprocessing_for(self, own: Preprocess | None) -> Preprocess | None:
+        """How images are shown to a network that has this way of its `own`, or None.
+
+        None is given where the images have their size and are shown as they are.
+        """
+        return None
+
+    def transform_fingerprint(self, preprocess: Preprocess | None = None) -> str:
+        """The fingerprint that the view will have, before anything is decoded."""
+        return self.fingerprint
+
+    def bytes_to_decode(self, preprocess: Preprocess | None = None) -> int:
+        """Bytes that this view may add to the disk."""
+        return 0
+
+    def evaluation_subset(self) -> Self:
+        """What questions are asked on: all that is evaluated, and of what is not, enough."""
+        return self
+
+    @property
+    def without_cscores(self) -> Self:
+        """The same without C-scores."""
+        return self
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all parts and their names, 16 hexadecimal digits."""
+        return combine_fingerprints({name: part.fingerprint for name, part in self.parts.items()})
+
+
+def combine_fingerprints(fingerprints: Mapping[str, str]) -> str:
+    """One fingerprint of the parts' fingerprints by name, 16 hexadecimal digits."""
+    text = ";".join(f"{name}={each}" for name, each in sorted(fingerprints.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+AnySet = Dataset[SplitLike]
+
+
+@dataclass(frozen=True)
+class TensorDataset(Dataset[Split]):
+    """A data set in memory, or in memory maps: what everything is computed on."""
+
+    def transform(
+        self, preprocess: Preprocess | None = None, progress: Progress | None = None
+    ) -> "TensorDataset":
+        """The set itself: its images have their size."""
+        return self
+
+    @property
+    def without_cscores(self) -> Self:
+        """The same without C-scores: what a training, and most questions, depend on."""
+        if not self.has("cscores"):
+            return self
+        parts = {name: replace(part, cscores=None) for name, part in self.parts.items()}
+        return replace(self, parts=parts)

@@ -1,0 +1,58 @@
+"""A share of each class's images: which ones the seed says, and a file keeps."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catchup_eval.core.files import write_text
+from catchup_eval.core.rng import generator
+from catchup_eval.datasets.dataset import Split
+
+
+def class_fraction(part: Split, share: float, seed: int) -> Split:
+    """This share of each class's images, one at least, in the part's order; all where it is 1."""
+    return part if share == 1 else part[class_fraction_indices(part.labels, share, seed)]
+
+
+def class_fraction_indices(labels: Tensor, share: float, seed: int) -> Tensor:
+    """The rows (n,), rising, of a share of each class.
+
+    Each class's images are taken in one shuffled order, so that with the same seed a smaller share
+    lies within a larger one. Every method sees the same images; another seed takes others.
+
+    Args:
+        labels: (N,) int64.
+        share: above 0, up to 1; what it gives of a class is rounded, and one image at least.
+        seed: of the training.
+    """
+    classes = labels.cpu().numpy()
+    shuffled = generator(seed, "share").permutation(len(classes))
+    members = [shuffled[classes[shuffled] == label] for label in np.unique(classes)]
+    taken = [rows[: max(1, round(share * len(rows)))] for rows in members]
+    return torch.from_numpy(np.sort(np.concatenate(taken)))
+
+
+def digest_of(index: Tensor) -> str:
+    """A hash of sample numbers (n,), 16 hexadecimal digits."""
+    numbers = index.cpu().numpy().astype("<i8")
+    return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]
+
+
+def write_list(path: Path, data: str, part: Split, share: float, seed: int) -> None:
+    """Keep which images of a data set's training part these are, by their numbers, as JSON.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    content = {
+        "data": data,
+        "share": share,
+        "seed": seed,
+        "digest": digest_of(part.index),
+        "index": part.index.tolist(),
+    }
+    write_text(path, json.dumps(content) + "\n")

@@ -1,0 +1,221 @@
+"""Full-batch gradient descent, for several seeds and methods at once.
+
+Every gradient is a sum of patches, so a filter is its first weights plus a combination of the V
+different patches of the data, and inner products with them are all that the losses need. One step
+then costs a product with the Gram matrix (V, V) instead of two with the data (V, d).
+
+A whole simulation of many seeds and methods runs on all cores or on an accelerator.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, repeat
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.feature_learning.methods import Draws, SimulatedMethod, draw_step
+from catchup_eval.feature_learning.model import DataModel, Points, TwoLayerNetwork, draw_points
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and how fast.
+
+    A filter's step is m times its gradient, because the output is a mean over m filters: each then
+    moves as the single one does.
+
+    Args:
+        iterations: how many steps.
+        step: eta.
+        records: how often numbers are kept at most, beside the start: ever less often, because
+            ever less happens.
+        alpha: inside the network, lambda is from Beta(alpha, alpha).
+
+    Raises:
+        UserError: a setting out of its range.
+    """
+
+    iterations: int = 10_000
+    step: float = 1.0
+    records: int = 200
+    alpha: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.records <= self.iterations or self.alpha < 0:
+            raise UserError(
+                "expected from 1 record to one for each iteration and an alpha of 0 or more, got "
+                f"{self.records} records, {self.iterations} iterations and alpha {self.alpha}"
+            )
+
+    def record_iterations(self) -> list[int]:
+        """The iterations after which numbers are kept: 0, then from 1 on as on a log scale."""
+        steps = np.geomspace(self.iterations, 1, self.records).round().astype(int)
+        return [0, *sorted({int(step) for step in steps})]
+
+
+class TrajectoryPoint(NamedTuple):
+    """What S seeds and M methods have come to."""
+
+    responses: np.ndarray  # (S, M, C, 2 K): phi(<w, v>), features in the order of `Points`
+    losses: np.ndarray  # (S, M)
+
+
+class Descent:
+    """The state of a simulation: for each filter, its combination of the data's vectors.
+
+    Args:
+        data: what the points are like.
+        network: what is trained.
+        methods: M of them.
+        schedule: step and draws.
+        device: where to compute, in double precision.
+        seeds: S of them, each with its own data and first weights; a seed's networks are the same
+            whatever the others are.
+    """
+
+    def __init__(
+        self,
+        data: DataModel,
+        network: TwoLayerNetwork,
+        methods: Sequence[SimulatedMethod],
+        schedule: Schedule,
+        device: torch.device | None,
+        seeds: Sequence[int],
+    ):
+        self._data, self._network, self._methods, self._schedule = data, network, methods, schedule
+        drawn = [draw_points(data, generator(seed, "feature-noise points")) for seed in seeds]
+        self.points = Points(*(torch.stack(f).to(device) for f in zip(*drawn, strict=True)))
+        sources = [generator(seed, "first filters") for seed in seeds]
+        first = [network.first_filters(data.dimension, source) for source in sources]
+        self._first = torch.stack(first).to(device)
+        self._to_step = [generator(seed, "channel mixing") for seed in seeds]
+        self._to_record = [generator(seed, "recorded channel mixing") for seed in seeds]
+        vectors = self.points.vectors
+        self._gram = vectors @ vectors.mT
+        self._start = self._first @ vectors.mT
+        self._signs = network.signs(vectors)[:, None]
+        sizes = (len(seeds), len(methods), network.filters, vectors.shape[1])
+        self._coefficients = vectors.new_zeros(sizes)
+
+    def advance(self, steps: int) -> TrajectoryPoint:
+        """So many steps of all networks, and what they have come to."""
+        for _ in range(steps):
+            self._step()
+        return self._record()
+
+    def filters(self) -> Tensor:
+        """(S, M, C, d): the weights."""
+        moved = self._coefficients.flatten(1, 2) @ self.points.vectors
+        return moved.view(*self._coefficients.shape[:3], -1) + self._first[:, None]
+
+    def _record(self) -> TrajectoryPoint:
+        inner = self._inner()
+        parts, draws = self._parts(inner), self._draws(self._to_record)
+        losses = [
+            method.value(parts[:, number], self.points, draws)
+            for number, method in enumerate(self._methods)
+        ]
+        responses = self._network.activation(inner[..., : self._data.features])
+        return TrajectoryPoint(responses.cpu().numpy(), torch.stack(losses, 1).cpu().numpy())
+
+    def _step(self) -> None:
+        inner = self._inner()
+        parts, draws = self._parts(inner), self._draws(self._to_step)
+        change = self._network.slope(inner).mul_(-self._schedule.step * self._signs)
+        for number, method in enumerate(self._methods):
+            change[:, number] *= method.gradient(parts[:, number], self.points, draws)
+        self._coefficients += change
+
+    def _inner(self) -> Tensor:
+        """(S, M, C, V): of each filter with each vector."""
+        moved = self._coefficients.flatten(1, 2) @ self._gram
+        return moved.view_as(self._coefficients) + self._start[:, None]
+
+    def _parts(self, inner: Tensor) -> Tensor:
+        """(S, M, C, V): the filters' parts of the output on each vector."""
+        return self._network.activation(inner) * (self._signs / self._network.neurons)
+
+    def _draws(self, sources: Sequence[Generator]) -> Draws | None:
+        if not any(method.inside for method in self._methods):
+            return None
+        sizes = (self._data.points, self._network.filters)
+        return draw_step(sources, *sizes, self._schedule.alpha, self._start)
+
+
+Progress = Callable[[int, int], None]
+TOGETHER = 5  # seeds in one batch on a processor: more do not fit its cache
+
+
+class SimulationOutput(NamedTuple):
+    """What came of S seeds and M methods, on the CPU."""
+
+    iterations: np.ndarray  # (T,)
+    responses: np.ndarray  # (T, S, M, C, 2 K): phi(<w, v>), features in the order of `Points`
+    losses: np.ndarray  # (T, S, M)
+    filters: Tensor  # (S, M, C, d), the last ones
+    points: Points  # the data
+
+
+def simulate(
+    data: DataModel,
+    network: TwoLayerNetwork,
+    methods: Mapping[str, SimulatedMethod],
+    schedule: Schedule,
+    seeds: Sequence[int],
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> SimulationOutput:
+    """Train one network for each seed and method.
+
+    The methods of a seed share its data, its first weights, and what each step draws. On a
+    processor, torch's threads work on different seeds: one operation is too short to be shared.
+
+    Args:
+        device: where to compute, in double precision.
+        progress: called with (done, total) iterations at each record.
+
+    Raises:
+        UserError: no seeds.
+    """
+    if not seeds:
+        raise UserError("expected 1 or more seeds, got none")
+    workers, batches = _distribute_seeds(seeds, device)
+    build = partial(Descent, data, network, list(methods.values()), schedule, device)
+    recorded = schedule.record_iterations()
+    kept = []
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        descents = list(pool.map(build, batches))
+        for before, until in pairwise([0, *recorded]):
+            kept.append(list(pool.map(Descent.advance, descents, repeat(until - before))))
+            if progress:
+                progress(until, schedule.iterations)
+        filters = torch.cat([some.cpu() for some in pool.map(Descent.filters, descents)])
+    points = Points(*(torch.cat(f).cpu() for f in zip(*(d.points for d in descents), strict=True)))
+    return SimulationOutput(np.array(recorded), *_stack_records(kept), filters, points)
+
+
+def _distribute_seeds(
+    seeds: Sequence[int], device: torch.device | None
+) -> tuple[int, list[Sequence[int]]]:
+    """How many workers there are, and batches of seeds that keep all of them busy."""
+    if device is not None and device.type != "cpu":
+        return 1, [seeds]
+    workers = torch.get_num_threads()
+    count = workers * -(-len(seeds) // (workers * TOGETHER))
+    edges = [len(seeds) * number // count for number in range(count + 1)]
+    return workers, [seeds[low:high] for low, high in pairwise(edges) if high > low]
+
+
+def _stack_records(kept: Sequence[Sequence[TrajectoryPoint]]) -> tuple[np.ndarray, np.ndarray]:
+    """Records over time, of batches of seeds, as responses and losses."""
+    responses = np.stack([np.concatenate([some.responses for some in now]) for now in kept])
+    losses = np.stack([np.concatenate([some.losses for some in now]) for now in kept])
+    return responses, losses

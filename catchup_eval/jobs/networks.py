@@ -1,0 +1,179 @@
+"""The networks a command was asked about: who they are, loaded one at a time."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from catchup_eval.core import readers
+from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.files import safe_filename
+from catchup_eval.models import checkpoints, loading
+from catchup_eval.models import spec as specs
+from catchup_eval.models.checkpoints import find_epoch_checkpoints, find_history
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.sources import WeightsAccess
+from catchup_eval.results.store import to_json_types
+from catchup_eval.results.study import ModelInfo, architecture_label, check_groups
+
+
+@dataclass(frozen=True)
+class ModelUnderTest:
+    """One network to question.
+
+    Args:
+        info: who it is.
+        model: in evaluation mode, on the CPU.
+        notes: what was chosen for it; a sentence each.
+        history: rows per epoch of its training, where they lie beside its weights.
+        kept: checkpoints of the same training on its way, by epoch, likewise.
+    """
+
+    info: ModelInfo
+    model: Classifier
+    notes: tuple[str, ...] = ()
+    history: pd.DataFrame | None = field(default=None, repr=False)
+    kept: Mapping[int, Path] = field(default_factory=dict)
+
+
+class LazyCheckpoints(Mapping[int, Classifier]):
+    """Checkpoints by epoch, each read when it is asked for, since a training may keep many."""
+
+    def __init__(self, paths: Mapping[int, Path]):
+        self._paths = paths
+
+    def __getitem__(self, epoch: int) -> Classifier:
+        return loading.load(specs.parse(str(self._paths[epoch]))).model
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def load_models(
+    texts: Sequence[str],
+    classes: int,
+    *,
+    data: str = "",
+    access: WeightsAccess = WeightsAccess(),
+) -> list[ModelUnderTest]:
+    """The networks that these specs ask for.
+
+    Args:
+        classes: of the data set.
+        data: its name, for what is published about it.
+        access: how files are got and read.
+
+    Raises:
+        UserError: a name would stand for other than the seeds of one training, or a network has too
+            few classes.
+    """
+    found = [one for text in texts for one in specs.expand(text)]
+    _expect_chosen_names(found)
+    loaded = [(one, loading.load(one, classes=classes, access=access)) for one in found]
+    seeds = _seeds([one.name for one, _ in loaded], [it.seed for _, it in loaded])
+    candidates = []
+    for (one, it), seed in zip(loaded, seeds, strict=True):
+        card = it.card.model_dump() if it.card else {}
+        claimed = it.claim.accuracy if it.claim and it.claim.is_about(data) else None
+        kind = architecture_label(it.architecture, it.options)
+        kind += f"@{one.weights}" if specs.has_named_weights(one) else ""
+        own = readers.names_code(it.architecture)
+        code = readers.hash_user_code(it.architecture) if own else ""
+        info = describe(it.model, one.name, seed, _format_spec(one), card, claimed, kind, code)
+        weights = Path(one.weights)
+        beside = find_history(weights), find_epoch_checkpoints(weights)
+        notes = (*it.notes, *_head_note(one.name, it.model, classes))
+        candidates.append(ModelUnderTest(info, it.model, notes, *beside))
+    check_groups(candidate.info for candidate in candidates)
+    return candidates
+
+
+def _head_note(name: str, model: Classifier, classes: int) -> tuple[str, ...]:
+    """What to say of a head of other classes than the data set's."""
+    try:
+        size = model.head.out_features
+    except Missing:  # no linear layer, so it does not say
+        return ()
+    text = f"{name}: its head has {size} classes, the data set has {classes}"
+    if size < classes:
+        raise UserError(text)
+    told = f"{text}; its numbers mean something only where its first {classes} are these"
+    return (told,) if size > classes else ()
+
+
+def _format_spec(one: specs.ModelSpec) -> str:
+    query = "&".join(f"{key}={value}" for key, value in one.options.items())
+    target = "@".join(filter(None, (one.architecture, one.weights)))
+    return f"{one.name}={target}" + (f"?{query}" if query else "")
+
+
+def _seeds(groups: Sequence[str], seeds: Sequence[int]) -> list[int]:
+    """The seeds as the cards tell them; 0, 1, 2, ... in a group where they do not tell it apart."""
+    pairs = Counter(zip(groups, seeds, strict=True))
+    given: Counter[str] = Counter()
+    told = []
+    for group, seed in zip(groups, seeds, strict=True):
+        clear = all(count == 1 for (name, _), count in pairs.items() if name == group)
+        told.append(seed if clear else given[group])
+        given[group] += 1
+    return told
+
+
+def _expect_chosen_names(found: Sequence[specs.ModelSpec]) -> None:
+    """Raise where files of different folders have one name which nobody chose."""
+    folders: dict[str, set[Path]] = {}
+    for one in found:
+        folders.setdefault(one.name, set()).add(Path(one.weights).parent)
+    for one in found:
+        if not one.named and len(folders[one.name]) > 1:
+            raise UserError(
+                f"two models from different folders are both called {one.name!r}; "
+                "name them, as in a=PATH b=PATH"
+            )
+
+
+def describe(
+    model: Classifier,
+    group: str,
+    seed: int,
+    spec: str,
+    card: Mapping[str, Any],
+    published: float | None = None,
+    architecture: str = "",
+    code: str = "",
+) -> ModelInfo:
+    """Who a network is."""
+    return ModelInfo(
+        key=_model_key(safe_filename(group), seed),
+        group=group,
+        seed=seed,
+        spec=spec,
+        fingerprint=checkpoints.fingerprint(model),
+        preprocessing=model.preprocessing,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        card=to_json_types(card),
+        architecture=architecture,
+        structure=_structure(model),
+        published=published,
+        code=code,
+    )
+
+
+def _model_key(group: str, seed: int) -> str:
+    """Group and seed, the seed once where a group is named after one training's file."""
+    ending = f"-s{seed}"
+    return group if group.endswith(ending) else group + ending
+
+
+def _structure(model: Classifier) -> str:
+    """A hash of the weights' shapes, in order; wrappers, which rename weights, do not change it."""
+    shapes = [list(value.shape) for value in model.net.state_dict().values()]
+    return sha256(json.dumps(shapes).encode()).hexdigest()[:16]

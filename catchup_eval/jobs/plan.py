@@ -1,0 +1,151 @@
+"""A plan: what to train and to ask, on which data, or what to simulate; a TOML file."""
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core.settings import PositiveFraction, Settings, check
+
+DEFAULT = "digits"
+
+
+class CScoreSettings(Settings):
+    """How C-scores of the test images are estimated where the data has none.
+
+    Attributes:
+        networks: how many are trained; the answers of all are averaged.
+        shares: of the training images that a network is trained on, drawn anew for each; the
+            networks take turns.
+        recipe: how; see `list recipes`. A smaller share has as many steps, in more epochs.
+    """
+
+    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
+
+    networks: Annotated[int, Field(gt=0)] = 24
+    shares: Annotated[tuple[PositiveFraction, ...], Field(min_length=1)] = (0.25, 0.5, 0.75)
+    recipe: str = "tiny"
+
+    @model_validator(mode="after")
+    def _check_network_count(self) -> Self:
+        if self.networks < len(self.shares):
+            raise ValueError(
+                f"expected at least one network for each of the {len(self.shares)} shares, "
+                f"got {self.networks}"
+            )
+        return self
+
+
+class Plan(Settings):
+    """What one run does.
+
+    Attributes:
+        name: of the report's folder.
+        about: one line, for `list plans`.
+        data: an image set by name, or a `.npz` file.
+        recipe: how networks are trained; see `list recipes`.
+        methods: which are trained; see `list methods`.
+        seeds: each method is trained once with each.
+        epochs: instead of the recipe's.
+        models: specs of further networks that are only questioned.
+        simulations: in place of all that; see `list simulations`.
+        reference: the group the others are compared with; the first where it is not given.
+        only, skip: of the questions or simulations.
+        seed: of what the questions draw.
+        cscores: how C-scores are estimated for the question about them; without this table they
+            are not, and the question needs data that has them.
+        settings: by question or simulation.
+    """
+
+    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
+
+    name: str
+    about: str = ""
+    data: str = "digits"
+    recipe: str = "digits"
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    epochs: int | None = None
+    models: tuple[str, ...] = ()
+    simulations: tuple[str, ...] = ()
+    reference: str = ""
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    seed: int = 0
+    cscores: CScoreSettings | None = None
+    settings: dict[str, dict[str, Any]] = {}
+
+
+def shipped_plans() -> dict[str, Plan]:
+    """The plans that come with the package, by name."""
+    folder = resources.files("catchup_eval.jobs") / "plans"
+    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
+    return {
+        file.name.removesuffix(".toml"): read(file.read_text(), file.name)
+        for file in sorted(files, key=lambda file: file.name)
+    }
+
+
+def find(name: str) -> Plan:
+    """A shipped plan by name, or the plan in a TOML file.
+
+    Raises:
+        UnknownName: neither.
+        BadFile: no valid TOML.
+        UserError: a key that plans do not have, or a value of another kind.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise BadFile(f"there is no file {path}")
+        return read(path.read_text(encoding="utf-8"), name)
+    plans = shipped_plans()
+    if name not in plans:
+        raise UnknownName("plan", name, plans)
+    return plans[name]
+
+
+def read(text: str, source: str) -> Plan:
+    """The plan that a TOML text spells; `source` names it in errors."""
+    try:
+        return check(Plan, tomllib.loads(text), source)
+    except tomllib.TOMLDecodeError as error:
+        raise BadFile(f"{source} is no valid TOML: {error}") from error
+
+
+def write(plan: Plan) -> str:
+    """The plan as TOML, without what is left at its default."""
+    content = plan.model_dump(exclude_defaults=True, mode="json")
+    settings = content.pop("settings", {})
+    tables = {f"settings.{question}": values for question, values in settings.items()}
+    if plan.cscores is not None:
+        tables["cscores"] = content.pop("cscores")
+    lines = [f"{key} = {_value(value)}" for key, value in content.items()]
+    for name, values in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return repr(value)
+
+
+def differences(plan: Plan, other: Plan) -> list[str]:
+    """What changed from `other` to `plan`, one line a key."""
+    new, old = plan.model_dump(), other.model_dump()
+    return [f"{key}: {old[key]} -> {new[key]}" for key in new if new[key] != old[key]]
+
+
+def override_plan(plan: Plan, changes: Mapping[str, Any]) -> Plan:
+    """The plan with those of `changes` that say something."""
+    return plan.model_copy(update={key: value for key, value in changes.items() if value})

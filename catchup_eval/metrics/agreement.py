@@ -1,0 +1,18 @@
+"""Agreement of two classifiers beyond chance."""
+
+import numpy as np
+
+
+def cohen_kappa(a: np.ndarray, b: np.ndarray) -> float:
+    """Cohen's kappa of two raters' answers (N,): 1 agree, 0 no more than by chance (Cohen 1960).
+
+    1 where both give one and the same answer throughout.
+
+    Example:
+        >>> cohen_kappa(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0]))
+        0.5
+    """
+    kinds = np.union1d(a, b)
+    observed = float(np.mean(a == b))
+    expected = sum(float(np.mean(a == kind)) * float(np.mean(b == kind)) for kind in kinds)
+    return 1.0 if expected == 1 else (observed - expected) / (1 - expected)

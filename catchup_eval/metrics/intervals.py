@@ -1,0 +1,187 @@
+"""95 % intervals: how sure are we of one number?
+
+Rates in percent. A single rate has a Wilson interval; a mean over cells of the same images has a
+bootstrap over images, because pooling the cells as if they were independent gives an interval two
+to three times too narrow.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import betaincinv, ndtri
+
+from catchup_eval.core.rng import generator
+
+RESAMPLES = 2000  # the 95 % limits then vary by about 3 % of the interval's width
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"))
+Z = float(ndtri(0.975))
+ROUNDING = 1e-6  # of the largest value: a spread up to this is float32's, and not a sampled one
+SHARES = Interval(0.0, 1.0)  # the range of a share
+
+
+def score_limits(rate: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
+    """(2, ...) Wilson's 95 % score limits of shares of n samples, 0 to 1 (Wilson 1927).
+
+    n may be an effective number, and no integer.
+    """
+    rate, n = np.asarray(rate, float), np.asarray(n, float)
+    square = Z**2
+    divisor = 2 * (n + square)
+    centre = (2 * n * rate + square) / divisor
+    reach = Z / divisor * np.sqrt(4 * n * rate * (1 - rate) + square)
+    low = np.where(rate <= 0, 0.0, centre - reach)
+    high = np.where(rate >= 1, 1.0, centre + reach)
+    return np.array([low, high])
+
+
+def wilson(hits: int, n: int) -> Interval:
+    """Wilson's 95 % score interval of a rate, in percent; NaN for fewer than two samples.
+
+    Example:
+        >>> low, high = wilson(50, 100)
+        >>> round(low, 1), round(high, 1)
+        (40.4, 59.6)
+    """
+    low, high = score_limits(hits / n, n) if n > 1 else NO_INTERVAL
+    return Interval(100 * float(low), 100 * float(high))
+
+
+def clopper_pearson(hits: int, n: int) -> Interval:
+    """The 95 % interval of a rate, in percent, that inverts the exact binomial test.
+
+    Clopper and Pearson 1934; NaN for fewer than two samples.
+
+    Example:
+        >>> low, high = clopper_pearson(0, 30)
+        >>> low, round(high, 2)
+        (0.0, 11.57)
+    """
+    if n < 2:
+        return NO_INTERVAL
+    low = float(betaincinv(hits, n - hits + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 0.975)) if hits < n else 1.0
+    return Interval(100 * low, 100 * high)
+
+
+def at_edge(value: float, n: int, bounds: Interval | None) -> Interval:
+    """95 % limits of a number that is the same whichever of its n samples are drawn.
+
+    What has not been seen may still be there: of Wilson's limit z² / (n + z²) of the samples, seen
+    in none, the value may be the lowest or the highest possible one. Zeros and ones have the
+    interval of their rate.
+
+    Args:
+        bounds: the range of the number; where it is not known there is no interval.
+
+    Example:
+        >>> [round(limit, 4) for limit in at_edge(0.0, 30, SHARES)]
+        [0.0, 0.1135]
+    """
+    if bounds is None or n < 2:
+        return NO_INTERVAL
+    unseen = Z**2 / (n + Z**2)
+    return Interval(
+        value - unseen * (value - bounds.low),
+        value + unseen * (bounds.high - value),
+    )
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float],
+    n: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    bounds: Interval | None = None,
+) -> Interval:
+    """Percentile bootstrap of a statistic over samples; :func:`at_edge` where all resamples agree.
+
+    Args:
+        statistic: takes (n,) row numbers drawn with replacement, gives the number.
+        n: how many samples there are.
+        bounds: the range of the statistic, where it has one.
+    """
+    if n < 2:
+        return NO_INTERVAL
+    draw = generator(seed, "bootstrap")
+    values = [statistic(draw.integers(n, size=n)) for _ in range(resamples)]
+    if alike(values, bounds):
+        return at_edge(values[0], n, bounds)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(float(low), float(high))
+
+
+def reflected(
+    statistic: Callable[[np.ndarray], float],
+    n: int,
+    value: float,
+    *,
+    resamples: int = RESAMPLES,
+    bounds: Interval = SHARES,
+) -> Interval:
+    """The basic bootstrap of an error that resampling adds to: reflected about the value.
+
+    It is cut at the lower bound and holds the value.
+    """
+    low, high = bootstrap(statistic, n, resamples=resamples)
+    if low != low:
+        return at_edge(value, n, bounds)
+    return Interval(min(value, max(bounds.low, 2 * value - high)), max(value, 2 * value - low))
+
+
+def bootstrap_mean(
+    values: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    bounds: Interval | None = None,
+) -> Interval:
+    """Percentile bootstrap of the mean of one value per sample (N,); `at_edge` of equal ones.
+
+    Args:
+        bounds: the range of the values, where they have one.
+    """
+    n = len(values)
+    if n < 2 or alike(values, bounds):
+        return at_edge(float(np.mean(values)), n, bounds) if n else NO_INTERVAL
+    draw = generator(seed, "bootstrap")
+    means = np.concatenate(
+        [
+            values[draw.integers(n, size=(rows, n))].mean(axis=1)
+            for rows in _chunks(resamples, max(1, 2_000_000 // n))
+        ]
+    )
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(low), float(high))
+
+
+def _chunks(total: int, size: int) -> list[int]:
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def t_interval(values: Sequence[float]) -> Interval:
+    """Student's 95 % interval of a mean over seeds; NaN for fewer than two, or where they agree."""
+    if len(values) < 2 or alike(values):
+        return NO_INTERVAL
+    from scipy import stats  # a second's import, only where it is needed
+
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return Interval(mean - reach, mean + reach)
+
+
+def alike(values: Sequence[float] | np.ndarray, bounds: Interval | None = None) -> bool:
+    """Whether values differ by no more than rounding, of their range or of the largest of them."""
+    array = np.asarray(values, float)
+    size = bounds.high - bounds.low if bounds else float(np.abs(array).max(initial=0))
+    return bool(np.ptp(array) <= ROUNDING * size)

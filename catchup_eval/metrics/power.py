@@ -1,0 +1,129 @@
+"""How many would tell: seeds of a one-sided t test, or samples asked again to find an altered one.
+
+Of tests it is the power at an observed spread. Of samples it is how surely asking some again finds
+what was altered: of `population` outcomes `altered` are not what was measured, and `sampled` are
+drawn without replacement and asked again. None of the altered ones is drawn with probability
+
+    C(population - altered, sampled) / C(population, sampled) <= (1 - altered/population)^sampled
+
+so that 299 find a share of 1 % with 95 %: 0.99^299 = 0.0495. The bound needs no population.
+"""
+
+from collections.abc import Callable, Sequence
+from math import ceil, log, sqrt
+from typing import NamedTuple
+
+from scipy import stats
+
+POWER = 0.8
+
+FEWEST, MOST = 3, 1000  # seeds
+
+
+class EffectSize(NamedTuple):
+    """How far a number is from the threshold it should be told from.
+
+    Args:
+        value: positive, in the unit of the spread.
+        spread: standard deviation over the seeds, of each method that varies.
+    """
+
+    value: float
+    spread: tuple[float, ...]
+
+
+def t_test_power(distance: EffectSize, seeds: int, level: float) -> float:
+    """The chance that a one-sided test tells the difference, with so many seeds a method.
+
+    Welch's t test: non-central t with the freedom of Satterthwaite's formula at equal numbers.
+
+    Args:
+        level: of the one-sided test.
+    """
+    variances = [deviation**2 for deviation in distance.spread]
+    if not any(variances):
+        return 1.0
+    freedom = (seeds - 1) * sum(variances) ** 2 / sum(v * v for v in variances)
+    shift = distance.value / sqrt(sum(variances) / seeds)
+    limit = float(stats.t.ppf(1 - level, freedom))
+    if shift > limit + 30:  # where the non-central t loses its digits
+        return 1.0
+    return float(stats.nct.sf(limit, freedom, shift))
+
+
+def seeds_for_all(
+    distances: Sequence[EffectSize], level: float, wanted: float = POWER
+) -> int | None:
+    """Seeds with which all of the differences are told together, with power `wanted` or more.
+
+    What is missed adds up (Bonferroni's inequality), so no correlation is assumed.
+
+    Returns:
+        None where even :data:`MOST` are too few.
+    """
+    if min(distance.value for distance in distances) <= 0:
+        return None
+
+    def enough(seeds: int) -> bool:
+        return sum(1 - t_test_power(d, seeds, level) for d in distances) <= 1 - wanted
+
+    return _smallest_count(enough, FEWEST, MOST) if enough(MOST) else None
+
+
+def _smallest_count(enough: Callable[[int], bool], low: int, high: int) -> int:
+    """The smallest count that is enough, by bisection: what is more is enough, too."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
+
+
+def samples_for(distance: EffectSize, level: float, wanted: float = POWER) -> int:
+    """Samples with which a difference of two networks is told (normal)."""
+    reach = float(stats.norm.isf(level) + stats.norm.isf(1 - wanted))
+    return ceil((reach * distance.spread[0] / distance.value) ** 2)
+
+
+SHARE, CONFIDENCE = 0.01, 0.95  # what is said of every verification
+
+
+def required_samples(share: float = SHARE, confidence: float = CONFIDENCE) -> int:
+    """How many find such a share of altered outcomes with this probability, in any report.
+
+    Example:
+        >>> required_samples()
+        299
+    """
+    return ceil(log(1 - confidence) / log(1 - share))
+
+
+def detection_probability(population: int, altered: int, sampled: int) -> float:
+    """The probability that at least one altered outcome is drawn.
+
+    Example:
+        >>> detection_probability(4, 1, 1)
+        0.25
+    """
+    return 1 - float(stats.hypergeom.pmf(0, population, altered, min(sampled, population)))
+
+
+def smallest_detectable_count(population: int, sampled: int, confidence: float = CONFIDENCE) -> int:
+    """The fewest altered outcomes that are found with this probability."""
+    return _smallest_count(
+        lambda altered: detection_probability(population, altered, sampled) >= confidence,
+        1,
+        population,
+    )
+
+
+def statement(population: int, sampled: int) -> str:
+    """What was sampled and what it would have found, one sentence."""
+    if sampled >= population:
+        return f"all {population:,} asked again: any altered one is found"
+    altered = ceil(SHARE * population)
+    chance = 100 * detection_probability(population, altered, sampled)
+    fewest = smallest_detectable_count(population, sampled)
+    return (
+        f"{sampled:,} of {population:,} asked again: {100 * SHARE:g} % altered ({altered:,}) would "
+        f"be found with {chance:.1f} %; with {100 * CONFIDENCE:g} %, {fewest:,} or more"
+    )

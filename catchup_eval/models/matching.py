@@ -1,0 +1,295 @@
+"""Which network weights belong to, from their names and shapes alone."""
+
+import itertools
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.models.checkpoints import AVERAGES
+from catchup_eval.models.zoo import (
+    ARCHITECTURES,
+    TIMM,
+    TORCHVISION,
+    Architecture,
+    torchvision_models,
+)
+
+# A head has one of these names; a sequence's last layer comes before those inside.
+HEADS = (
+    "linear",
+    "fc",
+    "classifier",
+    "head",
+    "heads.head",
+    *(f"classifier.{number}" for number in (6, 5, 3, 2, 1)),
+)
+SHORTCUTS = 4  # convolutions that an option may add or take: a shortcut for each stage
+COMMON = 0.6  # share of names that no option changes
+IMAGENET = 1000
+
+
+class ArchitectureMatch(NamedTuple):
+    """The network that weights fit.
+
+    `unseen` are options that leave no trace in weights, so that they have their defaults.
+    """
+
+    architecture: str
+    options: dict[str, Any]
+    classes: int
+    unseen: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        query = "&".join(f"{key}={value}".lower() for key, value in self.options.items())
+        silent = f"; shapes do not tell {', '.join(self.unseen)}" if self.unseen else ""
+        name = f"{self.architecture}?{query}" if query else self.architecture
+        return f"its names and shapes are those of {name}{silent}"
+
+
+def infer(weights: Mapping[str, Tensor], source: str) -> ArchitectureMatch:
+    """The one network of the package or of torchvision that these weights fit, by name and shape.
+
+    Args:
+        source: the file, for the message.
+
+    Raises:
+        UserError: nothing fits, or several do; the sentence lists them.
+    """
+    classes = head_size(weights)
+    fits = (
+        []
+        if classes is None
+        else [*_own_matches(weights, classes), *_torchvision_matches(weights, classes)]
+    )
+    if len(fits) == 1:
+        return fits[0]
+    names = ", ".join(fit.architecture for fit in fits)
+    found = f"fits several networks ({names})" if fits else "fits no network whose shapes are known"
+    raise UserError(
+        f"{source} does not say which network it belongs to, and {found}; write ARCH@{source}, "
+        f"with ARCH one of: {', '.join(ARCHITECTURES)}, {TORCHVISION}NAME, {TIMM}NAME or "
+        "FILE.py:FACTORY"
+    )
+
+
+def head_size(weights: Mapping[str, Tensor]) -> int | None:
+    """The classes that weights tell."""
+    head = _head(weights)
+    return None if head is None else len(head)
+
+
+def _head(weights: Mapping[str, Tensor]) -> Tensor | None:
+    """The weight (K, ...) that gives the logits, by its name; else the last matrix."""
+    for spelled in spellings(weights):
+        for head in HEADS:
+            if f"{head}.weight" in spelled:
+                return spelled[f"{head}.weight"]
+    matrices = [value for value in weights.values() if value.ndim == 2]
+    return matrices[-1] if matrices else None
+
+
+def _own_matches(weights: Mapping[str, Tensor], classes: int) -> Iterator[ArchitectureMatch]:
+    names = set().union(*(expand_synonyms(spelled) for spelled in spellings(weights)))
+    convolutions = sum(value.ndim == 4 for value in weights.values())
+    for name, entry in ARCHITECTURES.items():
+        if _is_similar(_convolutions(entry), names, convolutions):
+            fitting = [
+                o for o in _variants(entry, weights) if _has_same_shapes(entry, weights, classes, o)
+            ]
+            if fitting:
+                yield _simplest_match(name, entry, fitting, classes)
+
+
+def _is_similar(usual: Set[str], names: Set[str], convolutions: int) -> bool:
+    """A look before each setting is built: about as many convolutions, of about the same names."""
+    few = abs(convolutions - len(usual)) <= SHORTCUTS
+    return few and len(usual & names) >= COMMON * len(usual)
+
+
+@cache
+def _convolutions(entry: Architecture) -> frozenset[str]:
+    """Their names, with the options' defaults."""
+    shapes = _shapes(entry, 2, {})
+    return frozenset(name for name, value in shapes.items() if value.ndim == 4)
+
+
+def _has_same_shapes(
+    entry: Architecture, weights: Mapping[str, Tensor], classes: int, options: dict[str, Any]
+) -> bool:
+    try:
+        wanted = _shapes(entry, classes, options)
+    except UserError:  # options that exclude each other
+        return False
+    return not misfits(wanted, rename_keys_for(wanted, weights))
+
+
+def _shapes(entry: Architecture, classes: int, options: dict[str, Any]) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return entry.build(classes=classes, **options).state_dict()
+
+
+def _variants(entry: Architecture, weights: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
+    """Every setting of the options that may show in shapes."""
+    hints = get_type_hints(entry.build)
+    choices = {name: _values(name, hints[name], weights) for name in _defaults(entry)}
+    open_ones = {name: values for name, values in choices.items() if values}
+    for chosen in itertools.product(*open_ones.values()):
+        yield dict(zip(open_ones, chosen, strict=True))
+
+
+def _values(name: str, kind: Any, weights: Mapping[str, Tensor]) -> list[Any]:
+    if kind is bool:
+        return [False, True]
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    first = next(value for value in weights.values() if value.ndim == 4)
+    last = [value for value in weights.values() if value.ndim == 2][-1:]
+    if name in ("width", "stem"):
+        return [len(first)]
+    return [math.isqrt(last[0].shape[1] // 64) or 1] if name == "grid" and last else []
+
+
+def _defaults(entry: Architecture) -> dict[str, Any]:
+    return dict(entry.build.__kwdefaults__ or {})
+
+
+def _simplest_match(
+    name: str, entry: Architecture, fitting: list[dict[str, Any]], classes: int
+) -> ArchitectureMatch:
+    """Of settings that fit alike, the one with the most defaults."""
+    defaults = _defaults(entry)
+    changed = [{k: v for k, v in options.items() if v != defaults[k]} for options in fitting]
+    best = min(changed, key=len)
+    seen = {key for key in defaults if len({repr(options.get(key)) for options in fitting}) == 1}
+    tried = {key for options in fitting for key in options}
+    return ArchitectureMatch(
+        name, best, classes, tuple(key for key in defaults if key not in seen & tried)
+    )
+
+
+def _torchvision_matches(
+    weights: Mapping[str, Tensor], classes: int
+) -> Iterator[ArchitectureMatch]:
+    """torchvision's, by the number of parameters that it publishes of each; then by shape."""
+    from torchvision import models
+
+    count = _parameters(weights, classes)
+    for name in models.list_models(module=models):
+        if any(entry.meta["num_params"] == count for entry in models.get_model_weights(name)):
+            wanted = _build(name, classes).state_dict()
+            if not misfits(wanted, rename_keys_for(wanted, weights)):
+                yield ArchitectureMatch(TORCHVISION + name, {}, classes)
+
+
+def _parameters(weights: Mapping[str, Tensor], classes: int) -> int:
+    """How many there are, and would be with the head of ImageNet's classes."""
+    learned = [
+        value
+        for name, value in weights.items()
+        if value.is_floating_point() and not name.endswith(("running_mean", "running_var"))
+    ]
+    head = _head(weights)
+    row = 0 if head is None else head[0].numel() + 1  # weights and bias of one class
+    return sum(value.numel() for value in learned) + (IMAGENET - classes) * row
+
+
+def _build(name: str, classes: int) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return torchvision_models.build(name, classes=classes)
+    except NotImplementedError:  # RegNet computes its widths with tensors
+        return torchvision_models.build(name, classes=classes)
+
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+
+COUNTERS = ("n_averaged",)  # torch's AveragedModel keeps it beside `module.*`
+SYNONYMS = (("downsample", "shortcut"), ("fc", "linear"))  # one part, named so in other zoos
+SHOWN = 5  # keys that an error lists
+
+
+def load_state(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a network, by name; prefixes of wrappers are taken off the front.
+
+    Raises:
+        BadFile: names or shapes that do not fit; nothing is loaded then.
+    """
+    wanted = net.state_dict()
+    found = rename_keys_for(wanted, weights)
+    faults = misfits(wanted, found)
+    if faults:
+        raise BadFile(f"{source} does not fit {type(net).__name__}; " + "; ".join(faults))
+    net.load_state_dict(found, strict=False)
+
+
+def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What keeps weights from being loaded, a phrase for each kind of fault; the head's first."""
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    missing = [name for name in wanted if name not in found and name not in optional]
+    foreign = [name for name in found if name not in wanted]
+    other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
+    shapes = [
+        f"{name} {tuple(found[name].shape)} where {tuple(wanted[name].shape)} is expected"
+        for name in other
+    ]
+    kinds = (("missing", missing), ("unexpected", foreign), ("of another shape", shapes))
+    listed = [
+        f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+        for what, names in kinds
+        if names
+    ]
+    return [*_head_mismatch(wanted, found, other), *listed]
+
+
+def _head_mismatch(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], other: Sequence[str]
+) -> Iterator[str]:
+    for name in other:
+        have, want = found[name].shape, wanted[name].shape
+        if len(have) > 1 and have[1:] == want[1:] and name == _last_weight(wanted):
+            yield f"its head has {have[0]} classes, {want[0]} are asked for"
+
+
+def _last_weight(wanted: Mapping[str, Tensor]) -> str:
+    return [name for name, value in wanted.items() if value.ndim > 1][-1]
+
+
+def spellings(weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The weights as they are named, then without each prefix that all of them share."""
+    found = {name: value for name, value in weights.items() if name not in COUNTERS}
+    prefix: str | None = ""
+    while prefix is not None:
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+        yield found
+        prefixes = (*PREFIXES, *(f"{name}." for name in AVERAGES))
+        prefix = next((p for p in prefixes if all(name.startswith(p) for name in found)), None)
+
+
+def rename_keys_for(
+    wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weights under the names that a network has for them, as far as that can be told."""
+    found = max(spellings(weights), key=lambda each: len(wanted.keys() & expand_synonyms(each)))
+    return {_matching_key(name, wanted): value for name, value in found.items()}
+
+
+def expand_synonyms(names: Iterable[str]) -> set[str]:
+    """The names, and what other zoos call the same."""
+    names = set(names)
+    return names | {other for name in names for other in _synonym_keys(name)}
+
+
+def _matching_key(name: str, wanted: Container[str]) -> str:
+    return next((each for each in (name, *_synonym_keys(name)) if each in wanted), name)
+
+
+def _synonym_keys(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    for one, other in (*SYNONYMS, *((b, a) for a, b in SYNONYMS)):
+        if one in parts:
+            yield ".".join(other if part == one else part for part in parts)

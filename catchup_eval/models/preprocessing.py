@@ -1,0 +1,140 @@
+"""How a network is given its images: what the keys of a spec say, and what its weights say.
+
+?norm=imagenet          a name of :data:`NORMS`
+?norm=R,G,B/R,G,B       mean and std per channel, in units of [0, 1]
+?scale=255              it was trained on pixels in [0, 255]; `norm` is in those units then.
+                        The same as a mean and a std divided by 255, and computed so.
+?channels=bgr           it takes blue first; `norm` is in that order, too
+?channels=gray          it takes one channel, the first; `norm` is one number for each
+?size=224&resize=256    photographs: shorter side to 256, then a centre crop of 224; a size
+                        without a resize cuts no margin
+?interpolation=bicubic  one of :data:`catchup_eval.datasets.preprocessing.FILTERS`
+?squash=true            both sides to `size`, nothing is cut
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.datasets.preprocessing import Preprocess
+
+if TYPE_CHECKING:
+    from catchup_eval.models.classifier import Classifier
+
+NORMS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+VIEW = ("size", "resize", "interpolation", "squash")
+KEYS = ("norm", "scale", "channels", *VIEW)
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """What happens to pixels in [0, 1] before a network sees them.
+
+    Args:
+        mean, std: per channel, in the order in which the network takes them.
+        channels: one of :data:`catchup_eval.models.classifier.CHANNELS`.
+        preprocess: of photographs; None where images are given as they are.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: str = "rgb"
+    preprocess: Preprocess | None = None
+
+    def apply_to(self, model: "Classifier") -> None:
+        """Let the model take its images so."""
+        from catchup_eval.models.classifier import Normalize
+
+        model.normalize = Normalize(self.mean, self.std, self.channels)
+        model.preprocess = self.preprocess
+
+
+def read(options: Mapping[str, str], told: InputSettings | None, name: str) -> InputSettings:
+    """What the keys say; where they are silent, what the weights themselves have `told`.
+
+    Args:
+        options: of a spec; other keys than :data:`KEYS` are passed over.
+        name: of the model, for the message.
+
+    Raises:
+        UserError, UnknownName: nobody says the normalisation, or a value makes no sense.
+    """
+    from catchup_eval.models.classifier import CHANNELS
+
+    if "norm" not in options and told is None:
+        raise UserError(
+            f"{name}: say how its images are normalised, "
+            f"as ?norm=NAME with NAME one of {', '.join(NORMS)}, or ?norm=mean,.../std,..."
+        )
+    plain = InputSettings(*normalisation(options["norm"])) if "norm" in options else told
+    assert plain is not None  # one of the two says it
+    scaled = _apply_scale(plain, _parse_float(options.get("scale", "1"), "scale"))
+    channels = options.get("channels", plain.channels)
+    if channels not in CHANNELS:
+        raise UnknownName("order of channels", channels, CHANNELS)
+    own = told.preprocess if told else None
+    return replace(scaled, channels=channels, preprocess=_parse_transform(options, own))
+
+
+def normalisation(norm: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of a name of :data:`NORMS`, or spelled as `mean/std`.
+
+    Raises:
+        UnknownName: neither.
+
+    Example:
+        >>> normalisation("0.5,0.5,0.5/0.25,0.25,0.25")
+        ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    """
+    if norm in NORMS:
+        return NORMS[norm]
+    try:
+        mean, std = (tuple(map(float, half.split(","))) for half in norm.split("/"))
+    except ValueError:
+        raise UnknownName("normalisation", norm, [*NORMS, "R,G,B/R,G,B"]) from None
+    return mean, std
+
+
+def _apply_scale(inputs: InputSettings, scale: float) -> InputSettings:
+    """`(scale * pixels - mean) / std`, for pixels in [0, 1]."""
+    if scale <= 0:
+        raise UserError(f"expected a positive scale, such as 255, got {scale:g}")
+    mean, std = ([each / scale for each in part] for part in (inputs.mean, inputs.std))
+    return replace(inputs, mean=tuple(mean), std=tuple(std))
+
+
+def _parse_transform(options: Mapping[str, str], own: Preprocess | None) -> Preprocess | None:
+    said = {key: options[key] for key in VIEW if key in options}
+    if not said:
+        return own
+    if own is None and "size" not in said:
+        raise UserError(f"expected ?size=N beside {', '.join(said)}: the side that it is given")
+    own = own or Preprocess(_parse_int(said["size"], "size"))
+    squash = said.get("squash", str(own.squash)).lower() == "true"
+    margin = None if squash or "size" in said else own.resize
+    return Preprocess(
+        size=_parse_int(said["size"], "size") if "size" in said else own.size,
+        resize=_parse_int(said["resize"], "resize") if "resize" in said else margin,
+        interpolation=said.get("interpolation", own.interpolation),
+        squash=squash,
+    )
+
+
+def _parse_int(text: str, key: str) -> int:
+    if not text.isdecimal():
+        raise UserError(f"expected a whole number of pixels as {key}, got {text!r}")
+    return int(text)
+
+
+def _parse_float(text: str, key: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"expected a number as {key}, got {text!r}") from None

@@ -1,0 +1,129 @@
+"""Pyramidal residual networks for small images (Han et al. 2017): each block a little wider."""
+
+import math
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PyramidBlock(nn.Module):
+    """BN-convolutions-BN without a ReLU at either end; the shortcut lets zeros be the new channels.
+
+    Args:
+        inputs: channels that come.
+        width: of the inner convolutions.
+        stride: 2 halves the map, and the shortcut with it.
+        bottleneck: 1x1, 3x3, 1x1 to four times the width instead of 3x3 twice.
+    """
+
+    def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool):
+        super().__init__()
+        outputs = 4 * width if bottleneck else width
+        self.residual = (
+            _bottleneck_branch(inputs, width, stride)
+            if bottleneck
+            else _basic_branch(inputs, width, stride)
+        )
+        self.shortcut = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+        self.new = outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = F.pad(self.shortcut(x), (0, 0, 0, 0, 0, self.new))
+        return shortcut + self.residual(x)  # type: ignore[no-any-return]
+
+
+def _basic_branch(inputs: int, width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.Conv2d(inputs, width, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(width),
+    )
+
+
+def _bottleneck_branch(inputs: int, width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.Conv2d(inputs, width, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, 4 * width, 1, bias=False),
+        nn.BatchNorm2d(4 * width),
+    )
+
+
+def widths(blocks: int, alpha: float) -> list[int]:
+    """Channels of the stem and of each of `blocks` blocks: from 16 to 16 + `alpha`, evenly.
+
+    Rounded to the nearest, as the authors' code does; ShakeDrop's rounds up.
+
+    Example:
+        >>> widths(4, 10)
+        [16, 18, 21, 24, 26]
+    """
+    return [round(16 + alpha * number / blocks) for number in range(blocks + 1)]
+
+
+class PyramidNet(nn.Module):
+    """Stem (conv-BN), three stages, BN-ReLU, average pool, linear head.
+
+    Args:
+        depth: 9 n + 2 for n bottlenecks per stage, 6 n + 2 for n basic blocks.
+        alpha: channels that are added over all blocks.
+        bottleneck: the kind of block.
+        classes: logits.
+
+    Input (N, 3, H, W), output (N, classes).
+    """
+
+    STAGES = ("bn1", "layer1", "layer2", "layer3")
+
+    def __init__(self, depth: int, alpha: float, *, bottleneck: bool, classes: int):
+        super().__init__()
+        blocks = (depth - 2) // (9 if bottleneck else 6)
+        growing = list(pairwise(widths(3 * blocks, alpha)))
+
+        def stage(number: int) -> nn.Sequential:
+            own = range(number * blocks, (number + 1) * blocks)
+            return nn.Sequential(*map(block, own))
+
+        def block(index: int) -> PyramidBlock:
+            before, width = growing[index]
+            inputs = 4 * before if bottleneck and index else before
+            stride = 2 if index in (blocks, 2 * blocks) else 1
+            return PyramidBlock(inputs, width, stride, bottleneck)
+
+        last = growing[-1][1] * (4 if bottleneck else 1)
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = stage(0), stage(1), stage(2)
+        self.final = nn.Sequential(nn.BatchNorm2d(last), nn.ReLU(inplace=True))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.linear = nn.Linear(last, classes)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(self.bn1(self.conv1(x)))))
+        return self.linear(self.pool(self.final(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):  # He et al. 2015, over what goes out
+        fan_out = math.prod(module.kernel_size) * module.out_channels
+        nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_out))
+
+
+def pyramidnet200(*, classes: int) -> nn.Module:
+    """PyramidNet-200, alpha 240, of the paper's Table 13: 26,844,952 parameters for 100 classes."""
+    return PyramidNet(200, 240, bottleneck=True, classes=classes)
+
+
+def pyramidnet110(*, classes: int) -> nn.Module:
+    """PyramidNet-110, alpha 270, basic blocks (ShakeDrop's): 28,511,307 parameters, 100 classes."""
+    return PyramidNet(110, 270, bottleneck=False, classes=classes)

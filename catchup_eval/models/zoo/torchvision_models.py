@@ -1,0 +1,234 @@
+"""torchvision's classifiers by name, with the parts of those families that are known here."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.preprocessing import InputSettings
+
+
+def build(name: str, *, classes: int, weights: str | None = None, **options: Any) -> nn.Module:
+    """The torchvision classifier `name`, with a module for its pool where it pools in a function.
+
+    Args:
+        classes: logits; published weights come with their own number.
+        weights: a name of torchvision's weights enumeration, such as `IMAGENET1K_V2`; downloaded
+            by torchvision at the first use.
+
+    Raises:
+        UnknownName: no such network or weights.
+        UserError: the download failed, or an option the network does not take.
+    """
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise UnknownName("torchvision network", name, models.list_models(module=models))
+    if weights is None:
+        return _get(name, num_classes=classes, **options)
+    published = entry(name, weights)
+    try:
+        return _get(name, weights=published, **options)
+    except OSError as error:
+        raise UserError(
+            f"the weights {weights} of torchvision's {name} could not be downloaded ({error}); "
+            f"put them at {file_of(published)} and give that path"
+        ) from error
+
+
+def entry(name: str, weights: str) -> Any:
+    """The entry of torchvision's enumeration for the weights of that name.
+
+    Raises:
+        UnknownName: no such network or weights.
+    """
+    known = _enumeration(name)
+    if weights not in known.__members__:
+        raise UnknownName(f"weights of torchvision's {name}", weights, known.__members__)
+    return known[weights]
+
+
+def entry_of_file(name: str, file: str) -> Any:
+    """The entry whose published file has this name, since a hash is part of it; None otherwise."""
+    return next((each for each in _enumeration(name) if file_of(each) == file), None)
+
+
+def file_of(published: Any) -> str:
+    """The name of the file behind an entry, such as `resnet50-0676ba61.pth`."""
+    return str(published.url.rsplit("/", 1)[-1])
+
+
+def _enumeration(name: str) -> Any:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise UnknownName("torchvision network", name, models.list_models(module=models))
+    return models.get_model_weights(name)
+
+
+def inputs(published: Any) -> InputSettings:
+    """How an entry's weights were evaluated when their accuracy was published."""
+    given = published.transforms()
+    (size,), (resize,) = given.crop_size, given.resize_size
+    preprocess = Preprocess(size, resize, given.interpolation.value)
+    return InputSettings(tuple(given.mean), tuple(given.std), preprocess=preprocess)
+
+
+def accuracy(published: Any) -> float | None:
+    """Top-1 in percent on the validation images of ImageNet-1k, as torchvision publishes it.
+
+    None for weights that are no classifier's (VGG-16's features).
+    """
+    percent = float(published.meta["_metrics"]["ImageNet-1K"]["acc@1"])
+    return None if math.isnan(percent) else percent
+
+
+def _get(name: str, **options: Any) -> nn.Module:
+    from torchvision import models
+
+    try:
+        net: nn.Module = models.get_model(name, **options)
+    except TypeError as error:
+        raise UserError(f"torchvision's {name} does not take such options: {error}") from error
+    _name_the_pool(name, net)
+    return net
+
+
+def _name_the_pool(name: str, net: nn.Module) -> None:
+    """Let a module pool before the function that does it, which changes one average no more.
+
+    So the map that the head averages can be seen: it is what goes into `pool`. DenseNet's is
+    `relu(features)`, and a second ReLU does not change that either. There are no new weights.
+    """
+    for prefix, part in FUNCTIONAL.items():
+        if name.startswith(prefix):
+            last = net.get_submodule(part)
+            if prefix == "densenet":
+                last.add_module("relu", nn.ReLU())
+            last.add_module("pool", nn.AdaptiveAvgPool2d(1))
+
+
+def layout(name: str, net: nn.Module) -> ModuleLayout | None:
+    """The parts of torchvision's `name`; None for families that are not known here.
+
+    The stages are those of the Catch-up Mix authors' tree for ResNet and DenseNet, the paper's
+    eight for MobileNetV2 (stem and seven) and VGG-11 (each convolution, with the norm, ReLU and
+    pool that follow it), and the published stages of the other families. No map is named where the
+    head does not average one: VGG (it flattens), SqueezeNet (a convolution gives the logits),
+    MobileNetV3 (a hidden layer) and ConvNeXt (a norm) in between.
+    """
+    for prefix, family in FAMILIES.items():
+        if name.startswith(prefix):
+            return family if isinstance(family, ModuleLayout) else family(net)
+    return None
+
+
+def _children(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, module in net.get_submodule("features").named_children():
+        yield f"features.{name}", module
+
+
+def _vgg(net: nn.Module) -> ModuleLayout:
+    """A stage ends where the next convolution begins."""
+    parts = list(_children(net))
+    following = [*(module for _, module in parts[1:]), nn.Conv2d(1, 1, 1)]
+    ends = [
+        name
+        for (name, _), after in zip(parts, following, strict=True)
+        if isinstance(after, nn.Conv2d)
+    ]
+    return ModuleLayout(tuple(ends), head="classifier.6", pool=None)
+
+
+def _squeezenet(net: nn.Module) -> ModuleLayout:
+    """A stage ends with its pool; the stem is the first."""
+    parts = list(_children(net))
+    pools = [name for name, module in parts if isinstance(module, nn.MaxPool2d)]
+    return ModuleLayout((*pools, parts[-1][0]), head="classifier.1", pool=None)
+
+
+def _efficientnet(net: nn.Module) -> ModuleLayout:
+    """The stem and each stage, less the last 1x1 convolution."""
+    stages = tuple(name for name, _ in list(_children(net))[:-1])
+    return ModuleLayout(stages, head="classifier.1", pool="avgpool")
+
+
+def _mobilenet_v3(net: nn.Module) -> ModuleLayout:
+    """The last block of each resolution, less the last 1x1 convolution; the stem is the first."""
+    parts = list(_children(net))[:-1]
+    ends = [
+        name for (name, _), (_, after) in itertools.pairwise(parts) if _halves_resolution(after)
+    ]
+    return ModuleLayout((*ends, parts[-1][0]), head="classifier.3", pool=None)
+
+
+def _halves_resolution(module: nn.Module) -> bool:
+    return any(isinstance(part, nn.Conv2d) and part.stride[0] > 1 for part in module.modules())
+
+
+_RESNET = ModuleLayout(
+    # The stem ends with its pool.
+    ("maxpool", "layer1", "layer2", "layer3", "layer4"),
+    head="fc",
+    pool="avgpool",
+)
+_DENSENET = ModuleLayout(
+    # A block with its transition; the last, which has none, before the last norm.
+    (
+        "features.pool0",
+        *(f"features.transition{number}" for number in (1, 2, 3)),
+        "features.denseblock4",
+    ),
+    head="classifier",
+    pool="features.pool",
+)
+_MOBILENET_V2 = ModuleLayout(
+    # The stem and the last block of each of seven stages; the 1x1 convolution after them is none.
+    tuple(f"features.{last}" for last in (0, 1, 3, 6, 10, 13, 16, 17)),
+    head="classifier.1",
+    pool="features.pool",
+)
+_MNASNET = ModuleLayout(
+    # The stem ends with the separable block that opens the network.
+    tuple(f"layers.{last}" for last in (7, 8, 9, 10, 11, 12, 13)),
+    head="classifier.1",
+    pool="layers.pool",
+)
+_REGNET = ModuleLayout(
+    ("stem", *(f"trunk_output.block{number}" for number in (1, 2, 3, 4))),
+    head="fc",
+    pool="avgpool",
+)
+_SHUFFLENET = ModuleLayout(("maxpool", "stage2", "stage3", "stage4"), head="fc", pool="conv5.pool")
+_CONVNEXT = ModuleLayout(
+    tuple(f"features.{last}" for last in (0, 1, 3, 5, 7)), head="classifier.2", pool=None
+)
+
+# Families that pool in a function, and what they pool.
+FUNCTIONAL: Mapping[str, str] = {
+    "densenet": "features",
+    "mobilenet_v2": "features",
+    "mnasnet": "layers",
+    "shufflenet": "conv5",
+}
+
+FAMILIES: Mapping[str, ModuleLayout | Callable[[nn.Module], ModuleLayout]] = {
+    "resnet": _RESNET,
+    "resnext": _RESNET,
+    "wide_resnet": _RESNET,
+    "densenet": _DENSENET,
+    "mobilenet_v2": _MOBILENET_V2,
+    "mobilenet_v3": _mobilenet_v3,
+    "vgg": _vgg,
+    "squeezenet": _squeezenet,
+    "efficientnet": _efficientnet,
+    "mnasnet": _MNASNET,
+    "regnet": _REGNET,
+    "shufflenet": _SHUFFLENET,
+    "convnext": _CONVNEXT,
+}

@@ -1,0 +1,1 @@
+"""All that knows the Catch-up Mix paper: reproductions, tables, claims."""

@@ -1,0 +1,143 @@
+"""The file of claims, `claims.toml`: what a paper says, as keys that a test can answer.
+
+title = "..."                     # optional, as are source, note and about
+[[claims]]
+text = "..."                      # the sentence, as quoted
+source = "Table 1"
+method = "catchup"                # or a network: what the claim is about
+relation = "lower"                # or higher, better, "no worse", equal
+metric = "corruption.mean_error"  # the analysis and its metric
+where = {severity = 3}            # optional: which of several rows
+than = ["cutmix", "moex"]         # or a number; all others where it is left out
+by = 1.0                          # at least so much; with "no worse" and equal within so much
+data = "cifar100"                 # any where it is left out
+about = "checkpoints"             # or methods, which are judged over seeds
+"""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.settings import Settings, check
+
+WITHIN = ("no worse", "equal")  # true up to a margin
+SUPERLATIVES = {"better": "best", "lower": "lowest", "higher": "highest"}
+
+
+About = Literal["methods", "checkpoints"]
+
+
+class Claim(Settings):
+    """One claim as the file spells it; the module says what the keys mean."""
+
+    method: str
+    relation: Literal["better", "lower", "higher", "no worse", "equal"]
+    metric: str
+    where: dict[str, Any] = {}
+    than: float | str | list[str] = []
+    by: float = Field(default=0.0, ge=0)
+    data: str = ""
+    about: About = "methods"
+    text: str = ""
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _needs_margin(self) -> Self:
+        if self.relation in WITHIN and not self.by:
+            raise ValueError(f"{self.relation!r} needs by, the margin that it allows")
+        return self
+
+    @property
+    def number(self) -> float | None:
+        """What the metric is held against, where that is not another method."""
+        return self.than if isinstance(self.than, float) else None
+
+    @property
+    def others(self) -> list[str]:
+        """The methods that it is compared with; none where all others are meant."""
+        if isinstance(self.than, str):
+            return [self.than]
+        return self.than if isinstance(self.than, list) else []
+
+    @property
+    def metric_text(self) -> str:
+        """The metric and its condition."""
+        inside = ", ".join(f"{column}={value}" for column, value in self.where.items())
+        return f"{self.metric}{{{inside}}}" if inside else self.metric
+
+    def __str__(self) -> str:
+        than = " and ".join(self.others) or "all others"
+        than = than if self.number is None else f"{self.number:g}"
+        if self.relation in WITHIN:
+            to = "to" if self.relation == "equal" else "than"
+            said = f"is {self.relation} {to} {than} on {self.metric_text} within {self.by:g}"
+        elif than == "all others":
+            said = f"has the {SUPERLATIVES[self.relation]} {self.metric_text}"
+        else:
+            said = f"has {self.relation} {self.metric_text} than {than}"
+        by = f" by at least {self.by:g}" if self.by and self.relation not in WITHIN else ""
+        return f"{self.method} {said}{by}{f' on {self.data}' if self.data else ''}"
+
+
+class Claims(Settings):
+    """A file of claims.
+
+    Attributes:
+        title: of the page.
+        source: where the sentences are from.
+        note: what a reader of the verdicts must know.
+        method, about: of the claims that do not say it themselves.
+    """
+
+    title: str = "Claims"
+    source: str = ""
+    note: str = ""
+    method: str = ""
+    about: About = "methods"
+    claims: list[Claim]
+
+
+def read(text: str, source: str) -> Claims:
+    """The claims that a TOML text spells; `source` names it in errors.
+
+    Raises:
+        BadFile: no valid TOML.
+        UserError: no claims, or one that says too little or what is not understood.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadFile(f"{source} is no valid TOML: {error}") from error
+    tables = content.get("claims")
+    if not (isinstance(tables, list) and tables):
+        raise UserError(f"{source} has no claims; each starts with [[claims]]")
+    common: dict[str, Any] = {key: content[key] for key in ("method", "about") if key in content}
+    claims = [
+        check(Claim, {**common, **table}, f"claim {number} of {source}")
+        for number, table in enumerate(tables, 1)
+    ]
+    return check(Claims, {**content, "claims": claims}, source)
+
+
+def find(name: str) -> Claims:
+    """Shipped claims by name, or those in a TOML file.
+
+    Raises:
+        UnknownName: neither.
+        BadFile: no such file, or no valid TOML.
+        UserError: a claim that cannot be read.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise BadFile(f"there is no file {path}")
+        return read(path.read_text(encoding="utf-8"), name)
+    files = resources.files("catchup_eval.paper.claims").iterdir()
+    shipped = {file.name.removesuffix(".toml"): file for file in files if ".toml" in file.name}
+    if name not in shipped:
+        raise UnknownName("file of claims", name, shipped)
+    return read(shipped[name].read_text(encoding="utf-8"), f"{name}.toml")

@@ -1,0 +1,134 @@
+"""The numbers that a claim is about: its metric, for all groups of a study."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from catchup_eval.analysis.base import Analysis
+from catchup_eval.core.errors import Missing, UnknownName, UserError
+from catchup_eval.metrics.intervals import Interval
+from catchup_eval.paper.claims.claim import Claim
+from catchup_eval.results.headline import Headline
+from catchup_eval.results.result import CHECK, COLUMNS, Result
+from catchup_eval.results.study import Study
+from catchup_eval.results.summary import Estimate, SummaryRow, seeds_interval, summarize
+
+SIGNS = {"higher": 1, "lower": -1, "equal": 1}  # equal asks both ways
+
+
+def metric_row(claim: Claim, study: Study, analyses: Mapping[str, Analysis]) -> SummaryRow:
+    """What each group reaches in a claim's metric.
+
+    What the condition leaves open is as in the analysis's headline, where one fits; otherwise the
+    rows that are left are averaged. Only headlines have per-sample outcomes.
+
+    Raises:
+        Missing: the analysis was not asked.
+        UnknownName: no such analysis, metric, column or value.
+        UserError: the metric of several analyses, or of several rows without a condition.
+    """
+    name = find_analysis(claim.metric, study, analyses)
+    for headline in _headlines(claim, analyses[name]):
+        if claim.where.items() <= headline.where.items():
+            found = summarize(study, {name: analyses[name]})
+            absent = SummaryRow(name, "", headline, primary=False, unit="")
+            return next((line for line in found if line.headline is headline), absent)
+    by_group: dict[str, list[pd.DataFrame]] = {}
+    for member in study.members(name):
+        by_group.setdefault(member.model, []).append(rows(claim, member.result))
+    readings = {group: _estimate(frames) for group, frames in by_group.items()}
+    unit = next(str(frame["unit"].iloc[0]) for frames in by_group.values() for frame in frames)
+    headline = Headline(claim.metric, claim.metric_text, "higher", where=claim.where)
+    return SummaryRow(name, analyses[name].TITLE, headline, False, unit, readings)
+
+
+def _headlines(claim: Claim, analysis: Analysis) -> list[Headline]:
+    return [one for one in analysis.HEADLINES if one.metric == claim.metric.rpartition(".")[2]]
+
+
+def find_analysis(metric: str, study: Study, analyses: Mapping[str, Analysis]) -> str:
+    """The analysis that a metric belongs to, also where the claim does not name it.
+
+    Where several have it, those count that have it as a headline.
+
+    Raises:
+        Missing: it was not asked.
+        UnknownName: there is no such analysis or metric.
+        UserError: several have it.
+    """
+    name, _, metric = metric.rpartition(".")
+    having = {one: _metrics(study, one) for one in study.available_analyses() if one in analyses}
+    if not name:
+        leading = [n for n, one in analyses.items() if metric in {h.metric for h in one.HEADLINES}]
+        found = leading or [n for n, metrics in having.items() if metric in metrics]
+        if not found:
+            raise UnknownName("metric", metric, set().union(*having.values()))
+        if len(found) > 1:
+            spelled = ", ".join(f"{name}.{metric}" for name in found)
+            raise UserError(f"{metric} is a metric of several questions; write one of: {spelled}")
+        (name,) = found
+    if name not in analyses:
+        raise UnknownName("question", name, analyses)
+    if name not in having:
+        raise Missing(f"results of the question {name}")
+    if metric not in having[name]:
+        raise UnknownName(f"metric of {name}", metric, having[name])
+    return name
+
+
+def _metrics(study: Study, name: str) -> set[str]:
+    frames = [member.result.frame for member in study.members(name)]
+    return {str(m) for frame in frames for m in frame["metric"][frame["unit"] != CHECK]}
+
+
+def sign(claim: Claim, analysis: Analysis) -> int:
+    """1 where the claim asks for more, -1 where for less; better is as the headlines have it.
+
+    Raises:
+        UserError: no headline has this metric, so that neither side is the better.
+    """
+    if claim.relation in SIGNS:
+        return SIGNS[claim.relation]
+    headlines = _headlines(claim, analysis)
+    if not headlines:
+        raise UserError(f"{claim.metric_text} has no better side; say lower or higher instead")
+    return 1 if all(one.better == "higher" for one in headlines) else -1
+
+
+def rows(claim: Claim, result: Result) -> pd.DataFrame:
+    """The rows of a result that a claim's condition picks, one or more.
+
+    Raises:
+        UnknownName: no such column, or no row with such a value.
+        UserError: several rows, and no condition to choose by.
+    """
+    analysis, _, name = claim.metric.rpartition(".")
+    frame = result.rows(name)
+    columns = [column for column in frame.columns if column not in COLUMNS]
+    for column, value in claim.where.items():
+        if column not in columns:
+            raise UnknownName(f"column of {analysis or name}", column, columns)
+        known, frame = _values(frame[column]), frame[frame[column] == value]
+        if frame.empty:
+            raise UnknownName(f"{column} of {claim.metric}", str(value), known)
+    if not claim.where and len(frame) > 1:
+        known = [f"{c} ({', '.join(values)})" for c in columns if (values := _values(frame[c]))]
+        raise UserError(
+            f"{claim.metric} has {len(frame)} rows; say which by where = {{column = value}}: "
+            + "; ".join(known)
+        )
+    return frame
+
+
+def _values(column: pd.Series) -> list[str]:
+    """As a claim would write them: 4, where the frame has 4.0 beside rows without one."""
+    return [str(value).removesuffix(".0") for value in column.dropna().unique()]
+
+
+def _estimate(frames: list[pd.DataFrame]) -> Estimate:
+    values = tuple(float(frame["value"].mean()) for frame in frames)
+    first = frames[0].iloc[0]
+    single = len(frames) == 1 and len(frames[0]) == 1
+    own = Interval(float(first["low"]), float(first["high"]))
+    interval = own if single else seeds_interval(values, str(first["unit"]))
+    return Estimate(values, interval, n=int(first["n"]), protocol=str(first["protocol"]))

@@ -1,0 +1,354 @@
+"""Supported, contradicted, or cannot tell: each claim by the test that its words ask for.
+
+A claim about methods is tested over seeds and needs three of each; one about checkpoints is tested
+over the samples that both have seen. Whatever it says comes down to differences and thresholds
+that each must pass: "by at least 1" moves the threshold to 1, "no worse within 1" to -1, "equal"
+asks both ways, "best" asks against each of the others. It is
+
+- supported where all pass: the largest one-sided p counts (an intersection-union test, which needs
+  no correction inside);
+- contradicted where at least one fails significantly: the smallest one-sided p of the opposite
+  counts, times how many there are (Bonferroni);
+- and otherwise nobody can tell.
+
+The smaller of the two, doubled, is the claim's p; Holm's correction holds over all claims of the
+file. So at most 5 % of files say something false of any claim.
+
+Where nobody can tell, it is said what it would take to know: seeds or samples at the observed
+spread.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from catchup_eval.analysis.base import Analysis
+from catchup_eval.core.errors import Missing, UnknownName, UserError
+from catchup_eval.metrics import significance
+from catchup_eval.metrics.power import EffectSize, samples_for, seeds_for_all
+from catchup_eval.metrics.significance import Contrast, OneSidedPValues, holm
+from catchup_eval.paper.claims import estimates
+from catchup_eval.paper.claims.claim import Claim
+from catchup_eval.results.comparison import LEVEL
+from catchup_eval.results.study import Study
+from catchup_eval.results.summary import SEEDS, Estimate, SummaryRow
+
+SUPPORTED, CONTRADICTED, UNTOLD = "supported", "contradicted", "cannot tell"
+
+
+@dataclass(frozen=True)
+class ThresholdTest:
+    """One difference and the threshold that it must pass.
+
+    Args:
+        against: the other group; empty where a number stands on its own.
+        contrast: ours minus theirs.
+        sign: 1 where it must be above the threshold, -1 where it must be below.
+    """
+
+    against: str
+    contrast: Contrast
+    sign: int
+    threshold: float
+
+    @property
+    def distance(self) -> float:
+        """How far it is beyond the threshold; negative where it falls short."""
+        return self.sign * (self.contrast.value - self.threshold)
+
+    @property
+    def one_sided_p_values(self) -> OneSidedPValues:
+        """Small `above`: passed; small `below`: failed."""
+        above, below = self.contrast.one_sided_p_values(self.threshold)
+        return OneSidedPValues(above, below) if self.sign > 0 else OneSidedPValues(below, above)
+
+
+@dataclass(frozen=True)
+class ClaimTest:
+    """What one kind of test says about a claim.
+
+    Args:
+        over: "seeds", "samples" or, untested, nothing.
+        hurdles: what was tested.
+        why: why it was not tested.
+        passed, failed: one-sided p of "not all pass" and of "none fails".
+        adjusted: Holm's p over the family.
+    """
+
+    over: str = ""
+    hurdles: Sequence[ThresholdTest] = ()
+    why: str = ""
+    passed: float = np.nan
+    failed: float = np.nan
+    adjusted: float = np.nan
+
+    @property
+    def p(self) -> float:
+        """Of the side that the results lean to, doubled."""
+        return min(1.0, 2 * min(self.passed, self.failed)) if self.over else np.nan
+
+    @property
+    def weakest(self) -> ThresholdTest | None:
+        """The test that decides: the one that is passed least surely."""
+        return max(self.hurdles, key=lambda one: one.one_sided_p_values.above, default=None)
+
+    @property
+    def verdict(self) -> str:
+        """ "supported", "contradicted" or "cannot tell"."""
+        if not self.adjusted < LEVEL:
+            return UNTOLD
+        return SUPPORTED if self.passed < self.failed else CONTRADICTED
+
+
+@dataclass(frozen=True)
+class RequiredSize:
+    """What would tell.
+
+    Args:
+        units: "seeds" of each method, or "samples".
+        count: how many in all; None where more than can be said.
+        seconds: that the missing seeds take here; NaN where nothing is known of it.
+        why: what was assumed.
+    """
+
+    units: str
+    count: int | None
+    seconds: float = float("nan")
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """One claim on one image set.
+
+    Args:
+        number: the claim's place in its file, from 1.
+        data: the image set.
+        answer: of the test that the claim's words ask for.
+        beside: where methods lack seeds: what the networks at hand say, in a family of its own.
+        line: the metric for all groups, where it was measured.
+        readings: of the groups that the claim is about.
+        need: what it would take to know, where that can be said.
+    """
+
+    number: int
+    claim: Claim
+    data: str
+    answer: ClaimTest
+    beside: ClaimTest | None = None
+    line: SummaryRow | None = None
+    readings: Mapping[str, Estimate] = field(default_factory=dict)
+    need: RequiredSize | None = None
+
+    @property
+    def text(self) -> str:
+        """The sentence as quoted, or the claim in the words of its keys where nothing is quoted."""
+        return self.claim.text or str(self.claim)
+
+
+def judge(
+    claims: Sequence[Claim],
+    studies: Mapping[str, Study],
+    analyses: Mapping[str, Analysis],
+    *,
+    methods: Sequence[str] = (),
+    costs: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[JudgedClaim]:
+    """Every claim on every image set that it speaks of.
+
+    Args:
+        studies: by the name of their data.
+        analyses: by name.
+        methods: names that are known also where nothing was measured of them.
+        costs: by data and group, the seconds that one more seed takes.
+
+    Raises:
+        UnknownName: a method, analysis, metric or condition that does not exist.
+        UserError: a metric that is none, or a claim that cannot be tested as it stands.
+    """
+    found = [
+        _judge_on(JudgedClaim(number, claim, data, ClaimTest()), studies, analyses, methods)
+        for number, claim in enumerate(claims, 1)
+        for data in ([claim.data] if claim.data else studies)
+    ]
+    answers = adjust_p_values([one.answer for one in found])
+    besides = adjust_p_values([one.beside or ClaimTest() for one in found])
+    undecided = sum(bool(one.over) and one.verdict == UNTOLD for one in answers)
+    told = [
+        replace(one, answer=answer, beside=one.beside and beside)
+        for one, answer, beside in zip(found, answers, besides, strict=True)
+    ]
+    costs = costs or {}
+    return [replace(one, need=_need(one, undecided, costs.get(one.data, {}))) for one in told]
+
+
+def adjust_p_values(answers: Sequence[ClaimTest]) -> list[ClaimTest]:
+    """The same with Holm's p; what was not tested does not count."""
+    p_values = holm([one.p for one in answers])
+    return [replace(one, adjusted=float(p)) for one, p in zip(answers, p_values, strict=True)]
+
+
+def _judge_on(
+    one: JudgedClaim,
+    studies: Mapping[str, Study],
+    analyses: Mapping[str, Analysis],
+    methods: Sequence[str],
+) -> JudgedClaim:
+    claim = one.claim
+    try:
+        if one.data not in studies:
+            raise Missing(f"results on {one.data}; there are: {', '.join(studies)}")
+        study = studies[one.data]
+        line = estimates.metric_row(claim, study, analyses)
+        readings = _readings(claim, line, study, methods)
+    except Missing as error:
+        return replace(one, answer=ClaimTest(why=f"needs {error}"))
+    way = estimates.sign(claim, analyses[line.analysis])
+    answer, beside = samples_test(claim, readings, way, line.headline.scale), None
+    if claim.about == "methods":
+        networks, answer = answer, seeds_test(claim, readings, way)
+        beside = None if answer.over else networks
+    return replace(one, answer=answer, beside=beside, line=line, readings=readings)
+
+
+def _readings(
+    claim: Claim, line: SummaryRow, study: Study, methods: Sequence[str]
+) -> dict[str, Estimate]:
+    """Of the claim's own group and then of the others."""
+    others = claim.others
+    if not others and claim.number is None:
+        others = [group for group in study.groups if group != claim.method]
+        if not others:
+            raise Missing(f"a group to compare {claim.method} with")
+    if claim.method in others:
+        raise UserError(f"the claim compares {claim.method} with itself")
+    for group in (claim.method, *others):
+        if group not in line.readings:
+            known = {*study.groups, *methods}
+            if group not in known:
+                raise UnknownName("method", group, known)
+            raise Missing(f"{line.analysis} of {group}")
+        if np.isnan(line.readings[group].mean):
+            raise Missing(f"a value of {claim.metric_text} of {group}")
+    return {group: line.readings[group] for group in (claim.method, *others)}
+
+
+def seeds_test(claim: Claim, readings: Mapping[str, Estimate], way: int) -> ClaimTest:
+    """Methods, over their seeds.
+
+    Args:
+        readings: of the claim's group and then the others.
+        way: 1 where the claim asks for more, -1 where for less.
+    """
+    few = {group: len(one.values) for group, one in readings.items() if len(one.values) < SEEDS}
+    if few:
+        told = ", ".join(f"{group} has {count}" for group, count in few.items())
+        return ClaimTest(why=f"methods need {SEEDS} seeds each; {told}")
+    (_, ours), *others = readings.items()
+    found = {name: significance.welch_contrast(ours.values, one.values) for name, one in others}
+    found = found or {"": significance.t_contrast(ours.values)}
+    return combine_tests("seeds", claim, found, way)
+
+
+def samples_test(
+    claim: Claim, readings: Mapping[str, Estimate], way: int, scale: float
+) -> ClaimTest:
+    """The networks at hand, over samples; outcomes are averaged over a group's seeds.
+
+    Args:
+        scale: what the outcomes were multiplied by.
+    """
+    if not all(one.outcomes for one in readings.values()):
+        return ClaimTest(why="no per-sample outcomes")
+    sizes = [[len(array) for array in one.outcomes] for one in readings.values()]
+    if any(size != sizes[0] for size in sizes):
+        return ClaimTest(why="not measured on the same samples")
+    (_, ours), *others = readings.items()
+    found = {
+        name: significance.paired_contrast(ours.outcomes, one.outcomes, scale)
+        for name, one in others
+    }
+    found = found or {"": significance.single_contrast(ours.outcomes, scale)}
+    return combine_tests("samples", claim, found, way)
+
+
+def combine_tests(over: str, claim: Claim, found: Mapping[str, Contrast], way: int) -> ClaimTest:
+    """The answer of these differences: all must pass their thresholds."""
+    hurdles = [
+        ThresholdTest(group, contrast, sign, threshold)
+        for group, contrast in found.items()
+        for sign, threshold in thresholds(claim, way)
+    ]
+    tails = [hurdle.one_sided_p_values for hurdle in hurdles]
+    passed = max(one.above for one in tails)
+    failed = min(1.0, len(tails) * min(one.below for one in tails))
+    return ClaimTest(over, hurdles, passed=passed, failed=failed)
+
+
+def thresholds(claim: Claim, way: int) -> list[tuple[int, float]]:
+    """Where each difference must be: above (1) or below (-1) a threshold.
+
+    Example:
+        >>> from catchup_eval.paper.claims.claim import Claim
+        >>> thresholds(Claim(method="a", relation="no worse", metric="nll", than="b", by=0.1), -1)
+        [(-1, 0.1)]
+    """
+    number = claim.number or 0.0
+    if claim.relation == "equal":
+        return [(1, number - claim.by), (-1, number + claim.by)]
+    by = -claim.by if claim.relation == "no worse" else claim.by
+    return [(way, number + way * by)]
+
+
+def _need(one: JudgedClaim, undecided: int, costs: Mapping[str, float]) -> RequiredSize | None:
+    if one.answer.verdict != UNTOLD or one.line is None:
+        return None
+    seeds = {group: len(reading.values) for group, reading in one.readings.items()}
+    if one.answer.over:
+        return need(one.answer, seeds, costs, undecided)
+    if one.claim.about == "checkpoints":
+        return None
+    why = "from then on the spread between seeds can be seen"
+    return RequiredSize("seeds", SEEDS, _total_seconds(SEEDS, seeds, costs), why)
+
+
+def need(
+    answer: ClaimTest, seeds: Mapping[str, int], costs: Mapping[str, float], undecided: int
+) -> RequiredSize | None:
+    """What would tell, if what was observed is the truth; None where that is on the threshold.
+
+    With power 0.8, at the level that Holm's correction leaves the first of the undecided claims,
+    half of it to each side.
+
+    Args:
+        seeds: that each group has.
+        costs: seconds that one more seed of a group takes.
+        undecided: claims of the family that were tested and not told.
+    """
+    level = LEVEL / 2 / undecided
+    distances = [EffectSize(hurdle.distance, hurdle.contrast.spread) for hurdle in answer.hurdles]
+    failing = [EffectSize(-d.value, d.spread) for d in distances if d.value < 0]
+    if any(distance.value == 0 for distance in distances) and not failing:
+        return None
+    why = "it would then be contradicted" if failing else "it would then be supported"
+    single = level / len(distances) if failing else level
+    wanted = failing or distances
+    if answer.over == "samples":
+        sizes = [samples_for(distance, single) for distance in wanted]
+        return RequiredSize("samples", min(sizes) if failing else max(sizes), why=why)
+    counts = [seeds_for_all([d], single) for d in failing] or [seeds_for_all(distances, level)]
+    known = [count for count in counts if count is not None]
+    if not known:
+        return RequiredSize("seeds", None, why=why)
+    most = max(min(known), 1 + max(seeds.values()))
+    return RequiredSize("seeds", most, _total_seconds(most, seeds, costs), why)
+
+
+def _total_seconds(count: int, seeds: Mapping[str, int], costs: Mapping[str, float]) -> float:
+    """Of all that is missing."""
+    return sum(
+        (count - have) * costs.get(group, float("nan"))
+        for group, have in seeds.items()
+        if have < count
+    )

@@ -1,0 +1,312 @@
+"""The page of a reproduced table or figure: the paper's layout, its numbers in italics by ours.
+
+The paper's Figure 8 is drawn here, too: how strongly an alpha mixes, by densities of
+Beta(alpha, alpha).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import beta, spearmanr
+
+from catchup_eval import feature_learning
+from catchup_eval.core.files import atomic_path, write_text
+from catchup_eval.core.words import count_noun
+from catchup_eval.metrics.intervals import Interval
+from catchup_eval.paper.reproduction import Reproduction, ReproductionColumn, Row
+from catchup_eval.plotting import figure, style
+from catchup_eval.report import figures, formatting
+from catchup_eval.report.figures import SavedFigure
+from catchup_eval.report.page import render_page
+from catchup_eval.report.tables import PAPER, Cell, Table, escape_markdown, latex, markdown
+from catchup_eval.results.result import Result
+from catchup_eval.results.study import Study
+from catchup_eval.results.summary import Estimate
+
+NUMBERS = (
+    "Ours, and in italics the paper's. In brackets the 95 % interval: over the test samples where "
+    "there is one training, over the seeds from three on; with two seeds both values."
+)
+AGREEMENT = (
+    "How our rows go with the paper's: the mean difference (ours less the paper's), Spearman's "
+    "rank correlation over the rows that both have, and the best row of each."
+)
+ENOUGH = 3  # rows from which a rank correlation says something
+
+
+@dataclass(frozen=True)
+class ReproducedCell:
+    """One cell: ours and the paper's.
+
+    Args:
+        ours: None where it was not measured.
+        unit: of both.
+        paper: nan where the paper has no number.
+    """
+
+    row: Row
+    column: ReproductionColumn
+    ours: Estimate | None
+    unit: str
+    paper: float
+
+    @property
+    def mean(self) -> float:
+        """Ours, over the seeds."""
+        return self.ours.mean if self.ours else nan
+
+
+@dataclass(frozen=True)
+class ReproductionPage:
+    """All that the page says; `reports` are the settings' own, with what they are about."""
+
+    wanted: Reproduction
+    finding: str
+    facts: Sequence[tuple[str, str]]
+    warnings: Sequence[str]
+    tables: Sequence[Table]
+    pictures: Sequence[SavedFigure]
+    reports: Sequence[tuple[str, str]]
+
+
+def write(
+    name: str,
+    wanted: Reproduction,
+    studies: Mapping[str, Study],
+    folder: Path,
+    *,
+    facts: Sequence[tuple[str, str]],
+    warnings: Sequence[str],
+) -> Path:
+    """Write `index.html`, `report.md`, tables and figures; gives the path of the page.
+
+    Args:
+        name: of the table's files.
+        studies: by setting; those that could not be carried out are absent.
+        facts: what was done, for the head of the page.
+        warnings: what keeps it from being the paper's own experiment, and what is missing.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    cells = list(reproduced_cells(wanted, studies))
+    tables = [_numbers(name, wanted, cells), _agreement(name, wanted, cells)] if cells else []
+    page = ReproductionPage(
+        wanted,
+        finding(wanted, cells),
+        facts,
+        warnings,
+        [table for table in tables if table.blocks],
+        list(_pictures(name, wanted, studies, folder)),
+        [(setting, _describe_study(study)) for setting, study in studies.items()],
+    )
+    with atomic_path(folder / "tables" / f"{name}.csv") as temporary:
+        frame(cells).to_csv(temporary, index=False)
+    for table in page.tables:
+        write_text(folder / "tables" / f"{table.name}.tex", latex(table))
+    write_text(folder / "report.md", _markdown(page))
+    html = render_page("catchup_eval.paper", "reproduced.html", wanted.title, page)
+    write_text(folder / "index.html", html)
+    return folder / "index.html"
+
+
+def _describe_study(study: Study) -> str:
+    models, data = len(study.info.models), study.info.data
+    subset = f", {data.subset}" if data.subset else ""
+    return f"{count_noun(models, 'model')} on {data.name}{subset}"
+
+
+def reproduced_cells(
+    wanted: Reproduction, studies: Mapping[str, Study]
+) -> Iterator[ReproducedCell]:
+    """Every cell of a table, row by row."""
+    for row in wanted.rows:
+        for column, paper in zip(wanted.columns, row.paper, strict=False):
+            network = wanted.network(row, column)
+            study = studies.get(network.setting)
+            ours, unit = _estimate(study, network.name, column) if study else (None, "")
+            yield ReproducedCell(row, column, ours, unit, paper)
+
+
+def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Estimate | None, str]:
+    results = [m.result for m in study.members(column.question) if m.model == group]
+    found = [rows for result in results if len(rows := _rows(result, column))]
+    if not found:
+        return None, ""
+    values = tuple(_complement(float(rows["value"].mean()), column) for rows in found)
+    limits = Interval(nan, nan)
+    if len(found) == 1 and len(found[0]) == 1:
+        ends = [_complement(float(found[0][end].iloc[0]), column) for end in ("low", "high")]
+        limits = Interval(*sorted(ends))
+    return Estimate(values, limits), str(found[0]["unit"].iloc[0])
+
+
+def _rows(result: Result, column: ReproductionColumn) -> pd.DataFrame:
+    known = set(column.where) <= set(result.frame.columns)
+    return result.rows(column.metric, **column.where) if known else result.frame.iloc[:0]
+
+
+def _complement(value: float, column: ReproductionColumn) -> float:
+    return 100 - value if column.complement else value
+
+
+def finding(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> str:
+    """What came of it, in a sentence."""
+    if not cells:
+        return f"{wanted.title}, drawn from our own trainings."
+    done = sum(cell.ours is not None for cell in cells)
+    best = [(_best(own, "mean"), _best(own, "paper")) for own in _group_by_column(wanted, cells)]
+    judged = [(ours, theirs) for ours, theirs in best if ours and theirs]
+    same = sum(ours == theirs for ours, theirs in judged)
+    told = f"{done} of {len(cells)} numbers of {wanted.title} are measured"
+    if not judged:
+        return f"{told}."
+    columns = "column" if len(judged) == 1 else "columns"
+    return f"{told}; the best row is the paper's best in {same} of {len(judged)} {columns}."
+
+
+def _group_by_column(
+    wanted: Reproduction, cells: Sequence[ReproducedCell]
+) -> list[list[ReproducedCell]]:
+    return [[cell for cell in cells if cell.column is column] for column in wanted.columns]
+
+
+def _with_both_values(cells: Sequence[ReproducedCell]) -> list[ReproducedCell]:
+    """Those for which there are our number and the paper's."""
+    return [cell for cell in cells if not isnan(cell.mean + cell.paper)]
+
+
+def _best(cells: Sequence[ReproducedCell], of: str) -> str:
+    """The best row by our `mean` or by the `paper`, of those that have both; empty below two."""
+    both = _with_both_values(cells)
+    if len(both) < 2:
+        return ""
+    choose = min if cells[0].column.better == "lower" else max
+    return choose(both, key=lambda cell: getattr(cell, of)).row.name
+
+
+def _numbers(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Table:
+    """A row for each of the paper's, and beside each column the paper's, where it has one."""
+    headings, groups, columns = [""], [""], []
+    for own in _group_by_column(wanted, cells):
+        headings.append(own[0].column.name)
+        groups.append(own[0].column.group)
+        columns.append([Cell(formatting.format_estimate(cell.ours, cell.unit)) for cell in own])
+        if any(not isnan(cell.paper) for cell in own):
+            headings.append(PAPER)
+            groups.append(own[0].column.group)
+            columns.append([Cell(text, "paper") for text in _format_printed(own)])
+    names = [Cell(row.name) for row in wanted.rows]
+    blocks = [[row] for row in zip(names, *columns, strict=True)]
+    lines = [
+        [2 + i * len(wanted.columns) + j for j in range(len(wanted.columns))]
+        for i in range(len(blocks))
+    ]
+    above = groups if any(groups) else ()
+    return Table(name, NUMBERS, headings, blocks, groups=above, file=name, lines=lines)
+
+
+def _format_printed(cells: Sequence[ReproducedCell]) -> list[str]:
+    """The paper's numbers of a column, with as many decimals as it prints."""
+    places = 1 if all(isnan(c.paper) or round(c.paper, 1) == c.paper for c in cells) else 2
+    return [formatting.format_number(cell.paper, "", places) for cell in cells]
+
+
+def _agreement(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Table:
+    rows = [
+        [
+            Cell(own[0].column.heading),
+            Cell(str(len(_with_both_values(own)))),
+            Cell(formatting.format_signed(_mean_difference(own), own[0].unit)),
+            Cell(formatting.format_number(_rank_correlation(own), "", 2)),
+            Cell(_best(own, "mean") or formatting.NONE),
+            Cell(_best(own, "paper") or formatting.NONE, "paper"),
+        ]
+        for own in _group_by_column(wanted, cells)
+        if _with_both_values(own)
+    ]
+    headings = ["", "rows", "mean difference", "rank correlation", "best here", "best in the paper"]
+    return Table(f"{name}-agreement", AGREEMENT, headings, [[row] for row in rows], notes=2)
+
+
+def _mean_difference(cells: Sequence[ReproducedCell]) -> float:
+    return float(np.mean([cell.mean - cell.paper for cell in _with_both_values(cells)]))
+
+
+def _rank_correlation(cells: Sequence[ReproducedCell]) -> float:
+    ours, paper = (
+        [getattr(cell, of) for cell in _with_both_values(cells)] for of in ("mean", "paper")
+    )
+    if len(ours) < ENOUGH or min(len({*ours}), len({*paper})) == 1:
+        return nan
+    return float(spearmanr(ours, paper).statistic)
+
+
+def frame(cells: Sequence[ReproducedCell]) -> pd.DataFrame:
+    """A row for each cell: the values of all seeds, mean, interval, the paper's, the difference."""
+    rows = [
+        {
+            "row": cell.row.name,
+            "column": cell.column.heading,
+            "seeds": len(cell.ours.values) if cell.ours else 0,
+            "values": " ".join(f"{value:g}" for value in cell.ours.values) if cell.ours else "",
+            "mean": cell.mean,
+            "low": cell.ours.interval.low if cell.ours else nan,
+            "high": cell.ours.interval.high if cell.ours else nan,
+            "unit": cell.unit,
+            "paper": cell.paper,
+            "difference": cell.mean - cell.paper,
+        }
+        for cell in cells
+    ]
+    return pd.DataFrame(rows)
+
+
+def _pictures(
+    name: str, wanted: Reproduction, studies: Mapping[str, Study], folder: Path
+) -> Iterator[SavedFigure]:
+    if wanted.alphas:
+        yield figures.save(beta_plot(wanted.alphas), folder, name, wanted.about)
+    for drawing in wanted.figures:
+        study = studies.get(drawing.setting)
+        if study and drawing.question in study.available_analyses():
+            drawn = feature_learning.KNOWN[drawing.question].plot(
+                study.joined_result(drawing.question)
+            )
+            title = f"{wanted.about}: {drawing.setting}, {drawing.figure}"
+            file = f"{name}-{drawing.setting}-{drawing.figure}"
+            yield figures.save(drawn[drawing.figure], folder, file, title)
+
+
+def _markdown(page: ReproductionPage) -> str:
+    wanted = page.wanted
+    lines = [f"# {wanted.title}: {wanted.about}", "", page.finding, ""]
+    lines += [f"- {name}: {text}" for name, text in page.facts]
+    lines += ["", *(f"> {escape_markdown(warning)}" for warning in page.warnings), ""]
+    for table in page.tables:
+        lines += [markdown(table), ""]
+    lines += [f"![{each.alt}](figures/{each.name}.png)" for each in page.pictures]
+    lines += [f"- {escape_markdown(note)}" for note in wanted.notes]
+    return "\n".join(lines) + "\n"
+
+
+SHARES = np.linspace(0.005, 0.995, 199)  # open ends: below alpha 1 the density has no bound there
+
+
+def beta_plot(alphas: Sequence[float]) -> Figure:
+    """The density of the mixing weight for each alpha: the larger, the nearer to one half."""
+    with style.figure_style():
+        fig = figure.figure(figure.COLUMN, 2.4)
+        axes = fig.subplots()
+        names = [rf"$\alpha$ = {alpha:g}" for alpha in alphas]
+        for alpha, (name, look) in zip(alphas, style.plot_styles(names).items(), strict=True):
+            density = beta.pdf(SHARES, alpha, alpha)
+            axes.plot(SHARES, density, color=look.color, linestyle=look.dash, label=name)
+        axes.set(xlabel=r"mixing weight $\lambda$", ylabel="density", xlim=(0, 1), ylim=(0, None))
+        figure.legend_below(fig, axes, columns=3)
+        return fig

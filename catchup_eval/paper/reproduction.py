@@ -1,0 +1,198 @@
+"""A table or figure of the Catch-up Mix paper as data: networks, numbers, the paper's own numbers.
+
+One TOML file each, in `reproductions/`. A cell of a table belongs to a row and a column, and its
+network is what both say together: in most tables the row names the method and the column the
+setting, in Table 12 it is the other way round.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from itertools import product
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.settings import Settings, check
+
+
+class ReproductionSetting(Settings):
+    """How and on what the networks of a cell are trained.
+
+    Attributes:
+        recipe: by name; `list recipes` has them.
+        data: an image set by name.
+        changes: what differs from the recipe.
+    """
+
+    recipe: str
+    data: str
+    changes: dict[str, Any] = {}
+
+
+class NetworkDefaults(Settings):
+    """What a row or a column says about the networks in it; what it leaves open, the other says.
+
+    Attributes:
+        name: as the paper prints it.
+        setting: the name of a :class:`ReproductionSetting`.
+        method: see `list methods`.
+        options: of the method.
+        recipe: instead of the setting's.
+        published: instead of a training: an entry of the catalogue of checkpoints.
+    """
+
+    name: str
+    setting: str = ""
+    method: str = ""
+    options: dict[str, Any] = {}
+    recipe: str = ""
+    published: str = ""
+
+
+class Row(NetworkDefaults):
+    """A row; `paper` holds the paper's numbers, one a column, `nan` where it has none."""
+
+    paper: Annotated[tuple[float, ...], Field(strict=False)] = ()
+
+
+class ReproductionColumn(NetworkDefaults):
+    """A column.
+
+    Attributes:
+        group: what stands above several columns.
+        measure: QUESTION.METRIC; where there are several rows of it (one an epoch), their mean.
+        where: the condition that picks its rows.
+        complement: 100 less the number, for an error in percent.
+        better: "higher" or "lower".
+    """
+
+    group: str = ""
+    measure: str = "clean.accuracy"
+    where: dict[str, Any] = {}
+    complement: bool = False
+    better: Literal["higher", "lower"] = "higher"
+
+    @property
+    def heading(self) -> str:
+        """Its name under its group."""
+        return f"{self.group}: {self.name}" if self.group else self.name
+
+    @property
+    def question(self) -> str:
+        """The analysis that answers it."""
+        return self.measure.partition(".")[0]
+
+    @property
+    def metric(self) -> str:
+        """The metric of its frame."""
+        return self.measure.partition(".")[2]
+
+
+class FigureSpec(Settings):
+    """A figure of the question `question`, named `figure` there, of all rows in one setting."""
+
+    setting: str
+    question: str
+    figure: str
+
+
+class NetworkSpec(NamedTuple):
+    """One network of one setting, whatever its seed."""
+
+    setting: str
+    name: str
+    method: str
+    options: Mapping[str, Any]
+    recipe: str
+    published: str
+
+
+class Reproduction(Settings):
+    """A table or a figure.
+
+    Attributes:
+        title: the paper's: "Table 1".
+        about: one line, for `list reproductions`.
+        notes: footnotes: where the paper contradicts itself or is silent.
+        seeds: of the trainings.
+        columns, rows: of a table.
+        figures: of a figure, whose networks are the rows.
+        alphas: of a picture of Beta distributions, which needs no network.
+        settings: by name.
+    """
+
+    title: str
+    about: str
+    notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    seeds: Annotated[tuple[int, ...], Field(strict=False)] = (0,)
+    columns: Annotated[tuple[ReproductionColumn, ...], Field(strict=False)] = ()
+    rows: Annotated[tuple[Row, ...], Field(strict=False)] = ()
+    figures: Annotated[tuple[FigureSpec, ...], Field(strict=False)] = ()
+    alphas: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    settings: dict[str, ReproductionSetting] = {}
+
+    def network(self, row: Row, of: ReproductionColumn | FigureSpec) -> NetworkSpec:
+        """Who is asked for this cell, or for this line of a figure."""
+        column = (
+            of
+            if isinstance(of, ReproductionColumn)
+            else ReproductionColumn(name="", setting=of.setting)
+        )
+        named = row if row.method or row.published else column
+        return NetworkSpec(
+            setting=row.setting or column.setting or next(iter(self.settings)),
+            name=named.name,
+            method=named.method,
+            options=named.options,
+            recipe=named.recipe,
+            published=named.published,
+        )
+
+    def evaluations(self) -> Iterator[tuple[NetworkSpec, str]]:
+        """Each network with each question about it, in order; some come more than once."""
+        places: list[ReproductionColumn | FigureSpec] = [*self.columns, *self.figures]
+        for row, of in product(self.rows, places):
+            yield self.network(row, of), of.question
+
+    def networks(self, setting: str) -> dict[str, NetworkSpec]:
+        """The networks of one setting, by name."""
+        return {one.name: one for one, _ in self.evaluations() if one.setting == setting}
+
+    def analyses(self, setting: str) -> tuple[str, ...]:
+        """What is asked in one setting."""
+        asked = (question for one, question in self.evaluations() if one.setting == setting)
+        return tuple(dict.fromkeys(asked))
+
+
+@cache
+def shipped_reproductions() -> dict[str, Reproduction]:
+    """All tables and figures, by name: `table1` to `table13`, `figure1`, `figure3` to `figure8`."""
+    folder = resources.files("catchup_eval.paper") / "reproductions"
+    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
+    read = {
+        file.name.removesuffix(".toml"): check(
+            Reproduction, tomllib.loads(file.read_text(encoding="utf-8")), file.name
+        )
+        for file in files
+    }
+    return dict(sorted(read.items(), key=lambda item: _place(item[0])))
+
+
+def _place(name: str) -> tuple[bool, int]:
+    """Tables first, each kind by number."""
+    kind = name.rstrip("0123456789")
+    return kind != "table", int(name.removeprefix(kind))
+
+
+def find(name: str) -> Reproduction:
+    """A table or figure by name.
+
+    Raises:
+        UnknownName: the paper has none of this name, or none that can be drawn.
+    """
+    if name not in shipped_reproductions():
+        raise UnknownName("table or figure", name, shipped_reproductions())
+    return shipped_reproductions()[name]

@@ -1,0 +1,1 @@
+"""Stored numbers: results, studies, their summary and comparison."""

@@ -1,0 +1,59 @@
+"""The numbers of an analysis that stand for it, and the rows that follow from its samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A number of an analysis that stands for it in summaries and comparisons.
+
+    Args:
+        metric: its name in the frame.
+        label: what tables call it, such as "FGSM 4/255 accuracy".
+        better: "higher" or "lower".
+        where: the condition that picks its one row.
+        outcomes: names of the per-sample arrays whose means are this number divided by `scale`:
+            one array for a rate or a mean over images, two strata for an AUROC; empty where there
+            are none, and then two models cannot be told apart by it from one run.
+        scale: 100 for percent.
+        chance: the value of guessing: a number, the name of another metric of the frame, or None.
+    """
+
+    metric: str
+    label: str
+    better: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Sequence[str] = ()
+    scale: float = 100.0
+    chance: float | str | None = None
+
+
+class RowLink(NamedTuple):
+    """A row of a frame and the outcomes that it is the mean of.
+
+    Args:
+        metric: of the row.
+        where: what else picks the row.
+        outcomes: (N,) per-sample values.
+        scale: 100 for percent.
+    """
+
+    metric: str
+    where: Mapping[str, object]
+    outcomes: np.ndarray
+    scale: float = 100.0
+
+
+class HasHeadlines(Protocol):
+    """What a summary needs to know of an analysis."""
+
+    TITLE: str
+
+    @property
+    def HEADLINES(self) -> tuple[Headline, ...]:  # noqa: N802
+        """What stands for it in summaries and comparisons; the first is the headline metric."""
+        ...

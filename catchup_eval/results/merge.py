@@ -1,0 +1,91 @@
+"""Several stored studies as one."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from catchup_eval.core.errors import UserError
+from catchup_eval.results import shards, study
+from catchup_eval.results.result import Result
+from catchup_eval.results.store import Provenance, Store
+from catchup_eval.results.study import ModelInfo, Study
+
+
+def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
+    """Several studies of one image set as one; what two of them have is the first's.
+
+    Raises:
+        UserError: other images, one name for two networks, or a group that is not the seeds of one
+            training.
+    """
+    first = studies[0].info
+    models: dict[str, ModelInfo] = {}
+    for one, source in zip(studies, sources, strict=True):
+        data = one.info.data
+        if data.fingerprint != first.data.fingerprint:
+            raise UserError(
+                f"{source} is about other images, {data.name} ({data.fingerprint}), than "
+                f"{sources[0]}, {first.data.name} ({first.data.fingerprint}); "
+                "only results on the same images can be compared"
+            )
+        for info in one.info.models:
+            if not models.setdefault(info.key, info).is_same_network(info):
+                raise UserError(
+                    f"{info.key} of {source} has other weights or code than the one before it"
+                )
+    results: dict[tuple[str, str], Result] = {}
+    provenance: dict[tuple[str, str], Provenance] = {}
+    for one in reversed(studies):
+        results |= one.results
+        provenance |= one.provenance
+    skipped = dict.fromkeys(skip for one in studies for skip in one.info.skipped)
+    update = {
+        "models": tuple(models.values()),
+        "analyses": tuple(dict.fromkeys(name for one in studies for name in one.info.analyses)),
+        "skipped": tuple(skip for skip in skipped if (skip.model, skip.analysis) not in results),
+    }
+    return Study(first.model_copy(update=update), results, provenance)
+
+
+def merge_by_dataset(studies: Sequence[Study], sources: Sequence[Path]) -> dict[str, Study]:
+    """One study for each image set, by its name.
+
+    Raises:
+        UserError: as :func:`merge_studies`.
+    """
+    found: dict[str, list[tuple[Study, Path]]] = {}
+    for one, source in zip(studies, sources, strict=True):
+        found.setdefault(one.info.data.name, []).append((one, source))
+    return {
+        name: merge_studies([one for one, _ in pairs], [source for _, source in pairs])
+        for name, pairs in found.items()
+    }
+
+
+def merge(
+    studies: Sequence[Study], sources: Sequence[Path], folder: Path, *, order: Iterable[str]
+) -> None:
+    """Write several studies of one image set as one, as :func:`merge_studies` has them.
+
+    Args:
+        order: all names of analyses, in the order of a report.
+
+    Raises:
+        UserError: as :func:`merge_studies`.
+    """
+    whole = merge_studies(studies, sources).info
+    owners: dict[tuple[str, str], Path] = {}
+    for one, source in zip(studies, sources, strict=True):
+        owners = dict.fromkeys(one.results, source) | owners
+    for (model, name), source in owners.items():
+        Store(folder).copy(Store(source), model, name)
+    infos = [one.info for one in studies]
+    update = {
+        "name": folder.name,
+        "models": tuple(shards.sort_models(whole.models, infos)),
+        "shard": "",
+        "order": (),
+        "analyses": tuple(name for name in order if name in whole.analyses),
+        "seconds": sum(info.seconds for info in infos),
+        "command": "catchup-eval report " + " ".join(map(str, sources)),
+    }
+    study.save(whole.model_copy(update=update), folder)

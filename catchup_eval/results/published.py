@@ -1,0 +1,47 @@
+"""The accuracies that are published for networks, compared with what was measured here.
+
+A difference nearly always means that the network is given its images in another way than when it
+was published: another normalisation, size or order of channels. All of its other numbers are then
+wrong, too.
+"""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from catchup_eval.results.study import ModelInfo, Study
+
+ALLOWED = 0.3  # percentage points on all test images: other hardware and libraries stay below
+
+QUESTION, METRIC = "clean", "accuracy"
+
+
+def warnings(study: Study) -> list[str]:
+    """A sentence for each model whose published accuracy is not what was measured."""
+    return [text for model in study.info.models for text in _compare(study, model)]
+
+
+def _compare(study: Study, model: ModelInfo) -> Iterator[str]:
+    result = study.results.get((model.key, QUESTION))
+    if model.published is None or result is None:
+        return
+    row = result.frame[result.frame["metric"] == METRIC].iloc[0]
+    difference = float(row["value"]) - model.published
+    if not study.info.data.subset:
+        if abs(difference) > ALLOWED:
+            yield _mismatch_message(model, row, "all")
+    elif not row["low"] <= model.published <= row["high"]:
+        yield _mismatch_message(model, row, "a subset of")
+    else:
+        yield (
+            f"{model.key}: {model.published:.2f} % accuracy are published; {int(row['n']):,} "
+            f"images, which gave {row['value']:.2f} %, cannot tell whether it is equalled."
+        )
+
+
+def _mismatch_message(model: ModelInfo, row: "pd.Series[float]", share: str) -> str:
+    return (
+        f"{model.key}: {row['value']:.2f} % accuracy on {share} the test images, where "
+        f"{model.published:.2f} % are published. Its images are probably given in another way "
+        f"than they should be ({model.preprocessing}), so that no number of it can be trusted."
+    )

@@ -1,0 +1,202 @@
+"""Results on disk: what is done is skipped, what was stopped goes on.
+
+FOLDER/study.json                     models, data, what was skipped, machine, command
+FOLDER/results/MODEL/ANALYSIS.csv     the frame
+FOLDER/results/MODEL/ANALYSIS.npz     the samples
+FOLDER/results/MODEL/ANALYSIS.json    the key and the provenance; written last, so that a
+                                      result without it counts as not done
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from catchup_eval.core import environment
+from catchup_eval.core.environment import utc_timestamp
+from catchup_eval.core.errors import BadFile
+from catchup_eval.core.files import atomic_path, locked, write_text
+from catchup_eval.results import hashes
+from catchup_eval.results.result import Result
+
+
+class Key(BaseModel):
+    """What a result depends on; two equal keys mean the same numbers.
+
+    Older versions of the package stored the given settings alone, no `network` and no code. What
+    the defaults were then is not known, so such a result can be read, drawn and verified, but is
+    not the current one: it is measured again where it is asked for.
+
+    Attributes:
+        weights: fingerprint of weights and normalisation.
+        data: fingerprint of all parts.
+        seed: of what the analysis draws.
+        settings: all of the analysis, those left at their defaults included.
+        network: what the weights are loaded into, name and options; empty where unknown.
+        network_code, data_code: hashes of the user's code that builds the network and makes the
+            data set; empty where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    weights: str
+    data: str
+    analysis: str
+    version: int
+    seed: int
+    settings: dict[str, Any]
+    network: str = ""
+    network_code: str = ""
+    data_code: str = ""
+
+
+class Provenance(BaseModel):
+    """How a result came about; what of it may differ is no part of the key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    device: str
+    versions: dict[str, str]
+    date: str  # ISO 8601, UTC
+    threads: int = 0  # of torch on the CPU; 0 where an older version stored the result
+
+
+class Hashes(BaseModel):
+    """What a stored result was when it was stored; `catchup-eval verify` compares."""
+
+    model_config = ConfigDict(frozen=True)
+
+    frame: str  # of the CSV's bytes
+    samples: str  # of the arrays
+    code: str  # of the package that measured
+    libraries: dict[str, str]  # what wrote tables and pictures
+
+
+class ResultRecord(BaseModel):
+    """The sidecar of a stored result.
+
+    Attributes:
+        hashes: None where an older version of the package stored it.
+        seal: a hash of all the rest.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: Key
+    provenance: Provenance
+    hashes: Hashes | None = None
+    seal: str = ""
+
+    def with_seal(self) -> "ResultRecord":
+        """The same record with its seal, which what is left at its default does not change.
+
+        So the seals of records hold that were written before a field was added.
+        """
+        content = self.model_dump(mode="json", exclude={"seal"}, exclude_defaults=True)
+        return self.model_copy(update={"seal": hashes.hash_json(content)})
+
+
+class Store:
+    """The results inside one folder.
+
+    Args:
+        folder: of one report; made when the first result is put.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+
+    def path(self, model: str, analysis: str, suffix: str) -> Path:
+        """Where this file of a result lies."""
+        return self.folder / "results" / model / f"{analysis}.{suffix}"
+
+    def put(self, model: str, result: Result, record: ResultRecord) -> None:
+        """Write a result; it counts as done once all of it is on disk, of one process.
+
+        A record without hashes is given them; one that has them, of another store, keeps them.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        name = record.key.analysis
+        sidecar = self.path(model, name, "json")
+        with locked(sidecar):
+            sidecar.unlink(missing_ok=True)
+            with atomic_path(self.path(model, name, "csv")) as temporary:
+                result.frame.to_csv(temporary, index=False)
+            with atomic_path(self.path(model, name, "npz")) as temporary:
+                np.savez_compressed(temporary, allow_pickle=False, **result.samples)
+            if record.hashes is None:
+                record = record.model_copy(update={"hashes": self._hashes(model, name, result)})
+            write_text(sidecar, record.with_seal().model_dump_json(indent=1))
+
+    def _hashes(self, model: str, name: str, result: Result) -> Hashes:
+        return Hashes(
+            frame=hashes.hash_file(self.path(model, name, "csv")),
+            samples=hashes.hash_arrays(result.samples),
+            code=hashes.hash_package(),
+            libraries=dict(hashes.libraries()),
+        )
+
+    def record(self, model: str, analysis: str) -> ResultRecord | None:
+        """The sidecar of a finished result; None where there is none that can be read."""
+        try:
+            return ResultRecord.model_validate_json(self.path(model, analysis, "json").read_text())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def has(self, model: str, key: Key) -> bool:
+        """Whether this very result is done."""
+        record = self.record(model, key.analysis)
+        return record is not None and record.key == key
+
+    def get(self, model: str, analysis: str) -> Result:
+        """A finished result.
+
+        Raises:
+            BadFile: its files are absent or damaged.
+        """
+        frame, samples = (self.path(model, analysis, suffix) for suffix in ("csv", "npz"))
+        try:
+            with samples.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return Result(read_frame(frame), dict(arrays))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise BadFile(f"the stored result {frame} cannot be read: {error}") from error
+
+    def copy(self, source: "Store", model: str, analysis: str) -> None:
+        """Take over one finished result of another store."""
+        record = source.record(model, analysis)
+        if record is not None and source.folder != self.folder:
+            self.put(model, source.get(model, analysis), record)
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """A frame as :meth:`Store.put` wrote it."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON has them, so that a key is the same before and after storing.
+
+    What JSON does not have, which only a default of a foreign analysis can be, is told as text.
+    """
+    text = json.dumps(dict(settings), sort_keys=True, default=str)
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def provenance(seconds: float, device: torch.device) -> Provenance:
+    """How a result that was just measured came about."""
+    return Provenance(
+        seconds=round(seconds, 3),
+        device=str(device),
+        versions=environment.package_versions(),
+        date=utc_timestamp(),
+        threads=torch.get_num_threads(),
+    )

@@ -1,0 +1,289 @@
+"""Random crops, flips, colours and resized windows of a whole batch at once.
+
+Windows have random area and shape and are brought to one size: torchvision's `RandomResizedCrop`,
+with Pillow's antialiased filters as matrices. A resized window is `rows @ image @ columns.T`, with
+weights of its own for each image.
+"""
+
+from math import log
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.settings import Positive, PositiveFraction, Settings
+
+# Eigenvectors (columns) and values of the covariance of ImageNet's colours in [0, 1]: the figures
+# of facebook/fb.resnet.torch, which clovaai/CutMix-PyTorch has too.
+PRINCIPAL_COLOURS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+PRINCIPAL_VALUES = (0.2175, 0.0188, 0.0045)
+GREY = (0.299, 0.587, 0.114)  # of red, green and blue
+
+
+class ResizedCrop(Settings):
+    """A window of random area and shape, brought to one size: torchvision's `RandomResizedCrop`.
+
+    Attributes:
+        scale: the window's share of the image's area, from and to.
+        ratio: its width by its height, from and to.
+        interpolation: antialiased, as Pillow has it.
+    """
+
+    scale: Annotated[tuple[PositiveFraction, PositiveFraction], Field(strict=False)] = (0.08, 1.0)
+    ratio: Annotated[tuple[Positive, Positive], Field(strict=False)] = (3 / 4, 4 / 3)
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    @field_validator("scale", "ratio")
+    @classmethod
+    def _check_increasing(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:
+            raise ValueError(f"expected from and to in this order, got {[*limits]}")
+        return limits
+
+
+class Augmentation(Settings):
+    """What is done to every training image at random.
+
+    Attributes:
+        padding: pixels added on each side before a crop; 0 leaves the image whole.
+        fill: what they are: black, or the image mirrored.
+        size: side of the crop, which the network is given; 0 keeps the image's own size.
+        resized_crop: instead of a crop of that size, a window that is brought to it.
+        flip: left and right exchanged, for half of the images.
+        jitter: brightness, contrast and saturation, each times a factor between 1 - jitter and
+            1 + jitter.
+        lighting: standard deviation of a shift along ImageNet's principal colours (Krizhevsky et
+            al. 2012), in units of their own.
+    """
+
+    padding: Annotated[int, Field(ge=0)] = 0
+    fill: Literal["zeros", "reflect"] = "zeros"
+    size: Annotated[int, Field(ge=0)] = 0
+    resized_crop: ResizedCrop | None = None
+    flip: bool = False
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    lighting: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_single_crop(self) -> Self:
+        if self.padding and self.resized_crop:
+            raise ValueError("expected either augmentation.padding or resized_crop, got both")
+        return self
+
+
+def augment(images: Tensor, settings: Augmentation, draw: Generator) -> Tensor:
+    """A new batch (N, C, H, W), each image cropped and flipped as the settings say.
+
+    Bytes stay bytes. Draws, in this order: the crops, the flips; nothing for what is switched off.
+
+    Raises:
+        UserError: a crop larger than the image with its padding, or too few pixels to mirror.
+    """
+    if settings.resized_crop is not None:
+        height, width = images.shape[2:]
+        windows = draw_windows(draw, len(images), height, width, settings.resized_crop)
+        side = settings.size or height
+        images = resize_windows(images, windows, side, settings.resized_crop.interpolation)
+    elif settings.padding or settings.size:
+        corners = draw.integers(_crop_ranges(images, settings), size=(len(images), 2))
+        images = crop(
+            images, _to_device(images, corners), settings.padding, settings.fill, settings.size
+        )
+    if settings.flip:
+        images = flip(images, _to_device(images, draw.random(len(images)) < 0.5))
+    return images
+
+
+def _to_device(images: Tensor, drawn: np.ndarray) -> Tensor:
+    return torch.from_numpy(drawn).to(images.device, non_blocking=True)
+
+
+def _crop_ranges(images: Tensor, settings: Augmentation) -> list[int]:
+    """From how many rows and columns a crop may begin."""
+    sides = [side + 2 * settings.padding for side in images.shape[2:]]
+    if settings.size > min(sides):
+        raise UserError(
+            f"expected augmentation.size up to the image's side, got {settings.size} for "
+            f"{'x'.join(map(str, images.shape[2:]))} pixels with a padding of {settings.padding}"
+        )
+    return [1 + (side - settings.size if settings.size else 2 * settings.padding) for side in sides]
+
+
+def crop(
+    images: Tensor,
+    corners: Tensor,
+    padding: int,
+    fill: Literal["zeros", "reflect"] = "zeros",
+    size: int = 0,
+) -> Tensor:
+    """Each image padded, then cut with its own corner.
+
+    Args:
+        images: (N, C, H, W).
+        corners: (N, 2) int64, top and left of the crop in the padded image.
+        padding: pixels on each side.
+        fill: "zeros" or "reflect"; the edge pixel itself is not repeated.
+        size: of the crop, a square; 0 cuts to the old size.
+
+    Raises:
+        UserError: too few pixels to mirror.
+    """
+    height, width = (size, size) if size else images.shape[2:]
+    padded = _pad(images, padding, fill)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, top, left, H, W)
+    numbers = torch.arange(len(images), device=images.device)
+    return windows[numbers, :, corners[:, 0], corners[:, 1]]
+
+
+def _pad(images: Tensor, padding: int, fill: str) -> Tensor:
+    if not padding:
+        return images
+    if fill == "zeros":
+        return F.pad(images, (padding,) * 4)
+    height, width = images.shape[2:]
+    if padding >= min(height, width):
+        raise UserError(
+            f"expected augmentation.padding below the image's side, got {padding} for "
+            f"{height}x{width}"
+        )
+    return _reflect_pad(_reflect_pad(images, padding, 2), padding, 3)
+
+
+def _reflect_pad(images: Tensor, padding: int, side: int) -> Tensor:
+    """Along one side: `2 1 | 0 1 2 3 | 2 1`. torch's own may refuse bytes."""
+    before = images.narrow(side, 1, padding).flip(side)
+    after = images.narrow(side, images.shape[side] - 1 - padding, padding).flip(side)
+    return torch.cat([before, images, after], side)
+
+
+def flip(images: Tensor, chosen: Tensor) -> Tensor:
+    """The images (N, C, H, W) with left and right exchanged where `chosen` (N,) is true."""
+    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+
+
+def recolour(images: Tensor, settings: Augmentation, draw: Generator) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] with other colours, each with its own draws.
+
+    Draws, in this order: the factors, the shifts; nothing for what is switched off. What leaves
+    [0, 1] is clipped once, at the end; the reference codes clip after each change, or never.
+    """
+    if not (settings.jitter or settings.lighting):
+        return images
+    if settings.jitter:
+        spread = settings.jitter
+        factors = draw.uniform(1 - spread, 1 + spread, (len(images), 3)).astype(np.float32)
+        images = color_jitter(images, _to_device(images, factors))
+    if settings.lighting:
+        amounts = draw.normal(0, settings.lighting, (len(images), 3))
+        shifts = amounts * PRINCIPAL_VALUES @ np.transpose(PRINCIPAL_COLOURS)
+        images = images + _to_device(images, shifts.astype(np.float32))[:, :, None, None]
+    return images.clamp(0, 1)
+
+
+def color_jitter(images: Tensor, factors: Tensor) -> Tensor:
+    """Images (N, 3, H, W) with factors (N, 3) on brightness, contrast and saturation.
+
+    Contrast blends with the image's mean grey, saturation with its grey at each pixel. Without
+    clipping in between, their order makes no difference, so that none has to be drawn.
+    """
+    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
+    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
+    grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    mean = grey.mean((2, 3), keepdim=True)
+    coloured = saturation * images + (1 - saturation) * grey
+    return brightness * (contrast * coloured + (1 - contrast) * mean)
+
+
+TRIES = 10  # torchvision's, before it takes the middle
+
+
+def draw_windows(
+    draw: Generator, images: int, height: int, width: int, settings: ResizedCrop
+) -> np.ndarray:
+    """(N, 4) int64: top, left, height and width of each image's window.
+
+    The area is uniform, the shape is so in its logarithm, the place uniform; a window that is
+    larger than the image is drawn anew, ten times, then the largest in the middle is taken. Always
+    draws as many numbers: the areas, the shapes (N, 10 each), the places (N, 2).
+    """
+    flattest, widest = map(log, settings.ratio)
+    area = height * width * draw.uniform(*settings.scale, (images, TRIES))
+    shape = np.exp(draw.uniform(flattest, widest, (images, TRIES)))
+    places = draw.random((images, 2))
+    tall, wide = np.rint(np.sqrt(area / shape)), np.rint(np.sqrt(area * shape))
+    fits = (tall >= 1) & (tall <= height) & (wide >= 1) & (wide <= width)
+    first = np.arange(images), fits.argmax(1)
+    sizes = np.stack([tall[first], wide[first]], 1).astype(np.int64)
+    room = np.array([height, width]) - sizes
+    corners = np.floor(places * (room + 1)).astype(np.int64)
+    drawn = np.concatenate([corners, sizes], 1)
+    return np.where(fits.any(1, keepdims=True), drawn, _centre_window(height, width, settings))
+
+
+def _centre_window(height: int, width: int, settings: ResizedCrop) -> list[int]:
+    shape = min(max(width / height, settings.ratio[0]), settings.ratio[1])
+    tall, wide = min(height, round(width / shape)), min(width, round(height * shape))
+    return [(height - tall) // 2, (width - wide) // 2, tall, wide]
+
+
+def resize_windows(images: Tensor, windows: np.ndarray, side: int, interpolation: str) -> Tensor:
+    """Each image's window brought to `side` pixels, antialiased, as torchvision and Pillow do it.
+
+    Pillow itself rounds, and clips, between its two passes, so that it may differ by a level of
+    255, and at hard edges (bicubic, which overshoots there) by more.
+
+    Args:
+        images: (N, C, H, W); bytes are rounded to bytes again.
+        windows: (N, 4) int64 as :func:`draw_windows` gives them.
+        side: of the squares that are given.
+        interpolation: "bilinear" or "bicubic".
+    """
+    height, width = images.shape[2:]
+    top, left, tall, wide = torch.from_numpy(windows).to(images.device, non_blocking=True).unbind(1)
+    rows = filter_weights(top, tall, height, side, interpolation)
+    columns = filter_weights(left, wide, width, side, interpolation)
+    seen = rows[:, None] @ images.float() @ columns[:, None].mT
+    return seen if images.is_floating_point() else seen.round().clamp(0, 255).to(images.dtype)
+
+
+def filter_weights(
+    start: Tensor, length: Tensor, pixels: int, side: int, interpolation: str
+) -> Tensor:
+    """(N, side, pixels): how much each pixel along one axis has of each pixel that is made.
+
+    Args:
+        start, length: (N,) of the window along this axis.
+        pixels: of the image along it.
+        side: how many are made.
+        interpolation: "bilinear" or "bicubic".
+    """
+    place = torch.arange(pixels, device=start.device)
+    step = length / side  # of the image's pixels, for one that is made
+    centre = start[:, None] + (torch.arange(side, device=start.device) + 0.5) * step[:, None]
+    distance = (place + 0.5 - centre[:, :, None]) / step.clamp_min(1)[:, None, None]
+    inside = (place >= start[:, None]) & (place < (start + length)[:, None])
+    weights = FILTERS[interpolation](distance.abs()) * inside[:, None]
+    return weights / weights.sum(2, keepdim=True)
+
+
+def _triangle(distance: Tensor) -> Tensor:
+    return (1 - distance).clamp_min(0)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys 1981 with a = -1/2, as Pillow and torch's antialiased bicubic have it."""
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+
+
+FILTERS = {"bilinear": _triangle, "bicubic": _cubic}

@@ -1,0 +1,104 @@
+"""The network before the first step: fresh, or another training's to go on from."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from catchup_eval.core import environment
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.datasets.dataset import TensorDataset
+from catchup_eval.models import loading, spec
+from catchup_eval.models.checkpoints import ModelCard
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.preprocessing import normalisation
+from catchup_eval.models.zoo import build
+from catchup_eval.trainers.recipe import Recipe
+
+
+def weights_digest(recipe: Recipe) -> dict[str, str]:
+    """The initial weights may change under the same name."""
+    path = Path(spec.parse(recipe.weights).weights) if recipe.weights else Path()
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return {"weights_digest": hashlib.file_digest(file, "sha256").hexdigest()[:16]}
+
+
+def first_weights(recipe: Recipe, data: TensorDataset, seed: int) -> tuple[Classifier, ModelCard]:
+    """The network before the first step, and how its card begins.
+
+    Raises:
+        UserError: labels that are no classes of the data.
+        UnknownName, BadFile: what the recipe asks for is not there.
+    """
+    _check_labels(data)
+    classes = len(data.classes)
+    with fork_global_rng(generator(seed, "weights")):
+        model, architecture, options = (
+            _load(recipe.weights, classes) if recipe.weights else _build(recipe, data)
+        )
+    card = ModelCard(
+        architecture=architecture,
+        options=options | {"classes": classes},
+        mean=_values(model.normalize.mean),
+        std=_values(model.normalize.std),
+        channels=model.normalize.channels,
+        classes=data.classes,
+        versions=environment.package_versions(),
+    )
+    return model, card
+
+
+def _check_labels(data: TensorDataset) -> None:
+    for name in filter(data.has, ("train", "test")):
+        labels = data.split(name).labels
+        if not len(labels):
+            continue
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(data.classes):
+            raise UserError(
+                f"{data.name} has {len(data.classes)} classes, so its labels should be 0 to "
+                f"{len(data.classes) - 1}; the part {name} has {low} to {high}"
+            )
+
+
+def _build(recipe: Recipe, data: TensorDataset) -> tuple[Classifier, str, dict[str, Any]]:
+    mean, std = _normalisation(recipe, data)
+    options = recipe.options | {"classes": len(data.classes)}
+    return build(recipe.architecture, mean=mean, std=std, **options), recipe.architecture, options
+
+
+def _normalisation(
+    recipe: Recipe, data: TensorDataset
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if not recipe.norm:
+        return data.mean, data.std
+    return normalisation(recipe.norm)
+
+
+def _values(buffer: Tensor) -> tuple[float, ...]:
+    """The shortest decimals that give these float32 values again."""
+    return tuple(float(str(value)) for value in buffer.flatten().numpy())
+
+
+def _load(weights: str, classes: int) -> tuple[Classifier, str, dict[str, Any]]:
+    """A network to go on from, with a new head where the classes differ; how it is built."""
+    loaded = loading.load(weights, classes=classes)
+    if loaded.model.head.out_features != classes:
+        _replace_head(loaded.model, classes)
+    if ".py:" in loaded.architecture:
+        raise UserError(
+            f"{loaded.architecture} cannot be built from a checkpoint's card; train it with "
+            "catchup_eval.trainers.loop.fit in a script of your own"
+        )
+    return loaded.model, loaded.architecture, dict(loaded.options)
+
+
+def _replace_head(model: Classifier, classes: int) -> None:
+    head = model.head
+    name = next(name for name, module in model.net.named_modules() if module is head)
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.net.get_submodule(parent), leaf, nn.Linear(head.in_features, classes))

@@ -1,0 +1,294 @@
+"""The training loop. It knows no method; it is handed one.
+
+The order of the samples, crops, flips, colours and all that the method draws come from one numpy
+generator; what the network itself draws (dropout) comes from torch's global generators, which are
+seeded from it and given back.
+
+The recipe's switch `compile` is torch.compile under methods that look inside the network. Methods
+and regularizers put hooks on the network. torch compiles at the first call, as a rule without
+looking for hooks again: neither those that come later nor, since what was compiled is kept by
+class, those on the next network of the same class. So a method is built on what :func:`compiled`
+gives before any call, and its steps are made inside :func:`compile_settings`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.random import Generator
+from torch import nn
+from torch.nn import functional as F
+
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.datasets.dataset import Split
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.modes import eval_mode
+from catchup_eval.trainers.augmentation import augment, recolour
+from catchup_eval.trainers.base import Loss
+from catchup_eval.trainers.history import History
+from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.trainers.state import Pause, TrainingState, resume_from
+
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, where it stands in words
+
+GUARD = 100  # steps between two looks at the loss, because each waits for the device
+
+
+def fit(
+    model: Classifier,
+    method: Loss,
+    train: Split,
+    validation: Split | None,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    resume: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    after_epoch: Callable[[History], None] | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Train `model` in place; the weights of the last epoch stay in it.
+
+    Nothing is selected on `validation`: it is only watched. The model moves to `device`; the mode
+    of each submodule is given back. On a CPU, a training that was stopped and goes on ends with
+    the very weights, bit for bit, of one that was not. The last batch of an epoch may be smaller;
+    where it is a single image on which the network's batch norms cannot be trained, it goes with
+    the batch before it.
+
+    Args:
+        model: trained in training mode.
+        method: gives the mean loss of images (N, C, H, W) in [0, 1] and labels (N,). If it is an
+            `nn.Module`, its parameters are trained too and its state is saved; its `start_epoch()`
+            is called before each epoch if it has one, and its `set_progress(share)` before each
+            step with the share of the training that is done.
+        train: held on the device as a whole where it fits into half of the free memory, else where
+            it is, from where each batch is moved.
+        validation: None: the history has NaN for it.
+        recipe: all the settings; its [methods], [regularizers] and `compile` have gone into
+            `method`.
+        seed: of everything that is drawn.
+        resume: a file to go on from and to keep the state in; SIGINT and SIGTERM then end the
+            training after a step, with everything saved. The caller deletes it.
+        identity: what else a resume file must agree in, such as the method's name and settings.
+        after_epoch: called with the history after each epoch.
+        progress: called after each step.
+
+    Raises:
+        Interrupted: by a signal; the same call goes on.
+        UserError: the loss is no number any more or more than one, the resume file is another
+            training's, or there is nothing to train on, or only batches of one image that the
+            network cannot be trained on.
+        BadFile: the resume file is damaged.
+    """
+    if not len(train):
+        raise UserError("expected images to train on, got an empty part")
+    device = torch.device(device)
+    draw = generator(seed, "training")
+    claims = {
+        "seed": seed,
+        "recipe": recipe.training_settings(),
+        "train": train.fingerprint,
+        "validation": "" if validation is None else validation.fingerprint,
+    }
+    for module in (model, method):
+        if isinstance(module, nn.Module):
+            module.to(device, memory_format=_layout(model, device))  # type: ignore[call-overload]
+    train = move_to_device(train, device)
+    validation = None if validation is None else move_to_device(validation, device)
+
+    with fork_global_rng(draw), _train_mode(model):
+        run = TrainingState(model, method, recipe, len(train), draw, device)
+        with resume_from(run, resume, {**claims, **(identity or {})}) as pause:
+            whole = _needs_company(run, train)
+            while run.epoch < recipe.epochs:
+                run.begin_epoch()
+                batches = run.batches(train.images.device)
+                for rows in _joined(batches) if whole else batches:
+                    with run.measure_time():
+                        _step(run, train, rows)
+                    _report_progress(run, progress)
+                    pause()
+                with run.measure_time():  # waits for the device, so that the clock tells the truth
+                    run.check_weights()
+                run.finish_epoch(*validate(model, validation, recipe.batch_size, pause))
+                if after_epoch:
+                    after_epoch(run.history)
+                _report_progress(run, progress)
+                pause()
+    return run.history
+
+
+def move_to_device(part: Split, device: torch.device) -> Split:
+    """The part on the device, unless it needs more than half of a GPU's free memory."""
+    if device.type == "cuda" and part.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return part
+    return part.to(device)
+
+
+def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> None:
+    run.set_learning_rates()
+    _set_training_progress(run)
+    images, labels = _pixels(run, train, rows, run.draw), train.labels[rows].to(run.device)
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.mixed_precision):
+        loss = run.method(images, labels, run.draw)
+    if loss.numel() != 1:
+        raise UserError(f"expected the loss of a batch as one number, got {tuple(loss.shape)}")
+    run.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    run.optimiser.step()
+    run.record_step(loss, len(rows))
+    if run.step % GUARD == 0:
+        run.check_loss()
+
+
+def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, draw: Generator) -> torch.Tensor:
+    """(N, C, H, W) in [0, 1]: these images, changed at random."""
+    settings = run.recipe.augmentation
+    pixels = augment(train.images[rows].to(run.device), settings, draw)  # still bytes
+    images = pixels.contiguous(memory_format=_layout(run.model, run.device)).float() / 255
+    return recolour(images, settings, draw)
+
+
+def _needs_company(run: TrainingState, train: Split) -> bool:
+    """Whether an epoch ends with a batch of one image that the network cannot be trained on.
+
+    Batch norms refuse one value per channel: a single image where its map has come down to 1x1.
+    Found by trying, which changes nothing.
+
+    Raises:
+        UserError: all batches are of one image.
+    """
+    size, count = run.recipe.batch_size, len(train)
+    if size > 1 and count % size != 1:
+        return False
+    image = _pixels(run, train, torch.zeros(1, dtype=torch.long), generator(0))
+    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
+    try:
+        with torch.no_grad(), fork_global_rng(generator(0)):
+            run.model(image)
+    except ValueError as error:
+        if min(size, count) == 1:
+            raise UserError(
+                "expected batches of two images or more, which the network's batch norms need, got "
+                f"batch_size {size} and {count} images ({error})"
+            ) from error
+        return True
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    return False
+
+
+def _joined(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The same batches of rows (N,), a last one of one image together with the one before."""
+    before: list[torch.Tensor] = []
+    for rows in batches:
+        if before and len(rows) > 1:
+            yield torch.cat(before)
+            before = []
+        before.append(rows)
+    if before:
+        yield torch.cat(before)
+
+
+def _layout(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels last, which is faster, but for networks that it crashes.
+
+    On a CPU the backward pass of a strided 1x1 convolution of fewer than 16 channels then writes
+    beyond its memory, for images of 64 pixels and more (torch 2.15).
+    """
+    narrow = any(
+        isinstance(part, nn.Conv2d)
+        and part.kernel_size == (1, 1)
+        and part.stride != (1, 1)
+        and part.in_channels < 16
+        for part in model.modules()
+    )
+    return torch.contiguous_format if narrow and device.type == "cpu" else torch.channels_last
+
+
+def _set_training_progress(run: TrainingState) -> None:
+    """Schedules other than the learning rate's need to know how far the training is."""
+    heard = getattr(run.method, "set_progress", None)
+    if heard is not None:
+        heard(run.step / run.steps)
+
+
+@torch.no_grad()
+def validate(
+    model: Classifier, part: Split | None, batch_size: int, pause: Pause = lambda: None
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 in %, in evaluation mode; NaN where there is no part."""
+    if part is None or not len(part):
+        return nan, nan
+    device = model.normalize.mean.device
+    loss = torch.zeros((), device=device)
+    right = torch.zeros_like(loss)
+    with eval_mode(model):
+        for batch in part.batches(batch_size, device):
+            logits = model(batch.images).float()
+            loss += F.cross_entropy(logits, batch.labels, reduction="sum")
+            right += (logits.argmax(1) == batch.labels).sum()
+            pause()
+    return float(loss) / len(part), 100 * float(right) / len(part)
+
+
+def _report_progress(run: TrainingState, progress: Progress | None) -> None:
+    if progress is None:
+        return
+    done = f"epoch {min(run.epoch + 1, run.recipe.epochs)}/{run.recipe.epochs}"
+    top1 = run.history.summary.get("last")
+    progress(run.step, run.steps, done if top1 is None else f"{done}, top-1 {top1:.1f} %")
+
+
+@contextmanager
+def _train_mode(model: nn.Module) -> Iterator[None]:
+    """Training mode for a while; afterwards no gradients are left, and modes are as they were."""
+    with eval_mode(model):  # which gives each submodule its own mode back
+        model.train()
+        try:
+            yield
+        finally:
+            model.zero_grad(set_to_none=True)
+
+
+SETTINGS = {
+    "skip_nnmodule_hook_guards": False,  # look for hooks at each call
+    # Graphs of one function; after them torch leaves it as it is. Its own 8 are too few where hooks
+    # part a network into blocks: MobileNetV2 has 17 of one class, each seen in two batch sizes.
+    "cache_size_limit": 64,
+}
+
+
+def compiled(model: Classifier) -> nn.Module:
+    """What a method is to be built on: it shares everything with `model`, which stays as it is.
+
+    So weights keep their names, and who asks `model` itself, such as a validation, is answered
+    without the compiler.
+    """
+    return torch.compile(model)  # type: ignore[return-value]
+
+
+@contextmanager
+def compile_settings() -> Iterator[None]:
+    """For steps of a method that was built on a compiled model.
+
+    Raises:
+        UserError: torch cannot compile; in place of its own error, which is no sentence.
+    """
+    from torch._dynamo import config, exc  # a second's import, only where it is needed
+
+    with config.patch(SETTINGS):
+        try:
+            yield
+        except exc.TorchDynamoException as error:
+            reason = " ".join(str(error).split("\n\n")[0].split())
+            raise UserError(
+                "expected a network that torch can compile, and a C++ compiler for a CPU or triton "
+                f"for a GPU, got {reason!r}; compile = false in the recipe trains without them"
+            ) from error

@@ -1,0 +1,347 @@
+"""A training under way: everything that one which goes on later must have again.
+
+It is kept on disk, so that a training can stop and go on; signals are heeded between two steps.
+"""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from math import ceil
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from catchup_eval.core.errors import BadFile, Interrupted, UserError
+from catchup_eval.core.files import atomic_path, locked
+from catchup_eval.core.signals import SignalFlag, catch_signals
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.base import Loss
+from catchup_eval.trainers.history import Epoch, History
+from catchup_eval.trainers.optimization import load_optimiser_state, make_optimiser
+from catchup_eval.trainers.recipe import Recipe
+
+
+@dataclass
+class TrainingState:
+    """A training under way.
+
+    Args:
+        model, method, recipe: as :func:`~catchup_eval.trainers.loop.fit` has them.
+        samples: in the training part.
+        draw: the one generator of the training.
+        device: where model and method are.
+        history: the finished epochs.
+        order: (N,) the rows of the present epoch, in its order; None between epochs.
+        position: how many of them are done.
+        loss: (), sum of their losses, on the device; reading it waits for the device.
+        seconds: what they took.
+        kept: the resume file that holds an earlier, sound state, if one has been written.
+    """
+
+    model: Classifier
+    method: Loss
+    recipe: Recipe
+    samples: int
+    draw: Generator
+    device: torch.device
+    history: History = field(default_factory=History)
+    order: Tensor | None = None
+    position: int = 0
+    seconds: float = 0.0
+    kept: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.loss = torch.zeros((), device=self.device)
+        self.optimiser = make_optimiser(self.model, self.method, self.recipe.optimiser)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history.epochs)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch; the last may be smaller."""
+        return ceil(self.samples / self.recipe.batch_size)
+
+    @property
+    def step(self) -> int:
+        """How many steps are done since the training began."""
+        return self.epoch * self.steps_per_epoch + ceil(self.position / self.recipe.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """How many steps the training has."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def mixed_precision(self) -> bool:
+        """Whether the forward pass is computed in bfloat16."""
+        return self.recipe.precision == "bfloat16"
+
+    def begin_epoch(self) -> None:
+        """Draw the order of the next epoch; nothing in the midst of one."""
+        if self.order is not None:
+            return
+        self.order = torch.from_numpy(self.draw.permutation(self.samples))
+        start = getattr(self.method, "start_epoch", None)
+        if start is not None:
+            start()
+
+    def batches(self, device: torch.device | None = None) -> Iterator[Tensor]:
+        """The rows (N,) of each batch that is left of this epoch, on its device or another."""
+        assert self.order is not None
+        order = self.order.to(device or self.device)
+        for start in range(self.position, self.samples, self.recipe.batch_size):
+            yield order[start : start + self.recipe.batch_size]
+
+    def set_learning_rates(self) -> None:
+        """Each group's share for the next step, as the schedule says."""
+        factor = self.recipe.schedule.factor(
+            self.step, steps_per_epoch=self.steps_per_epoch, epochs=self.recipe.epochs
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the base group, at the last step."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    @contextmanager
+    def measure_time(self) -> Iterator[None]:
+        """What is done inside counts as training time."""
+        started = perf_counter()
+        yield
+        self.seconds += perf_counter() - started
+
+    def record_step(self, loss: Tensor, samples: int) -> None:
+        """One more step is done, with this mean loss () over so many samples."""
+        self.loss += loss.detach() * samples
+        self.position += samples
+
+    def finish_epoch(self, validation_loss: float, top1: float) -> None:
+        """Put the epoch into the history."""
+        train_loss = float(self.loss) / self.position
+        self.history.epochs.append(
+            Epoch(
+                self.epoch + 1,
+                train_loss,
+                validation_loss,
+                top1,
+                self.seconds,
+                self.learning_rate,
+            )
+        )
+        self.order, self.position, self.seconds = None, 0, 0.0
+        self.loss.zero_()
+
+    def check_loss(self) -> None:
+        """Stop where the loss is no number any more; waits for the device.
+
+        Raises:
+            UserError: it says where, and what to try.
+        """
+        if not bool(self.loss.isfinite()):
+            raise self._divergence_error("the training loss")
+
+    def check_weights(self) -> None:
+        """The same for the loss and every weight: a last step can spoil them unseen by its loss."""
+        self.check_loss()
+        weights = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        if not bool(torch.stack([value.isfinite().all() for value in weights]).all()):
+            raise self._divergence_error("a weight")
+
+    def _divergence_error(self, what: str) -> UserError:
+        kept = f"; {self.kept} holds the last sound state" if self.kept else ""
+        return UserError(
+            f"{what} is no finite number any more in epoch {self.epoch + 1} of "
+            f"{self.recipe.epochs}, at learning rate {self.learning_rate:.3g}; "
+            f"try a lower optimiser.lr, a schedule that warms up, or precision float32{kept}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on: tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "method": self.method.state_dict() if isinstance(self.method, nn.Module) else {},
+            "optimiser": self.optimiser.state_dict(),
+            "draw": self.draw.bit_generator.state,
+            "torch": _global_states(self.device),
+            "history": [tuple(epoch) for epoch in self.history.epochs],
+            "order": self.order,
+            "position": self.position,
+            "loss": self.loss,
+            "seconds": self.seconds,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self.model.load_state_dict(state["model"])
+        if isinstance(self.method, nn.Module):
+            self.method.load_state_dict(state["method"])
+        load_optimiser_state(self.optimiser, state["optimiser"])
+        self.draw.bit_generator.state = state["draw"]
+        _set_global_states(state["torch"], self.device)
+        self.history.epochs[:] = [Epoch(*row) for row in state["history"]]
+        self.order, self.position = state["order"], state["position"]
+        self.loss.copy_(state["loss"])
+        self.seconds = state["seconds"]
+
+
+def _global_states(device: torch.device) -> dict[str, Tensor]:
+    """torch's global generators: dropout in the network draws from them."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state(
+            *_device_arguments(device)
+        )
+    return states
+
+
+def _set_global_states(states: dict[str, Tensor], device: torch.device) -> None:
+    """Whoever goes on with another kind of device draws anew there."""
+    torch.set_rng_state(states["cpu"])
+    if device.type != "cpu" and device.type in states:
+        torch.get_device_module(device).set_rng_state(
+            states[device.type], *_device_arguments(device)
+        )
+
+
+def _device_arguments(device: torch.device) -> tuple[torch.device, ...]:
+    return () if device.type == "mps" else (device,)  # of which there is only one
+
+
+SECONDS = 5.0  # what a killed training may lose
+SHARE = 50  # a save is put off until 50 times its cost has passed: at most 2 % goes into saving
+
+Pause = Callable[[], None]
+
+
+@contextmanager
+def resume_from(
+    run: TrainingState, path: Path | None, identity: Mapping[str, Any]
+) -> Iterator[Pause]:
+    """Go on from `path` if it exists, and keep it up to date.
+
+    Args:
+        run: fresh; its state is replaced where there is a file.
+        path: None: nothing is saved, and signals are left alone.
+        identity: what both trainings must agree in: plain values, tables of them inside.
+
+    Yields:
+        what to call between two steps: it saves when that is due and, after SIGINT or SIGTERM,
+        saves and raises :class:`~catchup_eval.core.errors.Interrupted`.
+
+    Raises:
+        UserError: the file belongs to another training; the difference is named. Or another
+            process is using it.
+        BadFile: it is damaged.
+    """
+    if path is None:
+        yield lambda: None
+        return
+    with locked(path, wait=False) as alone:
+        if alone is False:
+            raise UserError(f"another process is training with {path} at this moment")
+        file = _ResumeFile(path, identity)
+        file.restore(run)
+        with catch_signals() as heard:
+            yield lambda: file.pause(run, heard)
+
+
+class _ResumeFile:
+    """A resume file and when it was last written."""
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]):
+        self._path = path
+        self._identity = json.dumps(identity, sort_keys=True)
+        self._due = perf_counter() + SECONDS
+
+    def pause(self, run: TrainingState, heard: SignalFlag) -> None:
+        """Save if it is time to, stop if a signal has come."""
+        if heard.came is None and perf_counter() < self._due:
+            return
+        self.save(run)
+        if heard.came is not None:
+            raise Interrupted(
+                f"stopped by {heard.came.name} after {run.step} of {run.steps} steps; all is "
+                f"saved in {self._path}, and the same call goes on from there",
+                int(heard.came),
+            )
+
+    def save(self, run: TrainingState) -> None:
+        """Write the state, whole or not at all.
+
+        Raises:
+            UserError: it holds what is no number; the file keeps the last sound state.
+        """
+        started = perf_counter()
+        run.check_weights()
+        buffer = BytesIO()  # torch says nothing readable of a full disk
+        torch.save({"identity": self._identity, **run.state()}, buffer)
+        with atomic_path(self._path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+        run.kept = self._path
+        now = perf_counter()
+        self._due = now + max(SECONDS, SHARE * (now - started))
+
+    def restore(self, run: TrainingState) -> None:
+        """Put the file's state into `run`; nothing where there is no file."""
+        if not self._path.exists():
+            return
+        state = read_state(self._path)
+        there, here = (json.loads(text) for text in (state["identity"], self._identity))
+        expect_same(there, here, f"{self._path} belongs to another training")
+        run.load_state(state)
+        run.kept = self._path
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a resume file holds, on the CPU; nothing in it is run.
+
+    Raises:
+        BadFile: damaged, or no resume file.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(state, dict) and "identity" in state:
+            return state
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError):
+        pass
+    raise BadFile(
+        f"{path} is no whole resume file; delete it, or start afresh (--fresh, fresh=True)"
+    )
+
+
+def expect_same(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
+    """Raise `UserError` with the first settings in which a file and a request differ."""
+    old, new = _flatten(there), _flatten(here)
+    differences = [
+        f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
+        for key in dict.fromkeys([*new, *old])
+        if old.get(key, "absent") != new.get(key, "absent")
+    ]
+    if differences:
+        raise UserError(
+            f"{what}: {', '.join(differences[:3])}; "
+            "start afresh (--fresh, fresh=True) to replace it, or choose another name or folder"
+        )
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

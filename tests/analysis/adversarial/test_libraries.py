@@ -1,0 +1,214 @@
+import inspect
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from catchup_eval.analysis.adversarial.attacks import fgsm, pgd
+from catchup_eval.analysis.adversarial.autoattack import AutoAttack
+from catchup_eval.analysis.adversarial.libraries import (
+    AttackSpec,
+    parse_attacks,
+    torchattacks_attack,
+)
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.rng import generator
+from catchup_eval.models.classifier import Classifier
+
+EPSILON = 4 / 255
+BOUNDED = (  # in l_inf by `eps`, as their papers say
+    *("APGD", "APGDT", "BIM", "DIFGSM", "EOTPGD", "FAB", "FFGSM", "FGSM", "Jitter", "MIFGSM"),
+    *("NIFGSM", "PGD", "PGDRS", "RFGSM", "SINIFGSM", "SPSA", "Square", "TIFGSM", "TPGD", "UPGD"),
+    *("VMIFGSM", "VNIFGSM"),
+)
+COUNTS = ("steps", "nb_iter", "n_queries")
+
+
+@pytest.fixture
+def library() -> Any:
+    return pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
+
+
+@pytest.fixture
+def images() -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    return torch.rand(12, 3, 16, 16, generator=draw)
+
+
+@pytest.fixture
+def labels() -> Tensor:
+    return torch.arange(12) % 10
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("MIFGSM", AttackSpec("MIFGSM", 4.0, {"eps": EPSILON})),
+        ("MIFGSM@8", AttackSpec("MIFGSM", 8.0, {"eps": 8 / 255})),
+        ("MIFGSM@0.5?steps=20", AttackSpec("MIFGSM", 0.5, {"steps": 20, "eps": 0.5 / 255})),
+        ("MIFGSM?eps=2/255&decay=.5", AttackSpec("MIFGSM", 2.0, {"eps": 2 / 255, "decay": 0.5})),
+        ("PGD?random_start=false", AttackSpec("PGD", 4.0, {"random_start": False, "eps": EPSILON})),
+        ("Square?images=100", AttackSpec("Square", 4.0, {"eps": EPSILON}, 100)),
+        ("Square?norm=L2&eps=0.5", AttackSpec("Square", None, {"norm": "L2", "eps": 0.5})),
+        ("PGDL2?eps=0.5", AttackSpec("PGDL2", None, {"eps": 0.5})),
+        ("CW", AttackSpec("CW", None, {})),
+    ],
+)
+@pytest.mark.usefixtures("library")
+def test_one_line_asks_for_an_attack(text: str, expected: AttackSpec) -> None:
+    (attack,) = parse_attacks(text)
+    assert attack == expected
+
+
+def test_autoattack_is_not_the_one_of_torchattacks(network: Classifier) -> None:
+    pytest.importorskip("pyautoattack", reason="needs the extra `autoattack`")
+    (attack,) = parse_attacks("AutoAttack@1?images=5")
+    assert attack == AttackSpec("AutoAttack", 1.0, {"eps": 1 / 255}, 5)
+    assert isinstance(attack.build(network, 10), AutoAttack)
+    assert attack.protocol.startswith("autoattack-standard-pyautoattack-")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("MIFGSM@far", r"expected NAME\[@EPSILON\]\[\?key=value&...\], got 'MIFGSM@far'"),
+        ("MIFGSM?steps", "expected NAME"),
+        ("CW@4", "CW is not bound by a radius in l_inf: leave out @4"),
+        ("PGDL2@4", "PGDL2 is not bound"),
+        ("MIFGSM?eps=4/0", "MIFGSM: expected eps as 0.01 or 4/255, got 4/0"),
+        ("Square?images=some", "Square: expected a number of images, got some"),
+        ("AutoAttack?version=plus", "AutoAttack is the standard one and takes `images` alone"),
+        (["Square@4?images=9", "Square"], "Square@4 is asked for twice"),
+        ("PGD@0.0157", "PGD: expected a radius in 1/255, .* write 4"),
+        ("PGD@0", "PGD: expected eps as a number above 0, got 0"),
+        ("PGD@-4", "PGD: expected eps as a number above 0"),
+        ("PGD@nan", "PGD: expected eps as a number above 0, got nan"),
+        ("PGD@256", "PGD: expected a radius from 0 to 255, in 1/255, got 256"),
+        ("PGD?eps=4", r"PGD: expected eps in units of \[0, 1\], got 4; or PGD@4"),
+        ("PGD@4?alpha=2", r"PGD: expected alpha in units of \[0, 1\], such as 2/255, got 2"),
+        ("PGD@4?alpha=0", "PGD: expected alpha as a number above 0, got 0"),
+        ("PGD@4?alpha=0.0001", "PGD to reach the border of the ball, 4/255, but 10 steps"),
+        ("PGD@40", "PGD to reach the border .* 40/255, but 10 steps of 2/255 reach 20/255"),
+        ("PGD@4?steps=0", "PGD: expected steps as a whole number of 1 or more, got 0"),
+        ("PGD@4?steps=many", "PGD: expected steps as a whole number of 1 or more, got many"),
+        ("PGDL2?eps=10", "PGDL2 to reach the border of the ball, 10, but 10 steps of 0.2 reach 2"),
+        ("CW?c=nan", "CW: expected c as a finite number, got nan"),
+        ("Square?n_queries=0", "Square: expected n_queries as a whole number of 1 or more"),
+        ("AutoAttack@0.0157", "AutoAttack: expected a radius in 1/255"),
+    ],
+)
+@pytest.mark.usefixtures("library")
+def test_lines_that_make_no_sense_are_refused(text: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        parse_attacks(text)
+
+
+@pytest.mark.usefixtures("library")
+def test_protocols_name_library_version_and_settings() -> None:
+    attacks = parse_attacks(["MIFGSM@8?steps=20&decay=0.5", "Square?norm=L2&eps=0.5", "CW"])
+    named = [attack.protocol for attack in attacks]
+    stem = named[2].removesuffix("-CW")
+    assert named == [
+        f"{stem}-MIFGSM-steps20-decay0.5",
+        f"{stem}-Square-normL2-eps0.5",
+        f"{stem}-CW",
+    ]
+    assert stem.startswith("torchattacks-3.")
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_whoever_has_a_radius_keeps_to_it(
+    network: Classifier, images: Tensor, labels: Tensor, name: str, library: Any
+) -> None:
+    takes = inspect.signature(getattr(library, name)).parameters
+    counts = "&".join(f"{count}=2" for count in COUNTS if count in takes)
+    (attack,) = parse_attacks(f"{name}@3" + ("?" + counts if counts else ""))
+    points = attack.build(network, 4)(images[:4], labels[:4], generator(0))
+    assert attack.epsilon == 3
+    assert (points - images[:4]).abs().max() <= 3 / 255 + 1e-6
+    assert points.min() >= 0 and points.max() <= 1
+
+
+@pytest.mark.usefixtures("library")
+def test_equal_to_torchattacks_bit_for_bit(
+    network: Classifier, images: Tensor, labels: Tensor
+) -> None:
+    theirs = torchattacks_attack("FGSM", network, eps=EPSILON)(images, labels, generator(0))
+    assert torch.equal(fgsm(network, images, labels, EPSILON), theirs)
+    settings = {"eps": EPSILON, "alpha": 2 / 255, "steps": 5, "random_start": False}
+    theirs = torchattacks_attack("PGD", network, **settings)(images, labels, generator(0))
+    ours = pgd(network, images, labels, EPSILON, step_size=2 / 255, steps=5, generators=None)
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["PGD", "APGD"])  # APGD has a seed of its own, 0 for every batch
+@pytest.mark.usefixtures("library")
+def test_an_attack_is_decided_by_its_generator(
+    network: Classifier, images: Tensor, name: str
+) -> None:
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+    attack = torchattacks_attack(name, network, eps=EPSILON, steps=1)
+    first, again, other = (attack(images, labels, generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.usefixtures("library")
+def test_the_library_is_told_how_many_classes_there_are() -> None:
+    """FAB tries every other class on whom it cannot fool; by default it would look for nine."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
+    images, labels = torch.full((4, 1, 1, 2), 0.5), torch.zeros(4, dtype=torch.long)
+    model[1].weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    model[1].bias.data = torch.tensor([9.0, 0.0, 0.0])
+    attack = torchattacks_attack("FAB", model, eps=0.1, multi_targeted=True)
+    assert torch.equal(attack(images, labels, generator(0)), images)
+    with pytest.raises(IndexError):
+        attack = torchattacks_attack("FAB", model, eps=0.1, multi_targeted=True, n_classes=10)
+        attack(images, labels, generator(0))
+
+
+@pytest.mark.parametrize("name", ["PGD", "CW", "Square"])
+@pytest.mark.usefixtures("library")
+def test_the_model_and_the_generators_are_given_back(
+    network: Classifier, images: Tensor, labels: Tensor, name: str
+) -> None:
+    def state() -> dict[str, Any]:
+        return {
+            "tensors": {key: value.clone() for key, value in network.state_dict().items()},
+            "gradients": [p.grad is None for p in network.parameters()],
+            "modes": [module.training for module in network.modules()],
+            "requires": [p.requires_grad for p in network.parameters()],
+            "torch": torch.get_rng_state(),
+            "numpy": torch.from_numpy(np.random.get_state()[1].astype(np.int64)),
+        }
+
+    network.train()
+    network.net.layer1[0].bn1.eval()  # a batch norm that its owner froze
+    network.net.conv1.weight.requires_grad_(False)
+    kept, before = images.clone(), state()
+    settings = {"n_queries": 3} if name == "Square" else {"steps": 2}
+    torchattacks_attack(name, network, **settings)(images, labels, generator(0))
+    torch.testing.assert_close(state(), before, rtol=0, atol=0)
+    assert torch.equal(images, kept)
+
+
+@pytest.mark.usefixtures("library")
+def test_unknown_attacks_and_settings_are_named(network: Classifier) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'MIFGSM'"):
+        parse_attacks("MIFGSN")
+    with pytest.raises(
+        UserError, match=r"epsilon.*it takes model, eps, alpha, steps, random_start"
+    ):
+        torchattacks_attack("PGD", network, epsilon=EPSILON)
+
+
+def test_without_the_extra_the_command_that_installs_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchattacks", None)
+    with pytest.raises(UserError, match=r'pip install "catchup-eval\[attacks\]"'):
+        parse_attacks("FGSM")

@@ -1,0 +1,194 @@
+"""Every option of every command does something; a new one without a case fails here."""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from catchup_eval.app.options import expand_repeated_options
+from catchup_eval.app.reproduce import select_rows
+from catchup_eval.cli.arguments import command_line
+from catchup_eval.cli.main import app
+from catchup_eval.core.errors import UserError
+from catchup_eval.paper.reproduction import find
+
+Call = Callable[..., Any]
+EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
+
+# What does the work of each command, and the words that it cannot do without.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("catchup_eval.app.run.run_plan", "run digits"),
+    "train": ("catchup_eval.app.run.train_networks", "train digits"),
+    "evaluate": ("catchup_eval.app.evaluate.evaluate_models", "evaluate x.pth"),
+    "compare": ("catchup_eval.app.evaluate.evaluate_models", "compare x.pth"),
+    "report": ("catchup_eval.app.evaluate.redraw_report", "report here"),
+    "claims": ("catchup_eval.app.claims.judge_paper", "claims catchup-mix here"),
+    "conventions": ("catchup_eval.app.conventions.show_conventions", "conventions here"),
+    "verify": ("catchup_eval.app.verify.verify_report", "verify here"),
+    "reproduce": ("catchup_eval.app.reproduce.reproduce_paper", "reproduce table1"),
+    "doctor": ("catchup_eval.cli.doctor.examine", "doctor"),
+    "data list": ("catchup_eval.cli.datasets.list_sets", "data list"),
+    "data fetch": ("catchup_eval.cli.datasets.fetch_sets", "data fetch digits"),
+    "data check": ("catchup_eval.cli.datasets.check_sets", "data check digits"),
+    "data cscores": ("catchup_eval.app.cscores.write", "data cscores digits --out a.npz"),
+    "data corrupt": ("catchup_eval.cli.corrupt.write_corrupted", "data corrupt digits --out a"),
+}
+
+# A value for each option; a command's own where it means something else there.
+VALUES: Mapping[str, str] = {
+    "--archives": "list.toml",
+    "--batch-size": "7",
+    "--corruptions": "fog snow",
+    "--data": "mine.npz",
+    "--data-root": "elsewhere",
+    "--device": "cpu",
+    "--epochs": "3",
+    "--epochs-scale": "0.5",
+    "--limit": "20",
+    "--method": "cutmix",
+    "--methods": "baseline cutmix",
+    "--models": "weights",
+    "--most": "3",
+    "--name": "other",
+    "--networks": "5",
+    "--on": "digits",
+    "--only": "clean ood",
+    "--out": "there",
+    "--photographs": "frost",
+    "--quote": "mCE=43.76",
+    "--recipe": "digits",
+    "--reference": "x",
+    "--samples": "10",
+    "--seed": "1",
+    "--seeds": "3 4",
+    "--set": "clean.bins=5",
+    "--shard": "1/2",
+    "--skip": "clean ood",
+    "reproduce --only": "catchup",
+    "reproduce --skip": "catchup",
+}
+
+
+def leaves(command: Any, *path: str) -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from leaves(inner, *path, name)
+    else:
+        yield " ".join(path), command
+
+
+LEAVES = dict(leaves(typer.main.get_command(app)))
+OPTIONS = [
+    (name, option, parameter.is_flag)
+    for name, command in LEAVES.items()
+    for parameter in command.params
+    if parameter.param_type_name == "option"
+    for option in parameter.opts
+]
+
+
+def test_every_command_has_its_case() -> None:
+    assert set(LEAVES) == {*COMMANDS, "list"}
+    assert len(OPTIONS) > 100
+
+
+@pytest.mark.parametrize(("name", "option", "flag"), OPTIONS)
+def test_an_option_reaches_what_does_the_work(
+    name: str, option: str, flag: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, words = COMMANDS[name]
+    calls: list[str] = []
+
+    def work(*arguments: Any, **settings: Any) -> Any:
+        settings.pop("command", None)  # it has the option's word anyway
+        calls.append(repr((arguments[:1] if name == "verify" else arguments, settings)))
+        return [] if name == "doctor" else 0
+
+    monkeypatch.setattr(target, work)
+    monkeypatch.setattr("catchup_eval.app.checks.check_request", lambda _arguments: None)
+    value = [] if flag else VALUES.get(f"{name} {option}", VALUES.get(option, "")).split()
+    assert flag or value, f"{name} {option} has no value here: give it one, and see what it does"
+    for more in ([], [option, *value]):
+        app(expand_repeated_options([*words.split(), *more]), standalone_mode=False)
+    assert len(calls) == 1 if (name, option) == ("claims", "--dry-run") else calls[0] != calls[1]
+
+
+def test_help_is_not_clipped(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ([], ["data"]):
+        lines = call(*words, "-h").stdout.splitlines()
+        assert not [line for line in lines if line.startswith("  ") and line.endswith("...")]
+
+
+def test_a_dry_run_of_report_writes_nothing(call: Call, tmp_path: Path) -> None:
+    for words in (["--name", "other"], []):
+        done = call("report", str(EXAMPLE), *words, "--dry-run", folder=tmp_path)
+        assert done.returncode == 0 and "index.html" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_a_table_are_left_out() -> None:
+    whole = find("table1")
+    rest = select_rows(whole, [], [], ["catchup"])
+    assert {row.method for row in whole.rows} - {row.method for row in rest.rows} == {"catchup"}
+    with pytest.raises(UserError, match="no row of Table 1 is left"):
+        select_rows(whole, ["catchup"], [], ["catchup"])
+
+
+def test_options_that_would_do_nothing_are_refused(call: Call, tmp_path: Path) -> None:
+    for words in (
+        ["reproduce", "table1", "--shard", "9/4"],
+        ["report", str(EXAMPLE), "--only", "clean"],
+        ["train", "digits", "--limit", "3"],
+        ["run", "feature-learning", "--shard", "1/2"],
+        ["lens", str(EXAMPLE)],
+    ):
+        assert call(*words, folder=tmp_path).returncode == 2, words
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("reason", "requested", "code"),
+    [("needs boxes", [], 0), ("needs boxes", ["localization"], 3), ("failed: x", [], 3)],
+)
+def test_what_the_data_lack_is_no_failure_unless_it_was_named(
+    reason: str, requested: list[str], code: int
+) -> None:
+    from catchup_eval.app.console import Console
+    from catchup_eval.app.evaluate import print_summary
+    from catchup_eval.results import study
+
+    finished = study.load(EXAMPLE)
+    skip = study.SkippedAnalysis(model="catchup-s0", analysis="localization", reason=reason)
+    info = finished.info.model_copy(update={"skipped": (skip,)})
+    changed = replace(finished, info=info)
+    quiet = Console(quiet=True)
+    assert print_summary(quiet, changed, EXAMPLE, page=False, requested=requested) == code
+
+
+def test_the_command_can_be_repeated_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["catchup-eval", "run", "--set", "adversarial.attacks=['a b']", "--name", "my run"]
+    monkeypatch.setattr("sys.argv", words)
+    assert shlex.split(command_line()) == words
+
+
+def test_a_seed_stands_once_in_a_key() -> None:
+    from catchup_eval.jobs.networks import _model_key
+
+    assert _model_key("baseline-s0", 0) == "baseline-s0"
+    assert _model_key("baseline", 0) == "baseline-s0"
+    assert _model_key("baseline-s0", 1) == "baseline-s0-s1"
+
+
+def test_a_recipes_data_change_no_stored_setting() -> None:
+    """And each recipe's name says which data it is for."""
+    from catchup_eval.trainers.recipe import RECIPES, load_recipe
+
+    for name in RECIPES:
+        recipe = load_recipe(name)
+        assert "data" not in recipe.training_settings()
+        assert name == "tiny" or name.startswith(recipe.data or "?")

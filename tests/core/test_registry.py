@@ -1,0 +1,170 @@
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+from catchup_eval.core import registry
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.registry import Registry
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_package"
+COMMAND = "from catchup_eval.cli.main import main; main()"
+Listing = Callable[..., Registry]
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> Listing:
+    """A list with one own entry, beside these entry points of other packages."""
+
+    def make(**others: str) -> Registry:
+        points = [EntryPoint(name, value, "catchup_eval.sums") for name, value in others.items()]
+        monkeypatch.setattr(registry, "entry_points", EntryPoints(points).select)
+        return Registry("sums", {"fsum": sum}, parts=["__call__"])
+
+    return make
+
+
+def test_what_others_add_comes_last(listing: Listing) -> None:
+    sums = listing(prod="math:prod", dist="math:dist")
+    assert list(sums) == ["fsum", "dist", "prod"]
+    assert len(sums) == 3
+    assert sums["prod"]([2, 3]) == 6
+
+
+def test_nothing_is_imported_before_it_is_used(listing: Listing) -> None:
+    sums = listing(away="no_such_module:total")
+    assert "away" in sums
+    assert list(sums) == ["fsum", "away"]
+    with pytest.raises(UserError, match=r"'away', which the module no_such_module adds .* cannot"):
+        sums["away"]
+
+
+def test_a_name_that_nobody_has_is_a_key_error(listing: Listing) -> None:
+    with pytest.raises(KeyError):
+        listing()["prod"]
+
+
+def test_a_name_that_is_taken_is_refused(listing: Listing) -> None:
+    with pytest.raises(UserError, match="the module math adds 'fsum' to the sums, but that name"):
+        list(listing(fsum="math:fsum"))
+
+
+def test_an_entry_of_another_shape_is_refused(listing: Listing) -> None:
+    with pytest.raises(UserError, match="'pi', which the module math adds to the sums, lacks __ca"):
+        listing(pi="math:pi")["pi"]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the metadata that installing the example package leaves."""
+    folder = tmp_path_factory.mktemp("site")
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    info = folder / "robust_extras-0.1.0.dist-info"
+    info.mkdir()
+    about = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(about)
+    lines = [
+        f"[{group}]\n" + "\n".join(f"{name} = {value}" for name, value in points.items()) + "\n"
+        for group, points in project["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.mark.trained
+def test_a_package_adds_to_every_list(installed: Path, tmp_path: Path) -> None:
+    recipe = """
+        architecture = "twolayer"
+        epochs = 1
+        batch_size = 20
+        [optimiser]
+        lr = 0.1
+        [schedule]
+        kind = "one_cycle"
+    """
+    (tmp_path / "stripes.toml").write_text(recipe)
+    plan = """
+        name = "stripes"
+        data = "stripes"
+        recipe = "stripes.toml"
+        methods = ["greymix"]
+        only = ["grey"]
+    """
+    (tmp_path / "plan.toml").write_text(plan)
+    path = os.pathsep.join([str(installed), str(EXAMPLE)])
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "run", "plan.toml", "--device", "cpu"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "reports" / "stripes" / "report.md").read_text()
+    assert "accuracy in grey" in table
+    assert "greymix" in table
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The list of a package whose two entries have the names of their files."""
+    folder = tmp_path / "lazy_pkg"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from catchup_eval.core.registry import LazyEntry, Registry, share_entries\n"
+        "ENTRIES = Registry('', {'a': LazyEntry('lazy_pkg.a:a'), 'b': LazyEntry('lazy_pkg.b:b')},"
+        " parts=[])\n"
+        "share_entries(__name__, ENTRIES, other='lazy_pkg.a:other')\n"
+    )
+    (folder / "a.py").write_text("other = 7\n\ndef a():\n    '''First line.\n\n    More.'''\n")
+    (folder / "b.py").write_text("from lazy_pkg.a import a\n\nclass b:\n    '''A class.'''\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("lazy_pkg").ENTRIES
+    for name in [name for name in sys.modules if name.startswith("lazy_pkg")]:
+        del sys.modules[name]
+
+
+def test_names_and_descriptions_need_no_import(package: Registry) -> None:
+    assert list(package) == ["a", "b"] and "a" in package and len(package) == 2
+    assert {name: package.describe(name) for name in package} == {
+        "a": "First line.",
+        "b": "A class.",
+    }
+    assert "lazy_pkg.a" not in sys.modules and "lazy_pkg.b" not in sys.modules
+
+
+def test_an_entry_stands_in_place_of_the_module_of_its_name(package: Registry) -> None:
+    module = sys.modules["lazy_pkg"]
+    assert module.b is package["b"] and "lazy_pkg.a" in sys.modules  # which b imports
+    assert module.a is package["a"] is sys.modules["lazy_pkg.a"].a
+    assert module.other == 7
+    assert {"a", "b", "other"} <= set(dir(module))
+    with pytest.raises(AttributeError, match="'lazy_pkg' has no attribute 'c'"):
+        module.c  # noqa: B018
+
+
+def test_a_description_is_that_of_the_entry() -> None:
+    from catchup_eval.analysis import ANALYSES
+    from catchup_eval.feature_learning import SIMULATIONS
+    from catchup_eval.models.zoo import ARCHITECTURES
+    from catchup_eval.trainers.mixing import METHODS
+    from catchup_eval.trainers.regularizers import REGULARIZERS
+
+    for entries in (ANALYSES, SIMULATIONS):
+        assert {n: entries.describe(n) for n in entries} == {
+            n: each.DESCRIPTION for n, each in entries.items()
+        }
+    for builders in (METHODS, REGULARIZERS):
+        assert {n: builders.describe(n) for n in builders} == {
+            n: each.__doc__.partition("\n")[0] for n, each in builders.items()
+        }
+    assert {n: ARCHITECTURES.describe(n) for n in ARCHITECTURES} == {
+        n: each.about for n, each in ARCHITECTURES.items()
+    }

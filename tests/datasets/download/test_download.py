@@ -1,0 +1,441 @@
+"""What a server may do wrong, and what the user sees; pauses are noted, not slept."""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catchup_eval.core import http as module
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.http import DownloadRequest, RetryPolicy, download
+
+BODY = b"\x1f\x8b" + bytes(range(256)) * 400  # 102,402 bytes that begin as a .tgz file does
+OTHER = b"\x1f\x8b" + bytes(reversed(range(256))) * 400
+MD5 = "md5:" + hashlib.md5(BODY).hexdigest()
+HALF = len(BODY) // 2
+
+
+@dataclass
+class Answer:
+    """What the server says once; the last one of a list is repeated.
+
+    Attributes:
+        body: the file as it is now.
+        sent: of what is asked for, how many bytes are sent before the line is cut; all if None.
+        claims: added to the Content-Length; None leaves it out.
+        ranges: whether Range is understood; "rude" is a server that ignores If-Range.
+        stalls: whether the server falls silent instead of cutting.
+    """
+
+    status: int = 200
+    body: bytes = BODY
+    sent: int | None = None
+    claims: int | None = 0
+    ranges: bool | str = True
+    stalls: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Server:
+    address: str
+    answers: list[Answer]
+    asked: list[dict[str, str]]
+
+
+CUT = Answer(sent=HALF)
+PAGE = Answer(body=b"<!DOCTYPE html>\n<html><head><title>Please sign in</title></head></html>")
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Any
+
+    def do_GET(self) -> None:
+        self.server.asked.append({**self.headers, "path": self.path})
+        if self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", "/data.tgz")
+            self.end_headers()
+            return
+        answers = self.server.answers
+        self.give(answers.pop(0) if len(answers) > 1 else answers[0])
+
+    def give(self, answer: Answer) -> None:
+        etag = answer.headers.get("ETag", f'"{hashlib.md5(answer.body).hexdigest()[:8]}"')
+        start = self.start(answer, etag)
+        if start >= len(answer.body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(answer.body)}")
+            self.end_headers()
+            return
+        whole = len(answer.body) + (answer.claims or 0)
+        self.send_response(206 if start and answer.status == 200 else answer.status)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        headers = {"ETag": etag, **answer.headers}
+        if answer.claims is not None:
+            headers["Content-Length"] = str(whole - start)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        end = None if answer.sent is None else start + answer.sent
+        self.wfile.write(answer.body[start:end])
+        if answer.stalls:
+            self.server.over.wait(5)
+
+    def start(self, answer: Answer, etag: str) -> int:
+        """The byte that is asked for first, if this server understands and the file is the same."""
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range", etag) == etag or answer.ranges == "rude"
+        return int(asked[1]) if asked and answer.ranges and same else 0
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """`serve(answer, ...)`: a server that gives these answers one after the other."""
+    running = []
+
+    def start(*answers: Answer) -> Server:
+        server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.answers, server.asked, server.over = list(answers), [], threading.Event()
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((server, thread))
+        address = f"http://127.0.0.1:{server.server_address[1]}/data.tgz"
+        return Server(address, server.answers, server.asked)
+
+    yield start
+    for server, thread in running:
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Pauses(list[float]):
+    """Notes how long one would have waited."""
+
+    def patience(self, timeout: float = 60.0) -> RetryPolicy:
+        return RetryPolicy(tries=4, timeout=timeout, pause=self.append)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@dataclass
+class Mended:
+    """A fault that the user need not know of: the file arrives all the same."""
+
+    answers: list[Answer]
+    pauses: list[float]
+    requests: int
+    checksum: str = MD5
+    timeout: float = 60.0  # seconds; longer than any machine takes that is only busy
+
+
+MENDED = {
+    "no fault": Mended([Answer()], [], 1),
+    "no Content-Length": Mended([Answer(claims=None)], [], 1),
+    "cut once": Mended([CUT, Answer()], [1], 2),
+    "cut once, checksum not known": Mended([CUT, Answer()], [1], 2, checksum=""),
+    "cut again and again, a little more each time": Mended(
+        [Answer(sent=20_000)] * 6 + [Answer()], [1] * 5, 6
+    ),
+    "stalls": Mended([Answer(sent=HALF, stalls=True), Answer()], [1], 2, timeout=3.0),
+    "cut, then ignores Range": Mended([CUT, Answer(ranges=False)], [1], 2),
+    "cut, then another file": Mended([Answer(body=OTHER, sent=HALF), Answer()], [1], 2),
+    "cut, then another file in spite of If-Range": Mended(
+        [Answer(body=OTHER, sent=HALF), Answer(ranges="rude")], [1, 2], 3, checksum=""
+    ),
+    "the same length and tag, other bytes": Mended(
+        [Answer(body=OTHER, sent=HALF, headers={"ETag": '"x"'}), Answer(headers={"ETag": '"x"'})],
+        [1, 2],
+        3,
+    ),
+    "500 twice": Mended([Answer(500), Answer(503), Answer()], [1, 2], 3),
+    "429 that says when": Mended([Answer(429, headers={"Retry-After": "7"}), Answer()], [7], 2),
+    "429 that asks for an hour": Mended(
+        [Answer(429, headers={"Retry-After": "3600"}), Answer()], [60], 2
+    ),
+    "announces more than it has": Mended([Answer(claims=100)], [], 1),
+}
+
+
+@pytest.mark.parametrize("case", MENDED.values(), ids=MENDED)
+def test_the_file_arrives_whole(case: Mended, serve: Callable[..., Server], tmp_path: Path) -> None:
+    server, pauses = serve(*case.answers), Pauses()
+    path = tmp_path / "new" / "data.tgz"
+    wanted = DownloadRequest(path, [server.address], checksum=case.checksum)
+    download(wanted, patience=pauses.patience(case.timeout))
+    assert path.read_bytes() == BODY
+    assert leftovers(path.parent) == ["data.tgz"]
+    assert pauses == case.pauses
+    assert len(server.asked) == case.requests
+
+
+@dataclass
+class Told:
+    """A fault that ends in a sentence.
+
+    Attributes:
+        seen: what the user reads of this address.
+        kept: bytes that stay for the next call.
+    """
+
+    answers: list[Answer]
+    seen: str
+    kept: int = 0
+    checksum: str = MD5
+    size: int | None = None
+
+
+TOLD = {
+    "404": Told([Answer(404, body=b"\x1f")], "the server answers 404 Not Found"),
+    "403": Told([Answer(403, body=b"\x1f")], "the server answers 403 Forbidden"),
+    "500 for ever": Told([Answer(500)], "the server answers 500 Internal Server Error (4 tries)"),
+    "cut at the same byte for ever": Told(
+        [CUT, Answer(sent=0)],
+        "the connection broke after 51,201 of 102,402 bytes (4 tries)",
+        kept=HALF,
+    ),
+    "a web page": Told([PAGE], "it is a web page: title 'Please sign in'"),
+    "a page as long as the file": Told(
+        [Answer(body=PAGE.body.ljust(len(BODY)))], "it is a web page: title 'Please sign in'"
+    ),
+    "words in place of an archive": Told(
+        [Answer(body=b'{"error": "quota"}')], "it does not begin as a .tgz file does", checksum=""
+    ),
+    "one byte is wrong": Told(
+        [Answer(body=BODY[:-1] + b"!")],
+        f"it is not the expected file: md5:{hashlib.md5(BODY[:-1] + b'!').hexdigest()}, "
+        f"expected {MD5}",
+    ),
+    "announces fewer bytes than it has": Told(
+        [Answer(claims=-2)],
+        f"it is not the expected file: md5:{hashlib.md5(BODY[:-2]).hexdigest()}, expected {MD5}",
+    ),
+    "announces more than it has, and the size is known": Told(
+        [Answer(claims=100)], "the server gives 102,502 bytes, expected 102,402", size=len(BODY)
+    ),
+    "announces nothing and sends too much": Told(
+        [Answer(body=BODY + b"more", claims=None)],
+        "more than the expected 102,402 bytes came",
+        size=len(BODY),
+    ),
+    "announces more than it has, and nothing is known": Told(
+        [Answer(claims=100)],
+        "the server announced 102502 bytes and has 102402 (4 tries)",
+        checksum="",
+    ),
+    "an older file of another length": Told(
+        [Answer(body=BODY[:-5])], "the server gives 102,397 bytes, expected 102,402", size=len(BODY)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOLD.values(), ids=TOLD)
+def test_the_user_reads_what_happened(
+    case: Told, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server, path = serve(*case.answers), tmp_path / "data.tgz"
+    wanted = DownloadRequest(path, [server.address], case.size, case.checksum)
+    with pytest.raises(BadFile) as caught:
+        download(wanted, patience=Pauses().patience())
+    kept = f"; the {case.kept / 1000:.1f} kB that came are kept, and the same command goes on"
+    assert str(caught.value) == (
+        f"cannot get data.tgz from {server.address}: {case.seen}{kept if case.kept else ''}; "
+        f"or get it another way, put it at {path}, and call the same command again"
+    )
+    assert not path.exists()
+    part = tmp_path / "data.tgz.part"
+    assert (part.stat().st_size if part.exists() else 0) == case.kept
+
+
+def test_only_the_rest_is_asked_for(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve(CUT, Answer())
+    wanted = DownloadRequest(tmp_path / "data.tgz", [server.address])
+    seen: list[tuple[int, int]] = []
+    download(wanted, tell=lambda *both: seen.append(both), patience=Pauses().patience())
+    assert "Range" not in server.asked[0]
+    assert server.asked[1]["Range"] == f"bytes={HALF}-"
+    assert server.asked[1]["If-Range"] == f'"{hashlib.md5(BODY).hexdigest()[:8]}"'
+    heres = [here for here, _ in seen]
+    assert heres == sorted(heres)
+    assert seen[-1] == (len(BODY), len(BODY))
+
+
+def test_a_later_call_goes_on_also_through_a_redirect(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(CUT, Answer(sent=0), Answer(sent=0), Answer(sent=0), Answer())
+    address = server.address.replace("/data", "/moved/data")
+    wanted = DownloadRequest(tmp_path / "data.tgz", [address], checksum=MD5)
+    with pytest.raises(BadFile, match=r"the 51\.2 kB that came are kept"):
+        download(wanted, patience=Pauses().patience())
+    download(wanted, patience=Pauses().patience())
+    assert wanted.path.read_bytes() == BODY
+    assert server.asked[-1]["Range"] == f"bytes={HALF}-"
+
+
+@pytest.mark.parametrize("checksum", [MD5, ""])
+def test_a_call_that_was_killed_before_its_last_step(
+    checksum: str, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(Answer())
+    wanted = DownloadRequest(tmp_path / "data.tgz", [server.address], checksum=checksum)
+    etag = f'"{hashlib.md5(BODY).hexdigest()[:8]}"'
+    note = {"address": server.address, "etag": etag, "modified": "", "length": len(BODY)}
+    (tmp_path / "data.tgz.part").write_bytes(BODY)
+    (tmp_path / "data.tgz.part.json").write_text(json.dumps(note))
+    download(wanted, patience=Pauses().patience())
+    assert wanted.path.read_bytes() == BODY
+    assert all("Range" in asked for asked in server.asked)
+
+
+ELSEWHERE = json.dumps({"address": "http://elsewhere/data.tgz", "etag": '"1"'})
+
+
+@pytest.mark.parametrize("note", ["", "[]", ELSEWHERE, None])
+def test_a_part_of_unknown_origin_is_not_gone_on_with(
+    note: str | None, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(Answer())
+    (tmp_path / "data.tgz.part").write_bytes(OTHER[:HALF])
+    if note is not None:
+        (tmp_path / "data.tgz.part.json").write_text(note)
+    wanted = DownloadRequest(tmp_path / "data.tgz", [server.address])
+    download(wanted, patience=Pauses().patience())
+    assert wanted.path.read_bytes() == BODY
+    assert "Range" not in server.asked[0]
+
+
+def test_what_no_validator_and_no_checksum_vouch_for_starts_anew(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(Answer(sent=HALF, headers={"ETag": ""}), Answer(headers={"ETag": ""}))
+    download(DownloadRequest(tmp_path / "data.tgz", [server.address]), patience=Pauses().patience())
+    assert "Range" not in server.asked[1]
+
+
+def test_the_next_mirror_is_asked(serve: Callable[..., Server], tmp_path: Path) -> None:
+    first, second, third = serve(Answer(404)), serve(PAGE), serve(Answer())
+    mirrors = [first.address, second.address, third.address]
+    wanted = DownloadRequest(tmp_path / "data.tgz", mirrors, checksum=MD5)
+    download(wanted, patience=Pauses().patience())
+    assert wanted.path.read_bytes() == BODY
+    assert [len(server.asked) for server in (first, second, third)] == [1, 1, 1]
+
+
+def test_all_mirrors_are_named_where_all_fail(serve: Callable[..., Server], tmp_path: Path) -> None:
+    first, second = serve(Answer(404)), serve(PAGE)
+    wanted = DownloadRequest(tmp_path / "data.tgz", [first.address, second.address])
+    with pytest.raises(BadFile) as caught:
+        download(wanted, patience=Pauses().patience())
+    assert f"{first.address}: the server answers 404 Not Found" in str(caught.value)
+    assert f"{second.address}: it is a web page" in str(caught.value)
+
+
+def test_the_mirror_that_began_goes_on(serve: Callable[..., Server], tmp_path: Path) -> None:
+    first, second = serve(Answer(404), Answer()), serve(CUT, Answer(sent=0))
+    wanted = DownloadRequest(tmp_path / "data.tgz", [first.address, second.address])
+    with pytest.raises(BadFile):
+        download(wanted, patience=Pauses().patience())
+    second.answers[:] = [Answer()]
+    download(wanted, patience=Pauses().patience())
+    assert len(first.asked) == 1
+    assert second.asked[-1]["Range"] == f"bytes={HALF}-"
+
+
+def test_without_network_there_is_one_try(serve: Callable[..., Server], tmp_path: Path) -> None:
+    pauses = Pauses()
+    wanted = DownloadRequest(tmp_path / "data.tgz", ["http://nowhere.invalid/data.tgz"])
+    with pytest.raises(BadFile, match=r"nowhere.invalid cannot be reached \(no network\?\); or"):
+        download(wanted, patience=pauses.patience())
+    assert not pauses
+    assert not leftovers(tmp_path)
+
+
+def test_a_full_disk_is_one_sentence_and_what_came_stays(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    server = serve(Answer())
+    wanted = DownloadRequest(tmp_path / "data.tgz", [server.address], checksum=MD5)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, before[1]))  # as a full disk, but harmless
+    try:
+        with pytest.raises(UserError) as caught:
+            download(wanted, patience=Pauses().patience())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert re.fullmatch(
+        r"cannot write \S+data\.tgz\.part: File too large; the 51\.2 kB that came are kept; "
+        r"make room, and the same command goes on",
+        str(caught.value),
+    )
+    download(wanted, patience=Pauses().patience())
+    assert wanted.path.read_bytes() == BODY
+    assert server.asked[1]["Range"] == f"bytes={HALF}-"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        download(
+            DownloadRequest(tmp_path / "file" / "data.tgz", ["http://nowhere.invalid/data.tgz"])
+        )
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_that_get_one_file_do_not_mix_their_bytes(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """With locks one waits for the other, without each has a part of its own; no checksum helps.
+
+    A lock is of a file that was opened, so that two threads stand for two processes.
+    """
+    if not locks:
+        monkeypatch.setattr("catchup_eval.core.files._lock", lambda descriptor: None)
+    server, inside, second, both = serve(Answer()), threading.Barrier(2), threading.Event(), []
+    wanted, look, looks = (
+        DownloadRequest(tmp_path / "data.tgz", [server.address]),
+        module._state,
+        [],
+    )
+
+    def state(path: Path) -> tuple[int, ...] | None:
+        found = look(path)
+        looks.append(found)
+        if len(looks) == 3:  # the first one looks before and after its lock
+            second.set()
+        return found
+
+    monkeypatch.setattr(module, "_state", state)
+
+    def tell(here: int, whole: int) -> None:
+        if here == whole:  # nobody finishes before the other has begun
+            assert second.wait(20) if locks else inside.wait(20) >= 0
+
+    def get() -> None:
+        download(wanted, tell=tell)
+        both.append(wanted.path.read_bytes() == BODY)
+
+    threads = [threading.Thread(target=get) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert both == [True, True] and leftovers(tmp_path) == ["data.tgz"]
+    assert len(server.asked) == (1 if locks else 2)

@@ -1,0 +1,262 @@
+"""A set in the data root: looked at, fetched, mended. The net is a table of bytes here."""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from catchup_eval.core.errors import BadFile
+from catchup_eval.core.http import DownloadRequest, Tell
+from catchup_eval.datasets.download import fetch as fetching
+from catchup_eval.datasets.download.fetch import FetchDisplay, State, examine, fetch, glance
+from catchup_eval.datasets.download.sources import ArchivedFile, File, Source
+
+INSIDE = {"set/a.npy": b"\x93NUMPY a", "set/images/1.jpg": b"\xff\xd8\xff", "set/images/2.jpg": b""}
+
+
+def archived(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+ARCHIVE = archived(INSIDE)
+FOREIGN = b"\x93NUMPY b"
+LABELS = b"\x93NUMPY labels"
+PAGE = b"<html><title>Sign in</title></html>"
+SOURCE = Source(
+    about="a small set",
+    licence="none",
+    citation="Nobody 2000",
+    page="http://set.invalid/",
+    by_hand="write to the authors",
+    files=(
+        File(
+            name="set.tgz",
+            addresses=("http://set.invalid/set.tgz",),
+            size=len(ARCHIVE),
+            md5=md5(ARCHIVE),
+            top=("set",),
+            members={"set/a.npy": ArchivedFile(md5=md5(INSIDE["set/a.npy"]), size=8)},
+            counts={"set/images/*.jpg": 2},
+        ),
+        File(
+            name="labels.npy",
+            addresses=("http://set.invalid/labels.npy",),
+            md5=md5(LABELS),
+            into="set-labels",
+        ),
+    ),
+)
+NET = {"http://set.invalid/set.tgz": ARCHIVE, "http://set.invalid/labels.npy": LABELS}
+
+
+class Shown:
+    """Collects what would be printed."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def show(self) -> FetchDisplay:
+        return FetchDisplay(self.lines.append, self.bar)
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Tell]:
+        self.lines.append(label)
+        yield lambda here, whole: None
+
+
+@pytest.fixture
+def net(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which files were downloaded."""
+    came: list[str] = []
+
+    def download(wanted: DownloadRequest, **_: object) -> None:
+        wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        wanted.path.write_bytes(NET[wanted.addresses[0]])
+        came.append(wanted.path.name)
+
+    monkeypatch.setattr(fetching, "download", download)
+    return came
+
+
+def put(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+WHOLE = {**INSIDE, "set-labels/labels.npy": LABELS}
+LOOKS: dict[str, tuple[dict[str, bytes], dict[str, tuple[State, str]], State]] = {
+    "nothing": (
+        {},
+        {"set": (State.ABSENT, ""), "set-labels/labels.npy": (State.ABSENT, "")},
+        State.ABSENT,
+    ),
+    "everything": (
+        WHOLE,
+        {
+            "set/a.npy": (State.OK, "md5 as published"),
+            "set/images/*.jpg": (State.OK, "2 files"),
+            "set-labels/labels.npy": (State.OK, "md5 as published"),
+        },
+        State.OK,
+    ),
+    "a cut file and a lost one": (
+        {**WHOLE, "set/a.npy": b"\x93NUMPY"} | {"set/images/2.jpg": b"", "set/images/3.jpg": b""},
+        {
+            "set/a.npy": (State.CUT, "6 of 8 bytes"),
+            "set/images/*.jpg": (State.INCOMPLETE, "3 files, expected 2"),
+        },
+        State.OK,
+    ),
+    "other bytes": (
+        {**WHOLE, "set/a.npy": FOREIGN},
+        {"set/a.npy": (State.OTHER, f"md5 {md5(FOREIGN)}, expected {md5(INSIDE['set/a.npy'])}")},
+        State.OK,
+    ),
+    "pages in place of files": (
+        {"set.tgz": PAGE, "set-labels/labels.npy": PAGE},
+        {
+            "set": (State.ABSENT, ""),
+            "set.tgz": (State.PAGE, "it is a web page: title 'Sign in'"),
+            "set-labels/labels.npy": (State.PAGE, "it is a web page: title 'Sign in'"),
+        },
+        State.INCOMPLETE,
+    ),
+    "half an archive": (
+        {"set.tgz": ARCHIVE[:-9]},
+        {"set.tgz": (State.CUT, f"{len(ARCHIVE) - 9} of {len(ARCHIVE)} bytes")},
+        State.INCOMPLETE,
+    ),
+    "a part of an archive": (
+        {"set.tgz.part": b"\x1f"},
+        {"set": (State.ABSENT, "")},
+        State.INCOMPLETE,
+    ),
+    "a longer archive": (
+        {"set.tgz": ARCHIVE + b"x"},
+        {"set.tgz": (State.OTHER, f"{len(ARCHIVE) + 1} bytes, expected {len(ARCHIVE)}")},
+        State.INCOMPLETE,
+    ),
+    "a good archive": (
+        {"set.tgz": ARCHIVE},
+        {"set": (State.ABSENT, ""), "set.tgz": (State.OK, "md5 as published")},
+        State.INCOMPLETE,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOOKS.values(), ids=LOOKS)
+def test_what_lies_there_is_told(
+    case: tuple[dict[str, bytes], dict[str, tuple[State, str]], State], tmp_path: Path
+) -> None:
+    files, expected, at_a_glance = case
+    found = {each.place: (each.state, each.note) for each in examine(SOURCE, put(tmp_path, files))}
+    assert {place: found[place] for place in expected} == expected
+    assert glance(SOURCE, tmp_path) == at_a_glance
+
+
+def test_what_nobody_knows_is_said(tmp_path: Path) -> None:
+    bare = SOURCE.model_copy(update={"files": (File(name="x.npy"), File(name="y.tar", top=("y",)))})
+    put(tmp_path, {"x.npy": LABELS, "y/1": b""})
+    notes = [each.note for each in examine(bare, tmp_path)]
+    assert notes == [
+        "only looked at: its checksum is not known",
+        "only looked for, not compared",
+    ]
+
+
+def test_all_that_is_missing_is_fetched(net: list[str], tmp_path: Path) -> None:
+    shown = Shown()
+    fetch(SOURCE, tmp_path, show=shown.show())
+    assert {each.state for each in examine(SOURCE, tmp_path)} == {State.OK}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set-labels"]
+    assert shown.lines == [f"set.tgz, {len(ARCHIVE)} bytes", "unpacking set.tgz", "labels.npy"]
+    assert net == ["set.tgz", "labels.npy"]
+
+
+def test_what_is_there_and_right_is_not_fetched(net: list[str], tmp_path: Path) -> None:
+    shown = Shown()
+    fetch(SOURCE, put(tmp_path, WHOLE), show=shown.show())
+    assert not net
+    assert shown.lines == ["set.tgz: is here already", "labels.npy: is here already"]
+
+
+def test_what_is_wrong_is_said_and_replaced(net: list[str], tmp_path: Path) -> None:
+    shown = Shown()
+    put(tmp_path, {**WHOLE, "set/a.npy": b"\x93NUMPY", "set-labels/labels.npy": PAGE})
+    fetch(SOURCE, tmp_path, show=shown.show())
+    assert f"{tmp_path}/set/a.npy: cut short; 6 of 8 bytes" in shown.lines
+    assert f"{tmp_path}/set-labels/labels.npy: a web page; it is a web page: title 'Sign in'" in (
+        shown.lines
+    )
+    assert {each.state for each in examine(SOURCE, tmp_path)} == {State.OK}
+
+
+def test_an_archive_brought_by_hand_is_unpacked_and_stays(net: list[str], tmp_path: Path) -> None:
+    fetch(SOURCE, put(tmp_path, {"set.tgz": ARCHIVE}), show=Shown().show())
+    assert net == ["labels.npy"]
+    assert (tmp_path / "set.tgz").exists()
+    assert (tmp_path / "set" / "a.npy").exists()
+
+
+def test_a_cut_archive_is_fetched_anew(net: list[str], tmp_path: Path) -> None:
+    shown = Shown()
+    fetch(SOURCE, put(tmp_path, {"set.tgz": ARCHIVE[:-1]}), show=shown.show())
+    assert net == ["set.tgz", "labels.npy"]
+    size = len(ARCHIVE)
+    assert shown.lines[0] == f"{tmp_path}/set.tgz: cut short; {size - 1} of {size} bytes"
+
+
+def test_archives_are_kept_on_request(net: list[str], tmp_path: Path) -> None:
+    fetch(SOURCE, tmp_path, show=Shown().show(), keep=True)
+    assert (tmp_path / "set.tgz").read_bytes() == ARCHIVE
+
+
+def test_an_archive_that_holds_less_than_it_should(
+    net: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    less = archived({name: INSIDE[name] for name in list(INSIDE)[:2]})
+    monkeypatch.setitem(NET, "http://set.invalid/set.tgz", less)
+    with pytest.raises(BadFile, match=r"set/images/\*.jpg in it: incomplete 1 files, expected 2"):
+        fetch(SOURCE, tmp_path, show=Shown().show())
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "files", "sentence"),
+    [
+        ({"addresses": ()}, {}, "set.tgz is needed and has no address: write to the authors"),
+        (
+            {"unpack": False},
+            {"set.tgz": ARCHIVE},
+            "needs more than unpacking: write to the authors",
+        ),
+    ],
+)
+def test_what_cannot_be_fetched_says_how_to_get_it(
+    change: dict[str, object],
+    files: dict[str, bytes],
+    sentence: str,
+    net: list[str],
+    tmp_path: Path,
+) -> None:
+    file = SOURCE.files[0].model_copy(update=change)
+    source = SOURCE.model_copy(update={"files": (file,)})
+    with pytest.raises(BadFile, match=sentence):
+        fetch(source, put(tmp_path, files), show=Shown().show())
+    assert not net

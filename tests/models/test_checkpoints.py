@@ -1,0 +1,309 @@
+"""Weights are read safely, and what does not fit is said in one sentence."""
+
+import argparse
+import errno
+import pickle
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from catchup_eval.core import environment
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models.checkpoints import ModelCard, fingerprint, read, read_content, save
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.matching import load_state
+
+CARD = ModelCard(
+    architecture="preactresnet10",
+    options={"classes": 10, "width": 4},
+    mean=(0.25,) * 3,
+    std=(0.2,) * 3,
+    classes=tuple("0123456789"),
+    method="catchup",
+    settings={"alpha": 1.0},
+    seed=3,
+    history={"last": 97.5},
+)
+
+
+def test_a_checkpoint_comes_back_whole(tmp_path: Path, network: Classifier) -> None:
+    save(tmp_path / "a.safetensors", network, CARD)
+    weights, card = read(tmp_path / "a.safetensors")
+    assert card == CARD
+    state = network.net.state_dict()
+    assert weights.keys() == state.keys()
+    assert all(torch.equal(weights[name], state[name]) for name in state)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, network: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        save(tmp_path / "a.safetensors", network, CARD)
+    assert not list(tmp_path.iterdir())
+
+
+def test_others_may_read_a_checkpoint(tmp_path: Path, network: Classifier) -> None:
+    """As any other file: what the umask leaves, not the owner alone."""
+    save(tmp_path / "a.safetensors", network, CARD)
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.net."])
+@pytest.mark.parametrize("nest", [(), ("state_dict",), ("model", "state_dict")])
+def test_wrappers_are_taken_off(tmp_path: Path, prefix: str, nest: tuple[str, ...]) -> None:
+    net = nn.Linear(3, 2)
+    content: object = OrderedDict((prefix + k, v) for k, v in net.state_dict().items())
+    for key in reversed(nest):
+        content = {key: content, "epoch": 3, "best": 0.5}
+    torch.save(content, tmp_path / "a.pth")
+    other = nn.Linear(3, 2)
+    load_state(other, read(tmp_path / "a.pth")[0], "a.pth")
+    assert torch.equal(other.weight, net.weight)
+
+
+def test_a_prefix_in_the_middle_stays() -> None:
+    net = nn.Sequential(OrderedDict(inner=nn.Sequential(OrderedDict(module=nn.Linear(2, 2)))))
+    weights = {f"module.{name}": value for name, value in net.state_dict().items()}
+    load_state(net, weights, "x")
+
+
+def test_a_prefix_that_not_all_share_stays() -> None:
+    weights = {"module.weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
+    with pytest.raises(BadFile, match=r"1 missing: weight; 1 unexpected: module.weight"):
+        load_state(nn.Linear(3, 2), weights, "x")
+
+
+def test_the_counter_of_an_averaged_model_is_no_weight() -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(net := nn.Linear(3, 2))
+    other = nn.Linear(3, 2)
+    load_state(other, averaged.state_dict(), "x")
+    assert torch.equal(other.weight, net.weight)
+
+
+def test_names_of_other_zoos_are_understood() -> None:
+    """A shortcut is also called downsample, the head fc; only whole parts of a name count."""
+    parts = OrderedDict(shortcut=nn.Linear(2, 2), linear=nn.Linear(2, 2), fcs=nn.Linear(2, 2))
+    net, other = nn.Sequential(parts), nn.Sequential(parts.copy())
+    state = {
+        name.replace("shortcut", "downsample").replace("linear", "fc"): torch.ones_like(value)
+        for name, value in net.state_dict().items()
+    }
+    load_state(other, state, "x")
+    assert all(bool((value == 1).all()) for value in other.state_dict().values())
+
+
+@pytest.mark.parametrize("ema", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": {"w": torch.zeros(1)}, "state_dict_ema": {"w": torch.ones(1)}},
+        {"ema": {"module": {}, "w": torch.ones(1)}, "model": {"w": torch.zeros(1)}},
+        {"state_dict": {"w": torch.zeros(1), "ema.w": torch.ones(1)}},
+    ],
+)
+def test_weights_or_their_average_and_it_is_said(
+    tmp_path: Path, content: dict[str, Any], ema: bool
+) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    found = read_content(tmp_path / "a.pth", ema=ema)
+    assert {name: float(value) for name, value in found.weights.items()} == {"w": float(ema)}
+    assert found.note.endswith("taken: their average" if ema else "?ema=true takes the other")
+
+
+def test_an_average_alone_needs_no_choice(tmp_path: Path) -> None:
+    torch.save({"ema": {"ema.module.weight": torch.ones(1)}}, tmp_path / "a.pth")
+    assert not read_content(tmp_path / "a.pth").note
+    torch.save({"state_dict": {"weight": torch.ones(1)}}, tmp_path / "b.pth")
+    with pytest.raises(BadFile, match="no average"):
+        read_content(tmp_path / "b.pth", ema=True)
+
+
+def test_the_best_accuracy_beside_the_weights_is_none_of_them(tmp_path: Path) -> None:
+    """As in PyTorch's own example for ImageNet, where it is a tensor."""
+    content = {"best_acc1": torch.tensor(76.1), "state_dict": {"w": torch.ones(2)}}
+    torch.save(content, tmp_path / "a.pth")
+    assert read(tmp_path / "a.pth")[0].keys() == {"w"}
+
+
+def test_the_head_is_named_with_its_size() -> None:
+    with pytest.raises(BadFile, match=r"fit Linear; its head has 100 classes, 10 are asked for;"):
+        load_state(nn.Linear(3, 10), nn.Linear(3, 100).state_dict(), "x")
+
+
+def test_what_does_not_fit_is_one_readable_sentence() -> None:
+    weights = {"weight": torch.zeros(5, 3), "other": torch.zeros(1)}
+    with pytest.raises(BadFile) as error:
+        load_state(nn.Linear(3, 2), weights, "net.pth")
+    text = str(error.value)
+    assert "net.pth does not fit Linear" in text
+    assert "1 missing: bias" in text and "1 unexpected: other" in text
+    assert "weight (5, 3) where (2, 3) is expected" in text
+
+
+def test_nothing_is_loaded_where_something_does_not_fit() -> None:
+    net = nn.Linear(3, 2)
+    before = net.weight.clone()
+    with pytest.raises(BadFile):
+        load_state(net, {"weight": torch.zeros(2, 3)}, "x")
+    assert torch.equal(net.weight, before)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("ran"),))
+
+
+def test_a_pickle_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"weight": torch.zeros(1)}, "x": Evil()}, "a.pth")
+    Path("b.pth").write_bytes(pickle.dumps(Evil()))
+    for name in ("a.pth", "b.pth"):
+        with pytest.raises(BadFile):
+            read(name)
+    assert not Path("ran").exists()
+
+
+def test_a_pickle_that_is_trusted_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"weight": torch.zeros(1)}, "x": Evil()}, "a.pth")
+    assert read_content("a.pth", trust_pickle=True).weights.keys() == {"weight"}
+    assert Path("ran").exists()
+
+
+@pytest.mark.parametrize("suffix", ["bin", "ckpt", "th", "pt", "pth.tar"])
+def test_what_training_scripts_keep_is_harmless(tmp_path: Path, suffix: str) -> None:
+    """numpy's scalars, and the arguments of the command, in the layout of Lightning."""
+    content = {
+        "state_dict": {"model.weight": torch.ones(1)},
+        "hyper_parameters": argparse.Namespace(lr=0.1, name="x"),
+        "best": np.float64(91.73),
+        "epoch": np.int64(3),
+        "share": np.float32(0.5),
+        "done": np.bool_(True),
+        "pytorch-lightning_version": "2.5.0",
+    }
+    torch.save(content, tmp_path / f"a.{suffix}")
+    assert read(tmp_path / f"a.{suffix}")[0].keys() == {"model.weight"}
+
+
+def test_a_scalar_of_an_older_numpy(tmp_path: Path) -> None:
+    """Before numpy 2 it named its own module otherwise."""
+    path = tmp_path / "a.pth"
+    torch.save(
+        {"w": torch.ones(1), "best": np.float64(1.0)}, path, _use_new_zipfile_serialization=False
+    )
+    old = path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    assert old != path.read_bytes()
+    path.write_bytes(old)
+    assert read(path)[0].keys() == {"w"}
+
+
+def test_an_array_is_not_among_the_harmless(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(1), "losses": np.ones(3)}, tmp_path / "a.pth")
+    with pytest.raises(BadFile, match=r"_reconstruct.*--trust-pickle"):
+        read(tmp_path / "a.pth")
+
+
+def test_a_whole_model_can_be_trusted(tmp_path: Path) -> None:
+    net = nn.Linear(2, 2)
+    torch.save({"net": net, "acc": 91.0}, tmp_path / "a.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert torch.equal(
+            read_content(tmp_path / "a.pth", trust_pickle=True).weights["bias"], net.bias
+        )
+
+
+def test_safetensors_need_no_suffix(tmp_path: Path, network: Classifier) -> None:
+    save(tmp_path / "a.safetensors", network, CARD)
+    (tmp_path / "a.safetensors").rename(tmp_path / "uc")
+    assert read(tmp_path / "uc")[1] == CARD
+
+
+def test_a_whole_model_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "a.pth")
+    with pytest.raises(BadFile, match=r"save its state_dict\(\) alone"):
+        read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_an_html_page_is_recognised(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("<!DOCTYPE html><html>404</html>")
+    with pytest.raises(BadFile, match="HTML"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(share=st.floats(0, 0.999))
+def test_a_truncated_file_is_one_sentence(
+    tmp_path: Path, network: Classifier, suffix: str, share: float
+) -> None:
+    path = tmp_path / f"whole.{suffix}"
+    if suffix == "pth":
+        torch.save(network.net.state_dict(), path)
+    else:
+        save(path, network, CARD)
+    whole = path.read_bytes()
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(BadFile):
+        read(cut)
+
+
+def test_absent_and_empty_of_weights(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="there is no file"):
+        read(tmp_path / "a.pth")
+    torch.save({"epoch": 3}, tmp_path / "b.pth")
+    with pytest.raises(BadFile, match="holds no weights"):
+        read(tmp_path / "b.pth")
+
+
+def test_a_damaged_card_is_named(tmp_path: Path, network: Classifier) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: value.contiguous() for name, value in network.net.state_dict().items()}
+    save_file(state, tmp_path / "a.safetensors", metadata={"card": "{}"})
+    with pytest.raises(BadFile, match=r"the card of .*architecture"):
+        read(tmp_path / "a.safetensors")
+
+
+def test_the_fingerprint_depends_on_every_weight_and_on_the_normalisation(
+    network: Classifier,
+) -> None:
+    before = fingerprint(network)
+    assert fingerprint(network) == before
+    with torch.no_grad():
+        network.head.bias[0] += 1e-6
+    changed = fingerprint(network)
+    network.normalize.mean[0, 0, 0, 0] += 0.01
+    other = fingerprint(network)
+    network.preprocess = Preprocess(32)
+    shown = fingerprint(network)
+    network.preprocess = Preprocess(32, interpolation="bicubic")
+    assert len({before, changed, other, shown, fingerprint(network)}) == 5
+
+
+def test_versions_name_what_numbers_depend_on() -> None:
+    told = environment.package_versions()
+    pixels = {"torchvision", "numpy", "scipy", "pillow", "libjpeg"}
+    assert set(told) == {"catchup-eval", "python", "torch"} | pixels
+    assert all(told.values()) and told["numpy"] == np.__version__

@@ -1,0 +1,258 @@
+"""Networks of torchvision and timm: where features may be mixed, and what their head pools."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from catchup_eval.core.errors import Missing, UnknownName, UserError
+from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.models import checkpoints
+from catchup_eval.models.checkpoints import ModelCard
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.hooks import StageHooks
+from catchup_eval.models.loading import load
+from catchup_eval.models.zoo import build, timm_models
+from catchup_eval.trainers.mixing import METHODS
+
+PLAIN = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+# One small network of each family and the stages that it has.
+ZOO = {
+    "torchvision:resnet18": 5,
+    "torchvision:densenet121": 5,
+    "torchvision:mobilenet_v2": 8,
+    "torchvision:mobilenet_v3_small": 5,
+    "torchvision:vgg11_bn": 8,
+    "torchvision:squeezenet1_0": 4,
+    "torchvision:squeezenet1_1": 4,
+    "torchvision:efficientnet_b0": 8,
+    "torchvision:mnasnet0_5": 7,
+    "torchvision:regnet_y_400mf": 5,
+    "torchvision:shufflenet_v2_x0_5": 4,
+    "torchvision:convnext_tiny": 5,
+    "timm:resnet10t": 5,
+    "timm:densenet121": 5,
+    "timm:mobilenetv2_050": 5,
+    "timm:mobilenetv3_small_050": 5,
+    "timm:efficientnet_lite0": 5,
+    "timm:regnetx_002": 5,
+    "timm:convnext_atto": 4,
+    "timm:ghostnet_050": 5,
+    "timm:mnasnet_small": 5,
+    "timm:tinynet_e": 5,
+    "timm:lcnet_050": 5,
+    "timm:fbnetc_100": 5,
+    "timm:rexnet_100": 5,
+    "timm:repvgg_a0": 5,
+    "timm:hgnetv2_b0": 4,
+    "timm:starnet_s1": 4,
+    "timm:fasternet_t0": 4,
+    "timm:edgenext_xx_small": 4,
+    "timm:ese_vovnet19b_dw": 5,
+    "timm:dla46_c": 6,
+    "timm:skresnet18": 5,
+    "timm:gernet_s": 5,
+    "timm:mixnet_s": 5,
+    "timm:poolformer_s12": 4,
+}
+# A hidden layer, a norm or a flattening between the pool and the logits, or no linear layer.
+WITHOUT_MAP = {
+    "torchvision:mobilenet_v3_small",
+    "torchvision:vgg11_bn",
+    "torchvision:squeezenet1_0",
+    "torchvision:squeezenet1_1",
+    "torchvision:convnext_tiny",
+    "timm:mobilenetv3_small_050",
+    "timm:convnext_atto",
+    "timm:ghostnet_050",
+    "timm:lcnet_050",
+    "timm:hgnetv2_b0",
+    "timm:fasternet_t0",
+    "timm:edgenext_xx_small",
+    "timm:dla46_c",
+    "timm:poolformer_s12",
+}
+
+
+def network(name: str, classes: int = 5) -> Classifier:
+    """With fresh weights; batch norms see the batch, so that signals neither die nor explode."""
+    with fork_global_rng(generator(0)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the zoos' own code
+        model = build(name, classes=classes, **PLAIN).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    return model
+
+
+def pictures(side: int = 64, count: int = 4) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def every_second_channel_of_the_next(features: Tensor) -> Tensor:
+    mixed = features.clone()
+    mixed[:, ::2] = features.roll(1, 0)[:, ::2]
+    return mixed
+
+
+@pytest.mark.parametrize("name", ZOO)
+@torch.no_grad()
+def test_features_can_be_mixed_after_each_stage(name: str) -> None:
+    model, images, labels = network(name), pictures(), torch.tensor([0, 1, 2, 3])
+    fired = []
+    handles = [
+        stage.register_forward_hook(lambda _m, _i, output, k=k: fired.append((k, output.ndim)))
+        for k, stage in enumerate(model.stages)
+    ]
+    loss = cross_entropy(model(images), labels)
+    for handle in handles:
+        handle.remove()
+    assert fired == [(k, 4) for k in range(ZOO[name])], "each once, in order, NCHW"
+    assert torch.equal(cross_entropy(model(images), labels), loss), "nothing here is random"
+
+    hooks = StageHooks(model.stages)
+    for k in range(ZOO[name]):
+        with hooks.replace_output(k, every_second_channel_of_the_next):
+            mixed = cross_entropy(model(images), labels)
+        assert mixed.isfinite() and abs(mixed - loss) > 1e-5 * loss, f"stage {k}"
+    hooks.close()
+
+    if name in WITHOUT_MAP:
+        with pytest.raises(Missing, match=r"averages one feature map|a linear head"):
+            model.feature_map(images)
+        return
+    maps, trace = model.feature_map(images), model.trace(images)
+    cam = torch.einsum("kd,ndhw->nkhw", model.head.weight, maps).mean((2, 3)) + model.head.bias
+    size = float(trace.logits.abs().mean())
+    torch.testing.assert_close(cam, trace.logits, rtol=1e-4, atol=1e-4 * size)
+
+
+@pytest.mark.parametrize("name", ["torchvision:mobilenet_v2", "timm:resnet10t"])
+def test_catchup_trains_any_of_them(name: str) -> None:
+    model = network(name)
+    for layer in range(len(model.stages) + 1):
+        method = METHODS["catchup"](model, layers=layer)
+        loss = method(pictures(), torch.tensor([0, 1, 2, 3]), generator(layer))
+        loss.backward()
+        method.close()
+        assert loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    "name", ["densenet121", "mobilenet_v2", "mnasnet0_5", "shufflenet_v2_x0_5"]
+)
+@torch.no_grad()
+def test_a_module_that_pools_changes_nothing(name: str) -> None:
+    from torchvision.models import get_model
+
+    model = network(f"torchvision:{name}")
+    theirs = get_model(name, num_classes=5)
+    theirs.load_state_dict(model.net.state_dict())  # the same keys, too
+    for module in theirs.eval().modules():
+        module.train(isinstance(module, nn.BatchNorm2d))
+    images = pictures()
+    logits = theirs(model.normalize(images))
+    torch.testing.assert_close(model(images), logits, rtol=1e-5, atol=1e-5 * float(logits.std()))
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "parameters"),
+    [
+        ("torchvision:resnet18", 100, 11_227_812),
+        ("torchvision:resnet18", 196, 11_277_060),
+        ("torchvision:resnet18", 200, 11_279_112),
+        ("torchvision:resnet50", 100, 23_712_932),
+        ("torchvision:resnet50", 1000, 25_557_032),
+        ("torchvision:densenet121", 100, 7_056_356),
+        ("torchvision:densenet121", 196, 7_154_756),
+        ("torchvision:densenet121", 200, 7_158_856),
+        ("torchvision:mobilenet_v2", 100, 2_351_972),
+        ("torchvision:mobilenet_v2", 196, 2_474_948),
+        ("torchvision:mobilenet_v2", 200, 2_480_072),
+        ("torchvision:vgg11", 100, 129_176_036),
+        ("torchvision:vgg11", 200, 129_585_736),
+        ("torchvision:vgg11_bn", 100, 129_181_540),
+        ("torchvision:vgg11_bn", 200, 129_591_240),
+        ("timm:resnet18", 1000, 11_689_512),
+        ("timm:densenet121", 1000, 7_978_856),
+    ],
+)
+def test_parameter_counts(name: str, classes: int, parameters: int) -> None:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nothing is computed on this device
+        model = build(name, classes=classes, **PLAIN)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+def test_vgg_has_a_stage_for_each_convolution() -> None:
+    with torch.device("meta"):
+        model = build("torchvision:vgg11", classes=5, **PLAIN)
+    kinds = [type(stage).__name__ for stage in model.stages]
+    pool, relu = "MaxPool2d", "ReLU"
+    assert kinds == [pool, pool, relu, pool, relu, pool, relu, pool]
+
+
+def test_squeezenet_gives_logits_and_says_what_it_lacks() -> None:
+    model = network("torchvision:squeezenet1_1")
+    assert model(pictures()).shape == (4, 5)
+    with pytest.raises(Missing, match=r"a linear head \(classifier.1 is a Conv2d\)"):
+        model.trace(pictures())
+
+
+def test_a_network_whose_stages_are_not_known() -> None:
+    model = network("torchvision:alexnet")
+    assert model.stages == [] and model.head.out_features == 5
+
+
+def test_timm_normalises_as_its_data_configuration_says(tmp_path: Path) -> None:
+    model = network("timm:mobilenetv3_small_050", classes=7)
+    torch.save(model.net.state_dict(), tmp_path / "net.pth")
+    loaded = load(f"timm:mobilenetv3_small_050@{tmp_path}/net.pth").model
+    assert loaded.preprocessing == "(pixels - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)"
+    assert loaded.head.out_features == 7 and loaded.name == "net"
+    half = load(f"timm:mobilenetv3_small_050@{tmp_path}/net.pth?norm=half").model
+    assert half.preprocessing == "(pixels - (0.5, 0.5, 0.5)) / (0.5, 0.5, 0.5)"
+    assert timm_models.normalisation("tf_efficientnet_lite0") == ((0.5,) * 3, (0.5,) * 3)
+    assert timm_models.published_classes("convnext_tiny.in12k") == 11_821
+
+
+def test_an_own_checkpoint_of_a_timm_network_needs_only_its_path(tmp_path: Path) -> None:
+    model = network("timm:tinynet_e").eval()
+    names = tuple("abcde")
+    card = ModelCard(
+        architecture="timm:tinynet_e", options={"classes": 5}, **PLAIN, classes=names, seed=1
+    )
+    checkpoints.save(tmp_path / "own.safetensors", model, card)
+    loaded = load(str(tmp_path / "own.safetensors"))
+    assert torch.equal(loaded.model(pictures()), model(pictures()))
+
+
+def test_timm_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"could not be downloaded .* give a file: timm:resnet10t@"):
+        load(f"timm:resnet10t@pretrained?cache_dir={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("timm:resnt18@pretrained", UserError, "near it has .*resnet18"),
+        ("timm:resnet18.a1_in1j@pretrained", UnknownName, "did you mean 'resnet18.a1_in1k'"),
+        ("timm:resnet18@pretrain", UnknownName, "did you mean 'pretrained'"),
+        ("timm:resnet18", UserError, "has no weights"),
+        ("timm:vgg11@pretrained?depth=3", UserError, "does not take such options"),
+        ("torchvision:resnet18@x.pth?depth=3&classes=2", UserError, "there is no file"),
+    ],
+)
+def test_what_timm_does_not_have(text: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        load(text)
+
+
+def test_options_that_torchvision_does_not_take() -> None:
+    with pytest.raises(UserError, match="does not take such options"):
+        build("torchvision:resnet18", classes=2, depth=3, **PLAIN)

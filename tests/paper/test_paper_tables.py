@@ -1,0 +1,114 @@
+"""The paper's tables from a study: its numbers and no others, bold only where a verdict says so."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from catchup_eval.metrics.intervals import Interval
+from catchup_eval.metrics.significance import Difference
+from catchup_eval.paper.tables import LAYOUTS, paper_tables
+from catchup_eval.report.formatting import NONE
+from catchup_eval.results.comparison import PairwiseComparison
+from catchup_eval.results.headline import Headline
+from catchup_eval.results.result import ModelResult, Result, Rows
+from catchup_eval.results.summary import SummaryRow
+
+GROUPS = ["base", "ours"]
+
+
+def clean(value: float) -> Result:
+    rows = Rows("clean@1")
+    rows.add("accuracy", value, unit="%", n=100, interval=Interval(value - 2, value + 1))
+    return Result(rows.frame(), {})
+
+
+def attacked(value: float) -> Result:
+    rows = Rows("fgsm@1")
+    for epsilon in (0.0, 4.0):
+        rows.add("accuracy", value - epsilon, unit="%", n=100, attack="fgsm", epsilon=epsilon)
+    return Result(rows.frame(), {})
+
+
+def boxes(value: float) -> Result:
+    rows = Rows("cam@1")
+    rows.add("gt_known", value, unit="%", n=100)
+    rows.add("top1_localization", value - 10, unit="%", n=100)
+    return Result(rows.frame(), {})
+
+
+class Answers(SimpleNamespace):
+    """What of a study is looked at."""
+
+    groups = GROUPS
+    info = SimpleNamespace(reference="base")
+
+    def available_analyses(self):
+        return list(self.results)
+
+    def members(self, analysis):
+        return iter(self.results.get(analysis, []))
+
+
+def study(**results: list[Result]) -> Answers:
+    named = {
+        name: [ModelResult(GROUPS[i % 2], i // 2, one) for i, one in enumerate(many)]
+        for name, many in results.items()
+    }
+    return Answers(results=named)
+
+
+def better(analysis: str, metric: str, p: float, **where: object) -> PairwiseComparison:
+    line = SummaryRow(analysis, "", Headline(metric, "", "higher", where=where), True, "%")
+    return PairwiseComparison(line, "ours", Difference(5.0, 4.0, 6.0, p), "samples", "", p)
+
+
+def texts(one: Answers, verdicts=()) -> dict[str, list[list[str]]]:
+    tables = paper_tables(one, verdicts)
+    return {table.name: [[c.text for c in row] for row in table.rows] for table, _ in tables}
+
+
+def test_an_error_is_what_is_left_of_the_accuracy_and_so_is_its_interval():
+    one = study(clean=[clean(70.0), clean(80.0)], adversarial=[attacked(50.0), attacked(60.0)])
+    assert texts(one) == {
+        "paper-table-1": [
+            ["base", "30.00 [29.00, 32.00]", "54.00"],
+            ["ours", "20.00 [19.00, 22.00]", "44.00"],
+        ]
+    }
+
+
+def test_seeds_are_averaged():
+    one = study(localization=[boxes(40.0), boxes(50.0), boxes(42.0), boxes(60.0)])
+    assert texts(one) == {"paper-table-7": [["base", "41.00", "31.00"], ["ours", "55.00", "45.00"]]}
+
+
+def test_a_group_without_an_answer_has_a_dash():
+    one = study(clean=[clean(70.0), clean(80.0)], localization=[boxes(40.0)])
+    assert texts(one)["paper-table-7"][1] == ["ours", NONE, NONE, "80.00 [78.00, 81.00]"]
+
+
+def test_accuracy_alone_is_no_table_of_the_papers():
+    assert texts(study(clean=[clean(70.0), clean(80.0)])) == {}
+
+
+@pytest.mark.parametrize(("p", "bold"), [(0.01, ["ours"]), (0.2, [])])
+def test_bold_is_what_is_significantly_better_and_nothing_else(p, bold):
+    one = study(clean=[clean(70.0), clean(80.0)], adversarial=[attacked(50.0), attacked(60.0)])
+    verdicts = [
+        better("adversarial", "accuracy", p, attack="fgsm", epsilon=4.0),
+        better("adversarial", "accuracy", 0.001, attack="fgsm", epsilon=0.0),
+    ]
+    ((table, frame),) = paper_tables(one, verdicts)
+    assert [row[0].text for row in table.rows if row[2].bold] == bold
+    assert not any(row[1].bold for row in table.rows)
+    assert frame["significantly_better"].sum() == len(bold)
+
+
+def test_every_column_is_a_number_that_an_analysis_gives():
+    """The names are told twice, here and in the analyses; a report cannot import those."""
+    from catchup_eval.analysis import ANALYSES
+
+    told = {(c.analysis, c.metric) for one in LAYOUTS for c in one.columns}
+    known = {(name, h.metric) for name, one in ANALYSES.items() for h in one.HEADLINES}
+    assert told - known == {("deformation", "accuracy")}
+    assert all(column.analysis in ANALYSES for one in LAYOUTS for column in one.columns)
