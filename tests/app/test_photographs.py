@@ -74,7 +74,7 @@ def test_a_folder_is_evaluated_as_its_images_in_memory_are(
     assert not list((tmp_path / "root").rglob("*.npy")), "nothing is decoded to foresee"
     done = call(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "does not say how photographs are preprocessed for it; taken: shorter side 32" in done.stdout
+    assert "does not say how photographs are preprocessed for it; taken: short" in done.stdout
     found = study.load(tmp_path / "reports" / "evaluate-numbers")
     assert found.info.models[0].preprocessing.startswith("shorter side 32 (bilinear), centre crop")
     expected = api.evaluate(network, few_digits, only=["clean", "feature_drop"], device="cpu")
