@@ -49,7 +49,8 @@ def upward(path: Path) -> set[str]:
 
 
 def test_every_package_has_its_place() -> None:
-    found = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    there = [path for path in PACKAGE.iterdir() if path.is_file() or any(path.rglob("*.py"))]
+    found = {path.name for path in there}
     assert found == AT_THE_ROOT | {name for name in ORDER if name != "api"}
 
 
