@@ -13,25 +13,29 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from catchup_eval import analysis, datasets, feature_learning
+from catchup_eval import datasets, feature_learning
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.app.drawing import write_report
-from catchup_eval.app.evaluate import check_reference, study_info
-from catchup_eval.core import environment
+from catchup_eval.audit.conventions import rankings
+from catchup_eval.audit.conventions.tables import section
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet
-from catchup_eval.jobs import evaluate as asking
-from catchup_eval.jobs.evaluate import EvaluationSettings
-from catchup_eval.jobs.networks import ModelUnderTest, describe
+from catchup_eval.jobs import engine
+from catchup_eval.jobs.data import DataSource
+from catchup_eval.jobs.evaluate import describe_study, evaluation_settings, plan_evaluate
+from catchup_eval.jobs.networks import ModelSource, ModelUnderTest, describe
 from catchup_eval.models import loading
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.sources import WeightsAccess
+from catchup_eval.paper.tables import paper_tables
 from catchup_eval.plotting import style
 from catchup_eval.report import page
+from catchup_eval.report.comparison import ComparisonSection
+from catchup_eval.report.tables import frame, link_csv
 from catchup_eval.results import study
+from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.result import Result
-from catchup_eval.results.store import ResultRecord, Store
-from catchup_eval.results.study import Study
+from catchup_eval.results.store import MemoryStore, Store
+from catchup_eval.results.study import Study, check_groups, data_info
 
 
 def load(
@@ -116,9 +120,9 @@ class Evaluation(Mapping[str, AnalysisResult]):
         study: everything, as a report is drawn from.
     """
 
-    def __init__(self, finished: Study, keys: Mapping[tuple[str, str], ResultRecord]):
+    def __init__(self, finished: Study, store: MemoryStore):
         self.study = finished
-        self._records = keys
+        self._store = store
 
     def __getitem__(self, name: str) -> AnalysisResult:
         if name not in self.study.available_analyses():
@@ -149,7 +153,9 @@ class Evaluation(Mapping[str, AnalysisResult]):
         """Write results, tables, figures and the page; gives the page's path."""
         folder = Path(folder)
         for (model, name), result in self.study.results.items():
-            Store(folder).put(model, result, self._records[model, name])
+            record = self._store.record(model, name)
+            assert record is not None
+            Store(folder).put(model, result, record)
         study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
         return write_report(study.load(folder, feature_learning.analysis_versions()), folder)
 
@@ -233,30 +239,60 @@ def _evaluate_models(
 ) -> Evaluation:
     if not any(groups.values()):
         raise UserError("expected at least one model")
-    analysis.check_settings(settings or {})
-    check_reference(reference, list(groups))
-    data = data.evaluation_subset()
-    questions = EvaluationSettings(
-        analysis.choose(only, skip),
-        settings or {},
-        seed,
-        environment.resolve_device(device),
-        batch_size,
-        root,
+    chosen = evaluation_settings(
+        only, skip, settings, device=device, seed=seed, batch_size=batch_size, data_root=root
     )
-    candidates = [
+    models = [
         ModelUnderTest(describe(model, group, number, group, {}), model)
         for group, networks in groups.items()
         for number, model in enumerate(networks)
     ]
-    info = study_info("comparison", "from Python", reference, candidates, data, questions)
-    finished = asking.in_memory(candidates, data, questions, info)
-    records = {
-        (candidate.info.key, name): ResultRecord(
-            key=questions.key(candidate, data, name), provenance=how
+    check_groups(model.info for model in models)
+    source = DataSource(data.name, root, live=data)
+    tasks = plan_evaluate([*map(ModelSource.of, models)], source, chosen)
+    about = data_info(source.evaluation)
+    info = describe_study("comparison", "from Python", list(groups), about, chosen, reference)
+    store = MemoryStore()
+    finished = engine.run(tasks, store, info, engine=engine.InlineEngine(chosen.device))
+    for skip_ in finished.info.skipped:
+        if not skip_.reason.startswith("needs "):
+            warnings.warn(f"{skip_.model}: {skip_.analysis}: {skip_.reason}", stacklevel=3)
+    return Evaluation(finished, store)
+
+
+def write_report(study: Study, folder: Path) -> Path:
+    """Write a study's page with the tables of the paper and the other conventions.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    return page.write(study, feature_learning.KNOWN, folder, _extra_sections)
+
+
+PAPER_TABLES = (
+    "Rows and columns as in the Catch-up Mix paper, as far as the analyses were run. The "
+    "numbers are comparable with the paper's only on its data and with its training."
+)
+MORE_CONVENTIONS = (
+    "The command catchup-eval conventions reports of this folder who uses which, and what is not "
+    "stored."
+)
+
+
+def _extra_sections(
+    study: Study, comparisons: Sequence[PairwiseComparison]
+) -> Iterator[ComparisonSection]:
+    """The paper's tables, as far as they can be filled, then the conventions."""
+    tables = list(paper_tables(study, comparisons))
+    if tables:
+        frames = {table.name: content for table, content in tables}
+        heading = "As the paper's tables"
+        yield ComparisonSection(
+            heading, PAPER_TABLES, tables=[table for table, _ in tables], frames=frames
         )
-        for candidate in candidates
-        for (key, name), how in finished.provenance.items()
-        if key == candidate.info.key
-    }
-    return Evaluation(finished, records)
+    found = section(rankings.evaluate_conventions(study), study.groups)
+    if found.values.blocks:
+        linked = [link_csv(table) for table in (found.values, found.swaps) if table.blocks]
+        frames = {table.name: frame(table) for table in linked}
+        reading = f"{found.finding} {found.how} {MORE_CONVENTIONS}"
+        yield ComparisonSection("Under every convention", reading, tables=linked, frames=frames)

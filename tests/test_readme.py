@@ -37,8 +37,8 @@ def commands() -> list[list[str]]:
 
 def test_every_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Each parses: with `--help` at the end nothing runs, but unknown words and options fail."""
-    from catchup_eval.app.options import expand_repeated_options
     from catchup_eval.cli.main import app
+    from catchup_eval.cli.options import expand_repeated_options
 
     assert len(commands()) >= 5
     for words in commands():

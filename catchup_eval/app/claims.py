@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from catchup_eval import feature_learning
-from catchup_eval.app.console import Console
-from catchup_eval.app.options import Options
-from catchup_eval.app.run import run_plan
+from catchup_eval.cli.console import Console
+from catchup_eval.cli.options import Options
+from catchup_eval.cli.run import run_plan
 from catchup_eval.core import errors
 from catchup_eval.core.errors import UserError
 from catchup_eval.jobs import plan as plans

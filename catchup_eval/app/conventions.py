@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from catchup_eval import feature_learning
-from catchup_eval.app.console import Console
 from catchup_eval.audit.conventions import page
 from catchup_eval.audit.conventions import tables as sections
 from catchup_eval.audit.conventions.quotes import match_quote, parse
 from catchup_eval.audit.conventions.rankings import evaluate_conventions
+from catchup_eval.cli.console import Console
 from catchup_eval.core import errors
 from catchup_eval.core.errors import UserError
 from catchup_eval.paper import readings

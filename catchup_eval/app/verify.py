@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from catchup_eval import datasets, feature_learning
-from catchup_eval.app.console import Console
-from catchup_eval.app.drawing import write_report
+from catchup_eval.api import write_report
 from catchup_eval.audit import checks
 from catchup_eval.audit.checks import check_pages
 from catchup_eval.audit.findings import AuditCheck, AuditStatus, finding, overall_status
 from catchup_eval.audit.remeasure import Remeasurement, SampleAudit, remeasure_all
+from catchup_eval.cli.console import Console
 from catchup_eval.core import environment, readers
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import write_text

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from catchup_eval.app.options import Options, with_common_options
 from catchup_eval.cli.arguments import Folders
+from catchup_eval.cli.options import Options, with_common_options
 
 
 @with_common_options(

@@ -7,7 +7,7 @@ from catchup_eval import datasets
 from catchup_eval.analysis.corruption.cache import CorruptionVariant, export
 from catchup_eval.analysis.corruption.registry import BENCHMARK_19, CORRUPTIONS, preset_for
 from catchup_eval.analysis.corruption.transforms import frost
-from catchup_eval.app.console import Console
+from catchup_eval.cli.console import Console
 from catchup_eval.core.errors import DONE, UnknownName
 
 

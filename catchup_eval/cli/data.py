@@ -1,11 +1,14 @@
 """`data`: list, fetch, check and corrupt datasets, and estimate C-scores."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catchup_eval.cli.arguments import DataArgument, DataRoot, Device
+
+if TYPE_CHECKING:
+    from catchup_eval.jobs.plan import CScoreSettings
 
 data = typer.Typer(
     no_args_is_help=True, help="List, fetch, check and corrupt datasets.", rich_markup_mode=None
@@ -100,11 +103,50 @@ def cscores(
     From small networks trained on random subsets. Stopped and called again, it goes on where it
     was; the predictions are saved beside the file.
     """
-    from catchup_eval.app.cscores import write
     from catchup_eval.jobs.plan import CScoreSettings
 
-    how = CScoreSettings(networks=networks, recipe=recipe)
-    raise typer.Exit(write(dataset, out, how, device=device, data_root=data_root, fresh=fresh))
+    settings = CScoreSettings(networks=networks, recipe=recipe)
+    write_cscores(dataset, out, settings, device=device, data_root=data_root, fresh=fresh)
+
+
+def write_cscores(
+    name: str,
+    out: Path,
+    settings: "CScoreSettings",
+    *,
+    device: str,
+    data_root: Path,
+    fresh: bool,
+) -> None:
+    """Write the estimated C-scores of a dataset's test images to a file.
+
+    Raises:
+        UserError: there is nothing to train on or to score, or `out` cannot be written.
+    """
+    from catchup_eval import datasets
+    from catchup_eval.cli.console import Console
+    from catchup_eval.core.errors import UserError
+    from catchup_eval.datasets.cscores import write_scores
+    from catchup_eval.datasets.dataset import TensorDataset
+    from catchup_eval.jobs import engine
+    from catchup_eval.jobs.cscores import CScoreEstimation, plan_cscores
+    from catchup_eval.results.store import MemoryStore
+
+    console = Console()
+    data = datasets.load(name, data_root).without_cscores
+    if not isinstance(data, TensorDataset):
+        raise UserError(f"expected images of one size, got the photographs of {data.name}")
+    if not data.has("train"):
+        raise UserError(f"expected training images to learn from, {data.name} has none")
+    estimation = CScoreEstimation(settings, data, out.with_name(f"{out.stem}-networks"))
+    console.info(estimation.description)
+    tasks = plan_cscores(estimation)
+    inline, display = engine.InlineEngine(device), console.display()
+    for _ in engine.execute(tasks, MemoryStore(), engine=inline, display=display, fresh=fresh):
+        pass
+    split = estimation.scored().split("cscores")
+    write_scores(out, split)
+    console.result(f"C-scores of {len(split)} images in {out}")
 
 
 @data.command()

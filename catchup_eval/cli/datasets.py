@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from catchup_eval.app.console import Console
+from catchup_eval.cli.console import Console
 from catchup_eval.core.files import format_bytes
 from catchup_eval.core.http import RetryPolicy
 from catchup_eval.datasets import DATASETS

@@ -1,19 +1,18 @@
 """`evaluate` and `compare`: evaluate checkpoints."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from catchup_eval.app.options import Options, with_common_options
 from catchup_eval.cli.arguments import Data, Models, command_line
+from catchup_eval.cli.options import Options, with_common_options
 
 
 @with_common_options()
 def evaluate(models: Models, data: Data = "digits", *, options: Options) -> None:
     """Evaluate models by every analysis; print a table."""
-    from catchup_eval.app.evaluate import evaluate_models as answer
-
-    raise typer.Exit(answer(models, data, options, command=command_line()))
+    raise typer.Exit(evaluate_models(models, data, options, command=command_line()))
 
 
 @with_common_options()
@@ -33,7 +32,67 @@ def compare(
 
     What is evaluated already is not evaluated again.
     """
-    from catchup_eval.app.evaluate import evaluate_models as answer
+    raise typer.Exit(
+        evaluate_models(
+            models, data, options, command=command_line(), reference=reference, page=True
+        )
+    )
 
-    code = answer(models, data, options, command=command_line(), reference=reference, page=True)
-    raise typer.Exit(code)
+
+def evaluate_models(
+    models: Sequence[str],
+    data_name: str,
+    options: Options,
+    *,
+    command: str,
+    reference: str = "",
+    page: bool = False,
+) -> int:
+    """Evaluate what is not evaluated yet of these models; gives the exit code.
+
+    Args:
+        page: write it.
+    """
+    from catchup_eval.api import write_report
+    from catchup_eval.cli.console import Console, access
+    from catchup_eval.cli.printing import print_dry_run, print_models, print_summary
+    from catchup_eval.core.errors import DONE
+    from catchup_eval.jobs import engine
+    from catchup_eval.jobs.data import DataSource
+    from catchup_eval.jobs.evaluate import describe_study, plan_evaluate, save_examples
+    from catchup_eval.jobs.networks import ModelSource, load_models
+    from catchup_eval.results import shards, study
+    from catchup_eval.results.store import Store
+
+    console = Console(quiet=options.quiet, verbose=options.verbose)
+    settings = options.evaluation_settings()
+    source = DataSource(data_name, options.data_root, options.limit)
+    data = source.evaluation
+    how = access(options, console)
+    loaded = load_models(models, len(data.classes), data=data.name, access=how)
+    groups = list(dict.fromkeys(model.info.group for model in loaded))
+    study.check_groups(model.info for model in loaded)
+    tasks = plan_evaluate([*map(ModelSource.of, loaded)], source, settings)
+    shard = shards.parse(options.shard)
+    folder = options.out / ((options.name or f"evaluate-{data.name}") + shard.suffix)
+    info = describe_study(
+        folder.name, command, groups, study.data_info(data), settings, reference
+    ).model_copy(update=shard.study_fields(groups))
+    print_models(console, loaded, data, settings)
+    own = engine.shard_tasks(tasks, shard)
+    store = Store(folder)
+    if options.dry_run:
+        planned = engine.dry_run(own, store, fresh=options.fresh)
+        print_dry_run(console, planned, folder / "index.html" if page else None)
+        return DONE
+    finished = engine.run(
+        own,
+        store,
+        info,
+        engine=engine.InlineEngine(settings.device),
+        display=console.display(),
+        fresh=options.fresh,
+    )
+    save_examples(finished, data, folder)
+    path = write_report(finished, folder) if page else folder / "results"
+    return print_summary(console, finished, path, requested=options.only)

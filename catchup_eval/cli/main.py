@@ -7,13 +7,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from catchup_eval.app.options import expand_repeated_options
 from catchup_eval.cli.claims import claims
 from catchup_eval.cli.conventions import conventions
 from catchup_eval.cli.data import data
 from catchup_eval.cli.doctor import doctor
 from catchup_eval.cli.evaluate import compare, evaluate
 from catchup_eval.cli.list import list_
+from catchup_eval.cli.options import expand_repeated_options
 from catchup_eval.cli.report import report
 from catchup_eval.cli.reproduce import reproduce
 from catchup_eval.cli.run import run

@@ -1,9 +1,12 @@
 """`report`: draw finished reports again, or merge them."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import typer
 
-from catchup_eval.app.options import Options, with_common_options
 from catchup_eval.cli.arguments import Folders
+from catchup_eval.cli.options import Options, with_common_options
 
 
 @with_common_options(
@@ -12,12 +15,34 @@ from catchup_eval.cli.arguments import Folders
     name="Name of a new folder, for a copy of one report or for several merged.",
     out="Where a new folder is made.",
 )
-def report(
-    folders: Folders,
-    *,
-    options: Options,
-) -> None:
+def report(folders: Folders, *, options: Options) -> None:
     """Draw finished reports again, or merge several."""
-    from catchup_eval.app.evaluate import redraw_report
-
     raise typer.Exit(redraw_report(folders, options))
+
+
+def redraw_report(folders: Sequence[Path], options: Options) -> int:
+    """Write the page again from finished folders; several are merged into one."""
+    from catchup_eval import feature_learning
+    from catchup_eval.api import write_report
+    from catchup_eval.cli.console import Console
+    from catchup_eval.cli.printing import print_summary
+    from catchup_eval.core.errors import DONE
+    from catchup_eval.results import shards, study
+    from catchup_eval.results.merge import merge
+
+    console = Console(quiet=options.quiet)
+    versions = feature_learning.analysis_versions()
+    studies = [study.load(folder, versions) for folder in folders]
+    alone = len(folders) == 1 and options.name is None
+    folder = folders[0] if alone else options.out / (options.name or "merged")
+    page = folder / "index.html"
+    if options.dry_run:
+        before = "" if alone else f"merge {', '.join(map(str, folders))}, then "
+        console.result(f"{before}write {page}{' again' if alone else ''}")
+        return DONE
+    if not alone:
+        for lacking in shards.missing_shards([one.info for one in studies]):
+            console.info(f"shard {lacking} is not among them")
+        merge(studies, folders, folder, order=feature_learning.KNOWN)
+    finished = study.load(folder, versions)
+    return print_summary(console, finished, write_report(finished, folder))

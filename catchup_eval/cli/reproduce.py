@@ -1,11 +1,18 @@
 """`reproduce`: a table or figure of the paper."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catchup_eval.app.options import Options, with_common_options
 from catchup_eval.cli.arguments import Seeds, command_line
+from catchup_eval.cli.options import Options, with_common_options
+
+if TYPE_CHECKING:
+    from catchup_eval.cli.console import Console
+    from catchup_eval.paper.plan import ReproductionStage
+    from catchup_eval.paper.reproduction import Reproduction
+    from catchup_eval.results.study import Study
 
 
 @with_common_options(
@@ -21,7 +28,7 @@ def reproduce(
     epochs_scale: Annotated[
         float,
         typer.Option(
-            metavar="SHARE", min=1e-9, help="Of all epochs, such as 0.01; the page says so."
+            metavar="FRACTION", min=1e-9, help="Of all epochs, such as 0.01; the page says so."
         ),
     ] = 1.0,
     on: Annotated[
@@ -33,13 +40,132 @@ def reproduce(
 ) -> None:
     """Carry out a table or figure of the Catch-up Mix paper.
 
-    Its page has the paper's numbers beside ours. `--dry-run` says what it will cost, from a few
+    Its page has the paper's numbers beside ours. `--dry-run` prints what it will cost, from a few
     measured steps. Stopped at any moment and called again, it goes on where it was.
     """
-    from catchup_eval.app.reproduce import reproduce_paper as carry_out
-    from catchup_eval.app.reproduce import select_rows
+    from catchup_eval.paper.plan import select_rows
     from catchup_eval.paper.reproduction import find
 
     wanted = select_rows(find(table), options.only, seeds, options.skip)
     command = command_line()
-    raise typer.Exit(carry_out(table, wanted, options, scale=epochs_scale, on=on, command=command))
+    raise typer.Exit(
+        reproduce_paper(table, wanted, options, scale=epochs_scale, on=on, command=command)
+    )
+
+
+def reproduce_paper(
+    name: str,
+    wanted: "Reproduction",
+    options: Options,
+    *,
+    scale: float = 1.0,
+    on: str = "",
+    command: str,
+) -> int:
+    """Carry out a table or figure and lay it out; gives the exit code.
+
+    Args:
+        name: of the report's folder, where the options have none.
+        wanted: narrowed to what shall be done.
+        scale: of all epochs; the page says so.
+        on: another dataset than the paper's; the page says so.
+    """
+    from catchup_eval.cli.console import Console
+    from catchup_eval.core.errors import DONE, IN_PART, BadFile
+    from catchup_eval.paper.page import deviation_warnings, reproduction_facts, write
+    from catchup_eval.paper.plan import plan_reproduction
+
+    console = Console(quiet=options.quiet, verbose=options.verbose)
+    folder = options.out / (options.name or name)
+    stages = list(plan_reproduction(wanted, folder, scale=scale, on=on))
+    if options.dry_run:
+        print_cost(console, stages, options)
+        return DONE
+    studies: dict[str, Study] = {}
+    missing: list[str] = []
+    for stage in stages:
+        try:
+            studies[stage.name], left_out = run_stage(stage, options, console, command=command)
+        except BadFile as error:
+            left_out = [f"{stage.name} is left out: {error}"]
+        for sentence in left_out:
+            console.info(sentence)
+        missing += left_out
+    page = write(
+        name,
+        wanted,
+        studies,
+        folder,
+        facts=reproduction_facts(wanted, studies, command),
+        warnings=[*deviation_warnings(wanted, stages, scale, on, options.limit), *missing],
+    )
+    console.result(str(page))
+    return IN_PART if missing else DONE
+
+
+def run_stage(
+    stage: "ReproductionStage", options: Options, console: "Console", *, command: str
+) -> "tuple[Study, Sequence[str]]":
+    """Train and evaluate one setting; its study, and which networks are missing, and why.
+
+    Raises:
+        BadFile: the data are not here; the message says what to put where.
+    """
+    from dataclasses import replace
+
+    from catchup_eval.api import write_report
+    from catchup_eval.cli.console import access
+    from catchup_eval.core.errors import BadFile
+    from catchup_eval.jobs import engine
+    from catchup_eval.jobs.data import DataSource
+    from catchup_eval.jobs.evaluate import describe_study, plan_evaluate, save_examples
+    from catchup_eval.results import study
+    from catchup_eval.results.store import Store
+
+    data = DataSource(stage.setting.data, options.data_root, options.limit)
+    data.training  # noqa: B018 (raises where the data are not here)
+    settings = replace(options, only=[*stage.analyses], skip=[]).evaluation_settings()
+    trainings = stage.trainings(data)
+    models, missing = stage.models(trainings, data, access(options, console))
+    if not models:
+        raise BadFile("none of its models is here; " + "; ".join(missing))
+    groups = list(dict.fromkeys(model.group for model in models))
+    about = study.data_info(data.evaluation)
+    finished = engine.run(
+        [*trainings, *plan_evaluate(models, data, settings)],
+        Store(stage.folder),
+        describe_study(stage.name, command, groups, about, settings),
+        engine=engine.InlineEngine(settings.device),
+        display=console.display(),
+        fresh=options.fresh,
+    )
+    save_examples(finished, data.evaluation, stage.folder)
+    write_report(finished, stage.folder)
+    return finished, missing
+
+
+def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", options: Options) -> None:
+    """Print what would be trained and evaluated, and what the trainings cost on this device."""
+    from catchup_eval.core.environment import machine, resolve_device
+    from catchup_eval.jobs.cost import StepTimes
+    from catchup_eval.jobs.data import DataSource
+    from catchup_eval.report.formatting import format_duration
+
+    device = resolve_device(options.device)
+    console.info(f"measuring a few steps of each network on {machine(device)}")
+    step_times = StepTimes(device)
+    total = 0.0
+    for stage in stages:
+        size = stage.data_size(DataSource(stage.setting.data, options.data_root))
+        for network in stage.trained:
+            recipe = stage.recipe(network)
+            images = len(stage.seeds) * recipe.epochs * round(size.train * recipe.share)
+            seconds = images * step_times(recipe, network.method, network.options, size)
+            total += seconds
+            console.result(
+                f"{stage.name}: train {network.name}: {len(stage.seeds)} x {recipe.epochs} epochs, "
+                f"{images / 1e6:.2f} million images, {format_duration(seconds)}"
+            )
+        names = ", ".join(network.name for network in stage.networks)
+        console.result(f"{stage.name}: evaluate {names}: {', '.join(stage.analyses)}")
+    console.result(f"all trainings: {format_duration(total)} on this device, without the analyses")

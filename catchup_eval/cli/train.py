@@ -1,11 +1,13 @@
 """`train`: train networks by a recipe."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from catchup_eval.app.options import Options, with_common_options
 from catchup_eval.cli.arguments import Epochs, RecipeData, Seeds
+from catchup_eval.cli.options import Options, with_common_options
 
 
 @with_common_options(
@@ -44,6 +46,53 @@ def train(
 
     Writes a checkpoint and its history for each method and seed.
     """
-    from catchup_eval.app.run import train_networks
+    train_networks(recipe, methods, seeds, epochs, data, options)
 
-    raise typer.Exit(train_networks(recipe, methods, seeds, epochs, data, options))
+
+def train_networks(
+    recipe: str,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int | None,
+    data: str,
+    options: Options,
+) -> None:
+    """Train and stop there.
+
+    Raises:
+        UserError: what is asked for is not there or does not go together.
+    """
+    from catchup_eval.cli.console import Console
+    from catchup_eval.cli.printing import print_dry_run
+    from catchup_eval.core.errors import UserError
+    from catchup_eval.jobs import engine
+    from catchup_eval.jobs.data import DataSource
+    from catchup_eval.jobs.train import plan_train
+    from catchup_eval.results import shards
+    from catchup_eval.results.store import MemoryStore
+    from catchup_eval.trainers.history import read_history
+    from catchup_eval.trainers.recipe import load_recipe, with_epochs
+
+    console = Console(quiet=options.quiet)
+    chosen = with_epochs(load_recipe(recipe), epochs)
+    if not (data or chosen.data):
+        raise UserError(f"the recipe {recipe} names no dataset; expected --data, or data in it")
+    source = DataSource(data or chosen.data, options.data_root)
+    source.training  # noqa: B018 (raises where there is nothing to learn from)
+    folder = options.out / (options.name or Path(recipe).stem)
+    tasks = engine.shard_tasks(
+        plan_train(chosen, methods, seeds, source, folder), shards.parse(options.shard)
+    )
+    if options.dry_run:
+        print_dry_run(console, engine.dry_run(tasks, MemoryStore(), fresh=options.fresh))
+        return
+    trained = engine.execute(
+        tasks,
+        MemoryStore(),
+        engine=engine.InlineEngine(options.device),
+        display=console.display(),
+        fresh=options.fresh,
+    )
+    for path in [task.outputs[0] for task, _ in trained]:
+        last = read_history(path.with_suffix(".history.csv")).summary
+        console.result(", ".join([f"{path} ", *(f"{k} {v:.1f} %" for k, v in last.items())]))

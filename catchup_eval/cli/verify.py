@@ -56,9 +56,9 @@ def verify(
     confirmed, perhaps within what other hardware rounds otherwise. 1: contradicted, with the
     samples. 3: cannot tell, with what is missing. Nothing is written into the report.
     """
-    from catchup_eval.app.console import Console
     from catchup_eval.app.verify import AuditRequest
     from catchup_eval.app.verify import verify_report as audit
+    from catchup_eval.cli.console import Console
 
     request = AuditRequest(
         folder,

@@ -7,6 +7,7 @@ what else the machine does makes it dearer still. The data need not be here: the
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -46,6 +47,24 @@ def seconds_per_image(
     ):
         step = _step(model, lambda draw: built(images, labels, draw))
         return min(step() for _ in range(STEPS)) / batch
+
+
+@dataclass
+class StepTimes:
+    """Seconds by the image, measured once for each network, method and size."""
+
+    device: torch.device
+    known: dict[str, float] = field(default_factory=dict)
+
+    def __call__(
+        self, recipe: Recipe, method: str, options: Mapping[str, Any], size: DatasetSize
+    ) -> float:
+        """Of one training."""
+        what = recipe.architecture or recipe.weights, recipe.options, recipe.batch_size, size.side
+        key = repr((*what, method, options))
+        if key not in self.known:
+            self.known[key] = seconds_per_image(recipe, method, options, size, self.device)
+        return self.known[key]
 
 
 def _network(recipe: Recipe, size: DatasetSize) -> Classifier:

@@ -1,6 +1,8 @@
-"""Ask every question of every candidate, skipping what is done."""
+"""Evaluate models: one task is one model and one analysis."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -8,37 +10,43 @@ from typing import Any
 
 import torch
 
+from catchup_eval import analysis
 from catchup_eval.analysis import ANALYSES, setting_defaults
+from catchup_eval.analysis.base import Analysis, declaration
 from catchup_eval.analysis.context import EvaluationContext, require
-from catchup_eval.core.errors import Missing
-from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.core import environment
+from catchup_eval.core.errors import CatchupError, Missing, UnknownName, UserError
+from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.datasets.preprocessing import Preprocess
-from catchup_eval.jobs.display import SILENT, Display
-from catchup_eval.jobs.networks import LazyCheckpoints, ModelUnderTest
+from catchup_eval.jobs.data import DataSource
+from catchup_eval.jobs.networks import LazyCheckpoints, ModelSource, ModelUnderTest
+from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
 from catchup_eval.models.modes import full_precision
+from catchup_eval.results import agreement, study
 from catchup_eval.results.result import Result
 from catchup_eval.results.store import (
     Key,
-    Provenance,
+    MemoryStore,
     ResultRecord,
-    Store,
     provenance,
     to_json_types,
 )
-from catchup_eval.results.study import SkippedAnalysis, Study, StudyInfo
+from catchup_eval.results.study import Study, StudyInfo
+
+LOG = "errors.log"  # in the folder of a report: tracebacks of the analyses that failed
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is asked, and how.
+    """Which analyses, and how.
 
     Args:
         names: the analyses, in order.
         settings: by analysis; what is not named has the analysis's default.
-        seed: of what they draw.
+        seed: of what they draw at random.
         device: where they compute.
         batch_size: of evaluation.
-        data_root: where downloaded data lie.
+        data_root: where downloaded datasets lie.
     """
 
     names: Sequence[str]
@@ -48,163 +56,245 @@ class EvaluationSettings:
     batch_size: int = 100
     data_root: Path | None = None
 
-    def key(self, candidate: ModelUnderTest, data: AnySet, name: str) -> Key:
+    def key(self, model: ModelUnderTest, data: AnySet, name: str) -> Key:
         """What the result of one analysis depends on; a default counts as if it were given."""
-        seen = data if "cscores" in ANALYSES[name].NEEDS else data.without_cscores
+        used = data if "cscores" in ANALYSES[name].NEEDS else data.without_cscores
         return Key(
-            weights=candidate.info.fingerprint,
-            data=seen.transform_fingerprint(preprocessing_for(candidate, data, name)),
+            weights=model.info.fingerprint,
+            data=used.transform_fingerprint(preprocessing_for(model, data, name)),
             analysis=name,
             version=ANALYSES[name].VERSION,
             seed=self.seed,
             settings=to_json_types(
                 setting_defaults(ANALYSES[name]) | dict(self.settings.get(name, {}))
             ),
-            network=candidate.info.network,
-            network_code=candidate.info.code,
+            network=model.info.network,
+            network_code=model.info.code,
             data_code=data.code,
         )
 
 
-@dataclass(frozen=True)
-class TaskResult:
-    """What one question of one network came to.
+def evaluation_settings(
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    known: Mapping[str, Analysis] = ANALYSES,
+    device: str = "auto",
+    **rest: Any,
+) -> EvaluationSettings:
+    """Settings by the names that a user gave.
 
     Args:
-        model: the network's key.
-        name: of the question.
-        result: None where it could not be asked.
-        provenance: likewise.
-        reason: why not: "needs boxes".
+        only, skip: names of analyses; all of them where neither is given.
+        known: the analyses to choose from.
+        device: "auto" takes a GPU if there is one.
+        rest: of :class:`EvaluationSettings`.
+
+    Raises:
+        UnknownName: an analysis or a setting that does not exist.
+        UserError: a value that a setting cannot have, or no such device.
+    """
+    analysis.check_settings(settings or {}, known)
+    names = analysis.choose(only, skip, known)
+    return EvaluationSettings(
+        names, settings or {}, device=environment.resolve_device(device), **rest
+    )
+
+
+class EvaluateTask(Task):
+    """One analysis of one model.
+
+    Args:
+        model: which; of a training, its checkpoint is an input.
+        data: what on.
+        analysis: by name.
+        settings: how.
     """
 
-    model: str
-    name: str
-    result: Result | None = None
-    provenance: Provenance | None = None
-    reason: str = ""
+    kind = "evaluate"
+
+    def __init__(
+        self, model: ModelSource, data: DataSource, analysis: str, settings: EvaluationSettings
+    ):
+        self.model, self.data, self.settings = model, data, settings
+        self.unit, self.name = model.key, analysis
+        self.cost = declaration(ANALYSES[analysis], "COST")
+        self.inputs = (*model.inputs, *data.inputs)
+
+    def key(self) -> Key:
+        """What its result depends on."""
+        return self.settings.key(self.model.load(), self.data.evaluation, self.name)
+
+    def is_done(self, store: AnyStore) -> bool:
+        if not all(path.exists() for path in self.inputs):
+            return False
+        return store.has(self.unit, self.key())
+
+    def missing_need(self) -> str:
+        if not all(path.exists() for path in self.inputs):
+            return ""
+        model, data = self.model.load(), self.data.evaluation
+        there = {"history": model.history is not None, "checkpoints": bool(model.kept)}
+        needs = sorted(ANALYSES[self.name].NEEDS)
+        return next((need for need in needs if not there.get(need, data.has(need))), "")
+
+    def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
+        context = self._context(worker)
+        context.progress = progress
+        started = monotonic()
+        try:
+            result = measure_analysis(context, self.name, self.settings)
+        except Missing as missing:
+            return self._result("skipped", f"needs {missing}")
+        except CatchupError:
+            raise
+        except Exception as error:  # whatever one analysis meets, the others go on
+            return self._result("failed", f"failed: {_log(error, self, worker.store)}")
+        seconds = monotonic() - started
+        record = ResultRecord(key=self.key(), provenance=provenance(seconds, worker.device))
+        worker.store.put(self.unit, result, record)
+        return self._result("done")
+
+    def reuse(self, worker: Worker) -> TaskResult:
+        return self._result("cached")
+
+    def _result(self, status: Any, reason: str = "") -> TaskResult:
+        model, data = self.model.load(), self.data.evaluation
+        info = model.info.model_copy(update={"preprocessing": preprocessing(model, data)})
+        return TaskResult(status, reason, (info,), study.data_info(data), model.notes)
+
+    def _context(self, worker: Worker) -> EvaluationContext:
+        """That of this model and preprocessing, which its analyses share; others' are dropped."""
+        if worker.cache.get("model") is not self.model:
+            if "model" in worker.cache:
+                worker.cache["model"].release()
+            worker.cache.clear()
+            worker.cache["model"] = self.model
+        model, data = self.model.load(), self.data.evaluation
+        transform = preprocessing_for(model, data, self.name)
+        if transform not in worker.cache:
+            worker.cache[transform] = _make_context(model, data, self.settings, transform)
+        context: EvaluationContext = worker.cache[transform]
+        return context
 
 
-def answers(
-    candidates: Sequence[ModelUnderTest],
-    data: AnySet,
-    questions: EvaluationSettings,
-    *,
-    jobs: Display = SILENT,
-    done: Callable[[ModelUnderTest, str], bool] = lambda _candidate, _name: False,
-) -> Iterator[TaskResult]:
-    """All questions of all networks, one after the other; what is `done` is passed over."""
-    for candidate in candidates:
-        subjects: dict[Preprocess | None, EvaluationContext] = {}
-        for name in questions.names:
-            if done(candidate, name):
-                jobs.skip()
-                continue
-            way = preprocessing_for(candidate, data, name)
-            if way not in subjects:
-                subjects[way] = _make_context(candidate, data, questions, way)
-            subject = subjects[way]
-            with jobs.job(f"{candidate.info.key}: {name}") as subject.progress:
-                answer = measure_analysis(subject, name, questions, candidate.info.key)
-            yield answer
-        candidate.model.cpu()
+def _log(error: Exception, task: Task, store: AnyStore) -> str:
+    """The error in one line; its traceback goes to a file in the report's folder."""
+    text = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if isinstance(store, MemoryStore):
+        return text
+    log = store.folder / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{task.label}\n{''.join(traceback.format_exception(error))}\n")
+    return f"{text} ({LOG} has the traceback)"
 
 
-def preprocessing_for(candidate: ModelUnderTest, data: AnySet, name: str) -> Preprocess | None:
-    """How images are shown to a network for a question; None where they have their size.
+def plan_evaluate(
+    models: Sequence[ModelSource], data: DataSource, settings: EvaluationSettings
+) -> list[EvaluateTask]:
+    """All analyses of each model, model by model.
 
-    Where boxes count, the whole photograph is: a crop would cut objects (Choe et al. 2020).
+    Raises:
+        UserError: two groups have names that differ only in characters that no file name has.
     """
-    way = data.preprocessing_for(candidate.model.preprocess)
-    return way.without_crop if way and "boxes" in ANALYSES[name].NEEDS else way
+    keys = Counter(model.key for model in models)
+    doubled = [key for key, count in keys.items() if count > 1]
+    if doubled:
+        raise UserError(f"two models would both be stored as {doubled[0]}; give them other names")
+    names = settings.names
+    return [EvaluateTask(model, data, name, settings) for model in models for name in names]
 
 
-def preprocessing(candidate: ModelUnderTest, data: AnySet) -> str:
+def preprocessing_for(model: ModelUnderTest, data: AnySet, name: str) -> Preprocess | None:
+    """How images are preprocessed for a model and an analysis; None where they have their size.
+
+    Where boxes count, the whole photograph is shown: a crop would cut objects (Choe et al. 2020).
+    """
+    transform = data.preprocessing_for(model.model.preprocess)
+    needs_boxes = "boxes" in ANALYSES[name].NEEDS
+    return transform.without_crop if transform and needs_boxes else transform
+
+
+def preprocessing(model: ModelUnderTest, data: AnySet) -> str:
     """What is done to these images before the network sees them, one line."""
-    assumed = candidate.model.preprocess is None and data.preprocessing_for(None)
-    told = candidate.info.preprocessing
-    return f"{assumed} (assumed); {told}" if assumed else told
+    assumed = model.model.preprocess is None and data.preprocessing_for(None)
+    declared = model.info.preprocessing
+    return f"{assumed} (assumed); {declared}" if assumed else declared
 
 
 def _make_context(
-    candidate: ModelUnderTest, data: AnySet, questions: EvaluationSettings, way: Preprocess | None
+    model: ModelUnderTest, data: AnySet, settings: EvaluationSettings, transform: Preprocess | None
 ) -> EvaluationContext:
-    def tell(done: int, total: int) -> None:
-        if subject.progress:  # of the question that first asks for what is decoded
-            subject.progress(done, total)
+    def report(done: int, total: int) -> None:
+        if context.progress:  # of the analysis that first needs what is decoded
+            context.progress(done, total)
 
-    subject = EvaluationContext(
-        candidate.model.to(questions.device),
-        data.transform(way, tell),
-        device=questions.device,
-        batch_size=questions.batch_size,
-        seed=questions.seed,
-        checkpoints=LazyCheckpoints(candidate.kept),
-        history=candidate.history,
-        data_root=questions.data_root,
+    context = EvaluationContext(
+        model.model.to(settings.device),
+        data.transform(transform, report),
+        device=settings.device,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        checkpoints=LazyCheckpoints(model.kept),
+        history=model.history,
+        data_root=settings.data_root,
     )
-    return subject
+    return context
 
 
-def measure_analysis(
-    subject: EvaluationContext, name: str, questions: EvaluationSettings, model: str
-) -> TaskResult:
-    """One question asked of one model: the answer, or what it lacks."""
-    started = monotonic()
-    try:
-        require(subject, ANALYSES[name].NEEDS)
-        with full_precision():
-            result = ANALYSES[name].measure(subject, **questions.settings.get(name, {}))
-    except Missing as missing:
-        return TaskResult(model, name, reason=f"needs {missing}")
-    return TaskResult(model, name, result, provenance(monotonic() - started, questions.device))
+def measure_analysis(context: EvaluationContext, name: str, settings: EvaluationSettings) -> Result:
+    """One analysis of one model.
+
+    Raises:
+        Missing: what the model or the data lack for it.
+    """
+    require(context, ANALYSES[name].NEEDS)
+    with full_precision():
+        return ANALYSES[name].measure(context, **settings.settings.get(name, {}))
 
 
-def fill(
-    store: Store,
-    candidates: Sequence[ModelUnderTest],
-    data: AnySet,
-    questions: EvaluationSettings,
-    *,
-    fresh: bool = False,
-    jobs: Display = SILENT,
-) -> tuple[SkippedAnalysis, ...]:
-    """Put what is missing into a store, each answer at once; gives what was skipped."""
-    keys = {
-        (candidate.info.key, name): questions.key(candidate, data, name)
-        for candidate in candidates
-        for name in questions.names
-    }
-
-    def done(candidate: ModelUnderTest, name: str) -> bool:
-        model = candidate.info.key
-        return not fresh and store.has(model, keys[model, name])
-
-    skipped = []
-    for answer in answers(candidates, data, questions, jobs=jobs, done=done):
-        if answer.result is None or answer.provenance is None:
-            skipped.append(
-                SkippedAnalysis(model=answer.model, analysis=answer.name, reason=answer.reason)
-            )
-            continue
-        record = ResultRecord(key=keys[answer.model, answer.name], provenance=answer.provenance)
-        store.put(answer.model, answer.result, record)
-    return tuple(skipped)
+def check_reference(reference: str, groups: Sequence[str]) -> None:
+    """Raise `UnknownName` where the reference is none of the groups."""
+    if reference and reference not in groups:
+        raise UnknownName("model", reference, groups)
 
 
-def in_memory(
-    candidates: Sequence[ModelUnderTest],
-    data: AnySet,
-    questions: EvaluationSettings,
-    info: StudyInfo,
-) -> Study:
-    """A study that is on no disk yet."""
-    given = list(answers(candidates, data, questions))
-    skipped = [
-        SkippedAnalysis(model=answer.model, analysis=answer.name, reason=answer.reason)
-        for answer in given
-        if answer.result is None
-    ]
-    results = {(a.model, a.name): a.result for a in given if a.result is not None}
-    how = {(a.model, a.name): a.provenance for a in given if a.provenance is not None}
-    return Study(info.model_copy(update={"skipped": tuple(skipped)}), results, how)
+def describe_study(
+    name: str,
+    command: str,
+    groups: Sequence[str],
+    data: study.DataInfo,
+    settings: EvaluationSettings,
+    reference: str = "",
+) -> StudyInfo:
+    """What is known of a study before the first task; the models come with their tasks.
+
+    Args:
+        groups: of its models, in order.
+        reference: the group that the others are compared with; the first where it is empty.
+
+    Raises:
+        UnknownName: the reference is none of the groups.
+    """
+    check_reference(reference, groups)
+    return StudyInfo(
+        name=name,
+        command=command,
+        reference=reference or groups[0],
+        analyses=tuple(settings.names),
+        models=(),
+        data=data,
+        seed=settings.seed,
+        machine=environment.machine(settings.device),
+        versions=environment.package_versions(),
+        date=environment.utc_timestamp(),
+    )
+
+
+def save_examples(finished: Study, data: AnySet, folder: Path) -> None:
+    """Save the few images that the page shows; photographs, which are not in memory, are not."""
+    if isinstance(data, TensorDataset) and data.has("test"):
+        split = data.split("test")
+        agreement.save_examples(finished, split.images.numpy(), split.index.numpy(), folder)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -41,6 +41,59 @@ class ModelUnderTest:
     kept: Mapping[int, Path] = field(default_factory=dict)
 
 
+class ModelSource:
+    """A model to evaluate; loaded when it is needed.
+
+    Args:
+        group: what tables call it; the seeds of one training share it.
+        seed: of its training.
+        load: loads it.
+        inputs: files that another task writes for it.
+        live: the model itself, where it is at hand.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        seed: int,
+        load: Callable[[], ModelUnderTest] | None = None,
+        inputs: tuple[Path, ...] = (),
+        live: ModelUnderTest | None = None,
+    ):
+        self.group, self.seed, self.inputs = group, seed, inputs
+        self.key = model_key(group, seed)
+        self._load, self._model = load, live
+
+    @classmethod
+    def of(cls, model: ModelUnderTest) -> "ModelSource":
+        """A model that is at hand."""
+        return cls(model.info.group, model.info.seed, live=model)
+
+    @classmethod
+    def of_checkpoint(cls, group: str, seed: int, path: Path) -> "ModelSource":
+        """A model that a training is going to write."""
+
+        def load() -> ModelUnderTest:
+            (loaded,) = load_models([f"{group}={path}"])
+            return loaded
+
+        return cls(group, seed, load, (path,))
+
+    def load(self) -> ModelUnderTest:
+        """The model, held until it is released."""
+        if self._model is None:
+            assert self._load is not None
+            self._model = self._load()
+        return self._model
+
+    def release(self) -> None:
+        """Take the model from the device, and forget it where it can be loaded again."""
+        if self._model is not None:
+            self._model.model.cpu()
+        if self._load is not None:
+            self._model = None
+
+
 class LazyCheckpoints(Mapping[int, Classifier]):
     """Checkpoints by epoch, each read when it is asked for, since a training may keep many."""
 
@@ -59,7 +112,7 @@ class LazyCheckpoints(Mapping[int, Classifier]):
 
 def load_models(
     texts: Sequence[str],
-    classes: int,
+    classes: int | None = None,
     *,
     data: str = "",
     access: WeightsAccess = WeightsAccess(),
@@ -67,7 +120,7 @@ def load_models(
     """The networks that these specs ask for.
 
     Args:
-        classes: of the data set.
+        classes: of the dataset; None for checkpoints that tell theirs.
         data: its name, for what is published about it.
         access: how files are got and read.
 
@@ -96,11 +149,13 @@ def load_models(
     return candidates
 
 
-def _head_note(name: str, model: Classifier, classes: int) -> tuple[str, ...]:
+def _head_note(name: str, model: Classifier, classes: int | None) -> tuple[str, ...]:
     """What to say of a head of other classes than the data set's."""
     try:
         size = model.head.out_features
     except Missing:  # no linear layer, so it does not say
+        return ()
+    if classes is None:
         return ()
     text = f"{name}: its head has {size} classes, the data set has {classes}"
     if size < classes:
@@ -152,7 +207,7 @@ def describe(
 ) -> ModelInfo:
     """Who a network is."""
     return ModelInfo(
-        key=_model_key(safe_filename(group), seed),
+        key=model_key(group, seed),
         group=group,
         seed=seed,
         spec=spec,
@@ -167,10 +222,10 @@ def describe(
     )
 
 
-def _model_key(group: str, seed: int) -> str:
+def model_key(group: str, seed: int) -> str:
     """Group and seed, the seed once where a group is named after one training's file."""
-    ending = f"-s{seed}"
-    return group if group.endswith(ending) else group + ending
+    name, ending = safe_filename(group), f"-s{seed}"
+    return name if name.endswith(ending) else name + ending
 
 
 def _structure(model: Classifier) -> str:

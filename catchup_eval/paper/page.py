@@ -18,6 +18,7 @@ from catchup_eval import feature_learning
 from catchup_eval.core.files import atomic_path, write_text
 from catchup_eval.core.words import count_noun
 from catchup_eval.metrics.intervals import Interval
+from catchup_eval.paper.plan import ReproductionStage
 from catchup_eval.paper.reproduction import Reproduction, ReproductionColumn, Row
 from catchup_eval.plotting import figure, style
 from catchup_eval.report import figures, formatting
@@ -310,3 +311,41 @@ def beta_plot(alphas: Sequence[float]) -> Figure:
         axes.set(xlabel=r"mixing weight $\lambda$", ylabel="density", xlim=(0, 1), ylim=(0, None))
         figure.legend_below(fig, axes, columns=3)
         return fig
+
+
+def reproduction_facts(
+    wanted: Reproduction, studies: Mapping[str, Study], command: str
+) -> list[tuple[str, str]]:
+    """What was done, for the head of the page."""
+    infos = [one.info for one in studies.values()]
+    told = [("Source", f"Kang, Kang and Kim 2024, {wanted.title}")]
+    if infos:
+        spent = formatting.format_duration(sum(info.seconds for info in infos))
+        machines = ", ".join(dict.fromkeys(info.machine for info in infos))
+        seeds = " ".join(map(str, wanted.seeds))
+        told += [("Seeds", seeds), ("Time", spent), ("Machine", machines)]
+        told += [("Date", max(info.date for info in infos)[:10])]
+    return [*told, ("Command", command)]
+
+
+def deviation_warnings(
+    wanted: Reproduction,
+    stages: Sequence[ReproductionStage],
+    scale: float,
+    on: str,
+    limit: int | None,
+) -> list[str]:
+    """What keeps this from being the paper's own experiment."""
+    told = []
+    if on:
+        told.append(
+            f"This is {wanted.title}'s design on {on}, not the paper's data: compare the order of "
+            "its rows, not its numbers. Settings that are alike there have alike numbers."
+        )
+    if scale != 1:
+        epochs = sorted({each.recipe(one).epochs for each in stages for one in each.trained})
+        shown = " and ".join(map(str, epochs))
+        told.append(f"The epochs are {100 * scale:g} % of the recipe's: {shown}.")
+    if limit is not None:
+        told.append(f"Analyses are run on at most {limit} test images.")
+    return told

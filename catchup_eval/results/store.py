@@ -177,6 +177,31 @@ class Store:
             self.put(model, source.get(model, analysis), record)
 
 
+class MemoryStore:
+    """Results that are on no disk: what :class:`Store` does, for a script or a notebook."""
+
+    def __init__(self) -> None:
+        self._results: dict[tuple[str, str], tuple[Result, ResultRecord]] = {}
+
+    def put(self, model: str, result: Result, record: ResultRecord) -> None:
+        """Take a result."""
+        self._results[model, record.key.analysis] = result, record
+
+    def record(self, model: str, analysis: str) -> ResultRecord | None:
+        """Key and provenance of a result; None where there is none."""
+        found = self._results.get((model, analysis))
+        return found[1] if found else None
+
+    def has(self, model: str, key: Key) -> bool:
+        """Whether this very result is here."""
+        record = self.record(model, key.analysis)
+        return record is not None and record.key == key
+
+    def get(self, model: str, analysis: str) -> Result:
+        """A result."""
+        return self._results[model, analysis][0]
+
+
 def read_frame(path: Path) -> pd.DataFrame:
     """A frame as :meth:`Store.put` wrote it."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""])

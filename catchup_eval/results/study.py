@@ -14,7 +14,7 @@ from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.results import hashes
 from catchup_eval.results.folder import study_file
 from catchup_eval.results.result import ModelResult, Result, join
-from catchup_eval.results.store import Key, Provenance, Store
+from catchup_eval.results.store import Key, MemoryStore, Provenance, Store
 
 
 class ModelInfo(BaseModel):
@@ -282,8 +282,13 @@ def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
         BadFile: the folder holds none, or a damaged one.
         UserError: it averages over networks that are not the seeds of one training.
     """
-    info = load_info(folder)
-    store = Store(folder)
+    return collect(load_info(folder), Store(folder), versions)
+
+
+def collect(
+    info: StudyInfo, store: Store | MemoryStore, versions: Mapping[str, int] | None = None
+) -> Study:
+    """A study from what is known of it and a store, as :func:`load` gives it."""
     results, provenance, old = {}, {}, []
     for model in info.models:
         for analysis in info.analyses:

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console as Terminal
 
-from catchup_eval.app.console import Console
 from catchup_eval.audit.conventions.tables import values_table
+from catchup_eval.cli.console import Console
 from catchup_eval.report import evidence
 from catchup_eval.report import page as report_page
 from catchup_eval.report.names import headings, readable, visible

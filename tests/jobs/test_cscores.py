@@ -7,22 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from catchup_eval.app import cscores
-from catchup_eval.app.cscores import CScoreTask, plan_cscores
-from catchup_eval.app.options import Options
-from catchup_eval.app.run import run_plan
+from catchup_eval.cli.data import write_cscores
+from catchup_eval.cli.options import Options
+from catchup_eval.cli.run import run_plan
 from catchup_eval.core.errors import DONE, UserError
 from catchup_eval.datasets import load
 from catchup_eval.datasets.cscores import estimate, read_scores, with_cscores
 from catchup_eval.datasets.dataset import TensorDataset
-from catchup_eval.jobs.display import SILENT
-from catchup_eval.jobs.evaluate import EvaluationSettings
+from catchup_eval.jobs import cscores, engine
+from catchup_eval.jobs.cscores import CScoreEstimation, needed_estimation, plan_cscores
 from catchup_eval.jobs.plan import CScoreSettings, Plan
 from catchup_eval.results import study
+from catchup_eval.results.store import MemoryStore
 from catchup_eval.trainers import train as trainers_train
 
 pytestmark = [pytest.mark.trained, pytest.mark.usefixtures("sketches")]
-CPU = torch.device("cpu")
 RECIPE = """
 architecture = "preactresnet10"
 options = {width = 4}
@@ -55,18 +54,24 @@ def few(tmp_path: Path, few_digits: TensorDataset) -> str:
     return str(tmp_path / "few.npz")
 
 
-Estimations = Callable[..., CScoreTask]
+Estimations = Callable[..., CScoreEstimation]
 
 
 @pytest.fixture
 def estimation(tmp_path: Path, recipe: str, few_digits: TensorDataset) -> Estimations:
     """`estimation(networks, shares)`: of few digits, kept in this test's folder."""
 
-    def of(networks: int = 2, shares: tuple[float, ...] = (0.5, 1.0)) -> CScoreTask:
+    def of(networks: int = 2, shares: tuple[float, ...] = (0.5, 1.0)) -> CScoreEstimation:
         settings = CScoreSettings(networks=networks, shares=shares, recipe=recipe)
-        return CScoreTask(settings, few_digits.without_cscores, tmp_path / "kept")
+        return CScoreEstimation(settings, few_digits.without_cscores, tmp_path / "kept")
 
     return of
+
+
+def estimate_all(one: CScoreEstimation, *, fresh: bool = False) -> TensorDataset:
+    inline = engine.InlineEngine("cpu")
+    list(engine.execute(plan_cscores(one), MemoryStore(), engine=inline, fresh=fresh))
+    return one.scored()
 
 
 @pytest.fixture
@@ -88,13 +93,13 @@ def test_the_networks_take_turns_in_size_and_take_equally_many_steps(
     one = estimation(5, (0.25, 0.5, 1.0))
     assert one.sizes == [50, 100, 200, 50, 100]
     assert [one.recipe(size).epochs for size in (50, 100, 200)] == [8, 4, 2]
-    assert "5 networks" in one.cost and "8 steps of 50 images" in one.cost
+    assert "5 networks" in one.description and "8 steps of 50 images" in one.description
 
 
 def test_a_second_call_trains_nothing(estimation: Estimations, trained: list[str]) -> None:
-    first = estimation().run(CPU, SILENT, fresh=False)
+    first = estimate_all(estimation())
     assert [name[:11] for name in trained] == ["network-000", "network-001"]
-    again = estimation().run(CPU, SILENT, fresh=False)
+    again = estimate_all(estimation())
     assert len(trained) == 2
     assert again.fingerprint == first.fingerprint
     folder = estimation().folder
@@ -103,7 +108,7 @@ def test_a_second_call_trains_nothing(estimation: Estimations, trained: list[str
 
 def test_the_scores_are_the_averages_of_the_kept_answers(estimation: Estimations) -> None:
     one = estimation(3)
-    data = one.run(CPU, SILENT, fresh=False)
+    data = estimate_all(one)
     answers = [np.load(path)["correct"] for path in sorted(one.folder.iterdir())]
     scores = data.split("cscores").cscores
     assert scores is not None
@@ -115,19 +120,19 @@ def test_the_scores_are_the_averages_of_the_kept_answers(estimation: Estimations
 def test_a_stopped_estimate_goes_on_and_a_longer_one_keeps_what_is_there(
     estimation: Estimations, trained: list[str]
 ) -> None:
-    estimation(2).run(CPU, SILENT, fresh=False)
+    estimate_all(estimation(2))
     min(estimation().folder.iterdir()).unlink()
-    estimation(3).run(CPU, SILENT, fresh=False)
+    estimate_all(estimation(3))
     assert [name[8:11] for name in trained] == ["000", "001", "000", "002"]
-    estimation(3).run(CPU, SILENT, fresh=True)
+    estimate_all(estimation(3), fresh=True)
     assert len(trained) == 4 + 3
 
 
 def test_answers_of_another_training_are_not_taken(
     estimation: Estimations, trained: list[str]
 ) -> None:
-    estimation(2, (0.5, 1.0)).run(CPU, SILENT, fresh=False)
-    estimation(2, (0.25, 1.0)).run(CPU, SILENT, fresh=False)
+    estimate_all(estimation(2, (0.5, 1.0)))
+    estimate_all(estimation(2, (0.25, 1.0)))
     assert [name[8:11] for name in trained] == ["000", "001", "000"]
 
 
@@ -141,7 +146,7 @@ def test_networks_of_one_size_see_different_images(
         return train(recipe, method, data, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cscores, "train", noted)
-    estimation(2, (0.5,)).run(CPU, SILENT, fresh=False)
+    estimate_all(estimation(2, (0.5,)))
     first, second = ({*part.index.tolist()} for part in seen)
     assert len(first) == len(second) == 100 and first != second
     assert torch.bincount(seen[0].labels).tolist() == [10] * 10
@@ -150,15 +155,15 @@ def test_networks_of_one_size_see_different_images(
 def test_an_estimate_is_made_where_it_is_asked_for_and_not_known(
     tmp_path: Path, few_digits: TensorDataset
 ) -> None:
-    bare, asked = few_digits.without_cscores, EvaluationSettings(["clean", "cscore"])
-    plan = Plan(name="x", cscores=CScoreSettings())
-    assert plan_cscores(plan, bare, asked, tmp_path) is not None
+    bare, settings = few_digits.without_cscores, CScoreSettings()
+    names = ["clean", "cscore"]
+    assert needed_estimation(settings, bare, names, tmp_path) is not None
     ones = torch.ones(len(bare.split("test")), dtype=torch.float64)
-    assert plan_cscores(plan, with_cscores(bare, ones, ""), asked, tmp_path) is None
-    assert plan_cscores(plan, bare, EvaluationSettings(["clean"]), tmp_path) is None
-    assert plan_cscores(Plan(name="x"), bare, asked, tmp_path) is None
+    assert needed_estimation(settings, with_cscores(bare, ones, ""), names, tmp_path) is None
+    assert needed_estimation(settings, bare, ["clean"], tmp_path) is None
+    assert needed_estimation(None, bare, names, tmp_path) is None
     untrained = TensorDataset("x", {"test": bare.split("test")}, bare.classes, bare.mean, bare.std)
-    assert plan_cscores(plan, untrained, asked, tmp_path) is None
+    assert needed_estimation(settings, untrained, names, tmp_path) is None
 
 
 def test_too_few_networks_are_refused() -> None:
@@ -192,7 +197,7 @@ def test_a_file_of_estimates_is_as_the_published_ones(
 ) -> None:
     out, settings = tmp_path / "few-cscores.npz", CScoreSettings(networks=3, recipe=recipe)
     where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
-    assert cscores.write(few, out, settings, **where) == DONE
+    write_cscores(few, out, settings, **where)
     assert "3 networks" in capsys.readouterr().out
     scores = read_scores(out, load(few).split("test").labels)
     assert len(scores) == 40 and 0 < scores.mean() < 1
@@ -205,4 +210,4 @@ def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
     where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
     with pytest.raises(UserError, match="training images"):
-        cscores.write(str(tmp_path / "mine.npz"), tmp_path / "x.npz", CScoreSettings(), **where)
+        write_cscores(str(tmp_path / "mine.npz"), tmp_path / "x.npz", CScoreSettings(), **where)

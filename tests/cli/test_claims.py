@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catchup_eval.app import claims
-from catchup_eval.app.options import Options
+from catchup_eval.cli.options import Options
 from catchup_eval.core.errors import DONE, BadFile, UnknownName, UserError
 from catchup_eval.feature_learning import KNOWN, analysis_versions
 from catchup_eval.jobs.plan import Plan

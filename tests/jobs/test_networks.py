@@ -1,5 +1,6 @@
 """What a command knows of the networks that it was asked about."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.settings import check_keywords
 from catchup_eval.datasets.dataset import AnySet
-from catchup_eval.jobs.evaluate import EvaluationSettings, fill
+from catchup_eval.jobs.evaluate import EvaluationSettings
 from catchup_eval.jobs.networks import ModelUnderTest, load_models
 from catchup_eval.models.zoo import build
 from catchup_eval.results import study
 from catchup_eval.results.merge import merge_by_dataset
 from catchup_eval.results.result import Result
 from catchup_eval.results.store import Key, ResultRecord, Store, to_json_types
+from catchup_eval.results.study import Study
 
 
 @pytest.fixture
@@ -85,16 +87,25 @@ def loaded(nets: Path, options: str = "") -> ModelUnderTest:
     return one
 
 
-def is_measured_again(
-    store: Store, one: ModelUnderTest, data: AnySet, questions: EvaluationSettings = ASKED
-) -> bool:
-    path = store.path(one.info.key, "clean", "json")
-    before = path.stat().st_mtime_ns if path.exists() else 0
-    fill(store, [one], data, questions)
-    return path.stat().st_mtime_ns != before
+Again = Callable[..., bool]
 
 
-def test_edited_code_of_a_network_is_measured_again(nets: Path, few_digits: AnySet) -> None:
+@pytest.fixture
+def is_measured_again(evaluate: Callable[..., Study]) -> Again:
+    def again(
+        store: Store, one: ModelUnderTest, data: AnySet, settings: EvaluationSettings = ASKED
+    ) -> bool:
+        path = store.path(one.info.key, "clean", "json")
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        evaluate([one], data, settings, store)
+        return path.stat().st_mtime_ns != before
+
+    return again
+
+
+def test_edited_code_of_a_network_is_measured_again(
+    nets: Path, few_digits: AnySet, is_measured_again: Again
+) -> None:
     store = Store(nets.parent)
     first = loaded(nets)
     assert is_measured_again(store, first, few_digits)
@@ -108,7 +119,9 @@ def test_edited_code_of_a_network_is_measured_again(nets: Path, few_digits: AnyS
     assert (stored.samples["prediction"] != found).all()
 
 
-def test_options_of_a_network_are_measured_again(nets: Path, few_digits: AnySet) -> None:
+def test_options_of_a_network_are_measured_again(
+    nets: Path, few_digits: AnySet, is_measured_again: Again
+) -> None:
     store = Store(nets.parent)
     assert is_measured_again(store, loaded(nets), few_digits)
     assert is_measured_again(store, loaded(nets, "&sign=-1.0"), few_digits)
@@ -124,16 +137,14 @@ def test_a_folder_that_moved_is_the_same_network(nets: Path) -> None:
     assert here.is_same_network(there)
 
 
-def test_a_report_does_not_show_what_other_code_gave(nets: Path, few_digits: AnySet) -> None:
-    from catchup_eval.app.evaluate import study_info
-
-    one = loaded(nets)
-    fill(Store(nets.parent), [one], few_digits, ASKED)
-    study.save(study_info("x", "x", "", [one], few_digits, ASKED), nets.parent)
+def test_a_report_does_not_show_what_other_code_gave(
+    nets: Path, few_digits: AnySet, evaluate: Callable[..., Study]
+) -> None:
+    before = evaluate([loaded(nets)], few_digits, ASKED, Store(nets.parent))
     assert study.load(nets.parent).available_analyses() == ["clean"]
     nets.write_text(NETS + "# edited\n")
-    before = study.load(nets.parent)
-    study.save(study_info("x", "x", "", [loaded(nets)], few_digits, ASKED), nets.parent)
+    edited = before.info.model_copy(update={"models": (loaded(nets).info,)})
+    study.save(edited, nets.parent)
     after = study.load(nets.parent)
     assert after.available_analyses() == []
     with pytest.raises(UserError, match="has other weights or code"):
@@ -165,7 +176,10 @@ def test_a_default_is_the_same_key_as_if_it_were_given(
 
 
 def test_a_changed_default_is_measured_again(
-    nets: Path, few_digits: AnySet, monkeypatch: pytest.MonkeyPatch
+    nets: Path,
+    few_digits: AnySet,
+    is_measured_again: Again,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store, one = Store(nets.parent), loaded(nets)
     assert is_measured_again(store, one, few_digits)
@@ -183,9 +197,11 @@ def test_a_changed_default_is_measured_again(
     assert record is not None and record.key.settings == {"bins": 10}
 
 
-def test_a_result_of_an_older_version_is_measured_again(nets: Path, few_digits: AnySet) -> None:
+def test_a_result_of_an_older_version_is_measured_again(
+    nets: Path, few_digits: AnySet, is_measured_again: Again
+) -> None:
     store, one = Store(nets.parent), loaded(nets)
-    fill(store, [one], few_digits, ASKED)
+    assert is_measured_again(store, one, few_digits)
     record = store.record(one.info.key, "clean")
     assert record is not None
     old = record.key.model_copy(update={"settings": {}, "network": "", "network_code": ""})

@@ -11,16 +11,15 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
-    Task,
-    TaskID,
     TextColumn,
     TransferSpeedColumn,
 )
+from rich.progress import Task as BarTask
 from rich.text import Text
 
-from catchup_eval.app.options import Options
+from catchup_eval.cli.options import Options
 from catchup_eval.core.http import DownloadRequest, download
-from catchup_eval.jobs.display import Update
+from catchup_eval.jobs.task import Task, TaskResult
 from catchup_eval.models.sources import WeightsAccess
 
 if TYPE_CHECKING:
@@ -64,22 +63,10 @@ class Console:
             padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
             self.result("  ".join(padded).rstrip())
 
-    @contextmanager
-    def jobs(self, weights: Sequence[float]) -> Iterator["ProgressBars"]:
-        """Show progress over jobs whose relative costs are `weights`."""
-        jobs = ProgressBars(self, weights)
-        if self._quiet or not self._terminal.is_terminal:
-            yield jobs
-            return
-        with Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            _TimeColumn(),
-            console=self._terminal,
-            transient=True,
-        ) as progress:
-            jobs.show(progress)
-            yield jobs
+    def display(self) -> "ProgressBars":
+        """Shows the progress of tasks."""
+        bars = not self._quiet and self._terminal.is_terminal
+        return ProgressBars(self, self._terminal if bars else None)
 
     @contextmanager
     def bytes(self, label: str) -> Iterator[Callable[[int, int], None]]:
@@ -118,52 +105,83 @@ class DownloadLines:
 
 
 class ProgressBars:
-    """Progress over a list of jobs, each of a known share of the whole."""
+    """Shows the progress of tasks, a :class:`~catchup_eval.jobs.engine.Display`.
 
-    def __init__(self, console: Console, weights: Sequence[float]):
-        self._console = console
-        self._weights = list(weights)
-        self._number = 0
+    Args:
+        console: gets a line for each task that was run, and what was found on the way.
+        terminal: gets bars: one for the task, one for all of them by their costs; None for none.
+    """
+
+    def __init__(self, console: Console, terminal: Terminal | None):
+        self._console, self._terminal = console, terminal
         self._progress: Progress | None = None
-        self._whole = self._current = TaskID(0)
+        self._started: dict[Task, float] = {}
+        self._known: set[str] = set()  # models and notes that were printed
+        self._ended = self._total = 0
 
-    def show(self, progress: Progress) -> None:
-        """Draw the bars on `progress` from now on."""
-        self._progress = progress
-        self._whole = progress.add_task("whole run", total=sum(self._weights))
-        self._current = progress.add_task("", total=1.0, visible=False)
+    def begin(self, tasks: Sequence[Task]) -> None:
+        """Draw the bars."""
+        self._ended, self._total = 0, len(tasks)
+        if self._terminal is None:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            _TimeColumn(),
+            console=self._terminal,
+            transient=True,
+        )
+        self._whole = self._progress.add_task("whole run", total=sum(task.cost for task in tasks))
+        self._current = self._progress.add_task("", total=1.0, visible=False)
+        self._done_cost = 0.0
+        self._progress.start()
 
-    def skip(self) -> None:
-        """The next job is done already."""
-        self._number += 1
-
-    @contextmanager
-    def job(self, label: str) -> Iterator[Update]:
-        """The next job; gives the function that takes its progress."""
-        before = sum(self._weights[: self._number])
-        weight = self._weights[self._number] if self._number < len(self._weights) else 0.0
-        self._number += 1
-        started = monotonic()
-
-        def update(done: int, total: int, note: str = "") -> None:
-            if self._progress:
-                share = done / max(total, 1)
-                text = f"{label}  {note}".rstrip()
-                self._progress.update(self._current, completed=share, description=text)
-                self._progress.update(self._whole, completed=before + share * weight)
-
+    def start(self, task: Task) -> None:
+        """A task has begun."""
+        self._started[task] = monotonic()
         if self._progress:
-            self._progress.reset(self._current, description=label, visible=True)
-        yield update
-        update(1, 1)
-        seconds = monotonic() - started
-        self._console.info(f"[{self._number}/{len(self._weights)}] {label}: {seconds:.1f} s")
+            self._progress.reset(self._current, description=task.label, visible=True)
+
+    def update(self, task: Task, done: int, total: int, note: str = "") -> None:
+        """A task has come so far."""
+        if self._progress:
+            fraction = done / max(total, 1)
+            text = f"{task.label}  {note}".rstrip()
+            self._progress.update(self._current, completed=fraction, description=text)
+            self._progress.update(self._whole, completed=self._done_cost + fraction * task.cost)
+
+    def finish(self, task: Task, result: TaskResult) -> None:
+        """A task has ended: one line, unless it was done before."""
+        self._ended += 1
+        if self._progress:
+            self._done_cost += task.cost
+            self._progress.update(self._whole, completed=self._done_cost)
+        for note in result.notes:
+            self._print_once(note, self._console.info)
+        for model in result.models:
+            if model.fingerprint:
+                text = f"{model.key}: {model.preprocessing}, weights {model.fingerprint[:8]}"
+                self._print_once(text, self._console.detail)
+        seconds = monotonic() - self._started.pop(task)
+        ending = result.reason or f"{seconds:.1f} s"
+        if result.status != "cached":
+            self._console.info(f"[{self._ended}/{self._total}] {task.label}: {ending}")
+
+    def _print_once(self, text: str, say: Callable[[str], None]) -> None:
+        if text not in self._known:
+            self._known.add(text)
+            say(text)
+
+    def end(self) -> None:
+        """Take the bars away."""
+        if self._progress:
+            self._progress.stop()
 
 
 class _TimeColumn(ProgressColumn):
     """Elapsed and, from the share that is done, remaining time."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: BarTask) -> Text:
         elapsed = task.elapsed or 0.0
         share = task.completed / task.total if task.total else 0.0
         left = f"{_minutes(elapsed * (1 - share) / share)} left" if share > 0.01 else ""

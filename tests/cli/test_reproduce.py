@@ -13,13 +13,14 @@ import torch
 
 from catchup_eval import datasets
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.app.options import Options
-from catchup_eval.app.reproduce import plan_reproduction, reproduce_paper, select_rows
+from catchup_eval.cli.options import Options
+from catchup_eval.cli.reproduce import reproduce_paper
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.datasets import DATASETS, SIZES
 from catchup_eval.jobs.cost import seconds_per_image
 from catchup_eval.models.catalogue import entries
 from catchup_eval.paper.page import ReproducedCell, _best, _mean_difference, _rank_correlation
+from catchup_eval.paper.plan import plan_reproduction, select_rows
 from catchup_eval.paper.reproduction import Reproduction, find, shipped_reproductions
 from catchup_eval.results import summary
 from catchup_eval.trainers.mixing import default_settings
@@ -101,7 +102,7 @@ def test_the_settings_of_a_training(tmp_path: Path) -> None:
     )
     assert there.recipe(shaken).regularizers == {"shakedrop": {"drop": 0.5}}
     assert list(here.recipe(shaken).regularizers) == ["shakedrop"]
-    with pytest.raises(UnknownName, match="data set with a recipe"):
+    with pytest.raises(UnknownName, match="dataset with a recipe"):
         next(plan_reproduction(find("table1"), tmp_path, on="cifar10-c"))
 
 
@@ -122,9 +123,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, few_resamples: None, sketches: None) 
         narrow = {"options": {"width": 4}, "keep": []} if name == "digits" else {}
         return loaded(name, {**narrow, **(changes or {})})
 
-    monkeypatch.setattr("catchup_eval.app.reproduce.load_recipe", load)
+    monkeypatch.setattr("catchup_eval.paper.plan.load_recipe", load)
     monkeypatch.setattr("catchup_eval.datasets.load", lambda name, root: few)
-    monkeypatch.setattr("catchup_eval.app.reproduce.write_report", lambda *_: None)
+    monkeypatch.setattr("catchup_eval.api.write_report", lambda *_: None)
 
 
 SMALL = (
@@ -166,7 +167,7 @@ def test_what_is_not_here_is_said(tmp_path: Path) -> None:
 def test_the_cost_is_told_before_the_first_step(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catchup_eval.app.reproduce.seconds_per_image", lambda *_: 0.001)
+    monkeypatch.setattr("catchup_eval.jobs.cost.seconds_per_image", lambda *_: 0.001)
     told = call("reproduce", "table8", "--dry-run", folder=tmp_path).stdout
     assert "cifar100: train No Mixup: 3 x 2000 epochs, 300.00 million images, 83 h 20 min" in told
     seconds = 3 * 3 * (2000 * 50_000 + 1200 * 100_000) * 0.001

@@ -5,9 +5,14 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from catchup_eval.analysis.base import Analysis
+    from catchup_eval.jobs.evaluate import EvaluationSettings
+    from catchup_eval.jobs.plan import Plan
 
 SEVERAL = (
     "--seeds",
@@ -104,6 +109,36 @@ class Options:
         ),
     ] = False
 
+    def evaluation_settings(
+        self, plan: "Plan | None" = None, known: "Mapping[str, Analysis] | None" = None
+    ) -> "EvaluationSettings":
+        """What these options ask for; the plan's, where they are silent.
+
+        Args:
+            known: the analyses, or simulations, to choose from.
+
+        Raises:
+            UnknownName: an analysis or a setting that does not exist.
+            UserError: a value that a setting cannot have, or no such device.
+        """
+        from catchup_eval.analysis import ANALYSES
+        from catchup_eval.cli.checks import read_settings
+        from catchup_eval.jobs.evaluate import evaluation_settings
+
+        settings = {name: dict(values) for name, values in plan.settings.items()} if plan else {}
+        for name, values in read_settings(self.set).items():
+            settings.setdefault(name, {}).update(values)
+        return evaluation_settings(
+            tuple(self.only) or (plan.only if plan else ()),
+            tuple(self.skip) or (plan.skip if plan else ()),
+            settings,
+            known=ANALYSES if known is None else known,
+            device=self.device,
+            seed=plan.seed if plan else 0,
+            batch_size=self.batch_size,
+            data_root=self.data_root,
+        )
+
 
 def with_common_options(
     *without: str, **helps: str | tuple[str, str]
@@ -121,7 +156,7 @@ def with_common_options(
         names = [parameter.name for parameter in shared]
 
         def wrapper(**arguments: Any) -> None:
-            from catchup_eval.app.checks import check_request
+            from catchup_eval.cli.checks import check_request
 
             check_request(arguments)
             common = {name: arguments.pop(name) for name in names}

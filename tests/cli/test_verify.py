@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.app.console import Console
-from catchup_eval.app.evaluate import evaluate_models
-from catchup_eval.app.options import Options
-from catchup_eval.app.run import run_plan
 from catchup_eval.app.verify import AuditRequest, audit, verify_report
 from catchup_eval.audit.findings import AuditCheck, AuditStatus, overall_status
+from catchup_eval.cli.console import Console
+from catchup_eval.cli.evaluate import evaluate_models
+from catchup_eval.cli.options import Options
+from catchup_eval.cli.run import run_plan
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.results import study
 from catchup_eval.results.result import Result

@@ -13,8 +13,10 @@ from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import files_from_index
 from catchup_eval.datasets.preprocessing import Preprocess
-from catchup_eval.jobs.evaluate import EvaluationSettings, answers, preprocessing, preprocessing_for
+from catchup_eval.jobs.engine import Silent
+from catchup_eval.jobs.evaluate import EvaluationSettings, preprocessing, preprocessing_for
 from catchup_eval.jobs.networks import ModelUnderTest, describe
+from catchup_eval.jobs.task import Task
 from catchup_eval.models import checkpoints
 from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
@@ -70,7 +72,7 @@ def test_a_folder_is_evaluated_as_its_images_in_memory_are(
     words = ("evaluate", "net.safetensors", "--data", "numbers", "--data-root", "root")
     words += ("--only", "clean", "feature_drop", "--out", "reports", "--device", "cpu")
     foreseen = call(*words, "--dry-run", folder=tmp_path)
-    assert "net-s0: clean: evaluate" in foreseen.stdout
+    assert "evaluate net-s0: clean, feature_drop" in foreseen.stdout
     assert not list((tmp_path / "root").rglob("*.npy")), "nothing is decoded to foresee"
     done = call(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -86,11 +88,16 @@ def test_a_folder_is_evaluated_as_its_images_in_memory_are(
                 rows[~rows.metric.str.contains("temperature|scaled")] for rows in (ours, theirs)
             )
         assert ours.value.tolist() == pytest.approx(theirs.value.tolist(), nan_ok=True, rel=1e-4)
-    assert "net-s0: clean: done already" in call(*words, "--dry-run", folder=tmp_path).stdout
+    assert (
+        "evaluate net-s0: clean, feature_drop: done already"
+        in call(*words, "--dry-run", folder=tmp_path).stdout
+    )
 
 
 def test_each_network_is_shown_its_own_view(
-    networks: Callable[..., Classifier], with_boxes: FileDataset
+    networks: Callable[..., Classifier],
+    with_boxes: FileDataset,
+    evaluate: Callable[..., study.Study],
 ) -> None:
     ours, others = networks(1), networks(1)
     others.preprocess = Preprocess(24, resize=28)
@@ -98,42 +105,40 @@ def test_each_network_is_shown_its_own_view(
     keys = {questions.key(candidate(net), with_boxes, "clean").data for net in (ours, others)}
     assert len(keys) == 2, "results of another view are other results"
     for net, way in ((ours, Preprocess(32)), (others, others.preprocess)):
-        (answer,) = answers([candidate(net)], with_boxes, questions)
+        (result,) = evaluate([candidate(net)], with_boxes, questions).results.values()
         with torch.no_grad():
             logits = net(with_boxes.transform(way).split("test").images.float() / 255)
         right = (logits.argmax(1) == with_boxes.split("test").labels).numpy()
-        assert (answer.result.samples["correct"] == right).all()
+        assert (result.samples["correct"] == right).all()
     assert preprocessing(candidate(ours), with_boxes).startswith(f"{Preprocess(32)} (assumed); ")
     assert "assumed" not in preprocessing(candidate(others), with_boxes)
 
 
 def test_boxes_are_asked_on_the_whole_photograph(
-    network: Classifier, with_boxes: FileDataset, few_digits: TensorDataset
+    network: Classifier,
+    with_boxes: FileDataset,
+    few_digits: TensorDataset,
+    evaluate: Callable[..., study.Study],
 ) -> None:
     """A crop of these wide images would cut boxes; squashed, they are the digits' own again."""
     one = candidate(network)
     assert preprocessing_for(one, with_boxes, "localization") == Preprocess(32, squash=True)
     assert preprocessing_for(one, with_boxes, "clean") == Preprocess(32)
     assert preprocessing_for(one, few_digits, "localization") is None
-    (answer,) = answers([one], with_boxes, EvaluationSettings(["localization"]))
+    finished = evaluate([one], with_boxes, EvaluationSettings(["localization"]))
+    (result,) = finished.results.values()
     truth = few_digits.split("boxes").boxes.numpy()
-    assert answer.result.samples["truth"] == pytest.approx(truth, abs=1e-4)
+    assert result.samples["truth"] == pytest.approx(truth, abs=1e-4)
 
 
-def test_progress_is_told_while_images_are_decoded(
-    network: Classifier, with_boxes: FileDataset, monkeypatch: pytest.MonkeyPatch
+def test_progress_is_reported_while_images_are_decoded(
+    network: Classifier, with_boxes: FileDataset, evaluate: Callable[..., study.Study]
 ) -> None:
-    from contextlib import contextmanager
+    reported: list[tuple[int, int]] = []
 
-    told: list[tuple[int, int]] = []
+    class Listening(Silent):
+        def update(self, task: Task, done: int, total: int, note: str = "") -> None:
+            reported.append((done, total))
 
-    class Listening:
-        def pass_over(self) -> None:
-            raise AssertionError
-
-        @contextmanager
-        def job(self, label: str):  # type: ignore[no-untyped-def]
-            yield lambda done, total: told.append((done, total))
-
-    list(answers([candidate(network)], with_boxes, EvaluationSettings(["clean"]), jobs=Listening()))  # type: ignore[arg-type]
-    assert (40, 40) in told
+    evaluate([candidate(network)], with_boxes, EvaluationSettings(["clean"]), display=Listening())
+    assert (40, 40) in reported

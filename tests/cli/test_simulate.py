@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from catchup_eval.analysis import setting_defaults
-from catchup_eval.app.evaluate import redraw_report
-from catchup_eval.app.options import Options
-from catchup_eval.app.run import run_plan
-from catchup_eval.app.simulate import run_simulations
 from catchup_eval.cli.list import listing
+from catchup_eval.cli.options import Options
+from catchup_eval.cli.report import redraw_report
+from catchup_eval.cli.run import run_plan
 from catchup_eval.core.errors import DONE, IN_PART, UnknownName, UserError
 from catchup_eval.feature_learning import SIMULATIONS, analysis_versions
 from catchup_eval.jobs import plan as plans
@@ -38,7 +37,7 @@ METHODS = {name: simulation.METHODS for name, simulation in SIMULATIONS.items()}
 
 def simulate(folder: Path, plan: Plan = PLAN, **changes: Any) -> int:
     options = Options(out=folder, quiet=True, **changes)
-    return run_simulations(plan, options, command="catchup-eval run small")
+    return run_plan(plan, options, command="catchup-eval run small")
 
 
 @pytest.fixture(scope="module")

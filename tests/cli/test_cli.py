@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catchup_eval.app.evaluate import evaluation_settings, read_settings
-from catchup_eval.app.options import Options, expand_repeated_options
+from catchup_eval.cli.checks import read_settings
 from catchup_eval.cli.list import LISTS
+from catchup_eval.cli.options import Options, expand_repeated_options
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets import DATASETS
 from catchup_eval.jobs.plan import Plan
@@ -154,9 +154,9 @@ def test_settings_are_spelled_as_toml() -> None:
 def test_a_setting_is_refused_before_there_are_networks(text: str, says: str) -> None:
     """By `--set` and by a plan alike."""
     with pytest.raises(UserError, match=says):
-        evaluation_settings(Options(set=[text]))
+        Options(set=[text]).evaluation_settings()
     with pytest.raises(UserError, match=says):
-        evaluation_settings(Options(), Plan(name="x", settings=read_settings([text])))
+        Options().evaluation_settings(Plan(name="x", settings=read_settings([text])))
 
 
 def test_a_users_own_analysis_and_trainers_do_not_matter(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import typer
 
-from catchup_eval.app.options import expand_repeated_options
-from catchup_eval.app.reproduce import select_rows
 from catchup_eval.cli.arguments import command_line
 from catchup_eval.cli.main import app
+from catchup_eval.cli.options import expand_repeated_options
 from catchup_eval.core.errors import UserError
+from catchup_eval.paper.plan import select_rows
 from catchup_eval.paper.reproduction import find
 
 Call = Callable[..., Any]
@@ -21,20 +21,20 @@ EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 
 # What does the work of each command, and the words that it cannot do without.
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "run": ("catchup_eval.app.run.run_plan", "run digits"),
-    "train": ("catchup_eval.app.run.train_networks", "train digits"),
-    "evaluate": ("catchup_eval.app.evaluate.evaluate_models", "evaluate x.pth"),
-    "compare": ("catchup_eval.app.evaluate.evaluate_models", "compare x.pth"),
-    "report": ("catchup_eval.app.evaluate.redraw_report", "report here"),
+    "run": ("catchup_eval.cli.run.run_plan", "run digits"),
+    "train": ("catchup_eval.cli.train.train_networks", "train digits"),
+    "evaluate": ("catchup_eval.cli.evaluate.evaluate_models", "evaluate x.pth"),
+    "compare": ("catchup_eval.cli.evaluate.evaluate_models", "compare x.pth"),
+    "report": ("catchup_eval.cli.report.redraw_report", "report here"),
     "claims": ("catchup_eval.app.claims.judge_paper", "claims catchup-mix here"),
     "conventions": ("catchup_eval.app.conventions.show_conventions", "conventions here"),
     "verify": ("catchup_eval.app.verify.verify_report", "verify here"),
-    "reproduce": ("catchup_eval.app.reproduce.reproduce_paper", "reproduce table1"),
+    "reproduce": ("catchup_eval.cli.reproduce.reproduce_paper", "reproduce table1"),
     "doctor": ("catchup_eval.cli.doctor.examine", "doctor"),
     "data list": ("catchup_eval.cli.datasets.list_sets", "data list"),
     "data fetch": ("catchup_eval.cli.datasets.fetch_sets", "data fetch digits"),
     "data check": ("catchup_eval.cli.datasets.check_sets", "data check digits"),
-    "data cscores": ("catchup_eval.app.cscores.write", "data cscores digits --out a.npz"),
+    "data cscores": ("catchup_eval.cli.data.write_cscores", "data cscores digits --out a.npz"),
     "data corrupt": ("catchup_eval.cli.corrupt.write_corrupted", "data corrupt digits --out a"),
 }
 
@@ -109,7 +109,7 @@ def test_an_option_reaches_what_does_the_work(
         return [] if name == "doctor" else 0
 
     monkeypatch.setattr(target, work)
-    monkeypatch.setattr("catchup_eval.app.checks.check_request", lambda _arguments: None)
+    monkeypatch.setattr("catchup_eval.cli.checks.check_request", lambda _arguments: None)
     value = [] if flag else VALUES.get(f"{name} {option}", VALUES.get(option, "")).split()
     assert flag or value, f"{name} {option} has no value here: give it one, and see what it does"
     for more in ([], [option, *value]):
@@ -158,8 +158,8 @@ def test_options_that_would_do_nothing_are_refused(call: Call, tmp_path: Path) -
 def test_what_the_data_lack_is_no_failure_unless_it_was_named(
     reason: str, requested: list[str], code: int
 ) -> None:
-    from catchup_eval.app.console import Console
-    from catchup_eval.app.evaluate import print_summary
+    from catchup_eval.cli.console import Console
+    from catchup_eval.cli.printing import print_summary
     from catchup_eval.results import study
 
     finished = study.load(EXAMPLE)
@@ -167,7 +167,7 @@ def test_what_the_data_lack_is_no_failure_unless_it_was_named(
     info = finished.info.model_copy(update={"skipped": (skip,)})
     changed = replace(finished, info=info)
     quiet = Console(quiet=True)
-    assert print_summary(quiet, changed, EXAMPLE, page=False, requested=requested) == code
+    assert print_summary(quiet, changed, EXAMPLE, requested=requested) == code
 
 
 def test_the_command_can_be_repeated_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,11 +177,11 @@ def test_the_command_can_be_repeated_in_a_shell(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_seed_stands_once_in_a_key() -> None:
-    from catchup_eval.jobs.networks import _model_key
+    from catchup_eval.jobs.networks import model_key
 
-    assert _model_key("baseline-s0", 0) == "baseline-s0"
-    assert _model_key("baseline", 0) == "baseline-s0"
-    assert _model_key("baseline-s0", 1) == "baseline-s0-s1"
+    assert model_key("baseline-s0", 0) == "baseline-s0"
+    assert model_key("baseline", 0) == "baseline-s0"
+    assert model_key("baseline-s0", 1) == "baseline-s0-s1"
 
 
 def test_a_recipes_data_change_no_stored_setting() -> None:

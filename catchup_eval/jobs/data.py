@@ -1,0 +1,60 @@
+"""The dataset of a command, opened when a task needs it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from catchup_eval import datasets
+from catchup_eval.core.errors import UserError
+from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.jobs.cscores import CScoreEstimation
+
+
+@dataclass(frozen=True, eq=False)
+class DataSource:
+    """A dataset to train and to evaluate on.
+
+    Args:
+        name: of the dataset, or a file.
+        root: where downloaded datasets lie.
+        limit: evaluate on so many class-balanced images of each split.
+        cscores: estimates that evaluations get once they are made.
+        live: the dataset itself, where it is at hand.
+    """
+
+    name: str
+    root: Path
+    limit: int | None = None
+    cscores: CScoreEstimation | None = None
+    live: AnySet | None = None
+
+    @cached_property
+    def given(self) -> AnySet:
+        """All of the dataset.
+
+        Raises:
+            UserError: there is no such dataset, or it is not here.
+        """
+        return datasets.load(self.name, self.root) if self.live is None else self.live
+
+    @cached_property
+    def training(self) -> AnySet:
+        """What is learned from: all of it, without C-scores, which no training depends on.
+
+        Raises:
+            UserError: it has no training images.
+        """
+        if not self.given.has("train"):
+            raise UserError(f"expected training images to learn from, {self.given.name} has none")
+        return self.given.without_cscores
+
+    @cached_property
+    def evaluation(self) -> AnySet:
+        """What is evaluated on."""
+        data = self.cscores.scored() if self.cscores else self.given.evaluation_subset()
+        return data if self.limit is None else data.subsample(self.limit)
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that other tasks write for evaluations."""
+        return self.cscores.outputs if self.cscores else ()

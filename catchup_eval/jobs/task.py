@@ -1,0 +1,102 @@
+"""What a command plans: tasks with inputs, outputs and a cost; an engine runs them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from catchup_eval.results.store import MemoryStore, Store
+from catchup_eval.results.study import DataInfo, ModelInfo
+
+Progress = Callable[..., None]  # (done, total, note="")
+AnyStore = Store | MemoryStore
+
+
+class TaskResult(NamedTuple):
+    """What a task came to. Numbers are in the store and weights in their file.
+
+    Args:
+        status: "cached" where it was done before.
+        reason: why it was skipped or failed: "needs boxes".
+        models: the models it was about, for `study.json`.
+        data: what they were evaluated on, likewise.
+        notes: what was chosen or found on the way, a sentence each.
+    """
+
+    status: Literal["done", "cached", "skipped", "failed"]
+    reason: str = ""
+    models: tuple[ModelInfo, ...] = ()
+    data: DataInfo | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Worker:
+    """What a process keeps from one task to the next.
+
+    Args:
+        device: where tasks compute.
+        store: where results go.
+        cache: what tasks of one model share; :class:`EvaluateTask` keeps its contexts here.
+    """
+
+    device: torch.device
+    store: AnyStore
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """One piece of work.
+
+    Attributes:
+        kind: "train", "evaluate", "simulate" or "estimate".
+        unit: what a shard gets whole: all tasks of a model; empty where every shard needs it.
+        name: which of the unit's tasks: an analysis.
+        cost: relative to the other tasks', for the order and the progress.
+        inputs: files that it reads and other tasks write.
+        outputs: files that it writes, whole or not at all; where they are, it is done.
+    """
+
+    kind: str
+    unit: str
+    name: str
+    cost: float
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """For progress and errors."""
+        return f"{self.unit}: {self.name}" if self.unit else self.name
+
+    def is_done(self, store: AnyStore) -> bool:
+        """Whether its outputs, or its result in the store, are there already."""
+        return all(path.exists() for path in self.outputs)
+
+    @abstractmethod
+    def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
+        """Do the work.
+
+        Args:
+            progress: called with steps done, steps in all, and words.
+            fresh: do not go on from what a stopped call left.
+        """
+
+    def reuse(self, worker: Worker) -> TaskResult:
+        """Take what is done already.
+
+        Raises:
+            UserError: it was made otherwise than this task would.
+        """
+        return TaskResult("cached")
+
+    def missing_need(self) -> str:
+        """What the work lacks, as far as it is known before: "boxes"; empty where nothing."""
+        return ""
+
+    def describe(self) -> str:
+        """The amount of work in words, for a dry run."""
+        return ""

@@ -1,0 +1,90 @@
+"""Train networks: one task is one method and one seed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from catchup_eval.jobs.data import DataSource
+from catchup_eval.jobs.networks import ModelSource
+from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
+from catchup_eval.trainers import mixing
+from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.trainers.train import TrainingOutput, train
+
+EPOCH_COST = 1.1  # of one epoch, on the scale of the analyses' `COST`
+
+
+class TrainTask(Task):
+    """One training.
+
+    Args:
+        recipe: how.
+        method: see `METHODS`.
+        seed: of all that is drawn at random.
+        data: what from, all of it: a subset is for evaluations only.
+        folder: of the checkpoint.
+        group: how the model is called; the method where it is empty.
+        stem: of the checkpoint's file; `METHOD-sSEED` where it is empty.
+        settings: of the method; they win over the recipe's.
+    """
+
+    kind = "train"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        method: str,
+        seed: int,
+        data: DataSource,
+        folder: Path,
+        *,
+        group: str = "",
+        stem: str = "",
+        settings: Mapping[str, Any] | None = None,
+    ):
+        self.recipe, self.method, self.seed, self.data = recipe, method, seed, data
+        self.settings = dict(settings or {})
+        self.name = "training"
+        self.cost = EPOCH_COST * recipe.epochs
+        stem = stem or f"{method}-s{seed}"
+        self.outputs = (folder / f"{stem}.safetensors",)
+        self.model = ModelSource.of_checkpoint(group or method, seed, self.outputs[0])
+        self.unit = self.model.key
+
+    def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
+        self._train(worker, fresh=fresh, progress=progress)
+        return TaskResult("done")
+
+    def reuse(self, worker: Worker) -> TaskResult:
+        self._train(worker)  # refuses what was trained otherwise
+        return TaskResult("cached")
+
+    def _train(self, worker: Worker, **how: Any) -> TrainingOutput:
+        return train(
+            self.recipe,
+            self.method,
+            self.data.training,
+            folder=self.outputs[0].parent,
+            seed=self.seed,
+            device=worker.device,
+            name=self.outputs[0].stem,
+            settings=self.settings,
+            **how,
+        )
+
+    def describe(self) -> str:
+        steps = -(-len(self.data.training.split("train")) // self.recipe.batch_size)
+        return f"{self.recipe.epochs} epochs of {steps} steps"
+
+
+def plan_train(
+    recipe: Recipe, methods: Sequence[str], seeds: Sequence[int], data: DataSource, folder: Path
+) -> list[TrainTask]:
+    """Each method with each seed, seed by seed, so that an interrupted run has compared something.
+
+    Raises:
+        UnknownName: no such method.
+    """
+    for method in methods:
+        mixing.check_name(method)
+    return [TrainTask(recipe, method, seed, data, folder) for seed in seeds for method in methods]

@@ -1,0 +1,168 @@
+"""What has to be trained and evaluated for a table or figure of the paper, setting by setting.
+
+FOLDER/SETTING/            a report of its own: models, results, page
+FOLDER/index.html          the paper's layout: its numbers and ours, side by side
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.files import safe_filename
+from catchup_eval.datasets import SIZES, DatasetSize
+from catchup_eval.jobs.data import DataSource
+from catchup_eval.jobs.networks import ModelSource, load_models
+from catchup_eval.jobs.train import TrainTask
+from catchup_eval.models.sources import WeightsAccess
+from catchup_eval.paper.reproduction import NetworkSpec, Reproduction, ReproductionSetting
+from catchup_eval.trainers.recipe import RECIPES, Recipe, load_recipe, scale_epochs
+
+# The recipe of a table's design on other data than the paper's.
+ELSEWHERE: Mapping[str, str] = {
+    "cifar10": "cifar100-preactresnet18",
+    "cifar100": "cifar100-preactresnet18",
+    "tiny-imagenet": "tiny-imagenet-preactresnet18",
+    "cub": "cub-resnet18",
+    "cars": "cars-resnet18",
+    "aircraft": "aircraft-resnet18",
+    "imagenet": "imagenet-resnet50",
+}
+
+
+@dataclass(frozen=True)
+class ReproductionStage:
+    """All that is trained and evaluated in one setting.
+
+    Args:
+        name: the setting's.
+        setting: how and on what.
+        networks: which.
+        seeds: each network that is trained is trained once with each.
+        analyses: of each network.
+        scale: of the epochs, 1 for the recipe's.
+        folder: of the setting's report.
+    """
+
+    name: str
+    setting: ReproductionSetting
+    networks: Sequence[NetworkSpec]
+    seeds: Sequence[int]
+    analyses: Sequence[str]
+    scale: float
+    folder: Path
+
+    def recipe(self, network: NetworkSpec) -> Recipe:
+        """How one network is trained; a row's own recipe lends its regularizers elsewhere."""
+        base, changes = self.setting.recipe, dict(self.setting.changes)
+        if network.recipe.startswith(base):
+            base = network.recipe
+        elif network.recipe:
+            own = load_recipe(network.recipe).regularizers
+            changes["regularizers"] = {name: {} for name in own}
+        return scale_epochs(load_recipe(base, changes), self.scale)
+
+    @property
+    def trained(self) -> list[NetworkSpec]:
+        """The networks that are not published."""
+        return [network for network in self.networks if not network.published]
+
+    def trainings(self, data: DataSource) -> list[TrainTask]:
+        """Seed by seed, so that an interrupted run has compared something."""
+        return [
+            TrainTask(
+                self.recipe(network),
+                network.method,
+                seed,
+                data,
+                self.folder / "models",
+                group=network.name,
+                stem=f"{safe_filename(network.name)}-s{seed}",
+                settings=network.options,
+            )
+            for seed in self.seeds
+            for network in self.trained
+        ]
+
+    def models(
+        self, trainings: Sequence[TrainTask], data: DataSource, access: WeightsAccess
+    ) -> tuple[list[ModelSource], list[str]]:
+        """The networks in the paper's order, and a sentence for each that cannot be had."""
+        models: list[ModelSource] = []
+        missing: list[str] = []
+        for network in self.networks:
+            models += [task.model for task in trainings if task.model.group == network.name]
+            if not network.published:
+                continue
+            spec = f"{network.name}=catalogue:{network.published}"
+            given = data.given
+            try:
+                loaded = load_models([spec], len(given.classes), data=given.name, access=access)
+            except UserError as error:
+                missing.append(f"{network.name} is left out: {error}")
+            else:
+                models += map(ModelSource.of, loaded)
+        return models, missing
+
+    def data_size(self, data: DataSource) -> DatasetSize:
+        """Known without the files, so that one learns the cost before one gets them."""
+        if data.name in SIZES:
+            return SIZES[data.name]
+        train = data.given.transform().split("train")
+        return DatasetSize(len(train), train.images.shape[-1], len(data.given.classes))
+
+
+def plan_reproduction(
+    wanted: Reproduction, folder: Path, *, scale: float = 1.0, on: str = ""
+) -> Iterator[ReproductionStage]:
+    """The settings that a table or figure needs, in order.
+
+    Args:
+        folder: of the whole reproduction.
+        scale: of all epochs.
+        on: a dataset, and a recipe for it, in place of the paper's.
+
+    Raises:
+        UnknownName: no recipe for this dataset.
+    """
+    for name, setting in wanted.settings.items():
+        networks = list(wanted.networks(name).values())
+        if networks:
+            own = transfer_setting(setting, on) if on else setting
+            analyses = wanted.analyses(name)
+            yield ReproductionStage(
+                name, own, networks, wanted.seeds, analyses, scale, folder / name
+            )
+
+
+def transfer_setting(setting: ReproductionSetting, on: str) -> ReproductionSetting:
+    """The setting's design on other data: the fraction of the images stays."""
+    recipe = ELSEWHERE.get(on, on)
+    if recipe not in RECIPES:
+        raise UnknownName("dataset with a recipe", on, ["digits", *ELSEWHERE])
+    share = {key: value for key, value in setting.changes.items() if key == "share"}
+    return setting.model_copy(update={"recipe": recipe, "data": on, "changes": share})
+
+
+def select_rows(
+    wanted: Reproduction, only: Sequence[str], seeds: Sequence[int], skip: Sequence[str] = ()
+) -> Reproduction:
+    """Only the rows of these names or methods, without those to skip, with these seeds.
+
+    Raises:
+        UnknownName: a name that no row has.
+        UserError: no row is left.
+    """
+    names, others = ({name for text in texts for name in text.split(",")} for texts in (only, skip))
+    known = {label for row in wanted.rows for label in (row.name, row.method) if label}
+    for name in (names | others) - known:
+        raise UnknownName(f"row of {wanted.title}", name, known)
+    labels = [(row, {row.name, row.method}) for row in wanted.rows]
+    rows = [row for row, own in labels if (not names or own & names) and not own & others]
+    if not rows:
+        raise UserError(f"no row of {wanted.title} is left; it has {', '.join(sorted(known))}")
+    changes: dict[str, Any] = {"rows": tuple(rows)}
+    if seeds:
+        changes["seeds"] = tuple(seeds)
+    return wanted.model_copy(update=changes)
