@@ -6,6 +6,7 @@ A study's page is written with all that can be added to it: the paper's tables, 
 import warnings
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from catchup_eval import datasets, feature_learning
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.audit.conventions import rankings
-from catchup_eval.audit.conventions.tables import section
+from catchup_eval.audit.conventions.tables import ConventionsSection, section
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs import engine
@@ -266,7 +267,10 @@ def write_report(study: Study, folder: Path) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    return page.write(study, feature_learning.KNOWN, folder, _extra_sections)
+    several = len(study.groups) > 1
+    found = section(rankings.evaluate_conventions(study), study.groups) if several else None
+    extra = partial(_extra_sections, found)
+    return page.write(study, feature_learning.KNOWN, folder, extra)
 
 
 PAPER_TABLES = (
@@ -280,7 +284,7 @@ MORE_CONVENTIONS = (
 
 
 def _extra_sections(
-    study: Study, comparisons: Sequence[PairwiseComparison]
+    found: ConventionsSection | None, study: Study, comparisons: Sequence[PairwiseComparison]
 ) -> Iterator[ComparisonSection]:
     """The paper's tables, as far as they can be filled, then the conventions."""
     tables = list(paper_tables(study, comparisons))
@@ -290,8 +294,7 @@ def _extra_sections(
         yield ComparisonSection(
             heading, PAPER_TABLES, tables=[table for table, _ in tables], frames=frames
         )
-    found = section(rankings.evaluate_conventions(study), study.groups)
-    if found.values.blocks:
+    if found and found.values.blocks:
         linked = [link_csv(table) for table in (found.values, found.swaps) if table.blocks]
         frames = {table.name: frame(table) for table in linked}
         reading = f"{found.finding} {found.how} {MORE_CONVENTIONS}"

@@ -19,11 +19,12 @@ from rich.text import Text
 
 from catchup_eval.cli.options import Options
 from catchup_eval.core.http import DownloadRequest, download
-from catchup_eval.jobs.task import Task, TaskResult
 from catchup_eval.models.sources import WeightsAccess
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from catchup_eval.jobs.task import Task, TaskResult
 
 
 class Console:
@@ -119,7 +120,7 @@ class ProgressBars:
         self._known: set[str] = set()  # models and notes that were printed
         self._ended = self._total = 0
 
-    def begin(self, tasks: Sequence[Task]) -> None:
+    def begin(self, tasks: Sequence["Task"]) -> None:
         """Draw the bars."""
         self._ended, self._total = 0, len(tasks)
         if self._terminal is None:
@@ -136,13 +137,13 @@ class ProgressBars:
         self._done_cost = 0.0
         self._progress.start()
 
-    def start(self, task: Task) -> None:
+    def start(self, task: "Task") -> None:
         """A task has begun."""
         self._started[task] = monotonic()
         if self._progress:
             self._progress.reset(self._current, description=task.label, visible=True)
 
-    def update(self, task: Task, done: int, total: int, note: str = "") -> None:
+    def update(self, task: "Task", done: int, total: int, note: str = "") -> None:
         """A task has come so far."""
         if self._progress:
             fraction = done / max(total, 1)
@@ -150,7 +151,7 @@ class ProgressBars:
             self._progress.update(self._current, completed=fraction, description=text)
             self._progress.update(self._whole, completed=self._done_cost + fraction * task.cost)
 
-    def finish(self, task: Task, result: TaskResult) -> None:
+    def finish(self, task: "Task", result: "TaskResult") -> None:
         """A task has ended: one line, unless it was done before."""
         self._ended += 1
         if self._progress:
