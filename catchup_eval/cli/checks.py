@@ -30,11 +30,14 @@ def check_request(arguments: Mapping[str, Any]) -> None:
     if "table" in arguments:
         from catchup_eval.paper import reproduction
 
-        reproduction.find(arguments["table"])
+        wanted = reproduction.find(arguments["table"])
+        reproduction.select_rows(wanted, arguments["only"], arguments["seeds"], arguments["skip"])
+        if arguments["on"]:
+            reproduction.transfer_setting(next(iter(wanted.settings.values())), arguments["on"])
     if "plan" in arguments:
         _check_plan(arguments)
     if "recipe" in arguments:
-        _check_training(arguments["recipe"], arguments["methods"])
+        _check_training(arguments["recipe"], arguments.get("methods", ()))
     if "models" in arguments:
         _check_analyses(arguments)
         _check_models(arguments["models"])

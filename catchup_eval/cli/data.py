@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catchup_eval.cli.arguments import DataArgument, DataRoot, Device
+from catchup_eval.cli.checks import check_request
 
 if TYPE_CHECKING:
     from catchup_eval.jobs.plan import CScoreSettings
@@ -105,6 +106,7 @@ def cscores(
     """
     from catchup_eval.jobs.plan import CScoreSettings
 
+    check_request({"data": dataset, "recipe": recipe})
     settings = CScoreSettings(networks=networks, recipe=recipe)
     write_cscores(dataset, out, settings, device=device, data_root=data_root, fresh=fresh)
 
@@ -170,6 +172,7 @@ def corrupt(
 
     Five severities to a file.
     """
+    check_request({"data": dataset})
     from catchup_eval.cli.corrupt import write_corrupted as write
 
     code = write(

@@ -43,8 +43,7 @@ def reproduce(
     Its page has the paper's numbers beside ours. `--dry-run` prints what it will cost, from a few
     measured steps. Stopped at any moment and called again, it goes on where it was.
     """
-    from catchup_eval.paper.plan import select_rows
-    from catchup_eval.paper.reproduction import find
+    from catchup_eval.paper.reproduction import find, select_rows
 
     wanted = select_rows(find(table), options.only, seeds, options.skip)
     command = command_line()

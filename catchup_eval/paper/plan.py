@@ -4,31 +4,24 @@ FOLDER/SETTING/            a report of its own: models, results, page
 FOLDER/index.html          the paper's layout: its numbers and ours, side by side
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import safe_filename
 from catchup_eval.datasets import SIZES, DatasetSize
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource, load_models
 from catchup_eval.jobs.train import TrainTask
 from catchup_eval.models.sources import WeightsAccess
-from catchup_eval.paper.reproduction import NetworkSpec, Reproduction, ReproductionSetting
-from catchup_eval.trainers.recipe import RECIPES, Recipe, load_recipe, scale_epochs
-
-# The recipe of a table's design on other data than the paper's.
-ELSEWHERE: Mapping[str, str] = {
-    "cifar10": "cifar100-preactresnet18",
-    "cifar100": "cifar100-preactresnet18",
-    "tiny-imagenet": "tiny-imagenet-preactresnet18",
-    "cub": "cub-resnet18",
-    "cars": "cars-resnet18",
-    "aircraft": "aircraft-resnet18",
-    "imagenet": "imagenet-resnet50",
-}
+from catchup_eval.paper.reproduction import (
+    NetworkSpec,
+    Reproduction,
+    ReproductionSetting,
+    transfer_setting,
+)
+from catchup_eval.trainers.recipe import Recipe, load_recipe, scale_epochs
 
 
 @dataclass(frozen=True)
@@ -134,35 +127,3 @@ def plan_reproduction(
             yield ReproductionStage(
                 name, own, networks, wanted.seeds, analyses, scale, folder / name
             )
-
-
-def transfer_setting(setting: ReproductionSetting, on: str) -> ReproductionSetting:
-    """The setting's design on other data: the fraction of the images stays."""
-    recipe = ELSEWHERE.get(on, on)
-    if recipe not in RECIPES:
-        raise UnknownName("dataset with a recipe", on, ["digits", *ELSEWHERE])
-    share = {key: value for key, value in setting.changes.items() if key == "share"}
-    return setting.model_copy(update={"recipe": recipe, "data": on, "changes": share})
-
-
-def select_rows(
-    wanted: Reproduction, only: Sequence[str], seeds: Sequence[int], skip: Sequence[str] = ()
-) -> Reproduction:
-    """Only the rows of these names or methods, without those to skip, with these seeds.
-
-    Raises:
-        UnknownName: a name that no row has.
-        UserError: no row is left.
-    """
-    names, others = ({name for text in texts for name in text.split(",")} for texts in (only, skip))
-    known = {label for row in wanted.rows for label in (row.name, row.method) if label}
-    for name in (names | others) - known:
-        raise UnknownName(f"row of {wanted.title}", name, known)
-    labels = [(row, {row.name, row.method}) for row in wanted.rows]
-    rows = [row for row, own in labels if (not names or own & names) and not own & others]
-    if not rows:
-        raise UserError(f"no row of {wanted.title} is left; it has {', '.join(sorted(known))}")
-    changes: dict[str, Any] = {"rows": tuple(rows)}
-    if seeds:
-        changes["seeds"] = tuple(seeds)
-    return wanted.model_copy(update=changes)

@@ -6,7 +6,7 @@ setting, in Table 12 it is the other way round.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from itertools import product
@@ -14,8 +14,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.settings import Settings, check
+from catchup_eval.trainers.shipped import RECIPES
+
+# The recipe of a table's design on other data than the paper's.
+ELSEWHERE: Mapping[str, str] = {
+    "cifar10": "cifar100-preactresnet18",
+    "cifar100": "cifar100-preactresnet18",
+    "tiny-imagenet": "tiny-imagenet-preactresnet18",
+    "cub": "cub-resnet18",
+    "cars": "cars-resnet18",
+    "aircraft": "aircraft-resnet18",
+    "imagenet": "imagenet-resnet50",
+}
 
 
 class ReproductionSetting(Settings):
@@ -196,3 +208,35 @@ def find(name: str) -> Reproduction:
     if name not in shipped_reproductions():
         raise UnknownName("table or figure", name, shipped_reproductions())
     return shipped_reproductions()[name]
+
+
+def transfer_setting(setting: ReproductionSetting, on: str) -> ReproductionSetting:
+    """The setting's design on other data: the fraction of the images stays."""
+    recipe = ELSEWHERE.get(on, on)
+    if recipe not in RECIPES:
+        raise UnknownName("dataset with a recipe", on, ["digits", *ELSEWHERE])
+    share = {key: value for key, value in setting.changes.items() if key == "share"}
+    return setting.model_copy(update={"recipe": recipe, "data": on, "changes": share})
+
+
+def select_rows(
+    wanted: Reproduction, only: Sequence[str], seeds: Sequence[int], skip: Sequence[str] = ()
+) -> Reproduction:
+    """Only the rows of these names or methods, without those to skip, with these seeds.
+
+    Raises:
+        UnknownName: a name that no row has.
+        UserError: no row is left.
+    """
+    names, others = ({name for text in texts for name in text.split(",")} for texts in (only, skip))
+    known = {label for row in wanted.rows for label in (row.name, row.method) if label}
+    for name in (names | others) - known:
+        raise UnknownName(f"row of {wanted.title}", name, known)
+    labels = [(row, {row.name, row.method}) for row in wanted.rows]
+    rows = [row for row, own in labels if (not names or own & names) and not own & others]
+    if not rows:
+        raise UserError(f"no row of {wanted.title} is left; it has {', '.join(sorted(known))}")
+    changes: dict[str, Any] = {"rows": tuple(rows)}
+    if seeds:
+        changes["seeds"] = tuple(seeds)
+    return wanted.model_copy(update=changes)

@@ -83,6 +83,11 @@ MISTAKES = {
     "run noplan": "there is no plan 'noplan'",
     "run digits --methods nomethod": "there is no method 'nomethod'",
     "report nofolder": "nofolder holds no report",
+    "reproduce table1 --on mars": "there is no dataset with a recipe 'mars'",
+    "reproduce table1 --only norow": "there is no row of Table 1 'norow'",
+    "data cscores nodata --out a.npz": "there is no data set 'nodata'",
+    "data cscores digits --out a.npz --recipe none": "there is no recipe 'none'",
+    "data corrupt nodata --out a": "there is no data set 'nodata'",
     "reproduce table99": "there is no table or figure 'table99'",
 }
 

@@ -13,8 +13,7 @@ from catchup_eval.cli.arguments import command_line
 from catchup_eval.cli.main import app
 from catchup_eval.cli.options import expand_repeated_options
 from catchup_eval.core.errors import UserError
-from catchup_eval.paper.plan import select_rows
-from catchup_eval.paper.reproduction import find
+from catchup_eval.paper.reproduction import find, select_rows
 
 Call = Callable[..., Any]
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
@@ -109,7 +108,8 @@ def test_an_option_reaches_what_does_the_work(
         return [] if name == "doctor" else 0
 
     monkeypatch.setattr(target, work)
-    monkeypatch.setattr("catchup_eval.cli.checks.check_request", lambda _arguments: None)
+    for module in ("checks", "data"):
+        monkeypatch.setattr(f"catchup_eval.cli.{module}.check_request", lambda _arguments: None)
     value = [] if flag else VALUES.get(f"{name} {option}", VALUES.get(option, "")).split()
     assert flag or value, f"{name} {option} has no value here: give it one, and see what it does"
     for more in ([], [option, *value]):

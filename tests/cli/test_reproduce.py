@@ -20,8 +20,8 @@ from catchup_eval.datasets import DATASETS, SIZES
 from catchup_eval.jobs.cost import seconds_per_image
 from catchup_eval.models.catalogue import entries
 from catchup_eval.paper.page import ReproducedCell, _best, _mean_difference, _rank_correlation
-from catchup_eval.paper.plan import plan_reproduction, select_rows
-from catchup_eval.paper.reproduction import Reproduction, find, shipped_reproductions
+from catchup_eval.paper.plan import plan_reproduction
+from catchup_eval.paper.reproduction import Reproduction, find, select_rows, shipped_reproductions
 from catchup_eval.results import summary
 from catchup_eval.trainers.mixing import default_settings
 from catchup_eval.trainers.recipe import load_recipe
