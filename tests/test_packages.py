@@ -12,10 +12,10 @@ PACKAGE = Path(catchup_eval.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "core", "metrics", "datasets", "models", "results", "plotting", "trainers", "analysis",
-    "feature_learning", "jobs", "report", "paper", "audit", "app", "api", "cli",
+    "feature_learning", "jobs", "report", "paper", "audit", "api", "cli",
 )  # fmt: skip
 AT_THE_ROOT = {"__init__.py", "__main__.py", "api.py", "py.typed"}
-PRINT = {"app", "cli"}
+PRINT = {"cli"}
 WINGS = ("trainers", "analysis")
 
 
