@@ -1,4 +1,4 @@
-"""Train Catch-up Mix and its baselines, then ask any classifier how robust it is.
+"""Train Catch-up Mix and its baselines, then evaluate the robustness of any classifier.
 
 import catchup_eval as ce
 

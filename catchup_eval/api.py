@@ -46,17 +46,17 @@ def load(
     root: Path | str = "data",
     trust_pickle: bool = False,
 ) -> Classifier:
-    """The model that a spec asks for, as `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
+    """The model that a spec names, as `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
 
     What was chosen for it, where there was a choice, is said as a Python warning.
 
     Args:
         text: such as `ours=best.safetensors`, `torchvision:resnet50@IMAGENET1K_V2`,
             `resnet20@https://host/net.th?norm=cifar10`, `hf:timm/resnet18.a1_in1k` or
-            `catalogue:akamaster-cifar10-resnet20`. Where the file says the network or how
-            photographs are shown to it, that is taken: :mod:`catchup_eval.models.preprocessing` has
-            the keys that say it otherwise.
-        classes: only where the weights do not tell.
+            `catalogue:akamaster-cifar10-resnet20`. What the file says of the network and of
+            its preprocessing is taken; :mod:`catchup_eval.models.preprocessing` has the keys that
+            say it otherwise.
+        classes: where the weights do not say.
         root: the data root; downloaded weights lie in its folder `models`.
         trust_pickle: run the code that the file asks for when it is unpickled. Whoever wrote it
             can then do on this machine what you can; without it, only weights are read.
@@ -72,7 +72,7 @@ def load(
 
 
 def data(name: str, root: Path | str = "data") -> AnySet:
-    """An image set by name (`digits` is always here), or of your own files or function."""
+    """A dataset by name (`digits` is always here), or of your own files or function."""
     return datasets.load(name, root)
 
 
@@ -91,7 +91,7 @@ def _data_uri(figure: Figure) -> str:
 
 
 class AnalysisResult:
-    """The answer to one question.
+    """The result of one analysis.
 
     Attributes:
         result: rows and per-sample outcomes.
@@ -107,7 +107,7 @@ class AnalysisResult:
         return self.result.table
 
     def plot(self) -> FigureDict:
-        """The figures of this question."""
+        """The figures of this analysis."""
         return FigureDict(ANALYSES[self._name].plot(self.result))
 
     def _repr_html_(self) -> str:
@@ -115,10 +115,10 @@ class AnalysisResult:
 
 
 class Evaluation(Mapping[str, AnalysisResult]):
-    """All answers, by question.
+    """The results of all analyses, by name.
 
     Attributes:
-        study: everything, as a report is drawn from.
+        study: everything that a report is made from.
     """
 
     def __init__(self, finished: Study, store: MemoryStore):
@@ -127,7 +127,7 @@ class Evaluation(Mapping[str, AnalysisResult]):
 
     def __getitem__(self, name: str) -> AnalysisResult:
         if name not in self.study.available_analyses():
-            raise UnknownName("answer", name, self.study.available_analyses())
+            raise UnknownName("analysis", name, self.study.available_analyses())
         single = len(self.study.info.models) == 1
         key = self.study.info.models[0].key
         result = self.study.results[key, name] if single else self.study.joined_result(name)
@@ -146,7 +146,7 @@ class Evaluation(Mapping[str, AnalysisResult]):
 
     @property
     def skipped_analyses(self) -> pd.DataFrame:
-        """What could not be asked, and why."""
+        """What was skipped or failed, and why."""
         rows = [skip.model_dump() for skip in self.study.info.skipped]
         return pd.DataFrame(rows, columns=["model", "analysis", "reason"])
 
@@ -176,19 +176,19 @@ def evaluate(
     seed: int = 0,
     root: Path | str = "data",
 ) -> Evaluation:
-    """Ask a model the questions that it and the data allow.
+    """Evaluate a model by every analysis that it and the data allow.
 
     Args:
         model: from `load` or `wrap`; given back as it was.
         data: from `data` or `from_arrays`.
-        only, skip: names of questions; all of them where neither is given.
-        settings: by question; the defaults are the paper's.
+        only, skip: names of analyses; all of them where neither is given.
+        settings: by analysis; the defaults are the paper's.
         device: "auto" takes a GPU if there is one.
-        seed: of what the questions draw.
+        seed: of what the analyses draw at random.
         root: the folder of downloaded data, as for `data`; used where there is one.
 
     Raises:
-        UnknownName: a question or a setting that does not exist.
+        UnknownName: an analysis or a setting that does not exist.
     """
     return _evaluate_models(
         {model.name: [model]}, data, "", only, skip, settings, device, batch_size, seed, Path(root)
@@ -208,7 +208,7 @@ def compare(
     seed: int = 0,
     root: Path | str = "data",
 ) -> Evaluation:
-    """Ask several models, or several seeds of several methods, the same questions.
+    """Evaluate several models, or several seeds of several methods, by the same analyses.
 
     Args:
         models: by name; a sequence holds the seeds of one method. Three seeds or more compare

@@ -213,7 +213,7 @@ class Remeasurement:
             device=self.device,
             batch_size=self.batch_size,
             seed=key.seed,
-            checkpoints=LazyCheckpoints(candidate.kept),
+            checkpoints=LazyCheckpoints(candidate.epoch_checkpoints),
             history=candidate.history,
         )
         require(subject, ANALYSES[question].NEEDS)

@@ -82,10 +82,10 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     settings: dict[str, dict[str, Any]] = {}
     for text in texts:
         target, equals, value = text.partition("=")
-        question, dot, key = target.partition(".")
+        analysis, dot, key = target.partition(".")
         if not (equals and dot and key):
             raise UserError(f"expected --set ANALYSIS.KEY=VALUE, got {text!r}")
-        settings.setdefault(question, {})[key] = _toml_value(value)
+        settings.setdefault(analysis, {})[key] = _toml_value(value)
     return settings
 
 

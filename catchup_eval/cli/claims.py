@@ -38,7 +38,7 @@ def claims(
 ) -> None:
     """Test the claims of a paper by finished reports.
 
-    Each is supported, contradicted, or cannot be told, and then what would tell.
+    Each is supported, contradicted, or undecided, with what would decide it.
     """
     if options.dry_run and not more:
         folder = options.out / (options.name or f"claims-{Path(file).stem}")

@@ -45,7 +45,7 @@ class Console:
             self.result(text)
 
     def detail(self, text: str) -> None:
-        """One line for those who asked for details."""
+        """One line, with `--verbose`."""
         if self._verbose:
             self.result(text)
 
@@ -180,13 +180,13 @@ class ProgressBars:
 
 
 class _TimeColumn(ProgressColumn):
-    """Elapsed and, from the share that is done, remaining time."""
+    """Elapsed and, from the fraction that is done, remaining time."""
 
     def render(self, task: BarTask) -> Text:
         elapsed = task.elapsed or 0.0
-        share = task.completed / task.total if task.total else 0.0
-        left = f"{_minutes(elapsed * (1 - share) / share)} left" if share > 0.01 else ""
-        return Text(f"{share:4.0%} {_minutes(elapsed)}  {left}", style="dim")
+        fraction = task.completed / task.total if task.total else 0.0
+        left = f"{_minutes(elapsed * (1 - fraction) / fraction)} left" if fraction > 0.01 else ""
+        return Text(f"{fraction:4.0%} {_minutes(elapsed)}  {left}", style="dim")
 
 
 def _minutes(seconds: float) -> str:

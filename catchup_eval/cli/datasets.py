@@ -69,8 +69,8 @@ def describe_sets(names: Sequence[str], *, archives: Path | None = None) -> int:
     sources = load(archives)
     for name, source in {name: find(name, sources) for name in names}.items():
         console.result(f"{name}: {source.about}")
-        told = ("licence", "citation", "page", "by_hand")
-        facts = {each.replace("_", " "): getattr(source, each) for each in told}
+        names = ("licence", "citation", "page", "by_hand")
+        facts = {each.replace("_", " "): getattr(source, each) for each in names}
         facts |= {file.name: _file(file) for file in source.files}
         for label, text in facts.items():
             if text:

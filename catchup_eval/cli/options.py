@@ -26,7 +26,7 @@ SEVERAL = (
 
 @dataclass(frozen=True)
 class Options:
-    """What every computing command can be told."""
+    """The options that computing commands have in common."""
 
     device: Annotated[
         str,
@@ -173,9 +173,9 @@ def with_common_options(
 
 
 def _parameter(each: Any, helps: Mapping[str, str | tuple[str, str]]) -> inspect.Parameter:
-    kind, told = get_args(get_type_hints(Options, include_extras=True)[each.name])
-    own = copy(told)
-    own.help = helps.get(each.name, told.help)
+    kind, declared = get_args(get_type_hints(Options, include_extras=True)[each.name])
+    own = copy(declared)
+    own.help = helps.get(each.name, declared.help)
     if isinstance(own.help, tuple):
         own.metavar, own.help = own.help
     default = each.default_factory() if callable(each.default_factory) else each.default

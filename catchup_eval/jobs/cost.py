@@ -1,8 +1,8 @@
 """What trainings will cost, from a few measured steps on this device, before the first real one.
 
 Each network takes three steps with each method, on noise of the data's size; the fastest counts,
-by the image. On a CPU the batch is small, which makes an image a little dearer than it will be, and
-what else the machine does makes it dearer still. The data need not be here: their sizes are known.
+by the image. On a CPU the batch is small, which makes an image cost a little more than it will, and
+so does what else the machine does. The data need not be here: their sizes are known.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def seconds_per_image(
         fork_global_rng(generator(0, "cost")),
         closing(mixing.build(method, model, **own)) as built,
     ):
-        step = _step(model, lambda draw: built(images, labels, draw))
+        step = _step(model, lambda rng: built(images, labels, rng))
         return min(step() for _ in range(STEPS)) / batch
 
 
@@ -78,12 +78,12 @@ def _network(recipe: Recipe, size: DatasetSize) -> Classifier:
 def _step(model: Classifier, loss: Callable[..., torch.Tensor]) -> Callable[[], float]:
     """One training step; gives its seconds."""
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    draw = generator(0, "cost")
+    rng = generator(0, "cost")
 
     def step() -> float:
         started = perf_counter()
         optimiser.zero_grad()
-        loss(draw).backward()  # type: ignore[no-untyped-call]
+        loss(rng).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if torch.cuda.is_available():
             torch.cuda.synchronize()

@@ -135,7 +135,7 @@ class EvaluateTask(Task):
         if not all(path.exists() for path in self.inputs):
             return ""
         model, data = self.model.load(), self.data.evaluation
-        there = {"history": model.history is not None, "checkpoints": bool(model.kept)}
+        there = {"history": model.history is not None, "checkpoints": bool(model.epoch_checkpoints)}
         needs = sorted(ANALYSES[self.name].NEEDS)
         return next((need for need in needs if not there.get(need, data.has(need))), "")
 
@@ -237,7 +237,7 @@ def _make_context(
         device=settings.device,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        checkpoints=LazyCheckpoints(model.kept),
+        checkpoints=LazyCheckpoints(model.epoch_checkpoints),
         history=model.history,
         data_root=settings.data_root,
     )

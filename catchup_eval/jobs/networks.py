@@ -1,4 +1,4 @@
-"""The networks a command was asked about: who they are, loaded one at a time."""
+"""The models of a command: which they are, and how they are loaded."""
 
 import json
 from collections import Counter
@@ -24,21 +24,21 @@ from catchup_eval.results.study import ModelInfo, architecture_label, check_grou
 
 @dataclass(frozen=True)
 class ModelUnderTest:
-    """One network to question.
+    """One model to evaluate.
 
     Args:
-        info: who it is.
+        info: which it is.
         model: in evaluation mode, on the CPU.
         notes: what was chosen for it; a sentence each.
         history: rows per epoch of its training, where they lie beside its weights.
-        kept: checkpoints of the same training on its way, by epoch, likewise.
+        epoch_checkpoints: of the same training, by epoch, likewise.
     """
 
     info: ModelInfo
     model: Classifier
     notes: tuple[str, ...] = ()
     history: pd.DataFrame | None = field(default=None, repr=False)
-    kept: Mapping[int, Path] = field(default_factory=dict)
+    epoch_checkpoints: Mapping[int, Path] = field(default_factory=dict)
 
 
 class ModelSource:
@@ -95,7 +95,7 @@ class ModelSource:
 
 
 class LazyCheckpoints(Mapping[int, Classifier]):
-    """Checkpoints by epoch, each read when it is asked for, since a training may keep many."""
+    """Checkpoints by epoch, each read at its first use, since there may be many."""
 
     def __init__(self, paths: Mapping[int, Path]):
         self._paths = paths
@@ -117,10 +117,10 @@ def load_models(
     data: str = "",
     access: WeightsAccess = WeightsAccess(),
 ) -> list[ModelUnderTest]:
-    """The networks that these specs ask for.
+    """The models that these specs name.
 
     Args:
-        classes: of the dataset; None for checkpoints that tell theirs.
+        classes: of the dataset; None for checkpoints that have theirs.
         data: its name, for what is published about it.
         access: how files are got and read.
 
@@ -150,18 +150,18 @@ def load_models(
 
 
 def _head_note(name: str, model: Classifier, classes: int | None) -> tuple[str, ...]:
-    """What to say of a head of other classes than the data set's."""
+    """A note on a head of other classes than the dataset's."""
     try:
         size = model.head.out_features
     except Missing:  # no linear layer, so it does not say
         return ()
     if classes is None:
         return ()
-    text = f"{name}: its head has {size} classes, the data set has {classes}"
+    text = f"{name}: its head has {size} classes, the dataset has {classes}"
     if size < classes:
         raise UserError(text)
-    told = f"{text}; its numbers mean something only where its first {classes} are these"
-    return (told,) if size > classes else ()
+    note = f"{text}; its numbers mean something only where its first {classes} are these"
+    return (note,) if size > classes else ()
 
 
 def _format_spec(one: specs.ModelSpec) -> str:
@@ -171,15 +171,15 @@ def _format_spec(one: specs.ModelSpec) -> str:
 
 
 def _seeds(groups: Sequence[str], seeds: Sequence[int]) -> list[int]:
-    """The seeds as the cards tell them; 0, 1, 2, ... in a group where they do not tell it apart."""
+    """The seeds of the cards; 0, 1, 2, ... in a group where they are not distinct."""
     pairs = Counter(zip(groups, seeds, strict=True))
     given: Counter[str] = Counter()
-    told = []
+    distinct = []
     for group, seed in zip(groups, seeds, strict=True):
         clear = all(count == 1 for (name, _), count in pairs.items() if name == group)
-        told.append(seed if clear else given[group])
+        distinct.append(seed if clear else given[group])
         given[group] += 1
-    return told
+    return distinct
 
 
 def _expect_chosen_names(found: Sequence[specs.ModelSpec]) -> None:
@@ -205,7 +205,7 @@ def describe(
     architecture: str = "",
     code: str = "",
 ) -> ModelInfo:
-    """Who a network is."""
+    """Which model it is."""
     return ModelInfo(
         key=model_key(group, seed),
         group=group,

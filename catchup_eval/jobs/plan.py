@@ -1,4 +1,4 @@
-"""A plan: what to train and to ask, on which data, or what to simulate; a TOML file."""
+"""A plan: what to train and to evaluate, on which data, or what to simulate; a TOML file."""
 
 import tomllib
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ class CScoreSettings(Settings):
 
     Attributes:
         networks: how many are trained; the answers of all are averaged.
-        shares: of the training images that a network is trained on, drawn anew for each; the
-            networks take turns.
-        recipe: how; see `list recipes`. A smaller share has as many steps, in more epochs.
+        shares: fractions of the training images that a network is trained on, sampled anew for
+            each; the networks take turns.
+        recipe: how; see `list recipes`. A smaller fraction has as many steps, in more epochs.
     """
 
     model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
@@ -46,19 +46,19 @@ class Plan(Settings):
     Attributes:
         name: of the report's folder.
         about: one line, for `list plans`.
-        data: an image set by name, or a `.npz` file.
+        data: a dataset by name, or a `.npz` file.
         recipe: how networks are trained; see `list recipes`.
         methods: which are trained; see `list methods`.
         seeds: each method is trained once with each.
         epochs: instead of the recipe's.
-        models: specs of further networks that are only questioned.
+        models: specs of further networks that are only evaluated.
         simulations: in place of all that; see `list simulations`.
         reference: the group the others are compared with; the first where it is not given.
-        only, skip: of the questions or simulations.
-        seed: of what the questions draw.
-        cscores: how C-scores are estimated for the question about them; without this table they
-            are not, and the question needs data that has them.
-        settings: by question or simulation.
+        only, skip: of the analyses or simulations.
+        seed: of what the analyses draw at random.
+        cscores: how C-scores are estimated for the analysis that needs them; without this
+            table they are not, and the analysis needs data that has them.
+        settings: by analysis or simulation.
     """
 
     model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
@@ -121,7 +121,7 @@ def write(plan: Plan) -> str:
     """The plan as TOML, without what is left at its default."""
     content = plan.model_dump(exclude_defaults=True, mode="json")
     settings = content.pop("settings", {})
-    tables = {f"settings.{question}": values for question, values in settings.items()}
+    tables = {f"settings.{name}": values for name, values in settings.items()}
     if plan.cscores is not None:
         tables["cscores"] = content.pop("cscores")
     lines = [f"{key} = {_value(value)}" for key, value in content.items()]

@@ -30,13 +30,13 @@ def net(tmp_path: Path) -> Path:
 
 
 def test_a_head_of_too_few_classes_is_named(net: Path) -> None:
-    with pytest.raises(UserError, match="its head has 10 classes, the data set has 100"):
+    with pytest.raises(UserError, match="its head has 10 classes, the dataset has 100"):
         load_models([f"resnet8@{net}?norm=half"], 100)
 
 
 def test_a_head_of_more_classes_is_said(net: Path) -> None:
     (one,) = load_models([f"resnet8@{net}?norm=half"], 4)
-    assert one.notes[0].startswith("net: its head has 10 classes, the data set has 4;")
+    assert one.notes[0].startswith("net: its head has 10 classes, the dataset has 4;")
     (same,) = load_models([f"resnet8@{net}?norm=half"], 10)
     assert same.notes == ()
 
