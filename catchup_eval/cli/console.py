@@ -1,11 +1,14 @@
 """What a command prints: progress bars on a terminal, plain lines elsewhere."""
 
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from rich.console import Console as Terminal
+from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,6 +21,7 @@ from rich.progress import Task as BarTask
 from rich.text import Text
 
 from catchup_eval.cli.options import Options
+from catchup_eval.core.errors import Interrupted
 from catchup_eval.core.http import DownloadRequest, download
 from catchup_eval.models.sources import WeightsAccess
 
@@ -25,6 +29,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from catchup_eval.jobs.task import Task, TaskResult
+
+
+class Terminal(RichConsole):
+    """Ends the command where the reader of its output goes away; what is stored stays."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise, in place of exit code 1, which means something else here."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Interrupted("the output was closed", signal.SIGPIPE)
 
 
 class Console:

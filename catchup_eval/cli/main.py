@@ -1,8 +1,10 @@
 """The command `catchup-eval`; what a command needs it imports when it runs, so help is instant."""
 
+import codecs
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -55,7 +57,25 @@ app.command(name="list")(list_)
 app.add_typer(data, name="data")
 app.command()(doctor)
 
+PLAIN = {"↑": "^", "↓": "v", "−": "-", "–": "-", "…": "...", "×": "x", "±": "+-", "≤": "<="}  # noqa: RUF001
+
 _signals: list[int] = []  # those that came
+
+
+def _replace_unprintable(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that the console's encoding lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in text), error.end
+
+
+def prepare_console() -> None:
+    """Print on any console, and draw without one, whatever the environment says."""
+    codecs.register_error("catchup_eval", _replace_unprintable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="catchup_eval")
+    os.environ["MPLBACKEND"] = "agg"  # an inherited one may be absent here
 
 
 def _stop(number: int, _frame: Any) -> None:
@@ -67,6 +87,7 @@ def main() -> None:
     """Run the command; a user's mistake ends it with one line."""
     # Waiting threads that spin cost a busy machine a factor of four, an idle one next to nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    prepare_console()
     sys.argv[1:] = expand_repeated_options(sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)

@@ -8,6 +8,7 @@ import pandas as pd
 from catchup_eval import feature_learning
 from catchup_eval.cli.console import Console
 from catchup_eval.core.errors import DONE, IN_PART
+from catchup_eval.core.words import count_noun
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs.evaluate import EvaluationSettings, preprocessing_for
 from catchup_eval.jobs.networks import ModelUnderTest
@@ -21,10 +22,16 @@ LARGE = 1e9  # bytes on disk that are printed before they are written
 
 def print_dry_run(console: Console, planned: pd.DataFrame, page: Path | None = None) -> None:
     """One line for all analyses of a model that are alike, one for every other task."""
-    alike = planned["kind"].eq("evaluate") & ~planned["state"].str.startswith("skip")
+    alike = planned["kind"].isin(["evaluate", "estimate"]) & ~planned["state"].str.startswith(
+        "skip"
+    )
     apart = pd.Series(range(len(planned))).where(~alike.to_numpy(), -1).to_numpy()
     for key, rows in planned.groupby(["kind", "unit", "state", "work", apart], sort=False):
         kind, unit, state, work = map(str, [*key][:4])
+        if kind == "estimate":
+            count = count_noun(len(rows), "network")
+            console.result(f"estimate C-scores: {count}, {work if state == 'to do' else state}")
+            continue
         names = unit if kind == "train" else ", ".join(rows["name"])
         target = names if kind == "train" or not unit else f"{unit}: {names}"
         todo = work if state == "to do" else state

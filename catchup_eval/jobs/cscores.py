@@ -136,7 +136,7 @@ class CScoreTask(Task):
         return TaskResult("done")
 
     def describe(self) -> str:
-        return f"{self._estimation.steps} steps"
+        return f"about {self._estimation.steps} steps each"
 
 
 def plan_cscores(estimation: CScoreEstimation) -> list[CScoreTask]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
@@ -74,7 +75,7 @@ class TrainTask(Task):
 
     def describe(self) -> str:
         steps = -(-len(self.data.training.split("train")) // self.recipe.batch_size)
-        return f"{self.recipe.epochs} epochs of {steps} steps"
+        return f"{count_noun(self.recipe.epochs, 'epoch')} of {count_noun(steps, 'step')}"
 
 
 def plan_train(
