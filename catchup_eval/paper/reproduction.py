@@ -23,7 +23,7 @@ class ReproductionSetting(Settings):
 
     Attributes:
         recipe: by name; `list recipes` has them.
-        data: an image set by name.
+        data: a dataset by name.
         changes: what differs from the recipe.
     """
 
@@ -63,7 +63,7 @@ class ReproductionColumn(NetworkDefaults):
 
     Attributes:
         group: what stands above several columns.
-        measure: QUESTION.METRIC; where there are several rows of it (one an epoch), their mean.
+        measure: ANALYSIS.METRIC; where there are several rows of it (one an epoch), their mean.
         where: the condition that picks its rows.
         complement: 100 less the number, for an error in percent.
         better: "higher" or "lower".
@@ -92,11 +92,25 @@ class ReproductionColumn(NetworkDefaults):
 
 
 class FigureSpec(Settings):
-    """A figure of the question `question`, named `figure` there, of all rows in one setting."""
+    """The figure `figure` of the analysis `question`, of all rows in one setting."""
 
     setting: str
     question: str
     figure: str
+
+
+class Layout(Settings):
+    """How any study's report shows the table.
+
+    Attributes:
+        caption: what its numbers are.
+        extra: columns that the paper does not have.
+        note: a sentence below it.
+    """
+
+    caption: str
+    extra: Annotated[tuple[ReproductionColumn, ...], Field(strict=False)] = ()
+    note: str = ""
 
 
 class NetworkSpec(NamedTuple):
@@ -122,6 +136,7 @@ class Reproduction(Settings):
         figures: of a figure, whose networks are the rows.
         alphas: of a picture of Beta distributions, which needs no network.
         settings: by name.
+        layout: of the table in the report of other models; None where it is not shown there.
     """
 
     title: str
@@ -133,9 +148,10 @@ class Reproduction(Settings):
     figures: Annotated[tuple[FigureSpec, ...], Field(strict=False)] = ()
     alphas: Annotated[tuple[float, ...], Field(strict=False)] = ()
     settings: dict[str, ReproductionSetting] = {}
+    layout: Layout | None = None
 
     def network(self, row: Row, of: ReproductionColumn | FigureSpec) -> NetworkSpec:
-        """Who is asked for this cell, or for this line of a figure."""
+        """The network of this cell, or of this line of a figure."""
         column = (
             of
             if isinstance(of, ReproductionColumn)
@@ -152,7 +168,7 @@ class Reproduction(Settings):
         )
 
     def evaluations(self) -> Iterator[tuple[NetworkSpec, str]]:
-        """Each network with each question about it, in order; some come more than once."""
+        """Each network with each of its analyses, in order; some come more than once."""
         places: list[ReproductionColumn | FigureSpec] = [*self.columns, *self.figures]
         for row, of in product(self.rows, places):
             yield self.network(row, of), of.question
@@ -162,9 +178,9 @@ class Reproduction(Settings):
         return {one.name: one for one, _ in self.evaluations() if one.setting == setting}
 
     def analyses(self, setting: str) -> tuple[str, ...]:
-        """What is asked in one setting."""
-        asked = (question for one, question in self.evaluations() if one.setting == setting)
-        return tuple(dict.fromkeys(asked))
+        """The analyses of one setting."""
+        names = (name for network, name in self.evaluations() if network.setting == setting)
+        return tuple(dict.fromkeys(names))
 
 
 @cache
@@ -178,13 +194,7 @@ def shipped_reproductions() -> dict[str, Reproduction]:
         )
         for file in files
     }
-    return dict(sorted(read.items(), key=lambda item: _place(item[0])))
-
-
-def _place(name: str) -> tuple[bool, int]:
-    """Tables first, each kind by number."""
-    kind = name.rstrip("0123456789")
-    return kind != "table", int(name.removeprefix(kind))
+    return dict(sorted(read.items(), key=lambda item: (item[0][0] != "t", len(item[0]), item[0])))
 
 
 def find(name: str) -> Reproduction:
