@@ -87,8 +87,9 @@ def show_conventions(
     found = page.read_paper() if paper else page.compare_reports(folders, quotes)
     for table in found.tables:
         texts = frame(table)
-        repeats = [place > 0 for block in table.blocks for place, _ in enumerate(block)]
-        texts.iloc[:, 0] = texts.iloc[:, 0].mask(repeats, "")
+        texts[table.columns[0]] = texts[table.columns[0]].mask(
+            texts.duplicated(table.columns[0]), ""
+        )
         console.table(texts, table.caption)
     console.info(found.finding)
     for answer in found.answers:
