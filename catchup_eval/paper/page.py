@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,8 +52,7 @@ class ReproducedCell:
         return self.ours.mean if self.ours else nan
 
 
-@dataclass(frozen=True)
-class ReproductionPage:
+class ReproductionPage(NamedTuple):
     """What the template shows; `reports` are the settings' own, with what they are about."""
 
     wanted: Reproduction
@@ -77,7 +77,7 @@ def write(
 
     Args:
         name: of the table's files.
-        studies: by setting; those that could not be carried out are absent.
+        studies: by setting; those that are missing are absent.
         facts: what was done, for the head of the page.
         warnings: what keeps it from being the paper's own experiment, and what is missing.
 

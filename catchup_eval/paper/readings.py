@@ -13,11 +13,7 @@ import numpy as np
 import pandas as pd
 
 from catchup_eval.analysis.corruption import alexnet
-from catchup_eval.paper.reproduction import (
-    Reproduction,
-    ReproductionColumn,
-    shipped_reproductions,
-)
+from catchup_eval.paper.reproduction import Reproduction, shipped_reproductions
 from catchup_eval.report import formatting
 from catchup_eval.report.tables import Cell, Table, cells
 
@@ -35,12 +31,12 @@ Printed = Mapping[str, Column]  # by measure: `corruption.mean_error`
 
 
 class PossibleReading(NamedTuple):
-    """One reading of a printed column: what would hold if it were meant, one of :data:`TONES`."""
+    """One reading of a printed column."""
 
     name: str
     reading: str
-    follows: str
-    judgement: str
+    follows: str  # what would hold if it were meant
+    judgement: str  # one of TONES
 
 
 def paper_readings() -> dict[str, list[PossibleReading]]:
@@ -54,38 +50,26 @@ def paper_readings() -> dict[str, list[PossibleReading]]:
 
 def possible_readings(printed: Printed) -> list[PossibleReading]:
     """What the columns of one table could mean, each as far as its numbers tell."""
-    rules = (
-        _fgsm_readings,
-        _mce_readings,
-        _zoom_readings,
-        _ood_readings,
-        _localization_readings,
-    )
+    rules = (_error_readings, _zoom_readings, _ood_readings, _localization_readings)
     return [PossibleReading(*texts) for rule in rules for texts in rule(printed)]
 
 
 def printed_columns(table: Reproduction) -> dict[str, dict[str, float]]:
-    """The paper's columns by measure; an error under `clean.error`, a zoom by its percent.
+    """The paper's columns by measure; an error under `clean.error`, a zoom as `zoom 60`.
 
     Without columns of a setting of their own: several datasets in one table print one number each.
     """
-    return {
-        _measure(column): {
-            row.name: row.paper[place]
-            for row in table.rows
-            if place < len(row.paper) and not np.isnan(row.paper[place])
-        }
-        for place, column in enumerate(table.columns)
-        if not column.setting
-    }
-
-
-def _measure(column: ReproductionColumn) -> str:
-    if column.complement:
-        return column.measure.replace("accuracy", "error")
-    if column.where.get("deformation") == "zoom":
-        return f"zoom {column.where['strength']:g}"
-    return column.measure
+    found: dict[str, dict[str, float]] = {}
+    for place, column in enumerate(table.columns):
+        measure = column.measure
+        if column.complement:
+            measure = measure.replace("accuracy", "error")
+        if column.where.get("deformation") == "zoom":
+            measure = f"zoom {column.where['strength']:g}"
+        if not column.setting:
+            values = {row.name: row.paper[place] for row in table.rows if len(row.paper) > place}
+            found[measure] = {row: value for row, value in values.items() if not np.isnan(value)}
+    return found
 
 
 def table(title: str, found: list[PossibleReading]) -> Table:
@@ -112,51 +96,58 @@ def finding(judgements: pd.Series) -> str:
 Readings = Iterator[tuple[str, str, str, str]]
 
 
-def _unless(contradicting: list[str]) -> str:
-    return CONTRADICTED if contradicting else FITS
+def _error_readings(printed: Printed) -> Readings:
+    """Errors under attack and corruption, against the clean ones."""
+    clean = printed.get("clean.error", {})
+    attacked, corrupted = printed.get("adversarial.error"), printed.get("corruption.mean_error")
+    if clean and attacked:
+        below = [row for row in attacked if attacked[row] < clean[row]]
+        above = [row for row in attacked if attacked[row] > 100 - clean[row]]
+        yield _judge("FGSM", "error", "it must not be below the clean error", below, attacked)
+        told = "it must not exceed the clean accuracy"
+        yield _judge("FGSM", "accuracy", told, above, attacked, examples=True)
+        yield "FGSM", "at 4/255 or 8/255", "any error may belong to either radius", UNTOLD
+    if clean and corrupted:
+        below = [row for row in corrupted if corrupted[row] < clean[row]]
+        above = [row for row in corrupted if corrupted[row] > 100 - clean[row]]
+        told = "it should not be below the clean error"
+        yield _judge("mCE", "plain mean error", told, below, corrupted)
+        least = min(corrupted, key=corrupted.__getitem__)
+        follows = (
+            f"it should not exceed the clean accuracy: it does in {len(above)} of "
+            f"{len(corrupted)} rows; but {least}, with {corrupted[least]:g}, would be the least "
+            "robust, and the paper calls the lowest the best"
+        )
+        yield "mCE", "mean accuracy, as PuzzleMix's code prints it", follows, CONTRADICTED
+        plain = float(np.mean(list(alexnet.ERRORS.values()))) * corrupted[least]
+        follows = (
+            f"{least}'s plain error would be about {plain:.1f}, with AlexNet's errors on "
+            "ImageNet-C; there are none for other images"
+        )
+        yield "mCE", "AlexNet-normalised", follows, NONE
+        yield "mCE", "over 19 or 15 types", "any mean may be over either", UNTOLD
 
 
-def _against_clean(printed: Printed, measure: str) -> tuple[Column, list[str], list[str]]:
-    """A column of errors, and its rows that as an error, and as an accuracy, beat the clean one."""
-    error, clean = printed.get(measure, {}), printed.get("clean.error", {})
-    if not clean:
-        return {}, [], []
-    below = [row for row in error if error[row] < clean[row]]
-    return error, below, [row for row in error if error[row] > 100 - clean[row]]
+def _judge(
+    name: str, reading: str, rule: str, wrong: list[str], column: Column, *, examples: bool = False
+) -> tuple[str, str, str, str]:
+    verb = "it is" if "below" in rule else "it does"
+    shown = ", ".join(f"{row} {column[row]:g}" for row in wrong[:3]) if examples else ""
+    follows = f"{rule}: {verb} in {len(wrong)} of {len(column)} rows"
+    judgement = CONTRADICTED if wrong else FITS
+    return name, reading, f"{follows} ({shown})" if shown else follows, judgement
 
 
-def _fgsm_readings(printed: Printed) -> Readings:
-    error, below, above = _against_clean(printed, "adversarial.error")
-    if not error:
-        return
-    follows = f"it must not be below the clean error: it is in {len(below)} of {len(error)} rows"
-    yield "FGSM", "error", follows, _unless(below)
-    examples = ", ".join(f"{row} {error[row]:g}" for row in above[:3])
-    follows = f"it must not exceed the clean accuracy: it does in {len(above)} of {len(error)} rows"
-    yield "FGSM", "accuracy", follows + (f" ({examples})" if above else ""), _unless(above)
-    yield "FGSM", "at 4/255 or 8/255", "any error may belong to either radius", UNTOLD
-
-
-def _mce_readings(printed: Printed) -> Readings:
-    error, below, above = _against_clean(printed, "corruption.mean_error")
-    if not error:
-        return
-    follows = f"it should not be below the clean error: it is in {len(below)} of {len(error)} rows"
-    yield "mCE", "plain mean error", follows, _unless(below)
-    least = min(error, key=error.__getitem__)
-    follows = (
-        f"it should not exceed the clean accuracy: it does in {len(above)} of {len(error)} rows; "
-        f"but {least}, with {error[least]:g}, would be the least robust, and the paper calls the "
-        "lowest the best"
-    )
-    yield "mCE", "mean accuracy, as PuzzleMix's code prints it", follows, CONTRADICTED
-    alexnet_error = float(np.mean(list(alexnet.ERRORS.values())))
-    follows = (
-        f"{least}'s plain error would be about {alexnet_error * error[least]:.1f}, with AlexNet's "
-        "errors on ImageNet-C; there are none for other images"
-    )
-    yield "mCE", "AlexNet-normalised", follows, NONE
-    yield "mCE", "over 19 or 15 types", "any mean may be over either", UNTOLD
+def _zoom_readings(printed: Printed) -> Readings:
+    means = [
+        f"{name.removeprefix('zoom ')} % "
+        + formatting.format_number(float(np.mean(list(column.values()))), "%")
+        for name, column in printed.items()
+        if name.startswith("zoom ")
+    ]
+    for convention, effect in (("manifold", "enlarges"), ("patchup", "shrinks")) if means else ():
+        follows = f"the means over the rows are {', '.join(means)}; neither is out of the question"
+        yield "zoom", f"{convention}: below 100 % {effect}", follows, UNTOLD
 
 
 def _ood_readings(printed: Printed) -> Readings:
@@ -185,27 +176,12 @@ def _ood_readings(printed: Printed) -> Readings:
     yield "FPR95", "outside or inside positive, nearest or first recall", follows, UNTOLD
 
 
-def _zoom_readings(printed: Printed) -> Readings:
-    zooms = {name: column for name, column in printed.items() if name.startswith("zoom ")}
-    means = ", ".join(
-        f"{name.removeprefix('zoom ')} % "
-        + formatting.format_number(float(np.mean(list(column.values()))), "%")
-        for name, column in zooms.items()
-    )
-    for convention, effect in (("manifold", "enlarges"), ("patchup", "shrinks")) if zooms else ():
-        follows = f"the means over the rows are {means}; neither is out of the question"
-        yield "zoom", f"{convention}: below 100 % {effect}", follows, UNTOLD
-
-
 def _localization_readings(printed: Printed) -> Readings:
     hits, both = printed.get("localization.gt_known"), printed.get("localization.top1_localization")
-    if not hits or not both or "clean.accuracy" not in printed:
-        return
-    correct = printed["clean.accuracy"]
-    above = [row for row in both if both[row] > min(hits[row], correct[row])]
-    follows = (
-        f"it must exceed neither GT-known nor the accuracy: it does in {len(above)} of {len(both)} "
-        "rows"
-    )
-    yield "Top-1 Loc", "right answers among GT-known hits", follows, _unless(above)
-    yield "GT-known", "0.2 of min-max or of the maximum", "any fraction may be of either", UNTOLD
+    correct = printed.get("clean.accuracy")
+    if hits and both and correct:
+        above = [row for row in both if both[row] > min(hits[row], correct[row])]
+        rule = "it must exceed neither GT-known nor the accuracy"
+        yield _judge("Top-1 Loc", "right answers among GT-known hits", rule, above, both)
+        follows = "any fraction may be of either"
+        yield "GT-known", "0.2 of min-max or of the maximum", follows, UNTOLD

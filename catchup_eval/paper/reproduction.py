@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from itertools import product
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import ConfigDict
 
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.settings import Settings, check
@@ -55,7 +55,9 @@ class NetworkDefaults(Settings):
 class Row(NetworkDefaults):
     """A row; `paper` holds the paper's numbers, one a column, `nan` where it has none."""
 
-    paper: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
+
+    paper: tuple[float, ...] = ()
 
 
 class ReproductionColumn(NetworkDefaults):
@@ -108,8 +110,10 @@ class Layout(Settings):
         note: a sentence below it.
     """
 
+    model_config = ConfigDict(strict=False)  # as for Row
+
     caption: str
-    extra: Annotated[tuple[ReproductionColumn, ...], Field(strict=False)] = ()
+    extra: tuple[ReproductionColumn, ...] = ()
     note: str = ""
 
 
@@ -139,32 +143,27 @@ class Reproduction(Settings):
         layout: of the table in the report of other models; None where it is not shown there.
     """
 
+    model_config = ConfigDict(strict=False)  # as for Row
+
     title: str
     about: str
-    notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    seeds: Annotated[tuple[int, ...], Field(strict=False)] = (0,)
-    columns: Annotated[tuple[ReproductionColumn, ...], Field(strict=False)] = ()
-    rows: Annotated[tuple[Row, ...], Field(strict=False)] = ()
-    figures: Annotated[tuple[FigureSpec, ...], Field(strict=False)] = ()
-    alphas: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    notes: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    columns: tuple[ReproductionColumn, ...] = ()
+    rows: tuple[Row, ...] = ()
+    figures: tuple[FigureSpec, ...] = ()
+    alphas: tuple[float, ...] = ()
     settings: dict[str, ReproductionSetting] = {}
     layout: Layout | None = None
 
     def network(self, row: Row, of: ReproductionColumn | FigureSpec) -> NetworkSpec:
         """The network of this cell, or of this line of a figure."""
-        column = (
-            of
-            if isinstance(of, ReproductionColumn)
-            else ReproductionColumn(name="", setting=of.setting)
-        )
-        named = row if row.method or row.published else column
+        named: NetworkDefaults = row
+        if isinstance(of, ReproductionColumn) and not (row.method or row.published):
+            named = of
+        setting = row.setting or of.setting or next(iter(self.settings))
         return NetworkSpec(
-            setting=row.setting or column.setting or next(iter(self.settings)),
-            name=named.name,
-            method=named.method,
-            options=named.options,
-            recipe=named.recipe,
-            published=named.published,
+            setting, named.name, named.method, named.options, named.recipe, named.published
         )
 
     def evaluations(self) -> Iterator[tuple[NetworkSpec, str]]:
@@ -186,14 +185,10 @@ class Reproduction(Settings):
 @cache
 def shipped_reproductions() -> dict[str, Reproduction]:
     """All tables and figures, by name: `table1` to `table13`, `figure1`, `figure3` to `figure8`."""
-    folder = resources.files("catchup_eval.paper") / "reproductions"
-    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
-    read = {
-        file.name.removesuffix(".toml"): check(
-            Reproduction, tomllib.loads(file.read_text(encoding="utf-8")), file.name
-        )
-        for file in files
-    }
+    read = {}
+    for file in (resources.files("catchup_eval.paper") / "reproductions").iterdir():
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        read[file.name.removesuffix(".toml")] = check(Reproduction, content, file.name)
     return dict(sorted(read.items(), key=lambda item: (item[0][0] != "t", len(item[0]), item[0])))
 
 

@@ -1,8 +1,8 @@
 """The conventions page, on disk: one self-contained page, the same in Markdown, and in CSV."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,20 +18,15 @@ from catchup_eval.results import study
 from catchup_eval.results.merge import merge_by_dataset
 
 
-@dataclass(frozen=True)
-class ConventionsPage:
-    """What the template shows: `how` before the tables, `note` after them, and all in full.
-
-    Args:
-        rows: of the CSV file.
-    """
+class ConventionsPage(NamedTuple):
+    """What the template shows: `how` before the tables, `note` after them."""
 
     title: str
     finding: str
     facts: Sequence[tuple[str, str]]
     tables: Sequence[Table]
     how: str
-    rows: pd.DataFrame
+    rows: pd.DataFrame  # of the CSV file
     note: str = ""
     answers: Sequence[QuoteMatches] = ()
 

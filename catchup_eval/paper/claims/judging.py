@@ -36,17 +36,11 @@ SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell
 
 @dataclass(frozen=True)
 class ThresholdTest:
-    """One difference and the threshold that it must pass.
+    """One difference, ours minus theirs, and the threshold that it must pass."""
 
-    Args:
-        against: the other group; empty where a number stands on its own.
-        contrast: ours minus theirs.
-        sign: 1 where it must be above the threshold, -1 where it must be below.
-    """
-
-    against: str
+    against: str  # the other group; empty where a number stands on its own
     contrast: Contrast
-    sign: int
+    sign: int  # 1 where it must be above the threshold, -1 where it must be below
     threshold: float
 
     @property
@@ -63,22 +57,14 @@ class ThresholdTest:
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """What one kind of test says about a claim.
+    """What one kind of test says about a claim; p values are one-sided."""
 
-    Args:
-        over: "seeds", "samples" or, untested, nothing.
-        tests: one for each difference and threshold.
-        why: why it was not tested.
-        passed, failed: one-sided p of "not all pass" and of "none fails".
-        adjusted: Holm's p over the family.
-    """
-
-    over: str = ""
+    over: str = ""  # "seeds", "samples" or, untested, nothing
     tests: Sequence[ThresholdTest] = ()
-    why: str = ""
-    passed: float = np.nan
-    failed: float = np.nan
-    adjusted: float = np.nan
+    why: str = ""  # it was not tested
+    passed: float = np.nan  # p of "not all pass"
+    failed: float = np.nan  # p of "none fails"
+    adjusted: float = np.nan  # Holm's p over the family, two-sided
 
     @property
     def p(self) -> float:
@@ -100,47 +86,30 @@ class ClaimTest:
 
 @dataclass(frozen=True)
 class RequiredSize:
-    """What would tell.
+    """What would tell, and what was assumed."""
 
-    Args:
-        units: "seeds" of each method, or "samples".
-        count: how many in all; None where more than can be said.
-        seconds: that the missing seeds take here; NaN where nothing is known of it.
-        why: what was assumed.
-    """
-
-    units: str
-    count: int | None
-    seconds: float = float("nan")
+    units: str  # "seeds" of each method, or "samples"
+    count: int | None  # in all; None where more than can be said
+    seconds: float = np.nan  # that the missing seeds take here, where it is known
     why: str = ""
 
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """One claim on one dataset.
-
-    Args:
-        number: the claim's place in its file, from 1.
-        data: the dataset.
-        answer: of the test that the claim's keys ask for.
-        beside: where methods lack seeds: what the checkpoints say, in a family of its own.
-        line: the metric for all groups, where it was measured.
-        readings: of the groups that the claim is about.
-        need: what it would take to know, where that can be said.
-    """
+    """One claim, the `number`-th of its file from 1, on one dataset."""
 
     number: int
     claim: Claim
     data: str
     answer: ClaimTest
-    beside: ClaimTest | None = None
-    line: SummaryRow | None = None
-    readings: Mapping[str, Estimate] = field(default_factory=dict)
-    need: RequiredSize | None = None
+    beside: ClaimTest | None = None  # of the checkpoints where methods lack seeds, own family
+    line: SummaryRow | None = None  # the metric for all groups, where it was measured
+    readings: Mapping[str, Estimate] = field(default_factory=dict)  # of the claim's groups
+    need: RequiredSize | None = None  # where it can be said
 
     @property
     def text(self) -> str:
-        """The sentence as quoted, or the claim in the words of its keys where nothing is quoted."""
+        """The sentence as quoted, or else the claim's keys in words."""
         return self.claim.text or str(self.claim)
 
 
@@ -172,12 +141,12 @@ def judge(
     answers = adjust_p_values([one.answer for one in found])
     besides = adjust_p_values([one.beside or ClaimTest() for one in found])
     undecided = sum(bool(one.over) and one.verdict == CANNOT_TELL for one in answers)
-    judged = [
-        replace(one, answer=answer, beside=one.beside and beside)
-        for one, answer, beside in zip(found, answers, besides, strict=True)
-    ]
-    costs = costs or {}
-    return [replace(one, need=_need(one, undecided, costs.get(one.data, {}))) for one in judged]
+    judged = []
+    for one, answer, beside in zip(found, answers, besides, strict=True):
+        one = replace(one, answer=answer, beside=one.beside and beside)
+        cost = (costs or {}).get(one.data, {})
+        judged.append(replace(one, need=_need(one, undecided, cost)))
+    return judged
 
 
 def adjust_p_values(answers: Sequence[ClaimTest]) -> list[ClaimTest]:
@@ -283,7 +252,7 @@ def _combine_tests(over: str, claim: Claim, found: Mapping[str, Contrast], sign:
 
 
 def _thresholds(claim: Claim, sign: int) -> list[tuple[int, float]]:
-    """Where each difference must be: above (1) or below (-1) a threshold."""
+    """Above (1) or below (-1) what each difference must be."""
     number = claim.number or 0.0
     if claim.relation == "equal":
         return [(1, number - claim.by), (-1, number + claim.by)]
@@ -336,9 +305,5 @@ def need(
 
 
 def _total_seconds(count: int, seeds: Mapping[str, int], costs: Mapping[str, float]) -> float:
-    """Of all that is missing."""
-    return sum(
-        (count - have) * costs.get(group, float("nan"))
-        for group, have in seeds.items()
-        if have < count
-    )
+    missing = {group: count - have for group, have in seeds.items() if have < count}
+    return sum(number * costs.get(group, np.nan) for group, number in missing.items())

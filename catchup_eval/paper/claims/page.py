@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,27 +44,24 @@ DIFFERENCE = "Difference [95 %]"
 SHOWN = 60  # characters of a sentence in the terminal
 
 
-@dataclass(frozen=True)
-class ClaimSection:
-    """One tested claim, as the template shows it; `need` may be empty."""
+class ClaimSection(NamedTuple):
+    """One tested claim, as the template shows it."""
 
     judged: JudgedClaim
     badge: str
     tone: str
     tables: Sequence[Table]
+    tested_as: str
     texts: Sequence[str]
-    need: str
 
 
-@dataclass(frozen=True)
-class ClaimsPage:
+class ClaimsPage(NamedTuple):
     """What the template shows."""
 
     title: str
     finding: str
     facts: Sequence[tuple[str, str]]
     summary: Table
-    note: str
     how: Sequence[str]
     entries: Sequence[ClaimSection]
 
@@ -84,21 +81,18 @@ def write(
             badge(one),
             TONES[one.answer.verdict],
             [table for table in _tables(one) if table.blocks],
-            [
-                f"Tested as: {one.claim}{'' if one.claim.data else f' on {one.data}'}.",
-                *evidence_texts(one),
-            ],
-            need(one.need, on),
+            f"Tested as: {one.claim}{'' if one.claim.data else f' on {one.data}'}.",
+            [text for text in (*evidence_texts(one), need(one.need, on)) if text],
         )
         for one in judged
     ]
+    beside = BESIDE if any(one.beside for one in judged) else ""
     page = ClaimsPage(
         claims.title,
         finding(judged),
         list(_facts(claims, studies)),
         summary(judged, on),
-        claims.note,
-        [HOW, *([BESIDE] if any(one.beside for one in judged) else [])],
+        [text for text in (claims.note, HOW, beside) if text],
         entries,
     )
     rows = pd.DataFrame(map(_csv_row, judged))
@@ -220,14 +214,14 @@ def _csv_row(one: JudgedClaim) -> dict[str, object]:
 def _markdown(page: ClaimsPage) -> Iterator[str]:
     yield markdown(page.summary)
     yield page.summary.caption
-    yield from map(escape_markdown, (page.note, *page.how))
+    yield from map(escape_markdown, page.how)
     for one in page.entries:
         yield f"## {one.judged.number}. {one.badge}"
         yield f"> {escape_markdown(one.judged.text)}"
         yield escape_markdown(one.judged.claim.source)
-        yield escape_markdown(one.texts[0])
+        yield escape_markdown(one.tested_as)
         yield from map(markdown, one.tables)
-        yield from map(escape_markdown, (*one.texts[1:], one.need))
+        yield from map(escape_markdown, one.texts)
 
 
 def device(studies: Mapping[str, Study]) -> str:
@@ -276,13 +270,7 @@ def _test_text(answer: ClaimTest) -> str:
 
 
 def need(one: RequiredSize | None, device: str) -> str:
-    """What it would take to know.
-
-    Example:
-        >>> need(RequiredSize("seeds", 6, 840.0, "it would then be supported"), "CPU")
-        '6 seeds per method would tell with power 0.8, about 14 CPU-minutes here: it would then be \
-supported, if the difference and the spread stay as they are.'
-    """
+    """What it would take to know: "6 seeds per method would tell with power 0.8, about ..."."""
     if one is None:
         return ""
     if one.count is None:
