@@ -1,4 +1,1 @@
-"""Whether a report is what was measured: hashes, stored outcomes, pages, and the same asked again.
-
-The parts that need no analysis by name; `catchup_eval.app.verify` puts them together.
-"""
+"""Whether a report is what was measured, and what it says under other conventions."""

@@ -1,6 +1,6 @@
-"""Checks of a stored report that ask no network again.
+"""Checks of a stored report that evaluate no model again.
 
-- whether its files are those that were stored, and speak of the same thing
+- whether its files are those that were stored, and consistent
 - whether its pages, tables and figures are what its results give when drawn again
 - whether the numbers of a result follow from its stored outcomes
 """
@@ -18,7 +18,7 @@ from catchup_eval.audit.findings import AuditCheck, AuditStatus, finding
 from catchup_eval.core.errors import BadFile
 from catchup_eval.metrics.intervals import Interval, bootstrap_mean, wilson
 from catchup_eval.results import hashes
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import RowLink
 from catchup_eval.results.result import RANGES, Result
 from catchup_eval.results.store import ResultRecord, Store
 from catchup_eval.results.study import StudyInfo
@@ -34,7 +34,7 @@ def records(info: StudyInfo, store: Store) -> dict[tuple[str, str], ResultRecord
 
 
 def check_files(info: StudyInfo, store: Store) -> list[AuditCheck]:
-    """All checks that need no analysis: presence, hashes, and one story in all files."""
+    """All checks that need no analysis: presence, hashes, and the same models and seed in all."""
     known = records(info, store)
     return [
         _check_complete(info, store, known),
@@ -60,29 +60,25 @@ def _study_seal(folder: Path) -> AuditCheck:
     seal = content.pop("seal", "")
     if not seal:
         return AuditCheck("study.json", AuditStatus.UNKNOWN, "it has no hash")
-    faults = [] if hashes.hash_json(content) == seal else ["it is not what was written"]
-    return finding("study.json", faults, "is what was written", AuditStatus.CONTRADICTED)
+    if hashes.hash_json(content) == seal:
+        return AuditCheck("study.json", AuditStatus.CONFIRMED, "is what was written")
+    return AuditCheck("study.json", AuditStatus.CONTRADICTED, "it is not what was written")
 
 
 def _result_hashes(store: Store, known: Records) -> Iterator[AuditCheck]:
-    without = [_format_pair(pair) for pair, record in known.items() if record.hashes is None]
-    if without:
-        detail = (
-            f"{len(without)} of {len(known)} results have no hash: an older version stored them"
-        )
-        yield AuditCheck("hashes", AuditStatus.UNKNOWN, detail)
     sealed = {pair: record for pair, record in known.items() if record.hashes is not None}
-    faults = [
-        fault for pair, record in sealed.items() for fault in _hash_faults(store, pair, record)
-    ]
+    if len(sealed) < len(known):
+        without = f"{len(known) - len(sealed)} of {len(known)} results have no hash"
+        detail = f"{without}: an older version stored them"
+        yield AuditCheck("hashes", AuditStatus.UNKNOWN, detail)
+    faults = [fault for pair in sealed for fault in _hash_faults(store, pair, sealed[pair])]
     if sealed:
         fine = f"{len(sealed)} records, frames and samples are what was stored"
         yield finding("hashes", faults, fine, AuditStatus.CONTRADICTED)
 
 
 def _hash_faults(store: Store, pair: tuple[str, str], record: ResultRecord) -> Iterator[str]:
-    """What of one result is not what its hashes say."""
-    assert record.hashes is not None  # those without are told apart before
+    assert record.hashes is not None
     if record.with_seal().seal != record.seal:
         yield f"{_format_pair(pair)}: its record was changed"
     try:
@@ -100,17 +96,17 @@ def _hash_faults(store: Store, pair: tuple[str, str], record: ResultRecord) -> I
 def _check_consistency(info: StudyInfo, known: Records) -> AuditCheck:
     weights = {model.key: model.fingerprint for model in info.models}
     faults = [
-        f"{_format_pair((model, analysis))}: its {what} {told!r} are not the study's {own!r}"
+        f"{model}: {analysis}: its {what} {stored!r} are not the study's {own!r}"
         for (model, analysis), record in known.items()
-        for what, told, own in (
+        for what, stored, own in (
             ("weights", record.key.weights, weights[model]),
             ("seeds", record.key.seed, info.seed),
-            ("questions", record.key.analysis, analysis),
+            ("analyses", record.key.analysis, analysis),
         )
-        if told != own
+        if stored != own
     ]
     fine = "weights and seed are the study's in all results"
-    return finding("one story", faults, fine, AuditStatus.CONTRADICTED)
+    return finding("consistency", faults, fine, AuditStatus.CONTRADICTED)
 
 
 def _format_pair(pair: tuple[str, str]) -> str:
@@ -140,26 +136,19 @@ def check_pages(folder: Path, redrawn: Path, *, code: bool, libraries: bool) -> 
     if not drawn and (fault := _fault(folder, redrawn, "index.html")) and not other:
         drawn = [f"a picture inside {fault}"]
     return [
-        _downgrade_other_version(
-            "page and tables", other, f"{len(texts)} files, drawn again, are the same", code
-        ),
-        _downgrade_other_version(
-            "figures",
-            drawn,
-            f"{len(pictures)} files, drawn again, are the same",
-            code and libraries,
-        ),
+        _compared("page and tables", other, len(texts), same=code),
+        _compared("figures", drawn, len(pictures), same=code and libraries),
     ]
 
 
-def _downgrade_other_version(
-    check: str, faults: Iterable[str], fine: str, same: bool
-) -> AuditCheck:
-    if same:
-        return finding(check, faults, fine, AuditStatus.CONTRADICTED)
-    found = finding(check, faults, fine, AuditStatus.UNKNOWN)
+def _compared(check: str, faults: Iterable[str], files: int, *, same: bool) -> AuditCheck:
+    """A fault contradicts only where the versions are the same."""
+    fine = f"{files} files, drawn again, are the same"
+    found = finding(check, faults, fine, AuditStatus.CONTRADICTED)
+    if same or found.verdict == AuditStatus.CONFIRMED:
+        return found
     why = "; but this is another version of the package or its libraries than measured"
-    return found._replace(detail=found.detail + why) if found.verdict != "confirmed" else found
+    return found._replace(verdict=AuditStatus.UNKNOWN, detail=found.detail + why)
 
 
 def _files(folder: Path) -> list[str]:
@@ -170,14 +159,14 @@ def _files(folder: Path) -> list[str]:
 
 def _fault(folder: Path, redrawn: Path, name: str, *, text: bool = False) -> str:
     """What is wrong with one file; nothing where it is the same."""
-    paths = folder / name, redrawn / name
-    for path, fault in zip(paths, ("is absent", "is not from these results"), strict=True):
-        if not path.exists():
-            return f"{name} {fault}"
-    told, own = (path.read_bytes() for path in paths)
+    if not (folder / name).exists():
+        return f"{name} is absent"
+    if not (redrawn / name).exists():
+        return f"{name} is not from these results"
+    stored, own = ((path / name).read_bytes() for path in (folder, redrawn))
     if text:
-        told, own = (PICTURE.sub(b"", content) for content in (told, own))
-    return "" if told == own else f"{name} differs"
+        stored, own = (PICTURE.sub(b"", content) for content in (stored, own))
+    return "" if stored == own else f"{name} differs"
 
 
 DIGITS = 1e-9  # of a value: what storing may change is nothing, what summing may change is less
@@ -186,24 +175,17 @@ DIGITS = 1e-9  # of a value: what storing may change is nothing, what summing ma
 def row_links(result: Result, analysis: Analysis) -> Iterator[RowLink]:
     """The rows whose outcomes are stored; two strata of an AUROC are a link each."""
     for headline in analysis.HEADLINES:
-        for name in headline.outcomes if _has_headline(result, headline) else ():
-            if name in result.samples:
-                yield RowLink(headline.metric, headline.where, result.samples[name], headline.scale)
+        known = set(headline.where) <= set(result.frame.columns)
+        if known and len(result.rows(headline.metric, **headline.where)):
+            for name in headline.outcomes:
+                if name in result.samples:
+                    outcomes = result.samples[name]
+                    yield RowLink(headline.metric, headline.where, outcomes, headline.scale)
     yield from declaration(analysis, "row_links")(result)
 
 
-def _has_headline(result: Result, headline: Headline) -> bool:
-    if not set(headline.where) <= set(result.frame.columns):
-        return False
-    return len(result.rows(headline.metric, **headline.where)) > 0
-
-
-def faults(result: Result, links: Iterable[RowLink]) -> list[str]:
-    """What of these rows does not follow from the outcomes, one line each."""
-    return [fault for link in links for fault in _row_faults(result, link)]
-
-
-def _row_faults(result: Result, link: RowLink) -> Iterator[str]:
+def row_faults(result: Result, link: RowLink) -> Iterator[str]:
+    """What of a row does not follow from its outcomes, one line each."""
     rows = result.rows(link.metric, **link.where)
     name = " ".join([link.metric, *(f"{key}={value}" for key, value in link.where.items())])
     if len(rows) != 1:
@@ -212,10 +194,11 @@ def _row_faults(result: Result, link: RowLink) -> Iterator[str]:
     row, values = rows.iloc[0], link.scale * np.asarray(link.outcomes, float)
     if not np.isclose(row["value"], values.mean(), rtol=DIGITS, atol=DIGITS):
         yield f"{name} is {row['value']:.6g}, its outcomes give {values.mean():.6g}"
-    own = _interval(link, row)
-    if own is not None and not _is_close(row, own):
-        told = f"{row['low']:.6g} to {row['high']:.6g}"
-        yield f"{name} has the interval {told}, its outcomes give {own[0]:.6g} to {own[1]:.6g}"
+    own, limits = _interval(link, row), [row["low"], row["high"]]
+    if own is None or np.allclose(limits, own, rtol=DIGITS, atol=DIGITS, equal_nan=True):
+        return
+    stored = f"{limits[0]:.6g} to {limits[1]:.6g}"
+    yield f"{name} has the interval {stored}, its outcomes give {own[0]:.6g} to {own[1]:.6g}"
 
 
 def _interval(link: RowLink, row: pd.Series) -> Interval | None:
@@ -226,8 +209,3 @@ def _interval(link: RowLink, row: pd.Series) -> Interval | None:
     if link.outcomes.dtype == bool:
         return wilson(int(link.outcomes.sum()), n)
     return bootstrap_mean(link.scale * link.outcomes, bounds=RANGES.get(str(row["unit"])))
-
-
-def _is_close(row: pd.Series, interval: Interval) -> bool:
-    limits = [row["low"], row["high"]]
-    return bool(np.allclose(limits, interval, rtol=DIGITS, atol=DIGITS, equal_nan=True))

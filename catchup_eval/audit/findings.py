@@ -1,4 +1,4 @@
-"""What a verification says: of each thing it looked at, and of all together."""
+"""What an audit says: of each thing it checks, and of all together."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -6,29 +6,25 @@ from typing import Any, NamedTuple
 
 
 class AuditStatus(StrEnum):
-    """What was looked at, from good to bad; the whole is as bad as its worst part."""
+    """Of one check, from good to bad; a report has the worst of all its checks."""
 
-    UNASKED = "not asked"  # neither for nor against
+    SKIPPED = "not evaluated"  # neither for nor against
     CONFIRMED = "confirmed"
     NEAR = "confirmed within hardware tolerance"
     UNKNOWN = "cannot tell"
     CONTRADICTED = "contradicted"
 
 
-ORDER = list(AuditStatus)
-
-
 class Mismatch(NamedTuple):
-    """One stored value that asking again did not give.
+    """One stored value that evaluating again did not give.
 
     Args:
-        model: the network's key.
+        model: its key.
         question: the analysis.
         samples: the array it stands in.
-        part: the image's part of the data.
+        part: the image's split of the data.
         image: its stable number.
-        stored: what the report has.
-        found: what came now.
+        stored, found: in the report, and now.
         verdict: near, or contradicted.
     """
 
@@ -43,14 +39,7 @@ class Mismatch(NamedTuple):
 
 
 class AuditCheck(NamedTuple):
-    """What one check came to.
-
-    Args:
-        check: what was looked at, a few words.
-        verdict: what of it is true.
-        detail: how much was looked at, or what is wrong or missing.
-        differences: the samples behind it.
-    """
+    """One check: what of, how much there was or what is wrong, and the samples behind it."""
 
     check: str
     verdict: AuditStatus
@@ -58,29 +47,14 @@ class AuditCheck(NamedTuple):
     differences: tuple[Mismatch, ...] = ()
 
 
-def overall_status(findings: Iterable[AuditCheck]) -> AuditStatus:
-    """The worst of all; where nothing was looked at, nothing can be told.
-
-    Example:
-        >>> good = AuditCheck("hashes", AuditStatus.CONFIRMED, "")
-        >>> str(overall_status([good, good._replace(verdict=AuditStatus.NEAR)]))
-        'confirmed within hardware tolerance'
-        >>> str(overall_status([]))
-        'cannot tell'
-    """
-    return worst_status((finding.verdict for finding in findings), AuditStatus.UNKNOWN)
-
-
 def worst_status(
-    verdicts: Iterable[AuditStatus], default: AuditStatus = AuditStatus.CONFIRMED
+    verdicts: Iterable[AuditStatus], default: AuditStatus = AuditStatus.UNKNOWN
 ) -> AuditStatus:
     """The last of these in the order of :class:`AuditStatus`; `default` where there are none."""
-    return max(verdicts, key=ORDER.index, default=default)
+    return max(verdicts, key=list(AuditStatus).index, default=default)
 
 
 def finding(check: str, faults: Iterable[str], fine: str, verdict: AuditStatus) -> AuditCheck:
     """Confirmed, with `fine`, where there are no faults; else `verdict`, with all of them."""
-    found = list(dict.fromkeys(faults))
-    if not found:
-        return AuditCheck(check, AuditStatus.CONFIRMED, fine)
-    return AuditCheck(check, verdict, "; ".join(found))
+    found = "; ".join(dict.fromkeys(faults))
+    return AuditCheck(check, verdict if found else AuditStatus.CONFIRMED, found or fine)

@@ -1,11 +1,23 @@
 """`verify`: audit a report."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from catchup_eval import datasets
 from catchup_eval.cli.arguments import DataRoot, Device
+from catchup_eval.core.errors import BadFile
+from catchup_eval.results.folder import study_file
+
+if TYPE_CHECKING:
+    from catchup_eval.audit.findings import AuditCheck
+    from catchup_eval.cli.console import Console
+
+CANNOT_TELL = 3
+SHOWN = 20  # differing samples that the terminal lists
 
 
 def verify(
@@ -56,21 +68,76 @@ def verify(
     confirmed, perhaps within what other hardware rounds otherwise. 1: contradicted, with the
     samples. 3: cannot tell, with what is missing. Nothing is written into the report.
     """
-    from catchup_eval.app.verify import AuditRequest
-    from catchup_eval.app.verify import verify_report as audit
-    from catchup_eval.cli.console import Console
+    request = {
+        "folder": folder,
+        "samples": samples,
+        "seed": seed,
+        "device": device,
+        "batch_size": batch_size,
+        "models": models,
+        "data": data,
+        "data_root": data_root,
+        "full": full,
+        "trust_code": trust_code,
+    }
+    raise typer.Exit(verify_report(request, out))
 
-    request = AuditRequest(
-        folder,
-        samples,
-        seed,
-        device,
-        batch_size,
-        models,
-        data,
-        data_root,
-        full=full,
-        trust_code=trust_code,
-        out=out,
-    )
-    raise typer.Exit(audit(request, Console()))
+
+def verify_report(
+    request: Mapping[str, Any], out: Path | None = None, *, quiet: bool = False
+) -> int:
+    """Audit a report and print what was found; gives the exit code.
+
+    Args:
+        request: fields of :class:`~catchup_eval.audit.verify.AuditRequest`.
+        out: a file for all that was found; nothing is written where it is None.
+
+    Raises:
+        BadFile: the folder holds no report, or a file or folder that is named does not exist.
+        UnknownName: no such dataset.
+    """
+    study_file(request["folder"])
+    if request.get("data"):
+        datasets.check_name(request["data"])
+    models = request.get("models")
+    if models is not None and not models.is_dir():
+        raise BadFile(f"there is no folder {models}")
+
+    from catchup_eval.api import write_report
+    from catchup_eval.audit.findings import AuditStatus, worst_status
+    from catchup_eval.audit.verify import AuditRequest, audit, to_json
+    from catchup_eval.core.files import write_text
+
+    found = list(audit(AuditRequest(**request), write_report))
+    verdict = worst_status(one.verdict for one in found)
+    print_checks(Console(quiet=quiet), found)
+    if out:
+        write_text(out, to_json(found))
+    codes = {AuditStatus.CONFIRMED: 0, AuditStatus.NEAR: 0, AuditStatus.CONTRADICTED: 1}
+    return codes.get(verdict, CANNOT_TELL)
+
+
+def print_checks(console: "Console", found: "Sequence[AuditCheck]") -> None:
+    """Print a line for each check, the samples that differ, and the verdict."""
+    import pandas as pd
+
+    from catchup_eval.audit.findings import AuditStatus, worst_status
+
+    rows = [(one.check, one.verdict, one.detail) for one in found]
+    console.table(pd.DataFrame(rows, columns=["Check", "Verdict", "Found"]), "")
+    differing = [each for one in found for each in one.differences]
+    differing.sort(key=lambda each: each.verdict != AuditStatus.CONTRADICTED)
+    for each in differing[:SHOWN]:
+        stored, now = (
+            shorten(
+                f"{value:.6g}" if isinstance(value, float) else str(value), 40, placeholder="..."
+            )
+            for value in (each.stored, each.found)
+        )
+        console.info(
+            f"{each.verdict}: {each.model}: {each.question}: {each.samples}, {each.part} image "
+            f"{each.image}: stored {stored}, found {now}"
+        )
+    if len(differing) > SHOWN:
+        console.info(f"and {len(differing) - SHOWN} more; --out FILE has all")
+    console.result(worst_status(one.verdict for one in found))

@@ -1,13 +1,10 @@
-"""The page of a reproduced table or figure: the paper's layout, its numbers in italics by ours.
-
-The paper's Figure 8 is drawn here, too: how strongly an alpha mixes, by densities of
-Beta(alpha, alpha).
-"""
+"""The page of a reproduced table or figure: the paper's layout, its numbers in italics by ours."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,14 +17,14 @@ from catchup_eval.core.words import count_noun
 from catchup_eval.metrics.intervals import Interval
 from catchup_eval.paper.plan import ReproductionStage
 from catchup_eval.paper.reproduction import Reproduction, ReproductionColumn, Row
+from catchup_eval.paper.tables import column_rows
 from catchup_eval.plotting import figure, style
 from catchup_eval.report import figures, formatting
 from catchup_eval.report.figures import SavedFigure
 from catchup_eval.report.page import render_page
 from catchup_eval.report.tables import PAPER, Cell, Table, escape_markdown, latex, markdown
-from catchup_eval.results.result import Result
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import Estimate
+from catchup_eval.results.summary import UNKNOWN, Estimate
 
 NUMBERS = (
     "Ours, and in italics the paper's. In brackets the 95 % interval: over the test samples where "
@@ -42,13 +39,7 @@ ENOUGH = 3  # rows from which a rank correlation says something
 
 @dataclass(frozen=True)
 class ReproducedCell:
-    """One cell: ours and the paper's.
-
-    Args:
-        ours: None where it was not measured.
-        unit: of both.
-        paper: nan where the paper has no number.
-    """
+    """One cell: our number, None where it was not measured, and the paper's, else NaN."""
 
     row: Row
     column: ReproductionColumn
@@ -62,9 +53,8 @@ class ReproducedCell:
         return self.ours.mean if self.ours else nan
 
 
-@dataclass(frozen=True)
-class ReproductionPage:
-    """All that the page says; `reports` are the settings' own, with what they are about."""
+class ReproductionPage(NamedTuple):
+    """What the template shows; `reports` are the settings' own, with what they are about."""
 
     wanted: Reproduction
     finding: str
@@ -88,7 +78,7 @@ def write(
 
     Args:
         name: of the table's files.
-        studies: by setting; those that could not be carried out are absent.
+        studies: by setting; those that are missing are absent.
         facts: what was done, for the head of the page.
         warnings: what keeps it from being the paper's own experiment, and what is missing.
 
@@ -117,9 +107,8 @@ def write(
 
 
 def _describe_study(study: Study) -> str:
-    models, data = len(study.info.models), study.info.data
-    subset = f", {data.subset}" if data.subset else ""
-    return f"{count_noun(models, 'model')} on {data.name}{subset}"
+    data = ", ".join(filter(None, [study.info.data.name, study.info.data.subset]))
+    return f"{count_noun(len(study.info.models), 'model')} on {data}"
 
 
 def reproduced_cells(
@@ -136,39 +125,33 @@ def reproduced_cells(
 
 def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Estimate | None, str]:
     results = [m.result for m in study.members(column.question) if m.model == group]
-    found = [rows for result in results if len(rows := _rows(result, column))]
+    found = [rows for result in results if len(rows := column_rows(result, column))]
     if not found:
         return None, ""
-    values = tuple(_complement(float(rows["value"].mean()), column) for rows in found)
-    limits = Interval(nan, nan)
+
+    def complement(value: float) -> float:
+        return 100 - value if column.complement else value
+
+    values = tuple(complement(float(rows["value"].mean())) for rows in found)
+    limits = UNKNOWN
     if len(found) == 1 and len(found[0]) == 1:
-        ends = [_complement(float(found[0][end].iloc[0]), column) for end in ("low", "high")]
-        limits = Interval(*sorted(ends))
+        limits = Interval(*sorted(complement(float(found[0][e].iloc[0])) for e in ("low", "high")))
     return Estimate(values, limits), str(found[0]["unit"].iloc[0])
 
 
-def _rows(result: Result, column: ReproductionColumn) -> pd.DataFrame:
-    known = set(column.where) <= set(result.frame.columns)
-    return result.rows(column.metric, **column.where) if known else result.frame.iloc[:0]
-
-
-def _complement(value: float, column: ReproductionColumn) -> float:
-    return 100 - value if column.complement else value
-
-
 def finding(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> str:
-    """What came of it, in a sentence."""
+    """How much was measured, and how often the best row is the paper's, in a sentence."""
     if not cells:
         return f"{wanted.title}, drawn from our own trainings."
     done = sum(cell.ours is not None for cell in cells)
-    best = [(_best(own, "mean"), _best(own, "paper")) for own in _group_by_column(wanted, cells)]
-    judged = [(ours, theirs) for ours, theirs in best if ours and theirs]
-    same = sum(ours == theirs for ours, theirs in judged)
-    told = f"{done} of {len(cells)} numbers of {wanted.title} are measured"
-    if not judged:
-        return f"{told}."
-    columns = "column" if len(judged) == 1 else "columns"
-    return f"{told}; the best row is the paper's best in {same} of {len(judged)} {columns}."
+    text = f"{done} of {len(cells)} numbers of {wanted.title} are measured"
+    pairs = [(_best(own, "mean"), _best(own, "paper")) for own in _group_by_column(wanted, cells)]
+    pairs = [(ours, paper) for ours, paper in pairs if ours and paper]
+    if not pairs:
+        return f"{text}."
+    same = sum(ours == paper for ours, paper in pairs)
+    columns = "column" if len(pairs) == 1 else "columns"
+    return f"{text}; the best row is the paper's best in {same} of {len(pairs)} {columns}."
 
 
 def _group_by_column(
@@ -178,7 +161,6 @@ def _group_by_column(
 
 
 def _with_both_values(cells: Sequence[ReproducedCell]) -> list[ReproducedCell]:
-    """Those for which there are our number and the paper's."""
     return [cell for cell in cells if not isnan(cell.mean + cell.paper)]
 
 
@@ -192,7 +174,7 @@ def _best(cells: Sequence[ReproducedCell], of: str) -> str:
 
 
 def _numbers(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Table:
-    """A row for each of the paper's, and beside each column the paper's, where it has one."""
+    """The paper's rows and columns, beside each column the paper's numbers where it has any."""
     headings, groups, columns = [""], [""], []
     for own in _group_by_column(wanted, cells):
         headings.append(own[0].column.name)
@@ -201,21 +183,16 @@ def _numbers(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -
         if any(not isnan(cell.paper) for cell in own):
             headings.append(PAPER)
             groups.append(own[0].column.group)
-            columns.append([Cell(text, "paper") for text in _format_printed(own)])
+            # As many decimals as the paper prints in this column.
+            places = 1 if all(isnan(c.paper) or round(c.paper, 1) == c.paper for c in own) else 2
+            texts = [formatting.format_number(cell.paper, "", places) for cell in own]
+            columns.append([Cell(text, "paper") for text in texts])
     names = [Cell(row.name) for row in wanted.rows]
     blocks = [[row] for row in zip(names, *columns, strict=True)]
-    lines = [
-        [2 + i * len(wanted.columns) + j for j in range(len(wanted.columns))]
-        for i in range(len(blocks))
-    ]
+    wide = len(wanted.columns)
+    lines = [list(range(2 + i * wide, 2 + (i + 1) * wide)) for i in range(len(blocks))]
     above = groups if any(groups) else ()
     return Table(name, NUMBERS, headings, blocks, groups=above, file=name, lines=lines)
-
-
-def _format_printed(cells: Sequence[ReproducedCell]) -> list[str]:
-    """The paper's numbers of a column, with as many decimals as it prints."""
-    places = 1 if all(isnan(c.paper) or round(c.paper, 1) == c.paper for c in cells) else 2
-    return [formatting.format_number(cell.paper, "", places) for cell in cells]
 
 
 def _agreement(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Table:
@@ -240,16 +217,15 @@ def _mean_difference(cells: Sequence[ReproducedCell]) -> float:
 
 
 def _rank_correlation(cells: Sequence[ReproducedCell]) -> float:
-    ours, paper = (
-        [getattr(cell, of) for cell in _with_both_values(cells)] for of in ("mean", "paper")
-    )
-    if len(ours) < ENOUGH or min(len({*ours}), len({*paper})) == 1:
+    both = _with_both_values(cells)
+    ours, paper = [cell.mean for cell in both], [cell.paper for cell in both]
+    if len(both) < ENOUGH or min(len({*ours}), len({*paper})) == 1:
         return nan
     return float(spearmanr(ours, paper).statistic)
 
 
 def frame(cells: Sequence[ReproducedCell]) -> pd.DataFrame:
-    """A row for each cell: the values of all seeds, mean, interval, the paper's, the difference."""
+    """A row for each cell, in full precision."""
     rows = [
         {
             "row": cell.row.name,
@@ -276,9 +252,8 @@ def _pictures(
     for drawing in wanted.figures:
         study = studies.get(drawing.setting)
         if study and drawing.question in study.available_analyses():
-            drawn = feature_learning.KNOWN[drawing.question].plot(
-                study.joined_result(drawing.question)
-            )
+            result = study.joined_result(drawing.question)
+            drawn = feature_learning.KNOWN[drawing.question].plot(result)
             title = f"{wanted.about}: {drawing.setting}, {drawing.figure}"
             file = f"{name}-{drawing.setting}-{drawing.figure}"
             yield figures.save(drawn[drawing.figure], folder, file, title)
@@ -296,18 +271,18 @@ def _markdown(page: ReproductionPage) -> str:
     return "\n".join(lines) + "\n"
 
 
-SHARES = np.linspace(0.005, 0.995, 199)  # open ends: below alpha 1 the density has no bound there
+WEIGHTS = np.linspace(0.005, 0.995, 199)  # open ends: below alpha 1 the density has no bound there
 
 
 def beta_plot(alphas: Sequence[float]) -> Figure:
-    """The density of the mixing weight for each alpha: the larger, the nearer to one half."""
+    """Figure 8: the density of the mixing weight, Beta(alpha, alpha), for each alpha."""
     with style.figure_style():
         fig = figure.figure(figure.COLUMN, 2.4)
         axes = fig.subplots()
         names = [rf"$\alpha$ = {alpha:g}" for alpha in alphas]
         for alpha, (name, look) in zip(alphas, style.plot_styles(names).items(), strict=True):
-            density = beta.pdf(SHARES, alpha, alpha)
-            axes.plot(SHARES, density, color=look.color, linestyle=look.dash, label=name)
+            density = beta.pdf(WEIGHTS, alpha, alpha)
+            axes.plot(WEIGHTS, density, color=look.color, linestyle=look.dash, label=name)
         axes.set(xlabel=r"mixing weight $\lambda$", ylabel="density", xlim=(0, 1), ylim=(0, None))
         figure.legend_below(fig, axes, columns=3)
         return fig

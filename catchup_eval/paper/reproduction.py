@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from itertools import product
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import ConfigDict
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.settings import Settings, check
@@ -35,7 +35,7 @@ class ReproductionSetting(Settings):
 
     Attributes:
         recipe: by name; `list recipes` has them.
-        data: an image set by name.
+        data: a dataset by name.
         changes: what differs from the recipe.
     """
 
@@ -67,7 +67,9 @@ class NetworkDefaults(Settings):
 class Row(NetworkDefaults):
     """A row; `paper` holds the paper's numbers, one a column, `nan` where it has none."""
 
-    paper: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
+
+    paper: tuple[float, ...] = ()
 
 
 class ReproductionColumn(NetworkDefaults):
@@ -75,7 +77,7 @@ class ReproductionColumn(NetworkDefaults):
 
     Attributes:
         group: what stands above several columns.
-        measure: QUESTION.METRIC; where there are several rows of it (one an epoch), their mean.
+        measure: ANALYSIS.METRIC; where there are several rows of it (one an epoch), their mean.
         where: the condition that picks its rows.
         complement: 100 less the number, for an error in percent.
         better: "higher" or "lower".
@@ -104,11 +106,27 @@ class ReproductionColumn(NetworkDefaults):
 
 
 class FigureSpec(Settings):
-    """A figure of the question `question`, named `figure` there, of all rows in one setting."""
+    """The figure `figure` of the analysis `question`, of all rows in one setting."""
 
     setting: str
     question: str
     figure: str
+
+
+class Layout(Settings):
+    """How any study's report shows the table.
+
+    Attributes:
+        caption: what its numbers are.
+        extra: columns that the paper does not have.
+        note: a sentence below it.
+    """
+
+    model_config = ConfigDict(strict=False)  # as for Row
+
+    caption: str
+    extra: tuple[ReproductionColumn, ...] = ()
+    note: str = ""
 
 
 class NetworkSpec(NamedTuple):
@@ -134,37 +152,34 @@ class Reproduction(Settings):
         figures: of a figure, whose networks are the rows.
         alphas: of a picture of Beta distributions, which needs no network.
         settings: by name.
+        layout: of the table in the report of other models; None where it is not shown there.
     """
+
+    model_config = ConfigDict(strict=False)  # as for Row
 
     title: str
     about: str
-    notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    seeds: Annotated[tuple[int, ...], Field(strict=False)] = (0,)
-    columns: Annotated[tuple[ReproductionColumn, ...], Field(strict=False)] = ()
-    rows: Annotated[tuple[Row, ...], Field(strict=False)] = ()
-    figures: Annotated[tuple[FigureSpec, ...], Field(strict=False)] = ()
-    alphas: Annotated[tuple[float, ...], Field(strict=False)] = ()
+    notes: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    columns: tuple[ReproductionColumn, ...] = ()
+    rows: tuple[Row, ...] = ()
+    figures: tuple[FigureSpec, ...] = ()
+    alphas: tuple[float, ...] = ()
     settings: dict[str, ReproductionSetting] = {}
+    layout: Layout | None = None
 
     def network(self, row: Row, of: ReproductionColumn | FigureSpec) -> NetworkSpec:
-        """Who is asked for this cell, or for this line of a figure."""
-        column = (
-            of
-            if isinstance(of, ReproductionColumn)
-            else ReproductionColumn(name="", setting=of.setting)
-        )
-        named = row if row.method or row.published else column
+        """The network of this cell, or of this line of a figure."""
+        named: NetworkDefaults = row
+        if isinstance(of, ReproductionColumn) and not (row.method or row.published):
+            named = of
+        setting = row.setting or of.setting or next(iter(self.settings))
         return NetworkSpec(
-            setting=row.setting or column.setting or next(iter(self.settings)),
-            name=named.name,
-            method=named.method,
-            options=named.options,
-            recipe=named.recipe,
-            published=named.published,
+            setting, named.name, named.method, named.options, named.recipe, named.published
         )
 
     def evaluations(self) -> Iterator[tuple[NetworkSpec, str]]:
-        """Each network with each question about it, in order; some come more than once."""
+        """Each network with each of its analyses, in order; some come more than once."""
         places: list[ReproductionColumn | FigureSpec] = [*self.columns, *self.figures]
         for row, of in product(self.rows, places):
             yield self.network(row, of), of.question
@@ -174,29 +189,19 @@ class Reproduction(Settings):
         return {one.name: one for one, _ in self.evaluations() if one.setting == setting}
 
     def analyses(self, setting: str) -> tuple[str, ...]:
-        """What is asked in one setting."""
-        asked = (question for one, question in self.evaluations() if one.setting == setting)
-        return tuple(dict.fromkeys(asked))
+        """The analyses of one setting."""
+        names = (name for network, name in self.evaluations() if network.setting == setting)
+        return tuple(dict.fromkeys(names))
 
 
 @cache
 def shipped_reproductions() -> dict[str, Reproduction]:
     """All tables and figures, by name: `table1` to `table13`, `figure1`, `figure3` to `figure8`."""
-    folder = resources.files("catchup_eval.paper") / "reproductions"
-    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
-    read = {
-        file.name.removesuffix(".toml"): check(
-            Reproduction, tomllib.loads(file.read_text(encoding="utf-8")), file.name
-        )
-        for file in files
-    }
-    return dict(sorted(read.items(), key=lambda item: _place(item[0])))
-
-
-def _place(name: str) -> tuple[bool, int]:
-    """Tables first, each kind by number."""
-    kind = name.rstrip("0123456789")
-    return kind != "table", int(name.removeprefix(kind))
+    read = {}
+    for file in (resources.files("catchup_eval.paper") / "reproductions").iterdir():
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        read[file.name.removesuffix(".toml")] = check(Reproduction, content, file.name)
+    return dict(sorted(read.items(), key=lambda item: (item[0][0] != "t", len(item[0]), item[0])))
 
 
 def find(name: str) -> Reproduction:

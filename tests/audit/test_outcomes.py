@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from catchup_eval.audit import remeasure
+from catchup_eval.audit import outcomes
 from catchup_eval.audit.findings import AuditStatus
 from catchup_eval.metrics.calibration import margins
 
@@ -12,8 +12,8 @@ MARGINS = np.array([0.001, 1.0, 2.0, 3.0])  # their standard deviation is 1.1
 RIGHT = np.array([True, True, False, False])
 
 
-def one(stored: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> remeasure.OutcomeComparison:
-    return remeasure.compare(stored, found)[0]
+def one(stored: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> outcomes.OutcomeComparison:
+    return outcomes.compare(stored, found)[0]
 
 
 def test_an_outcome_with_a_small_margin_may_flip_and_no_other() -> None:
@@ -54,9 +54,9 @@ def test_what_changed_networks_reach_is_near() -> None:
     stored, found = np.array([True, True, True]), np.array([True, False, False])
     first = one({"hit": stored}, {"hit": found})
     answers = [np.array([True, False]), np.array([False, False])]  # of images 1 and 2
-    settled = remeasure.settled(first, answers, np.array([1, 2]))
+    settled = outcomes.accept_rounding(first, answers, np.array([1, 2]))
     assert settled.near.tolist() == [False, True, False]
-    told = remeasure.differences("m", "q", "test", settled, np.array([7, 8, 9]))
+    told = outcomes.differences("m", "q", "test", settled, np.array([7, 8, 9]))
     assert [(each.image, each.verdict) for each in told] == [
         (8, AuditStatus.NEAR),
         (9, AuditStatus.CONTRADICTED),
@@ -67,7 +67,7 @@ def test_what_changed_networks_reach_is_near() -> None:
 def test_a_number_is_near_within_four_deviations(stored: float, near: bool) -> None:
     compared = one({"x": np.array([stored, 5.0])}, {"x": np.array([1.0, 5.0])})
     answers = [np.array([1.0 + gap]) for gap in (0.01, -0.01, 0.01, -0.01)]
-    settled = remeasure.settled(compared, answers, np.array([0]))
+    settled = outcomes.accept_rounding(compared, answers, np.array([0]))
     assert bool(settled.near[0]) is near
 
 

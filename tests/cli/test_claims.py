@@ -3,35 +3,27 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from catchup_eval.app import claims
+from catchup_eval.cli.claims import judge_claims
 from catchup_eval.cli.options import Options
-from catchup_eval.core.errors import DONE, BadFile, UnknownName, UserError
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.feature_learning import KNOWN, analysis_versions
 from catchup_eval.jobs.plan import Plan
-from catchup_eval.paper.claims.claim import find
-from catchup_eval.paper.claims.judging import judge
+from catchup_eval.paper.claims.claim import Claims, find, read
+from catchup_eval.paper.claims.folders import more_seeds, seconds_per_seed
+from catchup_eval.paper.claims.judging import RequiredSize, judge
 from catchup_eval.results import merge, study
 from catchup_eval.trainers.mixing import METHODS
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 PAPER = Path(__file__).parents[3] / "shared" / "seeds" / "catch_up_mix_paper.txt"
 KEYS = 'method = "catchup"\nrelation = "higher"\nmetric = "clean.accuracy"\n'
-NETWORKS = 'about = "checkpoints"\n[[claims]]\nthan = 50\n' + KEYS
+CHECKPOINTS = read('about = "checkpoints"\n[[claims]]\nthan = 50\n' + KEYS, "file")
+METHODS_CLAIM = read('[[claims]]\nthan = "baseline"\n' + KEYS, "file")
 Runs = tuple[Path, list[tuple[Plan, Options]]]
-METHOD = '[[claims]]\nthan = "baseline"\n' + KEYS
-
-
-def options(out: Path) -> Options:
-    return Options(out=out, quiet=True)
-
-
-def written(text: str, folder: Path) -> str:
-    path = folder / "some.toml"
-    path.write_text(text)
-    return str(path)
 
 
 @pytest.fixture
@@ -40,7 +32,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     folder = tmp_path / "digits"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("figures", "tables"))
     asked: list[tuple[Plan, Options]] = []
-    monkeypatch.setattr(claims, "run_plan", lambda plan, own, command: asked.append((plan, own)))
+    monkeypatch.setattr(
+        "catchup_eval.cli.run.run_plan", lambda plan, own, command: asked.append((plan, own))
+    )
     return folder, asked
 
 
@@ -70,13 +64,11 @@ def test_a_name_that_is_none_is_told() -> None:
         find("nowhere.toml")
 
 
-def test_claims_are_judged_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert claims.judge_paper("catchup-mix", [EXAMPLE], Options(out=tmp_path)) == DONE
+def test_claims_are_tested_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge_claims(find("catchup-mix"), [EXAMPLE], tmp_path, Options())
     out = capsys.readouterr().out
     assert "Of 13 claims" in out and "3 seeds" in out
-    assert {path.name for path in (tmp_path / "claims-catchup-mix").iterdir()} == {
-        "claims.html", "claims.md", "claims.csv",
-    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"claims.html", "claims.md", "claims.csv"}
 
 
 def test_the_same_networks_twice_are_one_study() -> None:
@@ -110,51 +102,50 @@ def test_a_seed_costs_its_training_and_its_questions() -> None:
         example.provenance["catchup-s0", name].seconds for name in example.available_analyses()
     )
     expected = result.rows("seconds")["value"].sum() + asked
-    assert claims.seconds_per_seed(example)["catchup"] == pytest.approx(expected)
+    assert seconds_per_seed(example)["catchup"] == pytest.approx(expected)
 
 
-def test_run_asks_for_the_seeds_that_would_tell(runs: Runs, tmp_path: Path) -> None:
+def run_more(claims: Claims, folder: Path, limit: int = 20) -> None:
+    quiet = Options(quiet=True)
+    judge_claims(claims, [folder], folder / "out", quiet, more=True, limit=limit)
+
+
+def test_run_trains_the_seeds_that_would_tell(runs: Runs) -> None:
     folder, asked = runs
-    claims.judge_paper(written(METHOD, tmp_path), [folder], options(tmp_path / "out"), more=True)
+    run_more(METHODS_CLAIM, folder)
     ((plan, own),) = asked
     assert plan.seeds == (0, 1, 2)
     assert plan.methods == ("baseline", "cutmix", "catchup")
     assert own.out / str(own.name) == folder
 
 
-def test_run_asks_for_nothing_where_all_is_told(runs: Runs, tmp_path: Path) -> None:
+def test_the_next_unused_seeds_are_taken() -> None:
+    needed = SimpleNamespace(need=RequiredSize("seeds", 4), data="digits")
+    assert more_seeds("digits", [needed], (0, 7), 4) == (0, 7, 1, 2)
+    assert more_seeds("digits", [needed], (0, 7), 3) == (0, 7)
+    assert more_seeds("cub", [needed], (0, 7), 4) == (0, 7)
+
+
+def test_nothing_is_trained_where_it_would_tell_nothing(runs: Runs, tmp_path: Path) -> None:
     folder, asked = runs
-    claims.judge_paper(written(NETWORKS, tmp_path), [folder], options(tmp_path / "out"), more=True)
+    run_more(CHECKPOINTS, folder)
+    run_more(METHODS_CLAIM, folder, limit=2)
+    judge_claims(METHODS_CLAIM, [folder], tmp_path / "out", Options(quiet=True))
     assert not asked
 
 
-def test_no_more_seeds_are_trained_than_allowed(runs: Runs, tmp_path: Path) -> None:
-    folder, asked = runs
-    file = written(METHOD, tmp_path)
-    claims.judge_paper(file, [folder], options(tmp_path / "out"), more=True, limit=2)
-    assert not asked
-
-
-def test_without_run_nothing_is_trained(runs: Runs, tmp_path: Path) -> None:
-    folder, asked = runs
-    claims.judge_paper(written(METHOD, tmp_path), [folder], options(tmp_path / "out"))
-    assert not asked
-
-
-def test_run_needs_a_folder_that_a_run_made(runs: Runs, tmp_path: Path) -> None:
+def test_run_needs_a_folder_that_a_run_made(runs: Runs) -> None:
     folder, _ = runs
     (folder / "plan.toml").unlink()
-    file = written(METHOD, tmp_path)
     with pytest.raises(UserError, match="has no plan"):
-        claims.judge_paper(file, [folder], options(tmp_path / "out"), more=True)
+        run_more(METHODS_CLAIM, folder)
 
 
-def test_more_seeds_are_asked_on_the_same_images(runs: Runs, tmp_path: Path) -> None:
+def test_more_seeds_are_evaluated_on_the_same_images(runs: Runs) -> None:
     folder, asked = runs
     info = study.load(folder).info
     data = info.data.model_copy(update={"subset": "20 images of each part"})
     study.save(info.model_copy(update={"data": data}), folder)
-    file = written(METHOD, tmp_path)
     with pytest.raises(UserError, match="needs the same --limit"):
-        claims.judge_paper(file, [folder], options(tmp_path / "out"), more=True)
+        run_more(METHODS_CLAIM, folder)
     assert not asked

@@ -1,14 +1,13 @@
 """`catchup-eval conventions`: reports under every convention, quotes, the paper's tables."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from catchup_eval.app import conventions
-from catchup_eval.core.errors import DONE, BadFile, UnknownName, UserError
+from catchup_eval.cli.conventions import parse_quote, show_conventions
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.paper.readings import printed_columns
 from catchup_eval.paper.reproduction import find
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
@@ -18,9 +17,9 @@ PAPER = [Path("paper")]
 def test_a_report_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.read_csv(EXAMPLE / "results" / "catchup-s0" / "corruption.csv")
     (value,) = frame["value"][frame["metric"] == "mean_error_15"]
-    assert conventions.show_conventions([EXAMPLE], [f"mCE={value}"], tmp_path) == DONE
+    show_conventions([EXAMPLE], [("mCE", value)], tmp_path)
     out = capsys.readouterr().out
-    assert "The same networks under every stored convention." in out
+    assert "The same models under every stored convention." in out
     assert "The ranking of the models depends on the convention in" in out
     assert f": closest is mean error over 15 types of catchup: {value:.1f} [" in out
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -30,33 +29,42 @@ def test_a_report_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFix
     }
 
 
-def test_quiet_prints_answers_and_where_the_page_is(call: Callable[..., Any]) -> None:
-    ended = call("conventions", str(EXAMPLE), "--quote", "AUROC=99", "--quote", "ece=10", "-q")
-    assert ended.returncode == 0
-    first, second = ended.stdout.splitlines()
+def test_quiet_prints_answers_and_where_the_page_is(capsys: pytest.CaptureFixture[str]) -> None:
+    show_conventions([EXAMPLE], [("AUROC", 99), ("ece", 10)], None, quiet=True)
+    first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("AUROC = 99: closest is") and second.startswith("ece = 10: closest is")
 
 
-def test_mistakes_are_told_before_anything_is_looked_at(tmp_path: Path) -> None:
+def test_mistakes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="holds no report"):
-        conventions.show_conventions([tmp_path], [], None)
-    with pytest.raises(UserError, match="such as mCE"):
-        conventions.show_conventions([EXAMPLE], ["mCE"], None)
+        show_conventions([tmp_path], [], None)
+    with pytest.raises(UserError, match="a quote needs a finished report"):
+        show_conventions(PAPER, [("mCE", 43.76)], None)
     with pytest.raises(UnknownName, match="family of conventions 'mCF'"):
-        conventions.show_conventions([EXAMPLE], ["mCF=3"], None, quiet=True)
+        show_conventions([EXAMPLE], [("mCF", 3)], None, quiet=True)
+
+
+def test_a_quote_is_a_name_and_a_number() -> None:
+    assert parse_quote(" mCE = 43.76 ") == ("mCE", 43.76)
+
+
+@pytest.mark.parametrize("text", ["mCE", "mCE=", "=3", "mCE=many", "mCE=nan", "mCE=inf"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"such as mCE=43\.76"):
+        parse_quote(text)
 
 
 def test_a_column_of_the_paper_is_named_by_what_it_measures() -> None:
-    printed = conventions.printed_columns(find("table1"))
+    printed = printed_columns(find("table1"))
     assert printed["clean.error"]["Catch-up Mix"] == 17.76
     assert printed["adversarial.error"]["Catch-up Mix"] == 68.16
     assert printed["corruption.mean_error"]["Catch-up Mix"] == 43.76
     assert "SaliencyMix" not in printed["training.seconds"]
-    assert conventions.printed_columns(find("table2"))["zoom 60"]["CutMix"] == 12.69
+    assert printed_columns(find("table2"))["zoom 60"]["CutMix"] == 12.69
 
 
 def test_the_papers_tables_are_read_as_far_as_they_tell(tmp_path: Path) -> None:
-    conventions.show_conventions(PAPER, [], tmp_path, quiet=True)
+    show_conventions(PAPER, [], tmp_path, quiet=True)
     frame = pd.read_csv(tmp_path / "conventions.csv").set_index(["table", "name", "reading"])
     told = frame["judgement"]
     assert told["Table 5", "AUPR", "outside positive, 200 classes"] == "fits"
@@ -66,8 +74,3 @@ def test_the_papers_tables_are_read_as_far_as_they_tell(tmp_path: Path) -> None:
     text = (tmp_path / "conventions.html").read_text(encoding="utf-8")
     assert "chance is 16.7 (2,000 outside, 10,000 inside)" in text
     assert f"{len(frame)} readings of the printed numbers: fits 5, contradicted 6," in text
-
-
-def test_the_paper_has_no_outcomes_to_hold_a_quote_against() -> None:
-    with pytest.raises(UserError, match="a quote needs a finished report"):
-        conventions.show_conventions(PAPER, ["mCE=43.76"], None)

@@ -89,11 +89,25 @@ MISTAKES = {
     "data cscores digits --out a.npz --recipe none": "there is no recipe 'none'",
     "data corrupt nodata --out a": "there is no data set 'nodata'",
     "reproduce table99": "there is no table or figure 'table99'",
+    "claims noclaims here": "there is no file of claims 'noclaims'",
+    "claims no.toml here": "there is no file no.toml",
+    "claims bad.toml here": "claim 1 of bad.toml: relation is missing",
+    "claims catchup-mix nofolder": "nofolder holds no report",
+    "claims catchup-mix here --run": "here has no plan",
+    "conventions nofolder": "nofolder holds no report",
+    "conventions here --quote mCE": "such as mCE=43.76",
+    "conventions paper --quote mCE=43.76": "a quote needs a finished report",
+    "verify nofolder": "nofolder holds no report",
+    "verify here --data nodata": "there is no data set 'nodata'",
+    "verify here --models nofolder": "there is no folder nofolder",
 }
 
 
 def test_what_names_and_files_show_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
     (tmp_path / "some.pth").touch()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "study.json").touch()
+    (tmp_path / "bad.toml").write_text("[[claims]]\nmethod = 'a'\nmetric = 'b.c'\n")
     code = f"""
 for words in {list(MISTAKES)}:
     code = call(words.split())

@@ -25,9 +25,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("catchup_eval.cli.evaluate.evaluate_models", "evaluate x.pth"),
     "compare": ("catchup_eval.cli.evaluate.evaluate_models", "compare x.pth"),
     "report": ("catchup_eval.cli.report.redraw_report", "report here"),
-    "claims": ("catchup_eval.app.claims.judge_paper", "claims catchup-mix here"),
-    "conventions": ("catchup_eval.app.conventions.show_conventions", "conventions here"),
-    "verify": ("catchup_eval.app.verify.verify_report", "verify here"),
+    "claims": ("catchup_eval.cli.claims.judge_claims", "claims catchup-mix here"),
+    "conventions": ("catchup_eval.cli.conventions.show_conventions", "conventions here"),
+    "verify": ("catchup_eval.cli.verify.verify_report", "verify here"),
     "reproduce": ("catchup_eval.cli.reproduce.reproduce_paper", "reproduce table1"),
     "doctor": ("catchup_eval.cli.doctor.examine", "doctor"),
     "data list": ("catchup_eval.cli.datasets.list_sets", "data list"),
@@ -104,7 +104,7 @@ def test_an_option_reaches_what_does_the_work(
 
     def work(*arguments: Any, **settings: Any) -> Any:
         settings.pop("command", None)  # it has the option's word anyway
-        calls.append(repr((arguments[:1] if name == "verify" else arguments, settings)))
+        calls.append(repr((arguments, settings)))
         return [] if name == "doctor" else 0
 
     monkeypatch.setattr(target, work)

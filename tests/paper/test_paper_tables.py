@@ -6,8 +6,10 @@ import pytest
 
 from catchup_eval.metrics.intervals import Interval
 from catchup_eval.metrics.significance import Difference
-from catchup_eval.paper.tables import LAYOUTS, paper_tables
+from catchup_eval.paper.reproduction import shipped_reproductions
+from catchup_eval.paper.tables import paper_tables
 from catchup_eval.report.formatting import NONE
+from catchup_eval.report.tables import latex, markdown
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.headline import Headline
 from catchup_eval.results.result import ModelResult, Result, Rows
@@ -104,11 +106,34 @@ def test_bold_is_what_is_significantly_better_and_nothing_else(p, bold):
     assert frame["significantly_better"].sum() == len(bold)
 
 
+def deformed(value: float) -> Result:
+    rows = Rows("manifold8@1")
+    for strength in (20.0, 40.0):
+        rows.add(
+            "accuracy", value - strength, unit="%", n=100, deformation="rotation", strength=strength
+        )
+    rows.add("mean_accuracy", value - 30, unit="%", n=100)
+    return Result(rows.frame(), {})
+
+
+def test_a_group_of_columns_has_a_heading_and_each_cell_a_line_of_the_csv():
+    one = study(clean=[clean(70.0), clean(80.0)], deformation=[deformed(60.0), deformed(50.0)])
+    ((table, frame),) = paper_tables(one, [better("deformation", "mean_accuracy", 0.01)])
+    assert table.columns == ["Method", "Top-1 Err (%)", "rotation 20", "rotation 40", "mean"]
+    assert table.spans == [("", 2), ("accuracy under deformation (%)", 3)]
+    assert r"\cmidrule(lr){3-5}" in latex(table) and latex(table).count(r"\textbf") == 1
+    assert "| accuracy under deformation (%): mean |" in markdown(table)
+    assert table.links == [f"tables/paper-table-2.csv#row={lines}" for lines in ("2-5", "6-9")]
+    mine = frame.iloc[9 - 2]
+    assert (mine["method"], mine["number"], mine["value"]) == ("ours", "mean", 20.0)
+    assert table.caption.endswith("Only the mean is tested.")
+
+
 def test_every_column_is_a_number_that_an_analysis_gives():
-    """The names are told twice, here and in the analyses; a report cannot import those."""
     from catchup_eval.analysis import ANALYSES
 
-    told = {(c.analysis, c.metric) for one in LAYOUTS for c in one.columns}
-    known = {(name, h.metric) for name, one in ANALYSES.items() for h in one.HEADLINES}
-    assert told - known == {("deformation", "accuracy")}
-    assert all(column.analysis in ANALYSES for one in LAYOUTS for column in one.columns)
+    layouts = [one for one in shipped_reproductions().values() if one.layout]
+    named = {c.measure for one in layouts for c in (*one.columns, *one.layout.extra)}
+    known = {f"{name}.{h.metric}" for name, one in ANALYSES.items() for h in one.HEADLINES}
+    others = {"adversarial.error", "deformation.accuracy", "localization.centred_box"}
+    assert named - known == {*others, "training.seconds"}

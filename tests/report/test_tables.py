@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catchup_eval.paper.tables import ColumnHeading, LayoutRow, PrintedValue, layout
 from catchup_eval.report import page
-from catchup_eval.report.tables import Cell, Table, cells, escape_tex, latex, markdown
+from catchup_eval.report.tables import PAPER, Cell, Table, cells, escape_tex, latex, markdown
 
 WILD = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
 
@@ -83,11 +82,12 @@ def test_the_head_of_a_table_keeps_its_blocks():
 def test_every_table_of_a_report_compiles(three, analyses, tmp_path):
     """With wild names, and with groups and a paper's numbers."""
     page.write(three, analyses, tmp_path)
-    wild = layout(
+    wild = Table(
         "wild",
         "50 % of $x$_{y}.",
-        [ColumnHeading("Top-1 (%)", "CIFAR_100 & more"), ColumnHeading("#", "~^\\")],
-        [LayoutRow("a_b & <c> [d]", [PrintedValue(1.0, bold=True), None], [2.0, 3.0])],
+        ["Method", "Top-1 (%)", PAPER, "#"],
+        [[[Cell("a_b & <c> [d]"), Cell("1.0", "better"), Cell("2.0", "paper"), Cell("3.0")]]],
+        groups=["", *["CIFAR_100 & more"] * 2, "~^\\"],
     )
     tables = [path.read_text() for path in sorted((tmp_path / "tables").glob("*.tex"))]
     assert len(tables) >= 10

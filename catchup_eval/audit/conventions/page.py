@@ -1,71 +1,99 @@
 """The conventions page, on disk: one self-contained page, the same in Markdown, and in CSV."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from catchup_eval.audit.conventions.quotes import QuoteMatches
-from catchup_eval.audit.conventions.tables import ConventionsSection
+from catchup_eval.audit.conventions import tables
+from catchup_eval.audit.conventions.quotes import QuoteMatches, match_quote
+from catchup_eval.audit.conventions.rankings import evaluate_conventions
+from catchup_eval.core.errors import UserError
+from catchup_eval.feature_learning import analysis_versions
+from catchup_eval.paper import readings
 from catchup_eval.report.page import write_page
 from catchup_eval.report.tables import Table, escape_markdown, markdown
-from catchup_eval.results.study import Study
+from catchup_eval.results import study
+from catchup_eval.results.merge import merge_by_dataset
 
 
-@dataclass(frozen=True)
-class ConventionsPage:
-    """All that the page says.
-
-    Args:
-        how: before the tables.
-        note: after them.
-    """
+class ConventionsPage(NamedTuple):
+    """What the template shows: `how` before the tables, `note` after them."""
 
     title: str
     finding: str
     facts: Sequence[tuple[str, str]]
     tables: Sequence[Table]
     how: str
+    rows: pd.DataFrame  # of the CSV file
     note: str = ""
     answers: Sequence[QuoteMatches] = ()
 
 
-def build_page(
-    section: ConventionsSection, study: Study, sources: Sequence[str]
+def compare_reports(
+    folders: Sequence[Path], quotes: Sequence[tuple[str, float]]
 ) -> ConventionsPage:
-    """The page of one study.
+    """Reports of the same models on the same images under every convention.
 
     Args:
-        sources: the folders that its results come from.
+        quotes: published numbers, with the name of a family each.
+
+    Raises:
+        BadFile: a folder holds no report.
+        UnknownName: a quote's name is none.
+        UserError: reports of other images or models.
     """
-    data = study.info.data
+    loaded = [study.load(folder, analysis_versions()) for folder in folders]
+    joined = merge_by_dataset(loaded, folders)
+    if len(joined) > 1:
+        raise UserError(f"expected reports about one dataset, got {', '.join(joined)}")
+    (merged,) = joined.values()
+    found = evaluate_conventions(merged, loaded)
+    section = tables.section(found, merged.groups)
+    data = merged.info.data
     facts = [
-        ("Reports", ", ".join(sources)),
-        ("Models", ", ".join(study.groups)),
+        ("Reports", ", ".join(folder.name for folder in folders)),
+        ("Models", ", ".join(merged.groups)),
         ("Data", f"{data.name}, {data.subset}" if data.subset else data.name),
-        ("Machine", study.info.machine),
+        ("Machine", merged.info.machine),
     ]
     return ConventionsPage(
-        f"Conventions: {study.info.name}",
+        f"Conventions: {merged.info.name}",
         section.finding,
         [fact for fact in facts if fact[1]],
         section.tables,
         section.how,
-        section.pairs if section.swaps.blocks else "",
-        section.answers,
+        tables.frame(found),
+        tables.PAIRS if section.swaps.blocks else "",
+        [match_quote(name, value, found) for name, value in quotes],
     )
 
 
-def write(page: ConventionsPage, frame: pd.DataFrame, folder: Path) -> Path:
+def read_paper() -> ConventionsPage:
+    """What the numbers of the Catch-up Mix paper could mean."""
+    found = readings.paper_readings()
+    rows = pd.DataFrame(
+        {"table": title, **one._asdict()} for title, several in found.items() for one in several
+    )
+    return ConventionsPage(
+        "What the paper's numbers could mean",
+        readings.finding(rows["judgement"]),
+        [("Source", "Catch-up Mix, as printed"), ("Tables", ", ".join(found))],
+        [readings.table(title, several) for title, several in found.items()],
+        readings.HOW,
+        rows,
+    )
+
+
+def write(page: ConventionsPage, folder: Path) -> Path:
     """Write `conventions.html`, `conventions.md` and `conventions.csv`; gives the path of the page.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    return write_page(
-        "catchup_eval.audit.conventions", "conventions", page, _markdown(page), frame, folder
-    )
+    package = "catchup_eval.audit.conventions"
+    return write_page(package, "conventions", page, _markdown(page), page.rows, folder)
 
 
 def _markdown(page: ConventionsPage) -> Iterator[str]:

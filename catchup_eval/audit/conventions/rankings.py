@@ -1,22 +1,45 @@
-"""The same networks under every convention: a reading for each group, from what is stored."""
+"""The same models under every convention: an estimate for each group, from what is stored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.analysis.base import declaration
 from catchup_eval.analysis.conventions import Convention, ConventionFamily, ConventionValue
-from catchup_eval.audit.conventions.families import families
 from catchup_eval.core.errors import Missing
 from catchup_eval.results.comparison import LEVEL, difference
-from catchup_eval.results.result import Result
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import PERCENT, Estimate, seeds_interval
 
-DECIDES = "both orders are beyond the intervals: the convention decides"
+DECIDES = "both orders are significant: the convention decides"
+
+
+def families(study: Study) -> list[ConventionFamily]:
+    """All families of conventions that analyses declare; those of one title are one family.
+
+    In the order of the analyses; last, those that depend on what the study's results are about.
+    """
+    fixed: list[ConventionFamily] = []
+    measured: list[ConventionFamily] = []
+    for name, analysis in ANALYSES.items():
+        declared = declaration(analysis, "CONVENTIONS")
+        if callable(declared):
+            measured += declared([member.result for member in study.members(name)])
+        else:
+            fixed += declared
+    joined: dict[str, ConventionFamily] = {}
+    for family in (*fixed, *measured):
+        first = joined.setdefault(family.title, family)
+        if first is not family:
+            conventions = (*first.conventions, *family.conventions)
+            also = tuple(dict.fromkeys((*first.also, *family.also)))
+            joined[family.title] = replace(first, conventions=conventions, also=also)
+    return list(joined.values())
 
 
 @dataclass(frozen=True)
@@ -39,11 +62,6 @@ class ConventionResult:
         """Each group's value, turned so that higher is better."""
         return {group: self.convention.sign * one.mean for group, one in self.readings.items()}
 
-    @property
-    def order(self) -> list[str]:
-        """The groups from best to worst; equal ones as they come."""
-        return sorted(self.readings, key=lambda group: -self.goodness[group])
-
     def is_significant(self, one: str, other: str) -> bool:
         """Whether two groups differ by more than chance: p < .05, where the interval lacks 0, too.
 
@@ -61,24 +79,24 @@ class RankingSwap(NamedTuple):
 
     Args:
         better: before the other one under the conventions `under`, behind it under `otherwise`.
-        told: the conventions of both lists that tell the two apart.
+        significant: the conventions of both lists under which the two differ significantly.
     """
 
     better: str
     worse: str
     under: tuple[str, ...]
     otherwise: tuple[str, ...]
-    told: tuple[str, ...]
+    significant: tuple[str, ...]
 
     @property
     def verdict(self) -> str:
         """Whether chance could have made both orders."""
-        before, behind = (set(side) & set(self.told) for side in (self.under, self.otherwise))
-        if before and behind:
+        first, other = (set(side) & set(self.significant) for side in (self.under, self.otherwise))
+        if first and other:
             return DECIDES
-        if before or behind:
-            return f"only the {'first' if before else 'other'} order is beyond the intervals"
-        return "both orders are within the intervals"
+        if first or other:
+            return f"only the {'first' if first else 'other'} order is significant"
+        return "neither order is significant"
 
 
 @dataclass(frozen=True)
@@ -98,19 +116,10 @@ class ConventionComparison:
         """The others."""
         return [one for one in self.seen if not one.readings]
 
-    def tau(self, one: ConventionResult) -> float:
-        """Kendall's tau of a convention's ranking with that of the family's first stored one."""
-        return tau(self.available[0], one)
-
     @property
-    def smallest_tau(self) -> tuple[float, str, str]:
-        """Over all pairs of stored conventions, and which two; NaN where nothing is ranked."""
-        taus = [
-            (tau(a, b), a.convention.name, b.convention.name)
-            for a, b in combinations(self.available, 2)
-        ]
-        known = [one for one in taus if one[0] == one[0]]
-        return min(known, default=(np.nan, "", ""))
+    def is_ranked(self) -> bool:
+        """Whether two of the conventions rank the same groups."""
+        return any(not np.isnan(tau(*pair)) for pair in combinations(self.available, 2))
 
     @property
     def swaps(self) -> list[RankingSwap]:
@@ -141,65 +150,56 @@ def tau(one: ConventionResult, other: ConventionResult) -> float:
     NaN where they share fewer than two groups, or all are equal.
     """
     groups = [group for group in one.readings if group in other.readings]
-    pairs = [[seen.goodness[group] for group in groups] for seen in (one, other)]
+    pairs = [[result.goodness[group] for group in groups] for result in (one, other)]
     if len(groups) < 2:
         return float("nan")
     return float(stats.kendalltau(*pairs).statistic)
 
 
 def evaluate_conventions(study: Study, others: Sequence[Study] = ()) -> list[ConventionComparison]:
-    """All families, of the networks of `study`.
+    """All families, of the models of `study`.
 
     Args:
-        others: the same networks on the same images, asked under other conventions.
+        others: the same models on the same images, evaluated under other conventions.
     """
-    whole = (study, *others)
-    known = {family.title: family for one in whole for family in families(one)}
+    studies = (study, *others)
+    known = {family.title: family for one in studies for family in families(one)}
     return [
         ConventionComparison(
-            family,
-            tuple(
-                _convention_result(convention, study, whole) for convention in family.conventions
-            ),
+            family, tuple(_convention_result(one, study, studies) for one in family.conventions)
         )
         for family in known.values()
     ]
 
 
 def _convention_result(
-    convention: Convention, study: Study, whole: Sequence[Study]
+    convention: Convention, study: Study, studies: Sequence[Study]
 ) -> ConventionResult:
-    readings, needs, notes = dict[str, Estimate](), [], []
+    readings: dict[str, Estimate] = {}
+    needs: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for group in study.groups:
-        keys = [info.key for info in study.models_of(group)]
         try:
-            numbers = [_number(convention, key, whole) for key in keys]
+            numbers = [_number(convention, one.key, studies) for one in study.models_of(group)]
         except Missing as missing:
-            needs.append(str(missing))
+            needs[str(missing)] = None
             continue
         readings[group] = make_estimate(numbers)
-        notes += [number.note for number in numbers if number.note]
-    needed = dict.fromkeys(needs)
-    return ConventionResult(convention, readings, "; ".join(needed), tuple(dict.fromkeys(notes)))
+        notes |= dict.fromkeys(number.note for number in numbers if number.note)
+    return ConventionResult(convention, readings, "; ".join(needs), tuple(notes))
 
 
-def _number(convention: Convention, key: str, whole: Sequence[Study]) -> ConventionValue:
-    """From the first result that holds it.
-
-    Raises:
-        Missing: none does.
-    """
-    reason = f"the question {convention.analysis}"
-    for result in _results(convention.analysis, key, whole):
+def _number(convention: Convention, key: str, studies: Sequence[Study]) -> ConventionValue:
+    """From the first result that has it."""
+    reason = f"the analysis {convention.analysis}"
+    for study in studies:
+        result = study.results.get((key, convention.analysis))
         try:
-            return convention.of(result)
+            if result is not None:
+                return convention.of(result)
         except Missing as missing:
             reason = str(missing)
     raise Missing(reason)
-
-
-def _results(analysis: str, key: str, whole: Sequence[Study]) -> list[Result]:
-    return [one.results[key, analysis] for one in whole if (key, analysis) in one.results]
 
 
 def make_estimate(numbers: Sequence[ConventionValue]) -> Estimate:

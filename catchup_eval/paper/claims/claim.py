@@ -4,14 +4,14 @@ title = "..."                     # optional, as are source, note and about
 [[claims]]
 text = "..."                      # the sentence, as quoted
 source = "Table 1"
-method = "catchup"                # or a network: what the claim is about
+method = "catchup"                # or a model: what the claim is about
 relation = "lower"                # or higher, better, "no worse", equal
 metric = "corruption.mean_error"  # the analysis and its metric
 where = {severity = 3}            # optional: which of several rows
 than = ["cutmix", "moex"]         # or a number; all others where it is left out
 by = 1.0                          # at least so much; with "no worse" and equal within so much
 data = "cifar100"                 # any where it is left out
-about = "checkpoints"             # or methods, which are judged over seeds
+about = "checkpoints"             # or methods, which are tested over seeds
 """
 
 import tomllib
@@ -26,7 +26,6 @@ from catchup_eval.core.settings import Settings, check
 
 WITHIN = ("no worse", "equal")  # true up to a margin
 SUPERLATIVES = {"better": "best", "lower": "lowest", "higher": "highest"}
-
 
 About = Literal["methods", "checkpoints"]
 
@@ -46,14 +45,16 @@ class Claim(Settings):
     source: str = ""
 
     @model_validator(mode="after")
-    def _needs_margin(self) -> Self:
+    def _is_complete(self) -> Self:
+        if not all(self.metric.partition(".")):
+            raise ValueError(f"expected metric as ANALYSIS.METRIC, got {self.metric!r}")
         if self.relation in WITHIN and not self.by:
             raise ValueError(f"{self.relation!r} needs by, the margin that it allows")
         return self
 
     @property
     def number(self) -> float | None:
-        """What the metric is held against, where that is not another method."""
+        """What the metric is compared with, where that is not another method."""
         return self.than if isinstance(self.than, float) else None
 
     @property
@@ -72,15 +73,15 @@ class Claim(Settings):
     def __str__(self) -> str:
         than = " and ".join(self.others) or "all others"
         than = than if self.number is None else f"{self.number:g}"
+        by = f" by at least {self.by:g}" if self.by else ""
         if self.relation in WITHIN:
             to = "to" if self.relation == "equal" else "than"
-            said = f"is {self.relation} {to} {than} on {self.metric_text} within {self.by:g}"
+            text = f"is {self.relation} {to} {than} on {self.metric_text} within {self.by:g}"
         elif than == "all others":
-            said = f"has the {SUPERLATIVES[self.relation]} {self.metric_text}"
+            text = f"has the {SUPERLATIVES[self.relation]} {self.metric_text}{by}"
         else:
-            said = f"has {self.relation} {self.metric_text} than {than}"
-        by = f" by at least {self.by:g}" if self.by and self.relation not in WITHIN else ""
-        return f"{self.method} {said}{by}{f' on {self.data}' if self.data else ''}"
+            text = f"has {self.relation} {self.metric_text} than {than}{by}"
+        return f"{self.method} {text}{f' on {self.data}' if self.data else ''}"
 
 
 class Claims(Settings):
@@ -89,7 +90,7 @@ class Claims(Settings):
     Attributes:
         title: of the page.
         source: where the sentences are from.
-        note: what a reader of the verdicts must know.
+        note: what a reader of the results must know.
         method, about: of the claims that do not say it themselves.
     """
 
@@ -106,7 +107,7 @@ def read(text: str, source: str) -> Claims:
 
     Raises:
         BadFile: no valid TOML.
-        UserError: no claims, or one that says too little or what is not understood.
+        UserError: no claims, or one with a key missing or a value that is not understood.
     """
     try:
         content = tomllib.loads(text)

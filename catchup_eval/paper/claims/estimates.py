@@ -13,7 +13,7 @@ from catchup_eval.results.result import CHECK, COLUMNS, Result
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import Estimate, SummaryRow, seeds_interval, summarize
 
-SIGNS = {"higher": 1, "lower": -1, "equal": 1}  # equal asks both ways
+SIGNS = {"higher": 1, "lower": -1, "equal": 1}  # equal is tested both ways
 
 
 def metric_row(claim: Claim, study: Study, analyses: Mapping[str, Analysis]) -> SummaryRow:
@@ -23,62 +23,36 @@ def metric_row(claim: Claim, study: Study, analyses: Mapping[str, Analysis]) -> 
     rows that are left are averaged. Only headlines have per-sample outcomes.
 
     Raises:
-        Missing: the analysis was not asked.
+        Missing: the analysis was not run.
         UnknownName: no such analysis, metric, column or value.
-        UserError: the metric of several analyses, or of several rows without a condition.
+        UserError: several rows, and no condition.
     """
-    name = find_analysis(claim.metric, study, analyses)
+    name, _, metric = claim.metric.partition(".")
+    if name not in analyses:
+        raise UnknownName("analysis", name, analyses)
+    members = list(study.members(name))
+    if not members:
+        raise Missing(f"results of the analysis {name}")
+    frames = [member.result.frame for member in members]
+    known = set().union(*(frame["metric"][frame["unit"] != CHECK] for frame in frames))
+    if metric not in known:
+        raise UnknownName(f"metric of {name}", metric, known)
     for headline in _headlines(claim, analyses[name]):
         if claim.where.items() <= headline.where.items():
             found = summarize(study, {name: analyses[name]})
             absent = SummaryRow(name, "", headline, primary=False, unit="")
             return next((line for line in found if line.headline is headline), absent)
     by_group: dict[str, list[pd.DataFrame]] = {}
-    for member in study.members(name):
-        by_group.setdefault(member.model, []).append(rows(claim, member.result))
+    for member in members:
+        by_group.setdefault(member.model, []).append(_rows(claim, member.result))
     readings = {group: _estimate(frames) for group, frames in by_group.items()}
-    unit = next(str(frame["unit"].iloc[0]) for frames in by_group.values() for frame in frames)
+    unit = str(next(iter(by_group.values()))[0]["unit"].iloc[0])
     headline = Headline(claim.metric, claim.metric_text, "higher", where=claim.where)
     return SummaryRow(name, analyses[name].TITLE, headline, False, unit, readings)
 
 
 def _headlines(claim: Claim, analysis: Analysis) -> list[Headline]:
-    return [one for one in analysis.HEADLINES if one.metric == claim.metric.rpartition(".")[2]]
-
-
-def find_analysis(metric: str, study: Study, analyses: Mapping[str, Analysis]) -> str:
-    """The analysis that a metric belongs to, also where the claim does not name it.
-
-    Where several have it, those count that have it as a headline.
-
-    Raises:
-        Missing: it was not asked.
-        UnknownName: there is no such analysis or metric.
-        UserError: several have it.
-    """
-    name, _, metric = metric.rpartition(".")
-    having = {one: _metrics(study, one) for one in study.available_analyses() if one in analyses}
-    if not name:
-        leading = [n for n, one in analyses.items() if metric in {h.metric for h in one.HEADLINES}]
-        found = leading or [n for n, metrics in having.items() if metric in metrics]
-        if not found:
-            raise UnknownName("metric", metric, set().union(*having.values()))
-        if len(found) > 1:
-            spelled = ", ".join(f"{name}.{metric}" for name in found)
-            raise UserError(f"{metric} is a metric of several questions; write one of: {spelled}")
-        (name,) = found
-    if name not in analyses:
-        raise UnknownName("question", name, analyses)
-    if name not in having:
-        raise Missing(f"results of the question {name}")
-    if metric not in having[name]:
-        raise UnknownName(f"metric of {name}", metric, having[name])
-    return name
-
-
-def _metrics(study: Study, name: str) -> set[str]:
-    frames = [member.result.frame for member in study.members(name)]
-    return {str(m) for frame in frames for m in frame["metric"][frame["unit"] != CHECK]}
+    return [one for one in analysis.HEADLINES if one.metric == claim.metric.partition(".")[2]]
 
 
 def sign(claim: Claim, analysis: Analysis) -> int:
@@ -95,19 +69,14 @@ def sign(claim: Claim, analysis: Analysis) -> int:
     return 1 if all(one.better == "higher" for one in headlines) else -1
 
 
-def rows(claim: Claim, result: Result) -> pd.DataFrame:
-    """The rows of a result that a claim's condition picks, one or more.
-
-    Raises:
-        UnknownName: no such column, or no row with such a value.
-        UserError: several rows, and no condition to choose by.
-    """
-    analysis, _, name = claim.metric.rpartition(".")
-    frame = result.rows(name)
+def _rows(claim: Claim, result: Result) -> pd.DataFrame:
+    """The rows that a claim's condition picks, one or more."""
+    analysis, _, metric = claim.metric.partition(".")
+    frame = result.rows(metric)
     columns = [column for column in frame.columns if column not in COLUMNS]
     for column, value in claim.where.items():
         if column not in columns:
-            raise UnknownName(f"column of {analysis or name}", column, columns)
+            raise UnknownName(f"column of {analysis}", column, columns)
         known, frame = _values(frame[column]), frame[frame[column] == value]
         if frame.empty:
             raise UnknownName(f"{column} of {claim.metric}", str(value), known)

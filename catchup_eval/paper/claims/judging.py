@@ -1,21 +1,18 @@
-"""Supported, contradicted, or cannot tell: each claim by the test that its words ask for.
+"""Supported, contradicted, or cannot tell: each claim by the test that its keys ask for.
 
 A claim about methods is tested over seeds and needs three of each; one about checkpoints is tested
-over the samples that both have seen. Whatever it says comes down to differences and thresholds
-that each must pass: "by at least 1" moves the threshold to 1, "no worse within 1" to -1, "equal"
-asks both ways, "best" asks against each of the others. It is
+over the samples that both have seen. Each comes down to differences and thresholds that each must
+pass: "by at least 1" moves the threshold to 1, "no worse within 1" to -1, "equal" asks both ways,
+"best" asks against each of the others. It is
 
 - supported where all pass: the largest one-sided p counts (an intersection-union test, which needs
   no correction inside);
 - contradicted where at least one fails significantly: the smallest one-sided p of the opposite
   counts, times how many there are (Bonferroni);
-- and otherwise nobody can tell.
+- and otherwise nobody can tell; then the seeds or samples that would, at the observed spread.
 
 The smaller of the two, doubled, is the claim's p; Holm's correction holds over all claims of the
 file. So at most 5 % of files say something false of any claim.
-
-Where nobody can tell, it is said what it would take to know: seeds or samples at the observed
-spread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,22 +31,16 @@ from catchup_eval.results.comparison import LEVEL
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import SEEDS, Estimate, SummaryRow
 
-SUPPORTED, CONTRADICTED, UNTOLD = "supported", "contradicted", "cannot tell"
+SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell"
 
 
 @dataclass(frozen=True)
 class ThresholdTest:
-    """One difference and the threshold that it must pass.
+    """One difference, ours minus theirs, and the threshold that it must pass."""
 
-    Args:
-        against: the other group; empty where a number stands on its own.
-        contrast: ours minus theirs.
-        sign: 1 where it must be above the threshold, -1 where it must be below.
-    """
-
-    against: str
+    against: str  # the other group; empty where a number stands on its own
     contrast: Contrast
-    sign: int
+    sign: int  # 1 where it must be above the threshold, -1 where it must be below
     threshold: float
 
     @property
@@ -66,22 +57,14 @@ class ThresholdTest:
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """What one kind of test says about a claim.
+    """What one kind of test says about a claim; p values are one-sided."""
 
-    Args:
-        over: "seeds", "samples" or, untested, nothing.
-        hurdles: what was tested.
-        why: why it was not tested.
-        passed, failed: one-sided p of "not all pass" and of "none fails".
-        adjusted: Holm's p over the family.
-    """
-
-    over: str = ""
-    hurdles: Sequence[ThresholdTest] = ()
-    why: str = ""
-    passed: float = np.nan
-    failed: float = np.nan
-    adjusted: float = np.nan
+    over: str = ""  # "seeds", "samples" or, untested, nothing
+    tests: Sequence[ThresholdTest] = ()
+    why: str = ""  # it was not tested
+    passed: float = np.nan  # p of "not all pass"
+    failed: float = np.nan  # p of "none fails"
+    adjusted: float = np.nan  # Holm's p over the family, two-sided
 
     @property
     def p(self) -> float:
@@ -90,60 +73,43 @@ class ClaimTest:
 
     @property
     def weakest(self) -> ThresholdTest | None:
-        """The test that decides: the one that is passed least surely."""
-        return max(self.hurdles, key=lambda one: one.one_sided_p_values.above, default=None)
+        """The test that decides: the one with the largest p."""
+        return max(self.tests, key=lambda one: one.one_sided_p_values.above, default=None)
 
     @property
     def verdict(self) -> str:
         """ "supported", "contradicted" or "cannot tell"."""
         if not self.adjusted < LEVEL:
-            return UNTOLD
+            return CANNOT_TELL
         return SUPPORTED if self.passed < self.failed else CONTRADICTED
 
 
 @dataclass(frozen=True)
 class RequiredSize:
-    """What would tell.
+    """What would tell, and what was assumed."""
 
-    Args:
-        units: "seeds" of each method, or "samples".
-        count: how many in all; None where more than can be said.
-        seconds: that the missing seeds take here; NaN where nothing is known of it.
-        why: what was assumed.
-    """
-
-    units: str
-    count: int | None
-    seconds: float = float("nan")
+    units: str  # "seeds" of each method, or "samples"
+    count: int | None  # in all; None where more than can be said
+    seconds: float = np.nan  # that the missing seeds take here, where it is known
     why: str = ""
 
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """One claim on one image set.
-
-    Args:
-        number: the claim's place in its file, from 1.
-        data: the image set.
-        answer: of the test that the claim's words ask for.
-        beside: where methods lack seeds: what the networks at hand say, in a family of its own.
-        line: the metric for all groups, where it was measured.
-        readings: of the groups that the claim is about.
-        need: what it would take to know, where that can be said.
-    """
+    """One claim, the `number`-th of its file from 1, on one dataset."""
 
     number: int
     claim: Claim
     data: str
     answer: ClaimTest
-    beside: ClaimTest | None = None
-    line: SummaryRow | None = None
-    readings: Mapping[str, Estimate] = field(default_factory=dict)
-    need: RequiredSize | None = None
+    beside: ClaimTest | None = None  # of the checkpoints where methods lack seeds, own family
+    line: SummaryRow | None = None  # the metric for all groups, where it was measured
+    readings: Mapping[str, Estimate] = field(default_factory=dict)  # of the claim's groups
+    need: RequiredSize | None = None  # where it can be said
 
     @property
     def text(self) -> str:
-        """The sentence as quoted, or the claim in the words of its keys where nothing is quoted."""
+        """The sentence as quoted, or else the claim's keys in words."""
         return self.claim.text or str(self.claim)
 
 
@@ -155,7 +121,7 @@ def judge(
     methods: Sequence[str] = (),
     costs: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[JudgedClaim]:
-    """Every claim on every image set that it speaks of.
+    """Test every claim on every dataset that it is about.
 
     Args:
         studies: by the name of their data.
@@ -165,7 +131,7 @@ def judge(
 
     Raises:
         UnknownName: a method, analysis, metric or condition that does not exist.
-        UserError: a metric that is none, or a claim that cannot be tested as it stands.
+        UserError: a claim that cannot be tested as it stands.
     """
     found = [
         _judge_on(JudgedClaim(number, claim, data, ClaimTest()), studies, analyses, methods)
@@ -174,13 +140,13 @@ def judge(
     ]
     answers = adjust_p_values([one.answer for one in found])
     besides = adjust_p_values([one.beside or ClaimTest() for one in found])
-    undecided = sum(bool(one.over) and one.verdict == UNTOLD for one in answers)
-    told = [
-        replace(one, answer=answer, beside=one.beside and beside)
-        for one, answer, beside in zip(found, answers, besides, strict=True)
-    ]
-    costs = costs or {}
-    return [replace(one, need=_need(one, undecided, costs.get(one.data, {}))) for one in told]
+    undecided = sum(bool(one.over) and one.verdict == CANNOT_TELL for one in answers)
+    judged = []
+    for one, answer, beside in zip(found, answers, besides, strict=True):
+        one = replace(one, answer=answer, beside=one.beside and beside)
+        cost = (costs or {}).get(one.data, {})
+        judged.append(replace(one, need=_need(one, undecided, cost)))
+    return judged
 
 
 def adjust_p_values(answers: Sequence[ClaimTest]) -> list[ClaimTest]:
@@ -204,11 +170,11 @@ def _judge_on(
         readings = _readings(claim, line, study, methods)
     except Missing as error:
         return replace(one, answer=ClaimTest(why=f"needs {error}"))
-    way = estimates.sign(claim, analyses[line.analysis])
-    answer, beside = samples_test(claim, readings, way, line.headline.scale), None
+    sign = estimates.sign(claim, analyses[line.analysis])
+    answer, beside = samples_test(claim, readings, sign, line.headline.scale), None
     if claim.about == "methods":
-        networks, answer = answer, seeds_test(claim, readings, way)
-        beside = None if answer.over else networks
+        checkpoints, answer = answer, seeds_test(claim, readings, sign)
+        beside = None if answer.over else checkpoints
     return replace(one, answer=answer, beside=beside, line=line, readings=readings)
 
 
@@ -234,29 +200,29 @@ def _readings(
     return {group: line.readings[group] for group in (claim.method, *others)}
 
 
-def seeds_test(claim: Claim, readings: Mapping[str, Estimate], way: int) -> ClaimTest:
-    """Methods, over their seeds.
+def seeds_test(claim: Claim, readings: Mapping[str, Estimate], sign: int) -> ClaimTest:
+    """Test methods over their seeds.
 
     Args:
         readings: of the claim's group and then the others.
-        way: 1 where the claim asks for more, -1 where for less.
+        sign: 1 where the claim asks for more, -1 where for less.
     """
-    few = {group: len(one.values) for group, one in readings.items() if len(one.values) < SEEDS}
+    few = [f"{g} has {len(one.values)}" for g, one in readings.items() if len(one.values) < SEEDS]
     if few:
-        told = ", ".join(f"{group} has {count}" for group, count in few.items())
-        return ClaimTest(why=f"methods need {SEEDS} seeds each; {told}")
+        return ClaimTest(why=f"methods need {SEEDS} seeds each; {', '.join(few)}")
     (_, ours), *others = readings.items()
     found = {name: significance.welch_contrast(ours.values, one.values) for name, one in others}
     found = found or {"": significance.t_contrast(ours.values)}
-    return combine_tests("seeds", claim, found, way)
+    return _combine_tests("seeds", claim, found, sign)
 
 
 def samples_test(
-    claim: Claim, readings: Mapping[str, Estimate], way: int, scale: float
+    claim: Claim, readings: Mapping[str, Estimate], sign: int, scale: float
 ) -> ClaimTest:
-    """The networks at hand, over samples; outcomes are averaged over a group's seeds.
+    """Test the checkpoints over samples; outcomes are averaged over a group's seeds.
 
     Args:
+        readings, sign: as in :func:`seeds_test`.
         scale: what the outcomes were multiplied by.
     """
     if not all(one.outcomes for one in readings.values()):
@@ -270,39 +236,32 @@ def samples_test(
         for name, one in others
     }
     found = found or {"": significance.single_contrast(ours.outcomes, scale)}
-    return combine_tests("samples", claim, found, way)
+    return _combine_tests("samples", claim, found, sign)
 
 
-def combine_tests(over: str, claim: Claim, found: Mapping[str, Contrast], way: int) -> ClaimTest:
-    """The answer of these differences: all must pass their thresholds."""
-    hurdles = [
-        ThresholdTest(group, contrast, sign, threshold)
+def _combine_tests(over: str, claim: Claim, found: Mapping[str, Contrast], sign: int) -> ClaimTest:
+    tests = [
+        ThresholdTest(group, contrast, side, threshold)
         for group, contrast in found.items()
-        for sign, threshold in thresholds(claim, way)
+        for side, threshold in _thresholds(claim, sign)
     ]
-    tails = [hurdle.one_sided_p_values for hurdle in hurdles]
+    tails = [test.one_sided_p_values for test in tests]
     passed = max(one.above for one in tails)
     failed = min(1.0, len(tails) * min(one.below for one in tails))
-    return ClaimTest(over, hurdles, passed=passed, failed=failed)
+    return ClaimTest(over, tests, passed=passed, failed=failed)
 
 
-def thresholds(claim: Claim, way: int) -> list[tuple[int, float]]:
-    """Where each difference must be: above (1) or below (-1) a threshold.
-
-    Example:
-        >>> from catchup_eval.paper.claims.claim import Claim
-        >>> thresholds(Claim(method="a", relation="no worse", metric="nll", than="b", by=0.1), -1)
-        [(-1, 0.1)]
-    """
+def _thresholds(claim: Claim, sign: int) -> list[tuple[int, float]]:
+    """Above (1) or below (-1) what each difference must be."""
     number = claim.number or 0.0
     if claim.relation == "equal":
         return [(1, number - claim.by), (-1, number + claim.by)]
     by = -claim.by if claim.relation == "no worse" else claim.by
-    return [(way, number + way * by)]
+    return [(sign, number + sign * by)]
 
 
 def _need(one: JudgedClaim, undecided: int, costs: Mapping[str, float]) -> RequiredSize | None:
-    if one.answer.verdict != UNTOLD or one.line is None:
+    if one.answer.verdict != CANNOT_TELL or one.line is None:
         return None
     seeds = {group: len(reading.values) for group, reading in one.readings.items()}
     if one.answer.over:
@@ -324,10 +283,10 @@ def need(
     Args:
         seeds: that each group has.
         costs: seconds that one more seed of a group takes.
-        undecided: claims of the family that were tested and not told.
+        undecided: claims of the family that were tested and cannot be told.
     """
     level = LEVEL / 2 / undecided
-    distances = [EffectSize(hurdle.distance, hurdle.contrast.spread) for hurdle in answer.hurdles]
+    distances = [EffectSize(test.distance, test.contrast.spread) for test in answer.tests]
     failing = [EffectSize(-d.value, d.spread) for d in distances if d.value < 0]
     if any(distance.value == 0 for distance in distances) and not failing:
         return None
@@ -346,9 +305,5 @@ def need(
 
 
 def _total_seconds(count: int, seeds: Mapping[str, int], costs: Mapping[str, float]) -> float:
-    """Of all that is missing."""
-    return sum(
-        (count - have) * costs.get(group, float("nan"))
-        for group, have in seeds.items()
-        if have < count
-    )
+    missing = {group: count - have for group, have in seeds.items() if have < count}
+    return sum(number * costs.get(group, np.nan) for group, number in missing.items())

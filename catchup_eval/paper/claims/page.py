@@ -1,12 +1,10 @@
-"""Judged claims on disk: one self-contained page, the same in Markdown, and a row each in CSV.
-
-What is said of a judged claim, in words and numbers, is written here, too.
-"""
+"""Tested claims on disk: one self-contained page, the same in Markdown, and a row each in CSV."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +14,9 @@ from catchup_eval.metrics.power import MOST, POWER
 from catchup_eval.metrics.significance import Difference
 from catchup_eval.paper.claims.claim import Claims
 from catchup_eval.paper.claims.judging import (
+    CANNOT_TELL,
     CONTRADICTED,
     SUPPORTED,
-    UNTOLD,
     ClaimTest,
     JudgedClaim,
     RequiredSize,
@@ -26,11 +24,11 @@ from catchup_eval.paper.claims.judging import (
 )
 from catchup_eval.report import formatting
 from catchup_eval.report.page import write_page
-from catchup_eval.report.tables import Cell, Table, cells, escape_markdown, markdown
+from catchup_eval.report.tables import Cell, Table, cells, escape_markdown, frame, markdown
 from catchup_eval.results.study import Study
 
-SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", UNTOLD: "?"}
-TONES = {SUPPORTED: "better", CONTRADICTED: "worse", UNTOLD: "unknown"}
+SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", CANNOT_TELL: "?"}
+TONES = {SUPPORTED: "better", CONTRADICTED: "worse", CANNOT_TELL: "unknown"}
 HOW = (
     "Claims about methods are tested over seeds, three or more of each method; claims about "
     "checkpoints over the samples that both have seen. A claim is supported where the 95 % "
@@ -39,40 +37,31 @@ HOW = (
     "tested. In between nobody can tell, which is not the same as false."
 )
 BESIDE = (
-    "What the networks at hand say, over samples, where methods lack seeds; Holm's correction is "
-    "over these answers. It is true of these networks and of no method."
+    "These models: their own test over samples, where methods lack seeds; Holm's correction is "
+    "over these tests. It holds for these models and for no method."
 )
+DIFFERENCE = "Difference [95 %]"
+SHOWN = 60  # characters of a sentence in the terminal
 
 
-@dataclass(frozen=True)
-class ClaimSection:
-    """One judged claim, as the page shows it.
-
-    Args:
-        badge: symbol and word of the verdict.
-        tables: what each group reaches, and with what it was held against.
-        texts: as what it was tested, the test and its p values or why there was none, and what
-            the networks at hand say.
-        need: what it would take to know; may be empty.
-    """
+class ClaimSection(NamedTuple):
+    """One tested claim, as the template shows it."""
 
     judged: JudgedClaim
     badge: str
     tone: str
     tables: Sequence[Table]
+    tested_as: str
     texts: Sequence[str]
-    need: str
 
 
-@dataclass(frozen=True)
-class ClaimsPage:
-    """All that a page of claims says."""
+class ClaimsPage(NamedTuple):
+    """What the template shows."""
 
     title: str
     finding: str
     facts: Sequence[tuple[str, str]]
     summary: Table
-    note: str
     how: Sequence[str]
     entries: Sequence[ClaimSection]
 
@@ -85,33 +74,40 @@ def write(
     Raises:
         UserError: the folder cannot be written.
     """
-    where = device(studies)
+    on = device(studies)
     entries = [
         ClaimSection(
             one,
             badge(one),
             TONES[one.answer.verdict],
             [table for table in _tables(one) if table.blocks],
-            [f"Tested as: {one.claim}{'' if one.claim.data else f' on {one.data}'}.", *tests(one)],
-            need(one.need, where),
+            f"Tested as: {one.claim}{'' if one.claim.data else f' on {one.data}'}.",
+            [text for text in (*evidence_texts(one), need(one.need, on)) if text],
         )
         for one in judged
     ]
-    how = [HOW, *([BESIDE] if any(one.beside for one in judged) else [])]
-    facts = list(_facts(claims, studies))
+    beside = BESIDE if any(one.beside for one in judged) else ""
     page = ClaimsPage(
-        claims.title, finding(judged), facts, summary(judged), claims.note, how, entries
+        claims.title,
+        finding(judged),
+        list(_facts(claims, studies)),
+        summary(judged, on),
+        [text for text in (claims.note, HOW, beside) if text],
+        entries,
     )
     rows = pd.DataFrame(map(_csv_row, judged))
     return write_page("catchup_eval.paper.claims", "claims", page, _markdown(page), rows, folder)
 
 
 def finding(judged: Sequence[JudgedClaim]) -> str:
-    """How many claims stand and fall, in a sentence."""
+    """How many claims are supported, contradicted or neither, in a sentence."""
     counts = Counter(one.answer.verdict for one in judged)
-    told = [f"{counts[UNTOLD]} cannot be told"] if counts[UNTOLD] else []
-    parts = [f"{counts[v]} {'is' if counts[v] == 1 else 'are'} {v}" for v in TONES if v != UNTOLD]
-    return f"Of {len(judged)} claims, {', '.join([*parts, *told])}."
+    parts = [
+        f"{counts[verdict]} {'is' if counts[verdict] == 1 else 'are'} {verdict}"
+        for verdict in (SUPPORTED, CONTRADICTED)
+    ]
+    parts += [f"{counts[CANNOT_TELL]} cannot be told"] if counts[CANNOT_TELL] else []
+    return f"Of {len(judged)} claims, {', '.join(parts)}."
 
 
 def _facts(claims: Claims, studies: Mapping[str, Study]) -> Iterator[tuple[str, str]]:
@@ -120,42 +116,52 @@ def _facts(claims: Claims, studies: Mapping[str, Study]) -> Iterator[tuple[str, 
     for data, study in studies.items():
         seeds = formatting.format_count([len(study.models_of(group)) for group in study.groups])
         subset = f", {study.info.data.subset}" if study.info.data.subset else ""
-        yield "Judged on", f"{data}{subset}: {', '.join(study.groups)}; seeds of each: {seeds}"
+        yield "Tested on", f"{data}{subset}: {', '.join(study.groups)}; seeds of each: {seeds}"
         yield "Machine", study.info.machine
 
 
 def badge(judged: JudgedClaim) -> str:
     """Symbol and word of a verdict."""
-    verdict = judged.answer.verdict
-    return f"{SYMBOLS[verdict]} {verdict}"
+    return f"{SYMBOLS[judged.answer.verdict]} {judged.answer.verdict}"
 
 
-def summary(judged: Sequence[JudgedClaim]) -> Table:
-    """A row for each claim."""
-    beside = any(one.beside for one in judged)
-    columns = ["", "Claim", "Verdict", *(["These networks"] if beside else [])]
-    wide = len(columns)
-    columns += ["Difference [95 %]", "p", "p (Holm)"]
+def summary(judged: Sequence[JudgedClaim], device: str) -> Table:
+    """A row for each claim, without columns that say nothing.
+
+    Args:
+        device: what hours are counted in.
+    """
+    several = len({one.data for one in judged}) > 1
+    columns = {
+        "": cells(one.number for one in judged),
+        "Claim": cells(one.text for one in judged),
+        "Data": cells(one.data if several else "" for one in judged),
+        "Verdict": [Cell(badge(one), TONES[one.answer.verdict]) for one in judged],
+        "These models": cells(one.beside.verdict if one.beside else "" for one in judged),
+        DIFFERENCE: cells(map(_deciding_difference, judged)),
+        "p": cells(formatting.format_p_value(one.answer.p) for one in judged),
+        "p (Holm)": cells(formatting.format_p_value(one.answer.adjusted) for one in judged),
+        "Would tell": cells(_need_phrase(one.need, device) for one in judged),
+    }
+    columns = {name: column for name, column in columns.items() if any(c.text for c in column)}
     caption = (
         "The difference is the one that counts: where several do, the closest to its limit. Its "
         "interval is not corrected; it holds the limits that its test does not reject at 5 %."
     )
-    blocks = [
-        [
-            [
-                *cells([one.number, one.text]),
-                Cell(badge(one), TONES[one.answer.verdict]),
-                *cells([one.beside.verdict if one.beside else ""] if beside else []),
-                *cells([deciding_difference_text(one)]),
-                *cells(map(formatting.format_p_value, (one.answer.p, one.answer.adjusted))),
-            ]
-        ]
-        for one in judged
-    ]
-    return Table("claims", caption, columns, blocks, words=wide)
+    blocks = [[row] for row in zip(*columns.values(), strict=True)]
+    names = list(columns)
+    notes = int("Would tell" in names)
+    return Table("claims", caption, names, blocks, words=names.index(DIFFERENCE), notes=notes)
+
+
+def overview(judged: Sequence[JudgedClaim], studies: Mapping[str, Study]) -> pd.DataFrame:
+    """The summary as texts for a terminal, long sentences cut."""
+    texts = frame(summary(judged, device(studies)))
+    return texts.assign(Claim=[shorten(text, SHOWN, placeholder="…") for text in texts["Claim"]])
 
 
 def _tables(judged: JudgedClaim) -> Iterator[Table]:
+    """What each group reaches, and the differences that were tested."""
     unit = judged.line.unit if judged.line else ""
     reached = [
         cells([group, formatting.format_estimate(reading, unit), len(reading.values), reading.n])
@@ -165,12 +171,12 @@ def _tables(judged: JudgedClaim) -> Iterator[Table]:
     columns = ["Group", "Value [95 %]", "Seeds", "n"]
     yield Table("reached", caption, columns, [[row] for row in reached])
     answer = judged.answer if judged.answer.over or not judged.beside else judged.beside
-    minus = f" {formatting.MINUS} "
-    differences = [
-        cells([minus.join(filter(None, names)), difference(judged, one), threshold_text(one)])
-        for one in answer.hurdles
-        for names in [(judged.claim.method, one.against)]
-    ]
+    differences = []
+    for test in answer.tests:
+        names = f" {formatting.MINUS} ".join(filter(None, (judged.claim.method, test.against)))
+        must = f"{'above' if test.sign > 0 else 'below'} {test.threshold:g}"
+        must = must.replace("-", formatting.MINUS)
+        differences.append(cells([names, _difference(judged, test), must]))
     columns = ["Difference", "Value [95 %]", "Must be"]
     caption = f"Differences, over {answer.over}."
     yield Table("differences", caption, columns, [[row] for row in differences])
@@ -178,9 +184,8 @@ def _tables(judged: JudgedClaim) -> Iterator[Table]:
 
 def _csv_row(one: JudgedClaim) -> dict[str, object]:
     """In full precision."""
-    hurdle = one.answer.weakest
-    low, high = hurdle.contrast.interval if hurdle else (np.nan, np.nan)
-    beside = one.beside
+    test, beside, needed = one.answer.weakest, one.beside, one.need
+    low, high = test.contrast.interval if test else (np.nan, np.nan)
     return {
         "number": one.number,
         "text": one.text,
@@ -191,8 +196,8 @@ def _csv_row(one: JudgedClaim) -> dict[str, object]:
         "verdict": one.answer.verdict,
         "why": one.answer.why,
         "over": one.answer.over,
-        "against": hurdle.against if hurdle else "",
-        "difference": hurdle.contrast.value if hurdle else np.nan,
+        "against": test.against if test else "",
+        "difference": test.contrast.value if test else np.nan,
         "low": low,
         "high": high,
         "unit": one.line.unit if one.line else "",
@@ -200,23 +205,23 @@ def _csv_row(one: JudgedClaim) -> dict[str, object]:
         "p_holm": one.answer.adjusted,
         "networks_verdict": beside.verdict if beside else "",
         "networks_p_holm": beside.adjusted if beside else np.nan,
-        "needed": one.need.count if one.need else None,
-        "needed_units": one.need.units if one.need else "",
-        "needed_seconds": one.need.seconds if one.need else np.nan,
+        "needed": needed.count if needed else None,
+        "needed_units": needed.units if needed else "",
+        "needed_seconds": needed.seconds if needed else np.nan,
     }
 
 
 def _markdown(page: ClaimsPage) -> Iterator[str]:
     yield markdown(page.summary)
     yield page.summary.caption
-    yield from map(escape_markdown, (page.note, *page.how))
+    yield from map(escape_markdown, page.how)
     for one in page.entries:
         yield f"## {one.judged.number}. {one.badge}"
         yield f"> {escape_markdown(one.judged.text)}"
         yield escape_markdown(one.judged.claim.source)
-        yield escape_markdown(one.texts[0])
+        yield escape_markdown(one.tested_as)
         yield from map(markdown, one.tables)
-        yield from map(escape_markdown, (*one.texts[1:], one.need))
+        yield from map(escape_markdown, one.texts)
 
 
 def device(studies: Mapping[str, Study]) -> str:
@@ -225,51 +230,38 @@ def device(studies: Mapping[str, Study]) -> str:
     return "GPU" if any("cpu" not in name.lower() for name in used) else "CPU"
 
 
-def deciding_difference_text(judged: JudgedClaim) -> str:
-    """The difference that decides, with its interval and what it is to; a dash where none."""
+def _deciding_difference(judged: JudgedClaim) -> str:
     weakest = judged.answer.weakest
     if weakest is None:
         return formatting.NONE
     to = f" to {weakest.against}" if weakest.against else ""
-    return f"{difference(judged, weakest)}{to}"
+    return f"{_difference(judged, weakest)}{to}"
 
 
-def difference(judged: JudgedClaim, hurdle: ThresholdTest) -> str:
+def _difference(judged: JudgedClaim, test: ThresholdTest) -> str:
     """A difference with its 95 % interval, or a number on its own."""
     unit = judged.line.unit if judged.line else ""
-    value, interval = hurdle.contrast.value, hurdle.contrast.interval
-    if not hurdle.against:
+    value, interval = test.contrast.value, test.contrast.interval
+    if not test.against:
         return formatting.format_with_interval(value, Interval(*interval), unit)
     return formatting.format_difference(Difference(value, *interval, float("nan")), unit)
 
 
-def threshold_text(hurdle: ThresholdTest) -> str:
-    """What the claim asks of a difference.
-
-    Example:
-        >>> from catchup_eval.metrics.significance import t_contrast
-        >>> threshold_text(ThresholdTest("", t_contrast([1, 2]), -1, 50.0))
-        'below 50'
-    """
-    side = "above" if hurdle.sign > 0 else "below"
-    return f"{side} {hurdle.threshold:g}".replace("-", formatting.MINUS)
-
-
-def tests(judged: JudgedClaim) -> list[str]:
-    """The test and its p values; where methods lack seeds, also what the networks at hand say."""
-    told, beside = _test(judged.answer), judged.beside
+def evidence_texts(judged: JudgedClaim) -> list[str]:
+    """The test and its p values; where methods lack seeds, also those of the models."""
+    text, beside = _test_text(judged.answer), judged.beside
     if beside is None:
-        return [told]
+        return [text]
     if not beside.over:
-        return [told, f"Of these networks nothing can be said either: {beside.why}."]
-    return [told, f"Of these networks: {beside.verdict}. {_test(beside)}"]
+        return [text, f"These models cannot be compared either: {beside.why}."]
+    return [text, f"These models: {beside.verdict}. {_test_text(beside)}"]
 
 
-def _test(answer: ClaimTest) -> str:
+def _test_text(answer: ClaimTest) -> str:
     if not answer.over:
         return f"Not tested: {answer.why}."
-    name = answer.hurdles[0].contrast.test_name(answer.hurdles[0].threshold)
-    together = "; all must pass" if len(answer.hurdles) > 1 else ""
+    name = answer.tests[0].contrast.test_name(answer.tests[0].threshold)
+    together = "; all must pass" if len(answer.tests) > 1 else ""
     p, adjusted = (
         text if text.startswith("<") else f"= {text}"
         for text in map(formatting.format_p_value, (answer.p, answer.adjusted))
@@ -278,18 +270,12 @@ def _test(answer: ClaimTest) -> str:
 
 
 def need(one: RequiredSize | None, device: str) -> str:
-    """What it would take to know.
-
-    Example:
-        >>> need(RequiredSize("seeds", 6, 840.0, "it would then be supported"), "CPU")
-        '6 seeds per method would tell with power 0.8, about 14 CPU-minutes here: it would then be \
-supported, if the difference and the spread stay as they are.'
-    """
+    """What it would take to know: "6 seeds per method would tell with power 0.8, about ..."."""
     if one is None:
         return ""
     if one.count is None:
         return f"More than {MOST} {one.units} per method would be needed."
-    cost = f", about {duration(one.seconds, device)} here" if one.seconds > 0 else ""
+    cost = f", about {_duration(one.seconds, device)} here" if one.seconds > 0 else ""
     if not one.why.startswith("it would"):
         return f"{one.count} seeds per method are the fewest{cost}: {one.why}."
     units = "seeds per method" if one.units == "seeds" else "samples"
@@ -299,21 +285,18 @@ supported, if the difference and the spread stay as they are.'
     )
 
 
-def required_size_phrase(one: RequiredSize | None, device: str) -> str:
-    """The same in a few words, for a table; a dash where nothing can be said."""
-    if one is None or one.count is None:
-        return formatting.NONE if one is None else f"> {MOST} {one.units}"
-    cost = f", {duration(one.seconds, device)}" if one.seconds > 0 else ""
+def _need_phrase(one: RequiredSize | None, device: str) -> str:
+    """The same in a few words, for a table."""
+    if one is None:
+        return ""
+    if one.count is None:
+        return f"> {MOST} {one.units}"
+    cost = f", {_duration(one.seconds, device)}" if one.seconds > 0 else ""
     return f"{one.count} {one.units}{cost}"
 
 
-def duration(seconds: float, device: str) -> str:
-    """A time of a device.
-
-    Example:
-        >>> duration(840, "CPU"), duration(50_400, "GPU")
-        ('14 CPU-minutes', '14 GPU-hours')
-    """
+def _duration(seconds: float, device: str) -> str:
+    """14 CPU-minutes, 14 GPU-hours."""
     if seconds < 5400:
         return f"{max(1, round(seconds / 60))} {device}-minutes"
     return f"{round(seconds / 3600)} {device}-hours"

@@ -5,7 +5,7 @@ import pytest
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.paper.claims.claim import Claim, read
 
-BEST = 'method = "a"\nrelation = "higher"\nmetric = "x"\n'
+BEST = 'method = "a"\nrelation = "higher"\nmetric = "c.x"\n'
 
 
 def claim(keys: str) -> Claim:
@@ -16,14 +16,14 @@ def claim(keys: str) -> Claim:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("", "a has the highest x"),
-        ("by = 2", "a has the highest x by at least 2"),
-        ('than = "b"', "a has higher x than b"),
-        ('than = ["b", "c"]\ndata = "d"', "a has higher x than b and c on d"),
-        ("than = 50", "a has higher x than 50"),
-        ('where = {kind = "fog", severity = 3}', "a has the highest x{kind=fog, severity=3}"),
-        ('relation = "no worse"\nthan = "b"\nby = 1', "a is no worse than b on x within 1"),
-        ('relation = "equal"\nby = 1.0', "a is equal to all others on x within 1"),
+        ("", "a has the highest c.x"),
+        ("by = 2", "a has the highest c.x by at least 2"),
+        ('than = "b"', "a has higher c.x than b"),
+        ('than = ["b", "c"]\ndata = "d"', "a has higher c.x than b and c on d"),
+        ("than = 50", "a has higher c.x than 50"),
+        ('where = {kind = "fog", severity = 3}', "a has the highest c.x{kind=fog, severity=3}"),
+        ('relation = "no worse"\nthan = "b"\nby = 1', "a is no worse than b on c.x within 1"),
+        ('relation = "equal"\nby = 1.0', "a is equal to all others on c.x within 1"),
     ],
 )  # fmt: skip
 def test_keys_are_said_in_a_sentence(keys: str, said: str) -> None:
@@ -48,9 +48,10 @@ def test_a_claim_takes_from_the_heading_what_it_does_not_say() -> None:
     ("keys", "message"),
     [
         ('method = "a"\nrelation = "lower"', "claim 1 of file: metric is missing"),
-        ('method = "a"\nmetric = "x"', "claim 1 of file: relation is missing"),
+        ('method = "a"\nmetric = "c.x"', "claim 1 of file: relation is missing"),
         (BEST.replace("higher", "high"), "expected relation as 'better', 'lower', 'higher'"),
         (BEST.replace("higher", "no worse"), "claim 1 of file: 'no worse' needs by, the margin"),
+        (BEST.replace("c.x", "x"), "expected metric as ANALYSIS.METRIC, got 'x'"),
         (BEST.replace("higher", "equal") + "by = 0", "'equal' needs by, the margin"),
         (BEST + "by = -1", "expected by as a number greater than or equal to 0, got -1"),
         (BEST + "where = 3", "expected where as a valid dictionary, got 3"),

@@ -29,7 +29,7 @@ def asked(claimed: Claim, ours, theirs, undecided: int = 1, **costs: float) -> R
     return need(answer, seeds, costs, undecided)
 
 
-BETTER = claim("a", "better", "x", "b")
+BETTER = claim("a", "better", "clean.x", "b")
 NEAR = ((80.0, 81.0, 82.0), (79.4, 80.4, 81.4))
 
 
@@ -68,7 +68,7 @@ def test_the_seeds_are_those_of_the_observed_difference_and_spread() -> None:
 
 
 def test_a_margin_is_part_of_the_distance() -> None:
-    found = asked(claim("a", "no worse", "x", "b", by=1), *NEAR)
+    found = asked(claim("a", "no worse", "clean.x", "b", by=1), *NEAR)
     assert found is not None
     assert found.count == seeds_for_all([EffectSize(1.6, (1.0, 1.0))], 0.025)
 

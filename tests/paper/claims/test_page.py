@@ -35,7 +35,7 @@ than = 82.9
 [[claims]]
 method = "nobody"
 relation = "lower"
-metric = "mean_error"
+metric = "corruption.mean_error"
 than = "ours"
 """
 WRITTEN = read(TEXT, "file")
@@ -119,8 +119,8 @@ def test_a_page_is_the_same_each_time(
 
 def test_what_nobody_can_pay_is_said() -> None:
     assert page.need(RequiredSize("seeds", None), "CPU").startswith("More than 1000 seeds")
-    assert page.required_size_phrase(RequiredSize("seeds", None), "CPU") == "> 1000 seeds"
-    assert page.required_size_phrase(RequiredSize("samples", 2300), "CPU") == "2300 samples"
+    assert page._need_phrase(RequiredSize("seeds", None), "CPU") == "> 1000 seeds"
+    assert page._need_phrase(RequiredSize("samples", 2300), "CPU") == "2300 samples"
 
 
 def test_source_and_note_are_told(folder: Path) -> None:
@@ -134,6 +134,6 @@ def test_what_the_networks_say_stands_beside_what_methods_cannot(
 ) -> None:
     few = made({"theirs": (80.0,), "ours": (83.0,)})
     judged = judge(WRITTEN.claims[:1], {"digits": few}, analyses)
-    table = page.summary(judged)
-    assert table.columns[3] == "These networks"
+    table = page.summary(judged, "CPU")
+    assert table.columns[3] == "These models"
     assert [cell.text for cell in table.rows[0]][2:4] == ["? cannot tell", "cannot tell"]

@@ -2,13 +2,13 @@
 
 import pytest
 
-from catchup_eval.paper.readings import CONTRADICTED, FITS, NONE, UNTOLD, meanings, table
+from catchup_eval.paper.readings import CONTRADICTED, FITS, NONE, UNTOLD, possible_readings, table
 
 Columns = dict[str, dict[str, float]]
 
 
 def judged(printed: Columns) -> dict[tuple[str, str], str]:
-    return {(one.name, one.reading): one.judgement for one in meanings(printed)}
+    return {(one.name, one.reading): one.judgement for one in possible_readings(printed)}
 
 
 def aupr(value: float, area: float = 52.0) -> Columns:
@@ -65,11 +65,11 @@ def test_top_1_localization_exceeds_neither_of_its_parts() -> None:
 
 
 def test_a_table_without_such_columns_says_nothing() -> None:
-    assert not meanings({"clean.accuracy": {"a": 80.0}})
+    assert not possible_readings({"clean.accuracy": {"a": 80.0}})
 
 
 def test_the_table_has_a_block_for_each_name() -> None:
-    made = table("Table 5", meanings(aupr(16.0)))
+    made = table("Table 5", possible_readings(aupr(16.0)))
     assert [block[0][0].text for block in made.blocks] == ["AUPR", "FPR95"]
     assert made.name == "conventions-table-5"
     assert "chance is 16.7 (2,000 outside, 10,000 inside)" in made.rows[0][2].text

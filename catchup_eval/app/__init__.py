@@ -1,1 +1,0 @@
-"""The commands: all that needs both wings."""
