@@ -16,8 +16,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from hashlib import sha256
+from functools import cache, partial
 from pathlib import Path
 from time import sleep, time
 
@@ -187,10 +186,7 @@ def _kernel() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
         return NO_KERNEL
-    return sha256(boot).hexdigest()[:8]
-
-
-BLOCK = 1 << 20
+    return hashlib.sha256(boot).hexdigest()[:8]
 
 
 def digest(path: Path, kind: str) -> str:
@@ -199,17 +195,9 @@ def digest(path: Path, kind: str) -> str:
     Args:
         kind: "md5" or "sha256".
     """
-    running = hashlib.new(kind, usedforsecurity=False)
-    for block in blocks(path):
-        running.update(block)
-    return running.hexdigest()
-
-
-def blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, a mebibyte at a time."""
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield block
+        new = partial(hashlib.new, kind, usedforsecurity=False)
+        return hashlib.file_digest(file, new).hexdigest()
 
 
 def format_bytes(size: int) -> str:

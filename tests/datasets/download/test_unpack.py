@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.datasets.download import unpack
+from catchup_eval.datasets.download import fetch
 
 Entry = tuple[str, bytes] | tarfile.TarInfo
 TOP = ["set"]
@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 )
 def test_what_is_expected_takes_its_place(make: Callable[[Path], Path], tmp_path: Path) -> None:
     archive, into = make(tmp_path), tmp_path / "data"
-    with unpack.unpack(archive, into, TOP) as folder:
+    with fetch.unpack(archive, into, TOP) as folder:
         assert (folder / "set" / "a.txt").exists()
         assert not (into / "set").exists()
     assert contents(into) == {"set/a.txt": b"a", "set/deep/b.txt": b"b"}
@@ -176,7 +176,7 @@ def test_what_is_harmful_or_damaged_leaves_no_trace(
     archive = make(tmp_path)
     with (
         pytest.raises(BadFile, match=sentence) as caught,
-        unpack.unpack(archive, tmp_path / "data", TOP),
+        fetch.unpack(archive, tmp_path / "data", TOP),
     ):
         pytest.fail("unpacked")
     assert "\n" not in str(caught.value)
@@ -186,9 +186,9 @@ def test_what_is_harmful_or_damaged_leaves_no_trace(
 
 
 def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "MOST_MEMBERS", 2)
+    monkeypatch.setattr(fetch, "MOST_MEMBERS", 2)
     archive = tar(tmp_path / "x.tgz", GOOD)
-    with pytest.raises(BadFile, match="more than 2 members"), unpack.unpack(archive, tmp_path, TOP):
+    with pytest.raises(BadFile, match="more than 2 members"), fetch.unpack(archive, tmp_path, TOP):
         pytest.fail("unpacked")
 
 
@@ -196,10 +196,10 @@ def test_what_was_there_is_replaced_at_the_end_only(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "old.txt").write_bytes(b"old")
     archive = tar(tmp_path / "x.tgz", GOOD)
-    with pytest.raises(RuntimeError), unpack.unpack(archive, tmp_path, TOP):
+    with pytest.raises(RuntimeError), fetch.unpack(archive, tmp_path, TOP):
         raise RuntimeError
     assert contents(tmp_path / "set") == {"old.txt": b"old"}
-    with unpack.unpack(archive, tmp_path, TOP):
+    with fetch.unpack(archive, tmp_path, TOP):
         assert contents(tmp_path / "set") == {"old.txt": b"old"}
     assert contents(tmp_path / "set") == {"a.txt": b"a", "deep/b.txt": b"b"}
     assert not list(tmp_path.glob(".*"))
@@ -208,7 +208,7 @@ def test_what_was_there_is_replaced_at_the_end_only(tmp_path: Path) -> None:
 def test_after_a_kill_between_the_last_steps_all_is_cleaned_up(tmp_path: Path) -> None:
     (tmp_path / ".set.old").mkdir()
     (tmp_path / ".x.tgz.unpacking" / "half").mkdir(parents=True)
-    with unpack.unpack(tar(tmp_path / "x.tgz", GOOD), tmp_path, TOP) as folder:
+    with fetch.unpack(tar(tmp_path / "x.tgz", GOOD), tmp_path, TOP) as folder:
         assert not (folder / "half").exists()
     assert contents(tmp_path / "set") == {"a.txt": b"a", "deep/b.txt": b"b"}
     assert not list(tmp_path.glob(".*"))
@@ -220,7 +220,7 @@ def test_where_the_last_step_fails_the_old_one_comes_back(tmp_path: Path) -> Non
     archive = tar(tmp_path / "x.tgz", GOOD)
     with (
         pytest.raises(UserError, match="cannot unpack"),
-        unpack.unpack(archive, tmp_path, TOP) as new,
+        fetch.unpack(archive, tmp_path, TOP) as new,
     ):
         (new / "set").rename(tmp_path / "elsewhere")
     assert contents(tmp_path / "set") == {"old.txt": b"old"}
