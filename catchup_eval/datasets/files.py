@@ -1,9 +1,4 @@
-"""Sets whose images lie as files: what is known of each without opening it.
-
-Nothing is decoded before one of its parts is asked for, as
-:meth:`catchup_eval.datasets.file_dataset.FileDataset.transform` gives them; see
-:mod:`catchup_eval.datasets.decoding`. What is kept lies in `.catchup-eval` in the data root.
-"""
+"""Images that lie as files: what is known of them without opening one, and index files of them."""
 
 import hashlib
 import os
@@ -20,8 +15,6 @@ from torch import Tensor
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets.dataset import balanced_indices
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import atomic_path
-from catchup_eval.datasets.file_dataset import KEPT, PHOTOGRAPHS, FileDataset
-from catchup_eval.datasets.files import MEAN, STD, FileSplit
+from catchup_eval.datasets.file_dataset import CACHE, PHOTOGRAPHS, FileDataset, image_size
+from catchup_eval.datasets.files import FileSplit
 from catchup_eval.datasets.preprocessing import Preprocess
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -73,8 +72,6 @@ def from_folder(folder: Path, root: Path) -> FileDataset:
         name=folder.resolve().name,
         parts=parts,
         classes=classes,
-        mean=MEAN,
-        std=STD,
         about=f"images of the folder {folder.resolve().name}",
         root=root,
         preprocess=_default_preprocessing(parts["test"]),
@@ -125,7 +122,7 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
     if root is None:
         return _scan(folder)[0]
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    path = root / KEPT / "index" / f"{name}.npz"
+    path = root / CACHE / "index" / f"{name}.npz"
     kept = _read_listing_cache(path, folder)
     if kept is not None:
         return kept
@@ -187,15 +184,6 @@ def _read_listing_cache(path: Path, folder: Path) -> FolderListing | None:
 def _default_preprocessing(files: FileSplit) -> Preprocess:
     """The images as they are where all that are looked at have one square size."""
     places = np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).astype(int))
-    sizes = {_size(path) for path in files[torch.from_numpy(places)]}
-    width, height = min(sizes)
+    sizes = {image_size(path) for path in files[torch.from_numpy(places)]}
+    height, width = min(sizes)
     return Preprocess(width) if len(sizes) == 1 and width == height else PHOTOGRAPHS
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """(width, height) from the first bytes of a file."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception as error:  # a damaged image can fail in a dozen ways
-        raise BadFile(f"{path} cannot be decoded: {error}") from error

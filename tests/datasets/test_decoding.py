@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.datasets import decoding
+from catchup_eval.datasets import file_dataset as decoding
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import FileSplit, files_from_index
@@ -191,7 +191,7 @@ def test_questions_see_a_share_of_many_training_images(
     data: FileDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert data.evaluation_subset() is data
-    monkeypatch.setattr("catchup_eval.datasets.file_dataset.FOR_QUESTIONS", 4)
+    monkeypatch.setattr("catchup_eval.datasets.file_dataset.MOST_TRAINING", 4)
     some = data.evaluation_subset()
     assert some.split("train").labels.bincount().tolist() == [2, 2]
     assert some.subset == "subset: train n=4 of 6" and some.split("test") is data.split("test")

@@ -13,7 +13,7 @@ import numpy as np
 from catchup_eval.core.errors import BadFile
 from catchup_eval.datasets import folders
 from catchup_eval.datasets.file_dataset import FileDataset
-from catchup_eval.datasets.files import MEAN, STD, require_folder
+from catchup_eval.datasets.files import require_folder
 
 CLASSES = 1000
 
@@ -56,8 +56,6 @@ def imagenet(root: Path) -> FileDataset:
         name="imagenet",
         parts=parts,
         classes=found.classes,
-        mean=MEAN,
-        std=STD,
         about="ImageNet-1k, ILSVRC 2012 (Russakovsky et al. 2015; research use)",
         root=root,
     )
