@@ -1,4 +1,4 @@
-"""Image sets: one family a file.
+"""Datasets: one family a file.
 
 digits             embedded: no download, no folder
 cifar10, cifar100  the official python files, read with torchvision
@@ -8,58 +8,22 @@ tiny-imagenet, cub, cars, aircraft, imagenet    photographs, from their official
 FOLDER             your own images, in a folder for each class
 FILE.npz           your own images and labels
 NAMEimages.npy     your own images; NAMElabels.npy lies beside it
-FILE.py:FACTORY    a function of yours that gives a set, or images and labels
+FILE.py:FACTORY    a function of yours that gives a dataset, or images and labels
 
-A file NAME-cscores.npz beside them holds the C-scores of a set's test images.
+A file NAME-cscores.npz beside them holds the C-scores of a dataset's test images.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.readers import hash_user_code, load_user_function, names_code
 from catchup_eval.core.registry import Registry, load_target
 
 if TYPE_CHECKING:
-    from catchup_eval.datasets.arrays import from_arrays as from_arrays
-    from catchup_eval.datasets.dataset import AnySet as AnySet
-    from catchup_eval.datasets.dataset import Batch as Batch
-    from catchup_eval.datasets.dataset import Dataset as Dataset
-    from catchup_eval.datasets.dataset import Split as Split
-    from catchup_eval.datasets.dataset import TensorDataset as TensorDataset
-    from catchup_eval.datasets.file_dataset import FileDataset as FileDataset
-
-# Where the other public names are defined; imported at their first use.
-_HOMES = {
-    "AnySet": "dataset",
-    "Batch": "dataset",
-    "Dataset": "dataset",
-    "FileDataset": "file_dataset",
-    "Split": "dataset",
-    "TensorDataset": "dataset",
-    "from_arrays": "arrays",
-}
-
-__all__ = [
-    "DATASETS",
-    "AnySet",
-    "Batch",
-    "Dataset",
-    "DatasetEntry",
-    "FileDataset",
-    "Split",
-    "TensorDataset",
-    "from_arrays",
-    "load",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load_target(f"{__name__}.{_HOMES[name]}:{name}")
+    from catchup_eval.datasets.dataset import AnySet
 
 
 class DatasetEntry(NamedTuple):
@@ -74,39 +38,28 @@ class DatasetEntry(NamedTuple):
     read: "Callable[[Path], AnySet]"
 
 
-def _reader(name: str) -> "Callable[[Path], AnySet]":
+def _reader(name: str, *, held_out: bool = False) -> "Callable[[Path], AnySet]":
     """The reader `MODULE:FUNCTION`, which is imported when it is called."""
 
     def read(root: Path) -> "AnySet":
-        data: AnySet = load_target(f"{__name__}.readers.{name}")(root)
-        return data
-
-    return read
-
-
-def _holdout_reader(name: str) -> "Callable[[Path], TensorDataset]":
-    def read(root: Path) -> "TensorDataset":
-        from catchup_eval.datasets.cscores import read_scores, split_off_holdout
-
         data = load_target(f"{__name__}.readers.{name}")(root)
-        path = root / f"{data.name}-cscores-orig-order.npz"
-        return split_off_holdout(data, read_scores(path, data.split("train").labels))
+        if held_out:
+            from catchup_eval.datasets.cscores import read_scores, split_off_holdout
+
+            path = root / f"{data.name}-cscores-orig-order.npz"
+            data = split_off_holdout(data, read_scores(path, data.split("train").labels))
+        whole: AnySet = data
+        return whole
 
     return read
-
-
-def _read_digits(_root: Path) -> "AnySet":
-    from catchup_eval.datasets.readers.digits import digits
-
-    return digits()
 
 
 DATASETS: Registry[DatasetEntry] = Registry(
     "data",
     {
         "digits": DatasetEntry(
-            "1,797 digits on photographs, 32x32, 10 classes, boxes, two out-sets; embedded",
-            _read_digits,
+            "1,797 digits on photographs, 32x32, 10 classes, boxes, two OOD datasets; embedded",
+            lambda _root: load_target(f"{__name__}.readers.digits:digits")(),
         ),
         "cifar10": DatasetEntry(
             "60,000 photographs, 32x32, 10 classes; needs the folder cifar-10-batches-py",
@@ -118,11 +71,11 @@ DATASETS: Registry[DatasetEntry] = Registry(
         ),
         "cifar10-heldout": DatasetEntry(
             "the training images of cifar10, 10,000 held out; needs cifar10-cscores-orig-order.npz",
-            _holdout_reader("cifar:cifar10"),
+            _reader("cifar:cifar10", held_out=True),
         ),
         "cifar100-heldout": DatasetEntry(
             "likewise of cifar100; needs cifar100-cscores-orig-order.npz",
-            _holdout_reader("cifar:cifar100"),
+            _reader("cifar:cifar100", held_out=True),
         ),
         "cifar10.1": DatasetEntry(
             "2,000 newer test images for networks of cifar10; needs the folder cifar10.1",
@@ -155,19 +108,19 @@ DATASETS: Registry[DatasetEntry] = Registry(
 
 
 def load(name: str | Path, root: Path | str = "data") -> "AnySet":
-    """The image set of this name, or of these files.
+    """The dataset of this name, or of these files.
 
     It has C-scores where it brings them, or where `NAME-cscores.npz` lies with its files.
 
     Args:
         name: one of :data:`DATASETS`, a path that ends in `.npz` or in `images.npy`, a folder of
             class folders, or `FILE.py:FACTORY`.
-        root: the folder where downloaded data lie, and where what is decoded is kept.
+        root: the folder where downloaded data lie, and where decoded images are cached.
 
     Raises:
         UnknownName: none of these.
         BadFile: the files are absent or not what they should be.
-        UserError: the arrays of a file do not make an image set.
+        UserError: the arrays of a file do not make a dataset.
     """
     from catchup_eval.datasets.arrays import from_npy, from_npz
     from catchup_eval.datasets.folders import from_folder
@@ -203,7 +156,7 @@ def check_name(name: str) -> None:
     """Refuse what :func:`load` cannot find; nothing is read or imported for it.
 
     Raises:
-        UnknownName: no set, file, function or folder.
+        UnknownName: no dataset, file, function or folder.
         BadFile: there is no such file.
     """
     if name in DATASETS or Path(name).is_dir():
@@ -211,7 +164,7 @@ def check_name(name: str) -> None:
     path = Path(name.rpartition(":")[0] if names_code(name) else name)
     if not (names_code(name) or name.endswith((".npz", ".npy"))):
         others = ["FILE.npz", "NAMEimages.npy", "FILE.py:FACTORY", "FOLDER"]
-        raise UnknownName("data set", name, [*DATASETS, *others])
+        raise UnknownName("dataset", name, [*DATASETS, *others])
     if not path.is_file():
         raise BadFile(f"there is no file {path}")
 
@@ -227,7 +180,7 @@ def _load_from_factory(target: str) -> "AnySet":
     if isinstance(made, Dataset):
         return replace(made, code=code)
     raise UserError(
-        f"expected from {target} an image set or (images, labels), got {type(made).__name__}"
+        f"expected from {target} a dataset or (images, labels), got {type(made).__name__}"
     )
 
 
@@ -242,7 +195,7 @@ def _attach_cscores(data: "AnySet", folder: Path) -> "AnySet":
 
 
 class DatasetSize(NamedTuple):
-    """How much there is of an image set."""
+    """How large a dataset is."""
 
     train: int
     side: int  # of an image as the network is given it, in pixels

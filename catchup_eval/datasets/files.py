@@ -19,13 +19,13 @@ from catchup_eval.datasets.dataset import balanced_indices
 
 @dataclass(frozen=True)
 class FileSplit:
-    """One part of such a set, as arrays that share their first dimension.
+    """One split of such a dataset, as arrays that share their first dimension.
 
     Args:
         folder: where the paths start.
         paths: (N,) bytes, relative.
         sizes: (N,) int64, of the files, in bytes.
-        labels: (N,) int64; -1 where an image has no class of the set.
+        labels: (N,) int64; -1 where an image has none of the classes.
         index: (N,) int64 stable sample numbers; 0 to N-1 where not given.
         boxes: (N, 4) float32 `x0 y0 x1 y1` in the photograph's pixels, ends exclusive, or None.
     """
@@ -49,21 +49,21 @@ class FileSplit:
         return (self.folder / os.fsdecode(path) for path in self.paths)
 
     def __getitem__(self, rows: Tensor) -> "FileSplit":
-        """The part made of these rows; the samples keep their numbers."""
+        """The split made of these rows; the samples keep their numbers."""
         places = rows.numpy()
         boxes = None if self.boxes is None else self.boxes[rows]
         paths, sizes = self.paths[places], self.sizes[places]
         return FileSplit(self.folder, paths, sizes, self.labels[rows], self.index[rows], boxes)
 
     def subsample(self, n: int, seed: int = 0) -> "FileSplit":
-        """At most `n` samples, as evenly over the classes as they allow, in the part's order."""
+        """At most `n` samples, as evenly over the classes as they allow, in the split's order."""
         return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of names, sizes, labels and boxes, 16 hexadecimal digits.
 
-        It knows a file by its name and its size: pixels that change and keep both are not noticed.
+        A file is known by its name and its size: pixels that change and keep both go unnoticed.
         """
         digest = hashlib.sha256(str(self.paths.dtype).encode())
         boxes = () if self.boxes is None else (self.boxes.numpy(),)
@@ -81,14 +81,11 @@ def files_from_index(
     boxes: Any = None,
     index: Sequence[int] | None = None,
 ) -> FileSplit:
-    """The part of files that an index file names.
+    """The split of files that an index file names.
 
     Args:
-        folder: where they lie.
         names: of the files, relative to the folder.
-        labels: from 0.
-        boxes: (N, 4) in the photographs' pixels, ends exclusive.
-        index: stable sample numbers.
+        labels, boxes, index: as in :class:`FileSplit`.
 
     Raises:
         BadFile: a file that is named is absent, or none is named.
@@ -110,7 +107,7 @@ def files_from_index(
 
 
 def require_folder(folder: Path, what: str, layout: str) -> Path:
-    """The folder, once it is found to be there.
+    """The same folder.
 
     Raises:
         BadFile: it is absent; the message says what to put where.
@@ -122,7 +119,7 @@ def require_folder(folder: Path, what: str, layout: str) -> Path:
 
 @contextmanager
 def translate_list_errors(what: str, folder: Path) -> Iterator[None]:
-    """Read the lists of a set; what they lack or garble is said in one sentence.
+    """While the lists of a dataset are read: what they lack or garble becomes one sentence.
 
     Raises:
         BadFile: a line that is no line of such a list, or a name that another list lacks.
@@ -138,7 +135,7 @@ def translate_list_errors(what: str, folder: Path) -> Iterator[None]:
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """The words of each line of a list that came with a set.
+    """The words of each line of a list that came with a dataset.
 
     Raises:
         BadFile: absent, or no text.

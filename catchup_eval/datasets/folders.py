@@ -1,11 +1,11 @@
 """Folders of class folders, listed once.
 
 A folder with `train` and `test` (or `val`) inside, each of class folders, or only class folders,
-which are then the test part; `out`, beside these, holds folders of images of none of the classes.
+which are then the test split; `out`, beside these, holds folders of OOD images.
 Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` does.
 
-What is found is kept in DATA_ROOT/.catchup-eval/index and holds as long as no folder has changed:
-new, renamed and deleted files are noticed, a file that was overwritten in place is not.
+The list is cached in DATA_ROOT/.catchup-eval/index and used as long as no folder has changed: new,
+renamed and deleted files are noticed, a file that was overwritten in place is not.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from catchup_eval.datasets.preprocessing import Preprocess
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 TESTS = ("test", "val", "validation", "valid")  # the first one that has images
 LOOKED_AT = 16  # images, for whether all have one size
-SETTLED = 10_000_000  # nanoseconds; a list of folders that changed while they were read is not kept
+SETTLED = 10_000_000  # nanoseconds; a list of folders that just changed is not cached
 
 
 class FolderListing(NamedTuple):
@@ -41,14 +41,14 @@ class FolderListing(NamedTuple):
 
 
 def from_folder(folder: Path, root: Path) -> FileDataset:
-    """The set in a folder of class folders; the layout is this module's.
+    """The dataset in a folder of class folders; the layout is this module's.
 
-    Images that all have one square size are shown as they are, others as a centre crop of 224
-    pixels from a shorter side of 256, to a network that does not say another.
+    For a network that does not say its own preprocessing, images that all have one square size are
+    left as they are, others are a centre crop of 224 pixels from a shorter side of 256.
 
     Args:
         folder: of class folders, or of `train`, `test` (or `val`) and `out`.
-        root: the data root, in which lists and views are kept.
+        root: the data root, in which lists and decoded images are cached.
 
     Raises:
         BadFile: no such folder, no images in it, or a test class that is none of the training's.
@@ -79,10 +79,10 @@ def from_folder(folder: Path, root: Path) -> FileDataset:
 
 
 def class_files(folder: Path, found: FolderListing, classes: Sequence[str]) -> FileSplit:
-    """A listing as a part of a set with these classes.
+    """A listing as a split of a dataset with these classes.
 
     Raises:
-        BadFile: no images, or a class that is none of the set's.
+        BadFile: no images, or a class that is none of the dataset's.
     """
     if not len(found.paths):
         raise BadFile(
@@ -98,7 +98,7 @@ def class_files(folder: Path, found: FolderListing, classes: Sequence[str]) -> F
 
 
 def ood_files(folder: Path, found: FolderListing) -> FileSplit:
-    """A listing as images of none of the classes.
+    """A listing as OOD images.
 
     Raises:
         BadFile: no images.
@@ -112,7 +112,7 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
 
     Args:
         folder: of class folders; hidden ones are passed over.
-        root: where the list is kept, if it can be written there.
+        root: the data root, where the list is cached if it can be written there.
 
     Raises:
         BadFile: there is no such folder.
@@ -123,9 +123,9 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
         return _scan(folder)[0]
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     path = root / CACHE / "index" / f"{name}.npz"
-    kept = _read_listing_cache(path, folder)
-    if kept is not None:
-        return kept
+    cached = _read_listing_cache(path, folder)
+    if cached is not None:
+        return cached
     started = time_ns()
     found, times = _scan(folder)
     if max(times.values()) < started - SETTLED:
@@ -168,7 +168,7 @@ def _write_listing_cache(path: Path, found: FolderListing, times: dict[str, int]
 
 
 def _read_listing_cache(path: Path, folder: Path) -> FolderListing | None:
-    """The list that is kept, while it holds."""
+    """The cached list, while it holds."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)

@@ -52,7 +52,7 @@ def test_a_function_gives_a_set_or_arrays(tmp_path: Path, digits: TensorDataset)
     assert load(f"{file}:arrays").split("test").labels.tolist() == [0, 1]
     whole = load(f"{file}:whole")
     assert whole.fingerprint == digits.fingerprint and whole.code and not digits.code
-    with pytest.raises(UserError, match=r"neither an image set or \(images, labels\), got int"):
+    with pytest.raises(UserError, match=r"neither a dataset or \(images, labels\), got int"):
         load(f"{file}:neither")
 
 

@@ -1,4 +1,4 @@
-"""The shipped list of image sets: their files, addresses, sizes, checksums (`sources.toml`)."""
+"""The shipped list of datasets: their files, addresses, sizes, checksums (`sources.toml`)."""
 
 import shlex
 import tomllib
@@ -93,15 +93,15 @@ class File(Settings):
 
 
 class Source(Settings):
-    """An image set, or what goes with one, and the files it is made of.
+    """A dataset, or what goes with one, and the files it is made of.
 
     Attributes:
         about: one line.
-        kind: "images", or "extra": what an analysis can use beside an image set.
+        kind: "images", or "extra": what an analysis can use beside a dataset.
         images, classes: 0 where it has none.
         licence, citation, page: of the authors.
         by_hand: how to get what has no address.
-        files: none where the set is embedded in the package.
+        files: none where the dataset is embedded in the package.
     """
 
     about: str

@@ -22,11 +22,8 @@ LAYOUT = (
 def aircraft(root: Path) -> FileDataset:
     """6,667 training (trainval) and 3,333 test photographs of 100 variants (Maji et al. 2013).
 
-    Args:
-        root: the folder that holds `fgvc-aircraft-2013b`.
-
     Raises:
-        BadFile: that folder, or a file that its lists name, is absent.
+        BadFile: its folder, or a file that its lists name, is absent.
     """
     folder = files.require_folder(root / FOLDER / "data", "FGVC-Aircraft", LAYOUT)
     classes = tuple(" ".join(words) for words in files.read_rows(folder / "variants.txt"))

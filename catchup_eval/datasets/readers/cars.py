@@ -24,11 +24,8 @@ def cars(root: Path) -> FileDataset:
 
     Boxes name their first and last pixels and, as Matlab does, count them from 1.
 
-    Args:
-        root: the folder that holds `stanford_cars`.
-
     Raises:
-        BadFile: that folder, or a file that its lists name, is absent.
+        BadFile: its folder, or a file that its lists name, is absent.
     """
     folder = files.require_folder(root / FOLDER, "Stanford Cars", LAYOUT)
     names = _matlab(folder / "devkit" / "cars_meta.mat", "class_names")

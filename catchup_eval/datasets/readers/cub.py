@@ -20,11 +20,8 @@ def cub(root: Path) -> FileDataset:
 
     The samples' numbers are the official ones, from 1.
 
-    Args:
-        root: the folder that holds `CUB_200_2011`.
-
     Raises:
-        BadFile: that folder, or a file that its lists name, is absent.
+        BadFile: its folder, or a file that its lists name, is absent.
     """
     folder = files.require_folder(root / FOLDER, "CUB-200-2011", LAYOUT)
     with files.translate_list_errors("CUB-200-2011", folder):

@@ -35,7 +35,7 @@ class PastedGlyph(NamedTuple):
 
 
 def digits(seed: int = 0) -> TensorDataset:
-    """The embedded image set: 1,297 training and 500 test images of 10 classes, 32x32.
+    """The embedded dataset: 1,297 training and 500 test images of 10 classes, 32x32.
 
     Args:
         seed: of the split and of every paste.

@@ -15,12 +15,11 @@ from catchup_eval.datasets import folders
 from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import require_folder
 
-CLASSES = 1000
-
+LOGITS = 1000  # classes, and logits of a network for them
 FOLDER, OUTSIDE = "imagenet", "imagenet-o"
 
 LAYOUT = (
-    f"{FOLDER}/val/WNID/*.JPEG for the {CLASSES:,} WordNet numbers and, for training, "
+    f"{FOLDER}/val/WNID/*.JPEG for the {LOGITS:,} WordNet numbers and, for training, "
     f"{FOLDER}/train/ likewise; beside it, if wanted, {OUTSIDE}/WNID/*.JPEG"
 )
 
@@ -28,22 +27,19 @@ LAYOUT = (
 def imagenet(root: Path) -> FileDataset:
     """50,000 validation images of 1,000 classes (Russakovsky et al. 2015), and what lies beside.
 
-    The training images are the part `train` where they are there, ImageNet-O's (Hendrycks et al.
-    2021) the part `out`. Classes are named by WordNet number, in sorted order, which is the order
+    The training images are the split `train` where they are there, ImageNet-O's (Hendrycks et al.
+    2021) the split `out`. Classes are named by WordNet number, in sorted order, which is the order
     of the logits in every published network. Sample numbers follow the sorted paths, so that they
     are rows of ImageNet-C's folders, too.
 
-    Args:
-        root: the folder that holds `imagenet`.
-
     Raises:
-        BadFile: that folder is absent, or holds no 1,000 class folders.
+        BadFile: its folder is absent, or holds no 1,000 class folders.
     """
     folder = require_folder(root / FOLDER, "ImageNet", LAYOUT)
     found = folders.listing(require_folder(folder / "val", "ImageNet", LAYOUT), root)
-    if len(found.classes) != CLASSES:
+    if len(found.classes) != LOGITS:
         raise BadFile(
-            f"expected {CLASSES:,} folders by WordNet number in {folder / 'val'}, "
+            f"expected {LOGITS:,} folders by WordNet number in {folder / 'val'}, "
             f"got {len(found.classes)}; the official archive has none: sort its images into them"
         )
     parts = {"test": folders.class_files(folder / "val", found, found.classes)}
@@ -103,9 +99,8 @@ n13052670:996
 PLACES: Mapping[str, int] = {
     wnid: int(place) for wnid, place in (pair.split(":") for pair in _PAIRS.split())
 }
-LOGITS = 1000  # of a network for ImageNet-1k
 
 
 def in_imagenet_o(class_names: Sequence[str]) -> np.ndarray:
-    """(K,) bool: which of a set's classes, given by WordNet number, are of the 200."""
+    """(K,) bool: which of these classes, given by WordNet number, are of the 200."""
     return np.array([name in PLACES for name in class_names])

@@ -1,7 +1,7 @@
 """Tiny-ImageNet: 200 classes of ImageNet at 64 pixels, from its official folder.
 
 Its own test images have no labels, so that every paper reports on the 10,000 of `val`, which are
-the part `test` here. Boxes name their last pixels (see :mod:`catchup_eval.metrics.boxes`).
+the split `test` here. Boxes name their last pixels (see :mod:`catchup_eval.metrics.boxes`).
 """
 
 from pathlib import Path
@@ -28,11 +28,8 @@ def tiny_imagenet(root: Path) -> FileDataset:
     Classes are numbered in the order of their sorted WordNet numbers, as `ImageFolder` does on the
     training folder, not in that of `wnids.txt`.
 
-    Args:
-        root: the folder that holds `tiny-imagenet-200`.
-
     Raises:
-        BadFile: that folder, or what it should hold, is absent.
+        BadFile: its folder, or what it should hold, is absent.
     """
     folder = files.require_folder(root / FOLDER, "Tiny-ImageNet", LAYOUT)
     with files.translate_list_errors("Tiny-ImageNet", folder):
@@ -79,4 +76,5 @@ def _val(folder: Path, classes: tuple[str, ...]) -> files.FileSplit:
 def _boxes(corners: list[list[str]]) -> np.ndarray:
     """(N, 4), ends exclusive, from words that name the first and the last pixels."""
     ends = np.array(corners, int).reshape(len(corners), 4)
-    return np.add(ends, (0, 0, 1, 1)).astype(np.float32)
+    ends[:, 2:] += 1
+    return ends.astype(np.float32)
