@@ -79,6 +79,9 @@ def remove_leftovers(folder: Path) -> None:
                     _remove_if_left(Path(entry.path), found["kernel"])
 
 
+_remove_leftovers_once = cache(remove_leftovers)  # what was left was there when this process began
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     """Hold the one lock that goes with `path` among all processes; a killed holder releases it.
@@ -159,12 +162,6 @@ def _is_named(descriptor: int, path: Path) -> bool:
         return sys.platform == "win32" or os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-@cache
-def _remove_leftovers_once(folder: Path) -> None:
-    """Once in a process: what is left behind was there when it began."""
-    remove_leftovers(folder)
 
 
 def _remove_if_left(path: Path, kernel: str) -> None:

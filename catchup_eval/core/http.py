@@ -72,24 +72,19 @@ class RetryPolicy(NamedTuple):
 Tell = Callable[[int, int], None]  # (bytes that are here, bytes of the whole; 0: not known)
 
 
-class DownloadRefused(CatchupError):
+class _Refused(CatchupError):
     """This address will not give the file; another one may."""
 
 
-class TransferError(CatchupError):
-    """Worth another try.
-
-    Args:
-        message: what happened.
-        wait: seconds that the server asked to wait; 0 where it did not.
-    """
+class _Broken(CatchupError):
+    """Worth another try, after so many seconds if the server said so."""
 
     def __init__(self, message: str, wait: float = 0.0):
         super().__init__(message)
         self.wait = wait
 
 
-class HostUnreachable(TransferError):
+class _Unreachable(_Broken):
     """The host cannot be reached at all: worth another try only if it could be before."""
 
 
@@ -114,7 +109,7 @@ def download(
     before = _state(wanted.path)
     with locked(wanted.path) as alone:
         if _state(wanted.path) in (None, before):
-            part = PartialDownload(wanted, alone=alone is not None)
+            part = _Partial(wanted, alone=alone is not None)
             try:
                 _try_mirrors(part, tell, patience)
             finally:
@@ -132,19 +127,13 @@ def _state(path: Path) -> tuple[int, ...] | None:
 
 
 @dataclass(frozen=True)
-class RemoteFile:
-    """The file that a partial download belongs to, as its server described it.
+class _Remote:
+    """The file that a partial download belongs to, as its server described it."""
 
-    Attributes:
-        address: where it was requested, before redirects.
-        etag, modified: headers of the response; empty where it had none.
-        length: bytes of the whole file; None where the server did not say.
-    """
-
-    address: str
-    etag: str = ""
+    address: str  # where it was requested, before redirects
+    etag: str = ""  # this and the next are headers; empty where there was none
     modified: str = ""
-    length: int | None = None
+    length: int | None = None  # bytes of the whole file, where the server said it
 
     @property
     def validator(self) -> str:
@@ -152,34 +141,26 @@ class RemoteFile:
         return self.modified if self.etag.startswith("W/") else self.etag or self.modified
 
 
-class PartialDownload:
-    """A file on its way to its path.
-
-    Args:
-        wanted: what it shall become.
-        alone: no other process adds to it, so that its name may be one to find again; else the
-            name is random.
-    """
+class _Partial:
+    """What has come of a file, under a random name unless no other process adds to it."""
 
     def __init__(self, wanted: DownloadRequest, *, alone: bool):
         self.wanted = wanted
-        path = wanted.path
-        name = path.name if alone else temporary_name(path).name
-        self.file = path.with_name(f"{name}.part")
-        self._note = path.with_name(f"{name}.part.json")
+        path = wanted.path if alone else temporary_name(wanted.path)
+        self.file = path.with_name(f"{path.name}.part")
+        self._note = path.with_name(f"{path.name}.part.json")
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
         return self.file.stat().st_size if self.file.exists() else 0
 
     @property
-    def origin(self) -> RemoteFile:
+    def origin(self) -> _Remote:
         """What the bytes belong to; of no address where that is not known."""
         try:
-            return RemoteFile(**json.loads(self._note.read_text(encoding="utf-8")))
+            return _Remote(**json.loads(self._note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            return RemoteFile("")
+            return _Remote("")
 
     def resumable_bytes(self, address: str) -> int:
         """How many bytes of what lies at this address need not be requested again."""
@@ -187,22 +168,16 @@ class PartialDownload:
         safe = origin.validator or self.wanted.checksum
         return self.size if safe and origin.address == address else 0
 
-    def begin(self, origin: RemoteFile) -> None:
+    def begin(self, origin: _Remote) -> None:
         """Delete what is here; what comes now belongs to `origin`."""
         self.discard()
         write_text(self._note, json.dumps(asdict(origin)))
 
     def discard(self) -> None:
-        """Delete what is here."""
         self.file.unlink(missing_ok=True)  # first: a part never belongs to another's note
         self._note.unlink(missing_ok=True)
 
     def append(self, block: bytes) -> None:
-        """Add bytes at the end.
-
-        Raises:
-            UserError: the disk is full; what has come stays.
-        """
         rest = memoryview(block)
         try:
             with self.file.open("ab", buffering=0) as file:
@@ -216,22 +191,22 @@ class PartialDownload:
             ) from error
 
     def actual_checksum(self) -> str:
-        """The checksum of the bytes that are here, of the kind that is expected."""
+        """The checksum of what is here, of the kind that is expected."""
         kind = self.wanted.checksum.partition(":")[0]
         return f"{kind}:{digest(self.file, kind)}"
 
     def matches(self) -> bool:
-        """Whether the checksum is known and that of the bytes that are here."""
+        """Whether the checksum is known and that of what is here."""
         return self.wanted.checksum != "" and self.actual_checksum() == self.wanted.checksum
 
 
-def _try_mirrors(part: PartialDownload, tell: Tell, patience: RetryPolicy) -> None:
+def _try_mirrors(part: _Partial, tell: Tell, patience: RetryPolicy) -> None:
     """The whole file from one of its mirrors, beginning with the one that has begun."""
     wanted, faults, begun = part.wanted, [], part.origin.address
     for address in sorted(wanted.addresses, key=lambda address: address != begun):
         try:
             _download_from(address, part, tell, patience)
-        except DownloadRefused as fault:
+        except _Refused as fault:
             faults.append(f"{address}: {fault}")
         else:
             os.replace(part.file, wanted.path)
@@ -249,7 +224,7 @@ def _try_mirrors(part: PartialDownload, tell: Tell, patience: RetryPolicy) -> No
     )
 
 
-def _download_from(address: str, part: PartialDownload, tell: Tell, patience: RetryPolicy) -> None:
+def _download_from(address: str, part: _Partial, tell: Tell, patience: RetryPolicy) -> None:
     """From one mirror; tries are counted anew whenever more is here than ever before."""
     tries, most = 0, part.size
     while True:
@@ -261,40 +236,29 @@ def _download_from(address: str, part: PartialDownload, tell: Tell, patience: Re
             _transfer(part, address, tell, patience.timeout)
             _verify_checksum(part, resumed)
             return
-        except TransferError as fault:
+        except _Broken as fault:
             tries = tries + 1 if part.size <= most else 1
             most = max(most, part.size)
-            if isinstance(fault, HostUnreachable) and not part.size:
-                raise DownloadRefused(str(fault)) from fault
+            if isinstance(fault, _Unreachable) and not part.size:
+                raise _Refused(str(fault)) from fault
             if tries >= patience.tries:
-                raise DownloadRefused(f"{fault} ({tries} tries)") from fault
+                raise _Refused(f"{fault} ({tries} tries)") from fault
             patience.pause(fault.wait or 2.0 ** (tries - 1))
 
 
-def _verify_checksum(part: PartialDownload, resumed: bool) -> None:
-    """Compare the checksum, where it is known.
-
-    Raises:
-        TransferError: two pieces do not make the file; one piece may.
-        DownloadRefused: the whole is not the expected file.
-    """
+def _verify_checksum(part: _Partial, resumed: bool) -> None:
+    """Where it is known; two pieces that do not make the file are worth another try in one."""
     expected = part.wanted.checksum
     if not expected or (found := part.actual_checksum()) == expected:
         return
     part.discard()
     if resumed:
-        raise TransferError("the pieces do not make the expected file")
-    raise DownloadRefused(f"it is not the expected file: {found}, expected {expected}")
+        raise _Broken("the pieces do not make the expected file")
+    raise _Refused(f"it is not the expected file: {found}, expected {expected}")
 
 
-def _transfer(part: PartialDownload, address: str, tell: Tell, timeout: float) -> None:
-    """Request what is missing and add it; returns when the file is whole by the server's account.
-
-    Raises:
-        DownloadRefused: no such file, a web page, a file of another length.
-        TransferError: cut, stalled, overloaded, or what is here does not fit any more.
-        UserError: the disk is full.
-    """
+def _transfer(part: _Partial, address: str, tell: Tell, timeout: float) -> None:
+    """Request what is missing and add it, until the file is whole by the server's account."""
     request = Request(address, headers={"User-Agent": f"catchup-eval/{__version__}"})
     if here := part.resumable_bytes(address):
         request.add_header("Range", f"bytes={here}-")
@@ -309,49 +273,49 @@ def _transfer(part: PartialDownload, address: str, tell: Tell, timeout: float) -
         raise _transfer_fault(error, address, timeout) from error
 
 
-def _receive(response: HTTPResponse, part: PartialDownload, address: str, tell: Tell) -> None:
+def _receive(response: HTTPResponse, part: _Partial, address: str, tell: Tell) -> None:
     size, total = part.wanted.size, _accept_range(part, address, response)
     if size is not None and total not in (None, size):
         part.discard()
-        raise DownloadRefused(f"the server gives {total:,} bytes, expected {size:,}")
+        raise _Refused(f"the server gives {total:,} bytes, expected {size:,}")
     total = size if total is None else total
     for block in _blocks(response, part):
         part.append(block)
         tell(part.size, total or 0)
         if total is not None and part.size > total:
             part.discard()
-            raise DownloadRefused(f"more than the expected {total:,} bytes came")
+            raise _Refused(f"more than the expected {total:,} bytes came")
     if total is not None and part.size < total and not part.matches():
-        raise TransferError(f"the connection broke after {part.size:,} of {total:,} bytes")
+        raise _Broken(f"the connection broke after {part.size:,} of {total:,} bytes")
 
 
-def _accept_range(part: PartialDownload, address: str, response: HTTPResponse) -> int | None:
+def _accept_range(part: _Partial, address: str, response: HTTPResponse) -> int | None:
     """Begin anew unless the response continues what is here; gives the length of the whole."""
     headers = response.headers
     start, whole = 0, headers.get("Content-Length", "")
     if response.status == 206:
         found = RANGE.fullmatch(headers.get("Content-Range", ""))
         if found is None or found["start"] is None:
-            raise DownloadRefused(f"expected a Content-Range, got {headers.get('Content-Range')!r}")
+            raise _Refused(f"expected a Content-Range, got {headers.get('Content-Range')!r}")
         start, whole = int(found["start"]), found["total"]
     length = int(whole) if whole.isdecimal() else None
-    origin = RemoteFile(address, headers.get("ETag", ""), headers.get("Last-Modified", ""), length)
+    origin = _Remote(address, headers.get("ETag", ""), headers.get("Last-Modified", ""), length)
     if start == 0:
         part.begin(origin)
     elif start != part.size or origin != part.origin:
         part.discard()
-        raise TransferError("the file has changed since its first part came")
+        raise _Broken("the file has changed since its first part came")
     return length
 
 
-def _blocks(response: HTTPResponse, part: PartialDownload) -> Iterator[bytes]:
+def _blocks(response: HTTPResponse, part: _Partial) -> Iterator[bytes]:
     """What comes, once its beginning is found to be that of such a file."""
     if part.size == 0:
         start = _read_at_least(response, b"", HEAD)
         if is_page(start):
             start = _read_at_least(response, start, TITLE_WITHIN)
         if start and (fault := format_mismatch(part.wanted.path.name, start)):
-            raise DownloadRefused(fault)
+            raise _Refused(fault)
         yield start
     while block := response.read1(BLOCK):
         yield block
@@ -363,19 +327,19 @@ def _read_at_least(response: HTTPResponse, start: bytes, size: int) -> bytes:
     return start
 
 
-def _handle_http_error(part: PartialDownload, error: HTTPError) -> None:
+def _handle_http_error(part: _Partial, error: HTTPError) -> None:
     """Raise what a status means; 416 is good news if no more was announced than is here."""
     error.close()
     message = f"the server answers {error.code} {error.reason}"
     if error.code in TEMPORARY_STATUS:
-        raise TransferError(message, _retry_after(error.headers))
+        raise _Broken(message, _retry_after(error.headers))
     if error.code != 416:
-        raise DownloadRefused(message)
+        raise _Refused(message)
     found = RANGE.fullmatch(error.headers.get("Content-Range", ""))
     has, announced = found["total"] if found else "fewer", part.origin.length
     if has != str(part.size) or announced not in (None, part.size):
         part.discard()
-        raise TransferError(f"the server announced {announced} bytes and has {has}")
+        raise _Broken(f"the server announced {announced} bytes and has {has}")
 
 
 def _retry_after(headers: Message) -> float:
@@ -387,9 +351,9 @@ def _transfer_fault(error: Exception, address: str, timeout: float) -> CatchupEr
     reason: Any = error.reason if isinstance(error, URLError) else error
     host = urlsplit(address).hostname
     if isinstance(reason, TimeoutError):
-        return TransferError(f"nothing came for {timeout:g} s")
+        return _Broken(f"nothing came for {timeout:g} s")
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return DownloadRefused(f"the certificate of {host} is not valid: {reason.verify_message}")
+        return _Refused(f"the certificate of {host} is not valid: {reason.verify_message}")
     if isinstance(reason, socket.gaierror) or getattr(reason, "errno", None) in UNREACHABLE:
-        return HostUnreachable(f"{host} cannot be reached (no network?)")
-    return TransferError(f"the connection broke: {reason or type(reason).__name__}")
+        return _Unreachable(f"{host} cannot be reached (no network?)")
+    return _Broken(f"the connection broke: {reason or type(reason).__name__}")

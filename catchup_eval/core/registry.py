@@ -31,19 +31,14 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class LazyEntry:
-    """An entry that is imported at its first use.
+    """An entry that is imported at its first use: what `make` makes of its target.
 
     Args:
         target: `module:name`, or a module alone.
-        make: the entry, from what the target gives.
     """
 
     target: str
     make: Callable[[Any], Any] = lambda found: found
-
-    def load(self) -> Any:
-        """The entry."""
-        return self.make(load_target(self.target))
 
     def describe(self, constant: str) -> str:
         """Its first line, read from the source of its module, which is not imported.
@@ -101,10 +96,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def __getitem__(self, name: str) -> Entry:
         if name not in self._loaded:
             own = self.own.get(name)
-            if own is None:
-                self._loaded[name] = self._load(self._others[name])
-            else:
-                self._loaded[name] = own.load() if isinstance(own, LazyEntry) else own
+            if isinstance(own, LazyEntry):
+                own = own.make(load_target(own.target))
+            self._loaded[name] = self._load(self._others[name]) if own is None else own
         return self._loaded[name]
 
     def describe(self, name: str) -> str:
@@ -127,9 +121,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     @cached_property
     def _others(self) -> dict[str, EntryPoint]:
         others: dict[str, EntryPoint] = {}
-        if not self._group:
-            return others
-        for point in sorted(entry_points(group=f"catchup_eval.{self._group}")):
+        group = f"catchup_eval.{self._group}"
+        for point in sorted(entry_points(group=group)) if self._group else ():
             if point.name in self.own or point.name in others:
                 raise UserError(
                     f"{_package(point)} adds {point.name!r} to the {self._group}, "

@@ -25,7 +25,7 @@ from typing import IO, NamedTuple
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import digest, format_bytes, locked
 from catchup_eval.core.http import RetryPolicy, Tell, download
-from catchup_eval.core.readers import file_format_mismatch
+from catchup_eval.core.readers import TITLE_WITHIN, format_mismatch
 from catchup_eval.datasets.download.sources import File, Source
 
 MOST_TIMES = 20
@@ -195,7 +195,9 @@ def _check_file(path: Path, root: Path, size: int | None, checksum: str) -> File
     if not path.is_file():
         return FileCheck(place, State.ABSENT)
     here = path.stat().st_size
-    if fault := file_format_mismatch(path):
+    with path.open("rb") as content:
+        fault = format_mismatch(path.name, content.read(TITLE_WITHIN))
+    if fault:
         return FileCheck(place, State.PAGE if "web page" in fault else State.OTHER, fault)
     if size is not None and here < size:
         return FileCheck(place, State.CUT, f"{here:,} of {size:,} bytes")
