@@ -17,10 +17,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
@@ -58,13 +58,6 @@ class LazyEntry:
         return ""
 
 
-def load_target(target: str) -> Any:
-    """What `module:name`, or a module alone, names."""
-    module, _, name = target.partition(":")
-    found = import_module(module)
-    return getattr(found, name) if name else found
-
-
 def _first_line(text: object) -> str:
     return str(text or "").strip().partition("\n")[0]
 
@@ -97,7 +90,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         if name not in self._loaded:
             own = self.own.get(name)
             if isinstance(own, LazyEntry):
-                own = own.make(load_target(own.target))
+                own = own.make(resolve_name(own.target))
             self._loaded[name] = self._load(self._others[name]) if own is None else own
         return self._loaded[name]
 
@@ -164,7 +157,7 @@ def share_entries(package: str, registry: Registry[Any], **others: str) -> None:
             if name in entries:
                 return registry[name]
             if name in others:
-                return load_target(others[name])
+                return resolve_name(others[name])
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
         def __setattr__(self, name: str, value: Any) -> None:

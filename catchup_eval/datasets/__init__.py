@@ -16,11 +16,12 @@ A file NAME-cscores.npz beside them holds the C-scores of a dataset's test image
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple
 
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.readers import hash_user_code, load_user_function, names_code
-from catchup_eval.core.registry import Registry, load_target
+from catchup_eval.core.registry import Registry
 
 if TYPE_CHECKING:
     from catchup_eval.datasets.dataset import AnySet
@@ -42,7 +43,7 @@ def _reader(name: str, *, held_out: bool = False) -> "Callable[[Path], AnySet]":
     """The reader `MODULE:FUNCTION`, which is imported when it is called."""
 
     def read(root: Path) -> "AnySet":
-        data = load_target(f"{__name__}.readers.{name}")(root)
+        data = resolve_name(f"{__name__}.readers.{name}")(root)
         if held_out:
             from catchup_eval.datasets.cscores import read_scores, split_off_holdout
 
@@ -59,7 +60,7 @@ DATASETS: Registry[DatasetEntry] = Registry(
     {
         "digits": DatasetEntry(
             "1,797 digits on photographs, 32x32, 10 classes, boxes, two OOD datasets; embedded",
-            lambda _root: load_target(f"{__name__}.readers.digits:digits")(),
+            lambda _root: resolve_name(f"{__name__}.readers.digits:digits")(),
         ),
         "cifar10": DatasetEntry(
             "60,000 photographs, 32x32, 10 classes; needs the folder cifar-10-batches-py",
