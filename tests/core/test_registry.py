@@ -42,17 +42,11 @@ def test_nothing_is_imported_before_it_is_used(listing: Listing) -> None:
         sums["away"]
 
 
-def test_a_name_that_nobody_has_is_a_key_error(listing: Listing) -> None:
+def test_what_does_not_fit_is_refused(listing: Listing) -> None:
     with pytest.raises(KeyError):
         listing()["prod"]
-
-
-def test_a_name_that_is_taken_is_refused(listing: Listing) -> None:
     with pytest.raises(UserError, match="the module math adds 'fsum' to the sums, but that name"):
         list(listing(fsum="math:fsum"))
-
-
-def test_an_entry_of_another_shape_is_refused(listing: Listing) -> None:
     with pytest.raises(UserError, match="'pi', which the module math adds to the sums, lacks __ca"):
         listing(pi="math:pi")["pi"]
 
