@@ -49,7 +49,7 @@ def test_other_shapes_are_refused() -> None:
         Split(images, torch.zeros(3).long())
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 3))
 def test_a_subset_is_as_even_as_the_classes_allow(labels: list[int], n: int, seed: int) -> None:
     whole = part(labels, boxes=False)
@@ -62,7 +62,7 @@ def test_a_subset_is_as_even_as_the_classes_allow(labels: list[int], n: int, see
     assert torch.equal(some.index, whole.subsample(n, seed).index)
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=40), st.data())
 def test_a_smaller_subset_is_inside_a_larger_one(labels: list[int], data: st.DataObject) -> None:
     large = data.draw(st.integers(1, len(labels)))
@@ -90,7 +90,7 @@ def test_what_is_there_and_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("field", ["images", "labels", "index", "boxes"])
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_fingerprint_notices_every_byte(field: str, data: st.DataObject) -> None:
     whole = part([0, 1, 1])

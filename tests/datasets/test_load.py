@@ -11,13 +11,6 @@ from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.datasets.file_dataset import FileDataset
 
 
-def test_each_entry_says_what_it_is() -> None:
-    assert {"digits", "cifar10", "cifar100", "cifar10.1", "tiny-imagenet"} <= set(DATASETS)
-    assert {"cub", "cars", "aircraft", "imagenet"} <= set(DATASETS)
-    for name, entry in DATASETS.items():
-        assert entry.about, name
-
-
 @pytest.mark.parametrize("name", sorted(set(DATASETS) - {"digits"}))
 def test_what_is_not_here_says_what_to_put_where(name: str, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=str(tmp_path)) as error:
