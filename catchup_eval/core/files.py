@@ -187,11 +187,7 @@ def _kernel() -> str:
 
 
 def digest(path: Path, kind: str) -> str:
-    """The checksum of a file in hexadecimal digits.
-
-    Args:
-        kind: "md5" or "sha256".
-    """
+    """The checksum of a file, "md5" or "sha256", in hexadecimal digits."""
     with path.open("rb") as file:
         new = partial(hashlib.new, kind, usedforsecurity=False)
         return hashlib.file_digest(file, new).hexdigest()

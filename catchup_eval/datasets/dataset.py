@@ -96,12 +96,7 @@ class Split:
         return Batch(chosen.images.float() / 255, chosen.labels, chosen.index, chosen.boxes)
 
     def batches(self, size: int, device: torch.device | str | None = None) -> Iterator[Batch]:
-        """All samples in order, `size` at a time; the last batch may be smaller.
-
-        Args:
-            size: of a batch.
-            device: where each batch is moved, still as bytes; the split's own where not given.
-        """
+        """All samples in order, `size` at a time, each moved to `device` while still bytes."""
         for start in range(0, len(self), size):
             some = self[start : start + size]
             yield (some if device is None else some.to(device)).batch(slice(None))
@@ -248,10 +243,7 @@ class Dataset(ABC, Generic[OnePart]):
         """
 
     def preprocessing_for(self, own: Preprocess | None) -> Preprocess | None:
-        """The preprocessing for a network that has this of its `own`, or None.
-
-        None is given where the images have their size and are given as they are.
-        """
+        """For a network that has this of its `own`; None where images are given as they are."""
         return None
 
     def transform_fingerprint(self, preprocess: Preprocess | None = None) -> str:
@@ -268,8 +260,11 @@ class Dataset(ABC, Generic[OnePart]):
 
     @property
     def without_cscores(self) -> Self:
-        """The same without C-scores."""
-        return self
+        """The same without C-scores: what a training, and most analyses, depend on."""
+        if not self.has("cscores"):
+            return self
+        parts = {name: replace(part, cscores=None) for name, part in self.parts.items()}  # type: ignore[type-var]
+        return replace(self, parts=parts)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -295,11 +290,3 @@ class TensorDataset(Dataset[Split]):
     ) -> "TensorDataset":
         """The dataset itself: its images have their size."""
         return self
-
-    @property
-    def without_cscores(self) -> Self:
-        """The same without C-scores: what a training, and most analyses, depend on."""
-        if not self.has("cscores"):
-            return self
-        parts = {name: replace(part, cscores=None) for name, part in self.parts.items()}
-        return replace(self, parts=parts)

@@ -71,8 +71,7 @@ def load_or_compute(
 ) -> Tensor:
     """The array in a sealed file, which one process writes where there is no whole one yet.
 
-    Other processes wait for it and then read its file. A file that is not whole is told in the log
-    and written again.
+    Other processes wait for it. A file that is not whole is reported in the log and written again.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.

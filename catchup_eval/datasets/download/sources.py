@@ -29,15 +29,10 @@ Inside = Annotated[str, AfterValidator(_check_relative_path)]
 
 
 class ArchivedFile(Settings):
-    """A file that lies in an archive.
-
-    Attributes:
-        md5: empty where nobody knows it.
-        size: bytes.
-    """
+    """What is known of a file that lies in an archive."""
 
     md5: Md5 = ""
-    size: Count | None = None
+    size: Count | None = None  # bytes
 
 
 class File(Settings):
@@ -48,9 +43,8 @@ class File(Settings):
         addresses: mirrors in order; none where it takes a login or the official one is dead.
         size: bytes.
         md5, sha256: of the file; empty where nobody knows it.
-        verified: whether we had these very bytes and computed the checksum; otherwise it is as
-            `source` gives it.
-        source: where size and checksum are from.
+        verified: whether the checksum was computed from these very bytes; otherwise it is as
+            `source`, where size and checksum are from, gives it.
         into: the folder of the data root where it lies and is unpacked to.
         top: what lies at its root, if it is an archive; empty for a file that is used as it is.
         unpack: whether `fetch` can; some archives need more than unpacking.
@@ -124,8 +118,7 @@ def load(path: Path | None = None) -> dict[str, Source]:
     """The sources by name.
 
     Args:
-        path: a list of your own in the same form, such as one with the addresses of a mirror in
-            your laboratory; the shipped one where not given.
+        path: a list of your own in the same form, such as one of a mirror in your laboratory.
 
     Raises:
         BadFile: no such file, or no TOML.

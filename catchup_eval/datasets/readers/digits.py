@@ -71,9 +71,9 @@ def _digits(seed: int) -> TensorDataset:
     )
 
 
-def _split(labels: np.ndarray, draw: Generator) -> tuple[np.ndarray, np.ndarray]:
+def _split(labels: np.ndarray, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     test = [
-        draw.choice(np.flatnonzero(labels == k), TEST_PER_CLASS, replace=False) for k in range(10)
+        rng.choice(np.flatnonzero(labels == k), TEST_PER_CLASS, replace=False) for k in range(10)
     ]
     chosen = np.sort(np.concatenate(test))
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
@@ -88,19 +88,19 @@ def _photographs() -> tuple[list[np.ndarray], list[np.ndarray]]:
     return [p[:, :middle] for p in photographs], [p[:, middle:] for p in photographs]
 
 
-def _crop(photographs: list[np.ndarray], draw: Generator) -> np.ndarray:
-    photograph = photographs[draw.integers(len(photographs))]
-    top = draw.integers(photograph.shape[0] - SIDE + 1)
-    left = draw.integers(photograph.shape[1] - SIDE + 1)
+def _crop(photographs: list[np.ndarray], rng: Generator) -> np.ndarray:
+    photograph = photographs[rng.integers(len(photographs))]
+    top = rng.integers(photograph.shape[0] - SIDE + 1)
+    left = rng.integers(photograph.shape[1] - SIDE + 1)
     return photograph[top : top + SIDE, left : left + SIDE].astype(np.uint8)
 
 
-def _paste(glyph: np.ndarray, photographs: list[np.ndarray], draw: Generator) -> PastedGlyph:
+def _paste(glyph: np.ndarray, photographs: list[np.ndarray], rng: Generator) -> PastedGlyph:
     """The glyph (8, 8) uint8 in one bright colour on a random crop; integers throughout."""
-    image = _crop(photographs, draw).astype(int)
-    size = int(draw.integers(SIZES[0], SIZES[1] + 1))
-    top, left = draw.integers(SIDE - size + 1, size=2)
-    colour = draw.integers(160, 256, size=3)  # the photographs end at 127
+    image = _crop(photographs, rng).astype(int)
+    size = int(rng.integers(SIZES[0], SIZES[1] + 1))
+    top, left = rng.integers(SIDE - size + 1, size=2)
+    colour = rng.integers(160, 256, size=3)  # the photographs end at 127
     cover = np.asarray(Image.fromarray(glyph).resize((size, size), Image.Resampling.BICUBIC), int)
     window = image[top : top + size, left : left + size]
     window += (colour - window) * cover[..., None] // 255
@@ -110,21 +110,21 @@ def _paste(glyph: np.ndarray, photographs: list[np.ndarray], draw: Generator) ->
 
 
 def _paste_all(
-    glyphs: np.ndarray, labels: np.ndarray, photographs: list[np.ndarray], draw: Generator
+    glyphs: np.ndarray, labels: np.ndarray, photographs: list[np.ndarray], rng: Generator
 ) -> Split:
-    pastes = [_paste(glyph, photographs, draw) for glyph in glyphs]
+    pastes = [_paste(glyph, photographs, rng) for glyph in glyphs]
     boxes = torch.tensor([paste.box for paste in pastes], dtype=torch.float32)
     return _part([paste.image for paste in pastes], torch.from_numpy(labels).long(), boxes)
 
 
-def _crops(photographs: list[np.ndarray], draw: Generator) -> Split:
-    crops = [_crop(photographs, draw) for _ in range(OUT)]
+def _crops(photographs: list[np.ndarray], rng: Generator) -> Split:
+    crops = [_crop(photographs, rng) for _ in range(OUT)]
     return _part(crops, torch.full((OUT,), -1))
 
 
-def _letters(photographs: list[np.ndarray], draw: Generator) -> Split:
+def _letters(photographs: list[np.ndarray], rng: Generator) -> Split:
     glyphs = [_glyph(letter) for letter in LETTERS]
-    pastes = [_paste(glyphs[i % len(glyphs)], photographs, draw) for i in range(OUT)]
+    pastes = [_paste(glyphs[i % len(glyphs)], photographs, rng) for i in range(OUT)]
     return _part([paste.image for paste in pastes], torch.full((OUT,), -1))
 
 
