@@ -17,7 +17,6 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from time import sleep
@@ -311,9 +310,9 @@ def _accept_range(part: _Partial, address: str, response: HTTPResponse) -> int |
 def _blocks(response: HTTPResponse, part: _Partial) -> Iterator[bytes]:
     """What comes, once its beginning is found to be that of such a file."""
     if part.size == 0:
-        start = _read_at_least(response, b"", HEAD)
+        start = response.read(HEAD)
         if is_page(start):
-            start = _read_at_least(response, start, TITLE_WITHIN)
+            start += response.read(TITLE_WITHIN)
         if start and (fault := format_mismatch(part.wanted.path.name, start)):
             raise _Refused(fault)
         yield start
@@ -321,18 +320,13 @@ def _blocks(response: HTTPResponse, part: _Partial) -> Iterator[bytes]:
         yield block
 
 
-def _read_at_least(response: HTTPResponse, start: bytes, size: int) -> bytes:
-    while len(start) < size and (block := response.read1(BLOCK)):
-        start += block
-    return start
-
-
 def _handle_http_error(part: _Partial, error: HTTPError) -> None:
     """Raise what a status means; 416 is good news if no more was announced than is here."""
     error.close()
     message = f"the server answers {error.code} {error.reason}"
     if error.code in TEMPORARY_STATUS:
-        raise _Broken(message, _retry_after(error.headers))
+        seconds = error.headers.get("Retry-After", "")
+        raise _Broken(message, min(float(seconds), MAX_WAIT) if seconds.isdecimal() else 0.0)
     if error.code != 416:
         raise _Refused(message)
     found = RANGE.fullmatch(error.headers.get("Content-Range", ""))
@@ -340,11 +334,6 @@ def _handle_http_error(part: _Partial, error: HTTPError) -> None:
     if has != str(part.size) or announced not in (None, part.size):
         part.discard()
         raise _Broken(f"the server announced {announced} bytes and has {has}")
-
-
-def _retry_after(headers: Message) -> float:
-    seconds = headers.get("Retry-After", "")
-    return min(float(seconds), MAX_WAIT) if seconds.isdecimal() else 0.0
 
 
 def _transfer_fault(error: Exception, address: str, timeout: float) -> CatchupError:

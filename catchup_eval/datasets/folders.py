@@ -119,29 +119,28 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
     """
     if not folder.is_dir():
         raise BadFile(f"there is no folder {folder}")
-    if root is None:
-        return _scan(folder)[0]
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    path = root / CACHE / "index" / f"{name}.npz"
-    cached = _read_listing_cache(path, folder)
-    if cached is not None:
-        return cached
-    started = time_ns()
-    found, times = _scan(folder)
-    if max(times.values()) < started - SETTLED:
-        with suppress(UserError):  # where nothing can be written, folders are listed each time
-            _write_listing_cache(path, found, times)
-    return found
+    path = None if root is None else root / CACHE / "index" / f"{name}.npz"
+    found = None if path is None else _read_cached(path, folder)
+    if found is None:
+        started = time_ns()
+        found = _scan(folder)
+        if path is not None and found["times"].max() < started - SETTLED:
+            # Where nothing can be written, folders are listed each time.
+            with suppress(UserError), atomic_path(path) as temporary:
+                np.savez(temporary, allow_pickle=False, **found)
+    classes = tuple(os.fsdecode(name) for name in found["classes"])
+    return FolderListing(classes, found["paths"], found["sizes"], found["labels"])
 
 
-def _scan(folder: Path) -> tuple[FolderListing, dict[str, int]]:
+def _scan(folder: Path) -> dict[str, np.ndarray]:
     """What there is, and when each folder in it last changed."""
     times = {".": folder.stat().st_mtime_ns}
-    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+    classes = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
     paths: list[str] = []
     sizes: list[int] = []
     labels: list[int] = []
-    for label, name in enumerate(names):
+    for label, name in enumerate(classes):
         for place, _, files in sorted(os.walk(folder / name, followlinks=True)):
             below = os.path.relpath(place, folder)
             times[below] = os.stat(place).st_mtime_ns
@@ -149,34 +148,23 @@ def _scan(folder: Path) -> tuple[FolderListing, dict[str, int]]:
             paths += [f"{below}/{file}" for file in images]
             sizes += [os.stat(f"{place}/{file}").st_size for file in images]
             labels += [label] * len(images)
-    encoded = np.array([os.fsencode(path) for path in paths], dtype=bytes)
-    found = FolderListing(tuple(names), encoded, np.array(sizes, int), np.array(labels, int))
-    return found, times
+    return {
+        "classes": np.array([os.fsencode(name) for name in classes], dtype=bytes),
+        "paths": np.array([os.fsencode(path) for path in paths], dtype=bytes),
+        "sizes": np.array(sizes, int),
+        "labels": np.array(labels, int),
+        "folders": np.array([os.fsencode(name) for name in times], dtype=bytes),
+        "times": np.array(list(times.values())),
+    }
 
 
-def _write_listing_cache(path: Path, found: FolderListing, times: dict[str, int]) -> None:
-    with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            classes=np.array([os.fsencode(name) for name in found.classes], dtype=bytes),
-            paths=found.paths,
-            sizes=found.sizes,
-            labels=found.labels,
-            folders=np.array([os.fsencode(name) for name in times], dtype=bytes),
-            times=np.array(list(times.values())),
-        )
-
-
-def _read_listing_cache(path: Path, folder: Path) -> FolderListing | None:
-    """The cached list, while it holds."""
+def _read_cached(path: Path, folder: Path) -> dict[str, np.ndarray] | None:
+    """What was found before, while no folder has changed."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         there = [os.stat(folder / os.fsdecode(name)).st_mtime_ns for name in arrays["folders"]]
-        if there != arrays["times"].tolist():
-            return None
-        classes = tuple(os.fsdecode(name) for name in arrays["classes"])
-        return FolderListing(classes, arrays["paths"], arrays["sizes"], arrays["labels"])
+        return arrays if there == arrays["times"].tolist() else None
     except Exception:  # absent, damaged, or a folder is gone: the folders are listed again
         return None
 

@@ -84,6 +84,6 @@ def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sklearn.datasets.load_digits", lambda: few)
     monkeypatch.setattr(module, "TEST_PER_CLASS", 5)
     monkeypatch.setattr(module, "OUT", 40)
-    first, again, other = (module._digits.__wrapped__(seed).parts for seed in (0, 0, 1))
+    first, again, other = (module.digits.__wrapped__(seed).parts for seed in (0, 0, 1))
     for name, part in first.items():
         assert again[name].fingerprint == part.fingerprint != other[name].fingerprint
