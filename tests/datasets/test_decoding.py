@@ -26,22 +26,24 @@ def data(tree: Path, tmp_path: Path) -> FileDataset:
     return from_folder(tree, tmp_path / "root")
 
 
-@pytest.mark.parametrize("way", [SMALL, Preprocess(12, interpolation="bicubic", squash=True)])
-def test_a_view_is_the_preprocessing_image_by_image(data: FileDataset, way: Preprocess) -> None:
-    view = data.transform(way)
+@pytest.mark.parametrize(
+    "preprocess", [SMALL, Preprocess(12, interpolation="bicubic", squash=True)]
+)
+def test_a_view_is_the_preprocessing_image_by_image(
+    data: FileDataset, preprocess: Preprocess
+) -> None:
+    view = data.transform(preprocess)
     assert isinstance(view, TensorDataset)
     for name, files in data.parts.items():
         part = view.split(name)
-        expected = torch.stack([way.pixels(Image.open(path)) for path in files])
+        expected = torch.stack([preprocess.pixels(Image.open(path)) for path in files])
         assert torch.equal(part.images, expected)
         assert torch.equal(part.labels, files.labels) and torch.equal(part.index, files.index)
 
 
-def test_the_set_has_a_way_of_its_own(data: FileDataset) -> None:
-    assert (
-        data.preprocessing_for(None) == Preprocess(224, resize=256)
-        and data.preprocessing_for(SMALL) == SMALL
-    )
+def test_the_dataset_has_a_preprocessing_of_its_own(data: FileDataset) -> None:
+    assert data.preprocessing_for(None) == Preprocess(224, resize=256)
+    assert data.preprocessing_for(SMALL) == SMALL
     assert data.transform().split("test").images.shape == (4, 3, 224, 224)
 
 
@@ -109,6 +111,10 @@ def test_boxes_follow_the_view(tmp_path: Path, photograph: Callable[..., Path]) 
     assert cropped is not None
     expected = box_metrics.crop_boxes(np.array([[10, 10, 20, 20]]) * 20 / 36, (2, 2), (16, 16))
     assert cropped[2].tolist() == pytest.approx(expected[0].tolist(), abs=1e-5)
+    for path in (tmp_path / "kept").glob("*-boxes.npy"):
+        path.unlink()
+    assert torch.equal(decoding.decode_split(files, SMALL, tmp_path / "kept").boxes, cropped)
+    assert decoding.cost(files, SMALL, tmp_path / "kept") == 0
 
 
 def test_a_stopped_decode_leaves_nothing_and_starts_again(
@@ -121,19 +127,6 @@ def test_a_stopped_decode_leaves_nothing_and_starts_again(
         data.transform(SMALL, stop).split("test")
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".npy"]
     assert len(data.transform(SMALL).split("test")) == 4
-
-
-def test_boxes_that_were_lost_are_made_again(
-    tmp_path: Path, photograph: Callable[..., Path]
-) -> None:
-    files = files_from_index(
-        tmp_path, [photograph(tmp_path / "a.jpg", 1).name], [0], boxes=[(1, 2, 3, 4)]
-    )
-    first = decoding.decode_split(files, SMALL, tmp_path / "kept").boxes
-    next((tmp_path / "kept").glob("*-boxes.npy")).unlink()
-    assert first is not None
-    assert torch.equal(decoding.decode_split(files, SMALL, tmp_path / "kept").boxes, first)
-    assert decoding.cost(files, SMALL, tmp_path / "kept") == 0
 
 
 def test_progress_counts_images(data: FileDataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,27 +145,18 @@ def test_a_damaged_image_is_named(data: FileDataset) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("fault", [lambda old: old[:-1], lambda old: old[:300], lambda old: b"no"])
-def test_a_view_that_is_not_whole_is_told_and_decoded_again(
-    data: FileDataset,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    fault: Callable[[bytes], bytes],
-) -> None:
-    first = data.transform(SMALL).split("test").images.clone()
-    (kept,) = tmp_path.rglob("*.npy")
-    kept.write_bytes(fault(kept.read_bytes()))
-    assert torch.equal(data.transform(SMALL).split("test").images, first)
-    assert re.fullmatch(rf"{kept} .*; it is computed again", caplog.messages[0])
-
-
-def test_a_view_of_another_set_under_this_name_is_decoded_again(
+def test_a_file_that_is_not_whole_is_reported_and_decoded_again(
     data: FileDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = data.transform(SMALL).split("test").images.clone()
-    (kept,) = tmp_path.rglob("*.npy")
-    np.save(kept, np.zeros(first.shape, np.uint8))  # the right shape, all black
-    assert torch.equal(data.transform(SMALL).split("test").images, first)
+    (path,) = tmp_path.rglob("*.npy")
+    whole = path.read_bytes()
+    np.save(tmp_path / "black.npy", np.zeros(first.shape, np.uint8))  # the right shape
+    for fault in (whole[:-1], whole[:300], b"no", (tmp_path / "black.npy").read_bytes()):
+        caplog.clear()
+        path.write_bytes(fault)
+        assert torch.equal(data.transform(SMALL).split("test").images, first)
+        assert re.fullmatch(rf"{path} .*; it is computed again", caplog.messages[0])
     assert "was not sealed" in caplog.messages[0]
 
 
