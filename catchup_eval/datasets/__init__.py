@@ -1,4 +1,4 @@
-"""Datasets: one family a file.
+"""Datasets: one family a file, listed in `catalogue.toml`.
 
 digits             embedded: no download, no folder
 cifar10, cifar100  the official python files, read with torchvision
@@ -13,8 +13,10 @@ FILE.py:FACTORY    a function of yours that gives a dataset, or images and label
 A file NAME-cscores.npz beside them holds the C-scores of a dataset's test images.
 """
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,12 +41,20 @@ class DatasetEntry(NamedTuple):
     read: "Callable[[Path], AnySet]"
 
 
-def _reader(name: str, *, held_out: bool = False) -> "Callable[[Path], AnySet]":
+class DatasetSize(NamedTuple):
+    """How large a dataset is."""
+
+    train: int
+    side: int  # of an image as the network is given it, in pixels
+    classes: int
+
+
+def _reader(target: str, heldout: bool) -> "Callable[[Path], AnySet]":
     """The reader `MODULE:FUNCTION`, which is imported when it is called."""
 
     def read(root: Path) -> "AnySet":
-        data = resolve_name(f"{__name__}.readers.{name}")(root)
-        if held_out:
+        data = resolve_name(f"{__name__}.readers.{target}")(root)
+        if heldout:
             from catchup_eval.datasets.cscores import read_scores, split_off_holdout
 
             path = root / f"{data.name}-cscores-orig-order.npz"
@@ -55,57 +65,21 @@ def _reader(name: str, *, held_out: bool = False) -> "Callable[[Path], AnySet]":
     return read
 
 
+_CATALOGUE = tomllib.loads(
+    resources.files(__name__).joinpath("catalogue.toml").read_text(encoding="utf-8")
+)
 DATASETS: Registry[DatasetEntry] = Registry(
     "data",
     {
-        "digits": DatasetEntry(
-            "1,797 digits on photographs, 32x32, 10 classes, boxes, two OOD datasets; embedded",
-            lambda _root: resolve_name(f"{__name__}.readers.digits:digits")(),
-        ),
-        "cifar10": DatasetEntry(
-            "60,000 photographs, 32x32, 10 classes; needs the folder cifar-10-batches-py",
-            _reader("cifar:cifar10"),
-        ),
-        "cifar100": DatasetEntry(
-            "60,000 photographs, 32x32, 100 classes; needs the folder cifar-100-python",
-            _reader("cifar:cifar100"),
-        ),
-        "cifar10-heldout": DatasetEntry(
-            "the training images of cifar10, 10,000 held out; needs cifar10-cscores-orig-order.npz",
-            _reader("cifar:cifar10", held_out=True),
-        ),
-        "cifar100-heldout": DatasetEntry(
-            "likewise of cifar100; needs cifar100-cscores-orig-order.npz",
-            _reader("cifar:cifar100", held_out=True),
-        ),
-        "cifar10.1": DatasetEntry(
-            "2,000 newer test images for networks of cifar10; needs the folder cifar10.1",
-            _reader("cifar:cifar10_1"),
-        ),
-        "tiny-imagenet": DatasetEntry(
-            "110,000 photographs, 64x64, 200 classes, boxes; needs the folder tiny-imagenet-200",
-            _reader("tiny_imagenet:tiny_imagenet"),
-        ),
-        "cub": DatasetEntry(
-            "11,788 photographs of birds, 200 classes, boxes; needs the folder CUB_200_2011",
-            _reader("cub:cub"),
-        ),
-        "cars": DatasetEntry(
-            "16,185 photographs of cars, 196 classes, boxes; needs the folder stanford_cars",
-            _reader("cars:cars"),
-        ),
-        "aircraft": DatasetEntry(
-            "10,000 photographs of aircraft, 100 classes, boxes; needs fgvc-aircraft-2013b",
-            _reader("aircraft:aircraft"),
-        ),
-        "imagenet": DatasetEntry(
-            "ImageNet-1k, 1,000 classes, with ImageNet-O where it is; needs the folder imagenet",
-            _reader("imagenet:imagenet"),
-        ),
+        name: DatasetEntry(entry["about"], _reader(entry["reader"], entry.get("heldout", False)))
+        for name, entry in _CATALOGUE.items()
     },
     parts=["about", "read"],
     about="about",
 )
+SIZES: Mapping[str, DatasetSize] = {
+    name: DatasetSize(*entry["size"]) for name, entry in _CATALOGUE.items() if "size" in entry
+}
 
 
 def load(name: str | Path, root: Path | str = "data") -> "AnySet":
@@ -193,23 +167,3 @@ def _attach_cscores(data: "AnySet", folder: Path) -> "AnySet":
     if not isinstance(data, TensorDataset) or data.has("cscores") or not path.is_file():
         return data
     return with_cscores(data, read_scores(path, data.split("test").labels), f"of {path.name}")
-
-
-class DatasetSize(NamedTuple):
-    """How large a dataset is."""
-
-    train: int
-    side: int  # of an image as the network is given it, in pixels
-    classes: int
-
-
-SIZES: Mapping[str, DatasetSize] = {
-    "digits": DatasetSize(1_297, 32, 10),
-    "cifar10": DatasetSize(50_000, 32, 10),
-    "cifar100": DatasetSize(50_000, 32, 100),
-    "tiny-imagenet": DatasetSize(100_000, 64, 200),
-    "cub": DatasetSize(5_994, 224, 200),
-    "cars": DatasetSize(8_144, 224, 196),
-    "aircraft": DatasetSize(6_667, 224, 100),
-    "imagenet": DatasetSize(1_281_167, 224, 1_000),
-}
