@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -38,8 +38,51 @@ class Batch:
     boxes: Tensor | None = None
 
 
+def balanced_indices(labels: Tensor, n: int, seed: int = 0) -> Tensor:
+    """(n,) rows, in order, as evenly over the classes of labels (N,) as they allow."""
+    numbers = labels.cpu().numpy()
+    shuffled = generator(seed, "limit").permutation(len(numbers))
+    grouped = shuffled[np.argsort(numbers[shuffled], kind="stable")]  # class by class
+    _, first, counts = np.unique(numbers[grouped], return_index=True, return_counts=True)
+    rank = np.empty(len(numbers), int)  # of a sample within its class
+    rank[grouped] = np.arange(len(numbers)) - np.repeat(first, counts)
+    return torch.from_numpy(np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:n]))
+
+
+class SplitLike(ABC):
+    """What all splits have, whether their images are in memory or in files."""
+
+    labels: Tensor  # (N,) int64; -1 where an image has none of the classes
+    boxes: Tensor | None  # (N, 4) in pixels of each image as it lies there
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def __getitem__(self, rows: Tensor) -> Self:
+        """The split made of these rows; the samples keep their numbers."""
+
+    @abstractmethod
+    def _contents(self) -> tuple[str, list[np.ndarray]]:
+        """All that the fingerprint is of."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything in this split, 16 hexadecimal digits."""
+        kind, arrays = self._contents()
+        digest = hashlib.sha256(kind.encode())
+        for array in arrays:
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def subsample(self, n: int, seed: int = 0) -> Self:
+        """At most `n` samples, as evenly over the classes as they allow, in the split's order."""
+        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(SplitLike):
     """One split of a dataset, as tensors that share their first dimension.
 
     Args:
@@ -67,16 +110,14 @@ class Split:
                 "expected images as uint8 (N, C, H, W), "
                 f"got {self.images.dtype} {tuple(self.images.shape)}"
             )
-        rows = {len(tensor) for tensor in self._tensors}
+        tensors = (self.images, self.labels, self.index, self.boxes, self.cscores)
+        rows = {len(tensor) for tensor in tensors if tensor is not None}
         if len(rows) != 1:
             raise UserError(
                 f"images, labels, index, boxes and cscores differ in length: {sorted(rows)}"
             )
         if self.cscores is not None:
             _check_scores(self.cscores)
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def __getitem__(self, rows: Tensor | slice) -> "Split":
         """The split made of these rows; the samples keep their numbers."""
@@ -101,29 +142,15 @@ class Split:
             some = self[start : start + size]
             yield (some if device is None else some.to(device)).batch(slice(None))
 
-    def subsample(self, n: int, seed: int = 0) -> "Split":
-        """At most `n` samples, as evenly over the classes as they allow, in the split's order."""
-        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
-
     def with_fingerprint(self, fingerprint: str) -> "Split":
         """The same split with this fingerprint, which is then not computed from all its pixels."""
         same = replace(self)
         vars(same)["fingerprint"] = fingerprint  # where the cached property keeps it
         return same
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of everything in this split, 16 hexadecimal digits."""
-        digest = hashlib.sha256()
-        for tensor in self._tensors:
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-    @property
-    def _tensors(self) -> list[Tensor]:
+    def _contents(self) -> tuple[str, list[np.ndarray]]:
         tensors = (self.images, self.labels, self.index, self.boxes, self.cscores)
-        return [tensor for tensor in tensors if tensor is not None]
+        return "", [tensor.cpu().numpy() for tensor in tensors if tensor is not None]
 
 
 def _check_scores(cscores: Tensor) -> None:
@@ -135,38 +162,6 @@ def _check_scores(cscores: Tensor) -> None:
     if len(wrong):
         row = int(wrong[0])
         raise UserError(f"expected cscores in [0, 1], got {float(cscores[row]):g} in row {row}")
-
-
-def balanced_indices(labels: Tensor, n: int, seed: int = 0) -> Tensor:
-    """(n,) rows, in order, as evenly over the classes of labels (N,) as they allow."""
-    numbers = labels.cpu().numpy()
-    shuffled = generator(seed, "limit").permutation(len(numbers))
-    grouped = shuffled[np.argsort(numbers[shuffled], kind="stable")]  # class by class
-    _, first, counts = np.unique(numbers[grouped], return_index=True, return_counts=True)
-    rank = np.empty(len(numbers), int)  # of a sample within its class
-    rank[grouped] = np.arange(len(numbers)) - np.repeat(first, counts)
-    return torch.from_numpy(np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:n]))
-
-
-class SplitLike(Protocol):
-    """What all splits have, as :class:`Split`, whether their images are in memory or in files."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64."""
-
-    @property
-    def boxes(self) -> Tensor | None:
-        """(N, 4) in pixels of each image as it lies there."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the split."""
-
-    def __len__(self) -> int: ...
-
-    def subsample(self, n: int, seed: int = 0) -> Self:
-        """As :meth:`Split.subsample`."""
 
 
 OnePart = TypeVar("OnePart", bound=SplitLike, covariant=True)

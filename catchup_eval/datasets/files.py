@@ -1,11 +1,9 @@
 """Images that lie as files: what is known of them without opening one, and index files of them."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,15 @@ import torch
 from torch import Tensor
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.datasets.dataset import balanced_indices
+from catchup_eval.datasets.dataset import SplitLike
 
 
 @dataclass(frozen=True)
-class FileSplit:
+class FileSplit(SplitLike):
     """One split of such a dataset, as arrays that share their first dimension.
+
+    Its fingerprint knows a file by its name and its size: pixels that change and keep both go
+    unnoticed.
 
     Args:
         folder: where the paths start.
@@ -41,9 +42,6 @@ class FileSplit:
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.paths)))
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __iter__(self) -> Iterator[Path]:
         """The files, in order."""
         return (self.folder / os.fsdecode(path) for path in self.paths)
@@ -55,22 +53,10 @@ class FileSplit:
         paths, sizes = self.paths[places], self.sizes[places]
         return FileSplit(self.folder, paths, sizes, self.labels[rows], self.index[rows], boxes)
 
-    def subsample(self, n: int, seed: int = 0) -> "FileSplit":
-        """At most `n` samples, as evenly over the classes as they allow, in the split's order."""
-        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of names, sizes, labels and boxes, 16 hexadecimal digits.
-
-        A file is known by its name and its size: pixels that change and keep both go unnoticed.
-        """
-        digest = hashlib.sha256(str(self.paths.dtype).encode())
-        boxes = () if self.boxes is None else (self.boxes.numpy(),)
-        for array in (self.paths, self.sizes, self.labels.numpy(), self.index.numpy(), *boxes):
-            digest.update(str(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
+    def _contents(self) -> tuple[str, list[np.ndarray]]:
+        arrays = [self.paths, self.sizes, self.labels.numpy(), self.index.numpy()]
+        boxes = [] if self.boxes is None else [self.boxes.numpy()]
+        return str(self.paths.dtype), arrays + boxes
 
 
 def files_from_index(
