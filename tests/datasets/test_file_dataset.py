@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.datasets import file_dataset as decoding
+from catchup_eval.datasets import file_dataset
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import FileSplit, files_from_index
@@ -100,21 +100,21 @@ def test_boxes_follow_the_view(tmp_path: Path, photograph: Callable[..., Path]) 
     given = [(4, 3, 30, 20), (0, 0, 30, 44), (10, 10, 20, 20)]
     names = [photograph(tmp_path / f"{seed}.jpg", seed).name for seed in range(3)]
     files = files_from_index(tmp_path, names, [0, 1, 0], boxes=given)
-    squashed = decoding.decode_split(files, SMALL.without_crop, tmp_path / "kept").boxes
+    squashed = file_dataset.decode_split(files, SMALL.without_crop, tmp_path / "kept").boxes
     width, height = 40, 30
     assert squashed is not None
     assert squashed[0].tolist() == pytest.approx(
         [4 * 16 / width, 3 * 16 / height, 30 * 16 / width, 20 * 16 / height]
     )
     assert squashed[1].tolist() == [0, 0, 16, 16]
-    cropped = decoding.decode_split(files, SMALL, tmp_path / "kept").boxes
+    cropped = file_dataset.decode_split(files, SMALL, tmp_path / "kept").boxes
     assert cropped is not None
     expected = box_metrics.crop_boxes(np.array([[10, 10, 20, 20]]) * 20 / 36, (2, 2), (16, 16))
     assert cropped[2].tolist() == pytest.approx(expected[0].tolist(), abs=1e-5)
     for path in (tmp_path / "kept").glob("*-boxes.npy"):
         path.unlink()
-    assert torch.equal(decoding.decode_split(files, SMALL, tmp_path / "kept").boxes, cropped)
-    assert decoding.cost(files, SMALL, tmp_path / "kept") == 0
+    assert torch.equal(file_dataset.decode_split(files, SMALL, tmp_path / "kept").boxes, cropped)
+    assert file_dataset.cost(files, SMALL, tmp_path / "kept") == 0
 
 
 def test_a_stopped_decode_leaves_nothing_and_starts_again(
@@ -130,7 +130,7 @@ def test_a_stopped_decode_leaves_nothing_and_starts_again(
 
 
 def test_progress_counts_images(data: FileDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "BLOCK", 4)
+    monkeypatch.setattr(file_dataset, "BLOCK", 4)
     told: list[tuple[int, int]] = []
     part = data.transform(SMALL, lambda done, total: told.append((done, total))).split("train")
     assert told == [(4, 6), (6, 6)]
@@ -166,7 +166,7 @@ def test_the_cost_is_known_and_the_disk_is_looked_at(
     assert data.bytes_to_decode(SMALL) == (6 + 4 + 2) * 3 * 16 * 16
     data.transform(SMALL).split("train")
     assert data.bytes_to_decode(SMALL) == (4 + 2) * 3 * 16 * 16
-    monkeypatch.setattr(decoding.shutil, "disk_usage", lambda _: type("", (), {"free": 3071})())
+    monkeypatch.setattr(file_dataset.shutil, "disk_usage", lambda _: type("", (), {"free": 3071})())
     with pytest.raises(UserError, match=r"need 0.0 GB in .* make room"):
         data.transform(SMALL).split("test")
 
