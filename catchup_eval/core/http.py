@@ -331,7 +331,7 @@ def _handle_http_error(part: _Partial, error: HTTPError) -> None:
         raise _Refused(message)
     found = RANGE.fullmatch(error.headers.get("Content-Range", ""))
     has, announced = found["total"] if found else "fewer", part.origin.length
-    if has != str(part.size) or announced not in (None, part.size):
+    if not part.size or has != str(part.size) or announced not in (None, part.size):
         part.discard()
         raise _Broken(f"the server announced {announced} bytes and has {has}")
 

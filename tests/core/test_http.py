@@ -193,6 +193,7 @@ class Told:
 
 TOLD = {
     "404": Told([Answer(404, body=b"\x1f")], "the server answers 404 Not Found"),
+    "nothing": Told([Answer(body=b"")], "the server announced None bytes and has 0 (4 tries)"),
     "500 for ever": Told([Answer(500)], "the server answers 500 Internal Server Error (4 tries)"),
     "cut at the same byte for ever": Told(
         [CUT, Answer(sent=0)],
