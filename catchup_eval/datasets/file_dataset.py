@@ -90,8 +90,9 @@ class FileDataset(Dataset[FileSplit]):
 
     def bytes_to_decode(self, preprocess: Preprocess | None = None) -> int:
         """Bytes that this preprocessing adds to the disk once all splits are decoded."""
-        used = preprocess or self.preprocess
-        return sum(cost(part, used, self._cache_folder) for part in self.parts.values())
+        used, folder = preprocess or self.preprocess, self._cache_folder
+        wanted = [_path_and_shape(part, used, folder) for part in self.parts.values()]
+        return sum(prod(shape) for path, shape in wanted if memmap.quick_damage(path, shape))
 
     def evaluation_subset(self) -> "FileDataset":
         """The same with at most 10,000 training images, since no analysis looks at more."""
@@ -142,12 +143,6 @@ def fingerprint(files: FileSplit, preprocess: Preprocess) -> str:
     """A hash of what the decoded pixels depend on, 16 hexadecimal digits."""
     text = f"{files.fingerprint} {preprocess!r} {VERSION}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def cost(files: FileSplit, preprocess: Preprocess, folder: Path) -> int:
-    """Bytes that these files, decoded, will add to the disk; 0 once they are there."""
-    path, shape = _path_and_shape(files, preprocess, folder)
-    return prod(shape) if memmap.quick_damage(path, shape) else 0
 
 
 def decode_split(

@@ -29,7 +29,7 @@ def data(tree: Path, tmp_path: Path) -> FileDataset:
 @pytest.mark.parametrize(
     "preprocess", [SMALL, Preprocess(12, interpolation="bicubic", squash=True)]
 )
-def test_a_view_is_the_preprocessing_image_by_image(
+def test_decoded_images_are_preprocessed_one_by_one(
     data: FileDataset, preprocess: Preprocess
 ) -> None:
     view = data.transform(preprocess)
@@ -47,14 +47,14 @@ def test_the_dataset_has_a_preprocessing_of_its_own(data: FileDataset) -> None:
     assert data.transform().split("test").images.shape == (4, 3, 224, 224)
 
 
-def test_a_second_view_opens_no_image(data: FileDataset, tree: Path) -> None:
+def test_a_second_transform_opens_no_image(data: FileDataset, tree: Path) -> None:
     first = data.transform(SMALL).split("test").images.clone()
     for path in data.split("test"):
         path.unlink()
     assert torch.equal(data.transform(SMALL).split("test").images, first)
 
 
-def test_only_the_part_that_is_asked_for_is_decoded(data: FileDataset) -> None:
+def test_only_a_split_that_is_used_is_decoded(data: FileDataset) -> None:
     for path in data.split("train"):
         path.write_bytes(b"no image")
     view = data.transform(SMALL)
@@ -64,13 +64,13 @@ def test_only_the_part_that_is_asked_for_is_decoded(data: FileDataset) -> None:
         view.split("train")
 
 
-def test_fingerprints_are_known_before_and_depend_on_the_view(data: FileDataset) -> None:
+def test_fingerprints_are_known_before_and_depend_on_the_preprocessing(data: FileDataset) -> None:
     before = data.transform_fingerprint(SMALL)
     assert data.transform(SMALL).fingerprint == before != data.fingerprint
     assert data.transform(SMALL).without_cscores.fingerprint == before
     others = [Preprocess(16, resize=21), Preprocess(16, resize=20, interpolation="bicubic")]
     others += [SMALL.without_crop]
-    assert len({before, *(data.transform_fingerprint(way) for way in others)}) == 4
+    assert len({before, *(data.transform_fingerprint(other) for other in others)}) == 4
     assert data.subsample(2).transform_fingerprint(SMALL) != before
 
 
@@ -86,35 +86,34 @@ def test_a_fingerprint_notices_names_sizes_and_labels(data: FileDataset) -> None
     ]
     assert len({whole.fingerprint, *(files.fingerprint for files in changed)}) == 6
     moved = FileSplit(Path("elsewhere"), whole.paths, whole.sizes, whole.labels)
-    assert moved.fingerprint == whole.fingerprint, "a set may be moved"
+    assert moved.fingerprint == whole.fingerprint, "a dataset may be moved"
 
 
-def test_a_part_keeps_no_fingerprint_that_is_not_its_own(data: FileDataset) -> None:
+def test_a_split_keeps_no_fingerprint_that_is_not_its_own(data: FileDataset) -> None:
     part = data.transform(SMALL).split("test")
     honest = type(part)(part.images.clone(), part.labels, part.index)
     assert part.fingerprint != honest.fingerprint
     assert part[torch.arange(4)].fingerprint == honest.fingerprint
 
 
-def test_boxes_follow_the_view(tmp_path: Path, photograph: Callable[..., Path]) -> None:
+def test_boxes_follow_the_preprocessing(tmp_path: Path, photograph: Callable[..., Path]) -> None:
     given = [(4, 3, 30, 20), (0, 0, 30, 44), (10, 10, 20, 20)]
     names = [photograph(tmp_path / f"{seed}.jpg", seed).name for seed in range(3)]
     files = files_from_index(tmp_path, names, [0, 1, 0], boxes=given)
-    squashed = file_dataset.decode_split(files, SMALL.without_crop, tmp_path / "kept").boxes
+    squashed = file_dataset.decode_split(files, SMALL.without_crop, tmp_path / "cache").boxes
     width, height = 40, 30
     assert squashed is not None
     assert squashed[0].tolist() == pytest.approx(
         [4 * 16 / width, 3 * 16 / height, 30 * 16 / width, 20 * 16 / height]
     )
     assert squashed[1].tolist() == [0, 0, 16, 16]
-    cropped = file_dataset.decode_split(files, SMALL, tmp_path / "kept").boxes
+    cropped = file_dataset.decode_split(files, SMALL, tmp_path / "cache").boxes
     assert cropped is not None
     expected = box_metrics.crop_boxes(np.array([[10, 10, 20, 20]]) * 20 / 36, (2, 2), (16, 16))
     assert cropped[2].tolist() == pytest.approx(expected[0].tolist(), abs=1e-5)
-    for path in (tmp_path / "kept").glob("*-boxes.npy"):
+    for path in (tmp_path / "cache").glob("*-boxes.npy"):
         path.unlink()
-    assert torch.equal(file_dataset.decode_split(files, SMALL, tmp_path / "kept").boxes, cropped)
-    assert file_dataset.cost(files, SMALL, tmp_path / "kept") == 0
+    assert torch.equal(file_dataset.decode_split(files, SMALL, tmp_path / "cache").boxes, cropped)
 
 
 def test_a_stopped_decode_leaves_nothing_and_starts_again(
@@ -171,7 +170,7 @@ def test_the_cost_is_known_and_the_disk_is_looked_at(
         data.transform(SMALL).split("test")
 
 
-def test_questions_see_a_share_of_many_training_images(
+def test_analyses_get_a_sample_of_many_training_images(
     data: FileDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert data.evaluation_subset() is data

@@ -31,7 +31,7 @@ def test_the_order_is_that_of_torchvision(tree: Path, tmp_path: Path) -> None:
     assert from_folder(tree, tmp_path).classes == tuple(theirs.classes)
 
 
-def test_parts_are_known_without_opening_an_image(tree: Path, tmp_path: Path) -> None:
+def test_splits_are_known_without_opening_an_image(tree: Path, tmp_path: Path) -> None:
     for path in tree.rglob("*/*/*.*"):
         path.write_bytes(b"?" * 7)
     shutil.copy(next(Path(__file__).parent.glob("*.py")), tree / "train" / "cat" / "notes.txt")
@@ -41,7 +41,7 @@ def test_parts_are_known_without_opening_an_image(tree: Path, tmp_path: Path) ->
     assert len(found.paths) == 6 and set(found.sizes.tolist()) == {7}
 
 
-def test_a_set_of_folders(tree: Path, tmp_path: Path) -> None:
+def test_a_dataset_of_folders(tree: Path, tmp_path: Path) -> None:
     data = from_folder(tree, tmp_path)
     assert data.name == "pets"
     sizes = {name: len(part) for name, part in data.parts.items()}
@@ -113,7 +113,7 @@ def test_a_damaged_list_is_made_again_and_one_that_cannot_be_written_is_no_error
     assert len(listing(tree / "train", tmp_path / "file").paths) == 6
 
 
-def test_images_of_one_square_size_are_shown_as_they_are(
+def test_images_of_one_square_size_are_left_as_they_are(
     tmp_path: Path, photograph: Callable[..., Path]
 ) -> None:
     for seed in range(4):

@@ -1,4 +1,4 @@
-"""The list of data sets, and what a name may be."""
+"""The list of datasets, and what a name may be."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_a_folder_of_class_folders(tree: Path, tmp_path: Path) -> None:
     assert (tmp_path / "root" / ".catchup-eval" / "views").is_dir()
 
 
-def test_a_function_gives_a_set_or_arrays(tmp_path: Path, digits: TensorDataset) -> None:
+def test_a_function_gives_a_dataset_or_arrays(tmp_path: Path, digits: TensorDataset) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
         "import numpy as np\n"

@@ -1,4 +1,4 @@
-"""A set in the data root: looked at, fetched, mended. The net is a table of bytes here."""
+"""A dataset in the data root: examined, fetched, mended. The net is a table of bytes here."""
 
 import hashlib
 import io
