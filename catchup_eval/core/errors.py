@@ -2,9 +2,9 @@
 
     CatchupError
     +-- UserError          a mistake that the user can mend: one sentence, exit code 2
-    |   +-- UnknownName    a method, model, data set, analysis or setting that does not exist
+    |   +-- UnknownName    a method, model, dataset, analysis or setting that does not exist
     |   +-- BadFile        a file that is absent, cut short, foreign or not what was promised
-    +-- Missing            what a model or a data set lacks; the question is skipped
+    +-- Missing            what a model or a dataset lacks; the analysis is skipped
     +-- Interrupted        stopped by a signal; what was done is saved
 
 Every message says what was expected, what came, and what there is.
@@ -43,9 +43,9 @@ class BadFile(UserError):
 
 
 class Missing(CatchupError):
-    """What a model or a data set lacks for one question, as a noun phrase: "boxes".
+    """What a model or a dataset lacks for one analysis, as a noun phrase: "boxes".
 
-    The question is skipped and the run goes on; the page says "skipped: needs boxes".
+    The analysis is skipped and the run goes on; the page says "skipped: needs boxes".
     """
 
 

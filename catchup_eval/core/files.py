@@ -16,8 +16,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from hashlib import sha256
+from functools import cache, partial
 from pathlib import Path
 from time import sleep, time
 
@@ -78,6 +77,9 @@ def remove_leftovers(folder: Path) -> None:
             with suppress(OSError):
                 if found and entry.is_file(follow_symlinks=False):
                     _remove_if_left(Path(entry.path), found["kernel"])
+
+
+_remove_leftovers_once = cache(remove_leftovers)  # what was left was there when this process began
 
 
 @contextmanager
@@ -162,12 +164,6 @@ def _is_named(descriptor: int, path: Path) -> bool:
         return False
 
 
-@cache
-def _remove_leftovers_once(folder: Path) -> None:
-    """Once in a process: what is left behind was there when it began."""
-    remove_leftovers(folder)
-
-
 def _remove_if_left(path: Path, kernel: str) -> None:
     seen_here = kernel == _kernel() != NO_KERNEL
     if not seen_here and time() - path.stat().st_mtime < DAY:
@@ -187,29 +183,14 @@ def _kernel() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
         return NO_KERNEL
-    return sha256(boot).hexdigest()[:8]
-
-
-BLOCK = 1 << 20
+    return hashlib.sha256(boot).hexdigest()[:8]
 
 
 def digest(path: Path, kind: str) -> str:
-    """The checksum of a file in hexadecimal digits.
-
-    Args:
-        kind: "md5" or "sha256".
-    """
-    running = hashlib.new(kind, usedforsecurity=False)
-    for block in blocks(path):
-        running.update(block)
-    return running.hexdigest()
-
-
-def blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, a mebibyte at a time."""
+    """The checksum of a file, "md5" or "sha256", in hexadecimal digits."""
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield block
+        new = partial(hashlib.new, kind, usedforsecurity=False)
+        return hashlib.file_digest(file, new).hexdigest()
 
 
 def format_bytes(size: int) -> str:

@@ -1,8 +1,4 @@
-"""Reading what the user names: what a file's bytes are, its arrays, a function in `FILE.py:NAME`.
-
-What bytes are is told before they are read: a web page in place of data, another format than the
-name says.
-"""
+"""Reading what users name: what a file's bytes are, its arrays, a function in `FILE.py:NAME`."""
 
 import ast
 import hashlib
@@ -10,9 +6,10 @@ import importlib.util
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -48,42 +45,28 @@ def is_page(head: bytes) -> bool:
     return PAGE.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
-def describe_html(start: bytes) -> str:
-    """What to say of a web page that begins so.
-
-    Example:
-        >>> describe_html(b"<html><title>Sign in &amp; accept</title>")
-        "it is a web page: title 'Sign in & accept'"
-    """
-    found = TITLE.search(start)
-    if found is None:
-        return "it is a web page"
-    title = " ".join(unescape(found[1].decode("utf-8", "replace")).split())
-    return f"it is a web page: title {title[:80]!r}"
-
-
 def format_mismatch(name: str, start: bytes) -> str:
     """Why a file of this name cannot begin so; empty where it can.
 
     Args:
         name: its end, such as ".npy", says what it should be.
         start: its first bytes; a page's title is found if it is among them.
+
+    Example:
+        >>> format_mismatch("x.npy", b"<html><title>Sign in &amp; accept</title>")
+        "it is a web page: title 'Sign in & accept'"
     """
     if is_page(start[:HEAD]):
-        return describe_html(start)
+        found = TITLE.search(start)
+        title = " ".join(unescape(found[1].decode("utf-8", "replace")).split()) if found else ""
+        return f"it is a web page: title {title[:80]!r}" if found else "it is a web page"
     suffix = Path(name).suffix
     fits = start.startswith(BEGINNINGS.get(suffix, b""))
     return "" if fits else f"it does not begin as a {suffix} file does"
 
 
-def file_format_mismatch(path: Path) -> str:
-    """The same of a file on disk."""
-    with path.open("rb") as file:
-        return format_mismatch(path.name, file.read(TITLE_WITHIN))
-
-
 def names_code(target: str) -> bool:
-    """Whether this asks for a function of a file, which is run to have it."""
+    """Whether this names a function of a file, `FILE.py:NAME`."""
     return ".py:" in target
 
 
@@ -161,14 +144,8 @@ def read_npy(path: Path) -> np.ndarray:
     Raises:
         BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
     """
-    if not path.is_file():
-        raise BadFile(f"there is no file {path}")
-    try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # a damaged file can fail in a dozen ways
-        raise BadFile(f"expected an .npy array in {path}: {_read_error(path, error)}") from error
-    return array
+    with _reading(path, "an .npy array") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -177,18 +154,27 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
     """
-    if not path.is_file():
-        raise BadFile(f"there is no file {path}")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:  # a damaged archive can fail in a dozen ways
-        fault = _read_error(path, error)
-        raise BadFile(f"expected an .npz archive of arrays in {path}: {fault}") from error
+    with (
+        _reading(path, "an .npz archive of arrays") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        arrays = {key: archive[key] for key in archive.files}
     foreign = sorted(key for key, array in arrays.items() if not isinstance(array, np.ndarray))
     if foreign:
         raise BadFile(f"expected arrays only in {path}; no arrays are: {', '.join(foreign)}")
     return arrays
+
+
+@contextmanager
+def _reading(path: Path, expected: str) -> Iterator[BinaryIO]:
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            yield file
+    except Exception as error:  # a damaged file can fail in a dozen ways
+        fault = _read_error(path, error)
+        raise BadFile(f"expected {expected} in {path}: {fault}") from error
 
 
 def _read_error(path: Path, error: Exception) -> str:
@@ -197,5 +183,5 @@ def _read_error(path: Path, error: Exception) -> str:
     if zipfile.is_zipfile(path):
         return str(error).split("\n")[0] or type(error).__name__
     with path.open("rb") as file:
-        page = file.read(64).lstrip().startswith(b"<")
+        page = is_page(file.read(HEAD))
     return "it is a web page" if page else "it is cut short or something else"

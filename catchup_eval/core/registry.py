@@ -17,10 +17,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
@@ -31,19 +31,14 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class LazyEntry:
-    """An entry that is imported at its first use.
+    """An entry that is imported at its first use: what `make` makes of its target.
 
     Args:
         target: `module:name`, or a module alone.
-        make: the entry, from what the target gives.
     """
 
     target: str
     make: Callable[[Any], Any] = lambda found: found
-
-    def load(self) -> Any:
-        """The entry."""
-        return self.make(load_target(self.target))
 
     def describe(self, constant: str) -> str:
         """Its first line, read from the source of its module, which is not imported.
@@ -61,13 +56,6 @@ class LazyEntry:
                 if node.value and any(ast.unparse(each) == constant for each in targets):
                     return _first_line(ast.literal_eval(node.value))
         return ""
-
-
-def load_target(target: str) -> Any:
-    """What `module:name`, or a module alone, names."""
-    module, _, name = target.partition(":")
-    found = import_module(module)
-    return getattr(found, name) if name else found
 
 
 def _first_line(text: object) -> str:
@@ -101,10 +89,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def __getitem__(self, name: str) -> Entry:
         if name not in self._loaded:
             own = self.own.get(name)
-            if own is None:
-                self._loaded[name] = self._load(self._others[name])
-            else:
-                self._loaded[name] = own.load() if isinstance(own, LazyEntry) else own
+            if isinstance(own, LazyEntry):
+                own = own.make(resolve_name(own.target))
+            self._loaded[name] = self._load(self._others[name]) if own is None else own
         return self._loaded[name]
 
     def describe(self, name: str) -> str:
@@ -127,9 +114,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     @cached_property
     def _others(self) -> dict[str, EntryPoint]:
         others: dict[str, EntryPoint] = {}
-        if not self._group:
-            return others
-        for point in sorted(entry_points(group=f"catchup_eval.{self._group}")):
+        group = f"catchup_eval.{self._group}"
+        for point in sorted(entry_points(group=group)) if self._group else ():
             if point.name in self.own or point.name in others:
                 raise UserError(
                     f"{_package(point)} adds {point.name!r} to the {self._group}, "
@@ -171,7 +157,7 @@ def share_entries(package: str, registry: Registry[Any], **others: str) -> None:
             if name in entries:
                 return registry[name]
             if name in others:
-                return load_target(others[name])
+                return resolve_name(others[name])
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
         def __setattr__(self, name: str, value: Any) -> None:

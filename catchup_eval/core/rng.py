@@ -1,7 +1,7 @@
 """Randomness as an argument: one numpy generator decides, torch's follow from it.
 
 Nothing in the toolkit seeds or draws from a global generator; libraries that do run inside
-:func:`fork_global_rng`, which gives the global states back.
+:func:`fork_global_rng`, which restores the global states.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def torch_generator(
 
 
 def image_rngs(seed: int, name: str, index: np.ndarray) -> Iterator[np.random.Generator]:
-    """One generator for each image, so that an image gets the same draw in every batch.
+    """One generator for each image, so that an image gets the same numbers in every batch.
 
     Args:
         seed: of the analysis.
@@ -43,18 +43,15 @@ def image_rngs(seed: int, name: str, index: np.ndarray) -> Iterator[np.random.Ge
 
 @contextmanager
 def fork_global_rng(source: np.random.Generator) -> Iterator[None]:
-    """Run code that draws from the global generators: seeded from `source`, states given back."""
+    """Run code that draws from the global generators: seeded from `source`, states restored."""
     numpy_state = np.random.get_state()
     seed = int(source.integers(2**31))
-    devices = range(torch.cuda.device_count()) if _cuda_is_on() else ()
-    with torch.random.fork_rng(devices=list(devices)):
+    cuda_is_on = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if cuda_is_on else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         np.random.seed(seed)
         try:
             yield
         finally:
             np.random.set_state(numpy_state)
-
-
-def _cuda_is_on() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

@@ -26,11 +26,7 @@ Rule = Callable[[Mapping[str, Any]], None]
 
 
 def each_once(values: Sequence[Item]) -> Sequence[Item]:
-    """The same values; a validator for lists.
-
-    Raises:
-        PydanticCustomError: one of them stands there twice.
-    """
+    """The same values, each of which may stand there once; a validator for lists."""
     if len(set(values)) < len(values):
         raise PydanticCustomError("different", "a list of different values")
     return values
@@ -50,6 +46,7 @@ def one_of(kind: str, names: Collection[str]) -> AfterValidator:
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 EachOnce = AfterValidator(each_once)
 
 
@@ -71,10 +68,7 @@ Table = TypeVar("Table", bound=Settings)
 
 
 def check(kind: type[Table], values: Mapping[str, Any], source: str) -> Table:
-    """The settings that `values` spell.
-
-    Args:
-        source: what the values were read from, for messages.
+    """The settings that `values` spell; `source`, which they were read from, is for messages.
 
     Raises:
         UnknownName: a key or a kind that does not exist.
@@ -84,16 +78,13 @@ def check(kind: type[Table], values: Mapping[str, Any], source: str) -> Table:
         return kind.model_validate(values)
     except ValidationError as error:
         faults = error.errors()
+        # A misspelt key first: it is why another one seems to be missing.
         unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
         raise _refusal(kind, dict((unknown or faults)[0]), source) from error
 
 
 def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], source: str) -> None:
-    """Refuse what a function's signature, or one of its rules, does not allow; convert nothing.
-
-    Args:
-        values: some of its keyword-only arguments.
-        source: what takes them, for messages.
+    """Refuse keyword-only arguments that a signature or a rule does not allow; convert nothing.
 
     Raises:
         UnknownName, UserError: as :func:`check`, or what a rule of :func:`validate_settings` says.
@@ -149,7 +140,6 @@ def _keywords(function: Callable[..., Any]) -> type[Keywords]:
 
 
 def _refusal(kind: type[Settings], fault: Mapping[str, Any], source: str) -> UserError:
-    """A misspelt key is told first: it is why another one seems to be missing."""
     location, problem = fault["loc"], fault["type"]
     tables, key = _walk(kind, location[:-1] if problem == "extra_forbidden" else location)
     if problem == "extra_forbidden":
@@ -208,6 +198,3 @@ def _tables(annotation: Any) -> list[type[Settings]]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return [annotation]
     return [table for inner in get_args(annotation) for table in _tables(inner)]
-
-
-PositiveFraction = Annotated[float, Field(gt=0, le=1)]

@@ -21,26 +21,26 @@ class SignalFlag:
 def catch_signals() -> Iterator[SignalFlag]:
     """While this is open, the first signal is noted; a second one acts as it did before.
 
-    Python lets only the main thread have signal handlers: elsewhere nothing is heard.
+    Python lets only the main thread have signal handlers: elsewhere nothing is noted.
     """
-    heard = SignalFlag()
+    flag = SignalFlag()
     if threading.current_thread() is not threading.main_thread():
-        yield heard
+        yield flag
         return
-    # None is a handler that was not installed from Python and cannot be given back.
+    # None is a handler that was not installed from Python and cannot be restored.
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in WATCHED}
 
-    def give_back() -> None:
+    def restore_handlers() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     def note(number: int, _frame: FrameType | None) -> None:
-        heard.came = signal.Signals(number)
-        give_back()
+        flag.came = signal.Signals(number)
+        restore_handlers()
 
     for number in WATCHED:
         signal.signal(number, note)
     try:
-        yield heard
+        yield flag
     finally:
-        give_back()
+        restore_handlers()

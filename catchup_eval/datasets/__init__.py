@@ -1,4 +1,4 @@
-"""Image sets: one family a file.
+"""Datasets: one family a file, listed in `catalogue.toml`.
 
 digits             embedded: no download, no folder
 cifar10, cifar100  the official python files, read with torchvision
@@ -8,58 +8,25 @@ tiny-imagenet, cub, cars, aircraft, imagenet    photographs, from their official
 FOLDER             your own images, in a folder for each class
 FILE.npz           your own images and labels
 NAMEimages.npy     your own images; NAMElabels.npy lies beside it
-FILE.py:FACTORY    a function of yours that gives a set, or images and labels
+FILE.py:FACTORY    a function of yours that gives a dataset, or images and labels
 
-A file NAME-cscores.npz beside them holds the C-scores of a set's test images.
+A file NAME-cscores.npz beside them holds the C-scores of a dataset's test images.
 """
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, NamedTuple
 
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.readers import hash_user_code, load_user_function, names_code
-from catchup_eval.core.registry import Registry, load_target
+from catchup_eval.core.registry import Registry
 
 if TYPE_CHECKING:
-    from catchup_eval.datasets.arrays import from_arrays as from_arrays
-    from catchup_eval.datasets.dataset import AnySet as AnySet
-    from catchup_eval.datasets.dataset import Batch as Batch
-    from catchup_eval.datasets.dataset import Dataset as Dataset
-    from catchup_eval.datasets.dataset import Split as Split
-    from catchup_eval.datasets.dataset import TensorDataset as TensorDataset
-    from catchup_eval.datasets.file_dataset import FileDataset as FileDataset
-
-# Where the other public names are defined; imported at their first use.
-_HOMES = {
-    "AnySet": "dataset",
-    "Batch": "dataset",
-    "Dataset": "dataset",
-    "FileDataset": "file_dataset",
-    "Split": "dataset",
-    "TensorDataset": "dataset",
-    "from_arrays": "arrays",
-}
-
-__all__ = [
-    "DATASETS",
-    "AnySet",
-    "Batch",
-    "Dataset",
-    "DatasetEntry",
-    "FileDataset",
-    "Split",
-    "TensorDataset",
-    "from_arrays",
-    "load",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load_target(f"{__name__}.{_HOMES[name]}:{name}")
+    from catchup_eval.datasets.dataset import AnySet
 
 
 class DatasetEntry(NamedTuple):
@@ -74,100 +41,61 @@ class DatasetEntry(NamedTuple):
     read: "Callable[[Path], AnySet]"
 
 
-def _reader(name: str) -> "Callable[[Path], AnySet]":
+class DatasetSize(NamedTuple):
+    """How large a dataset is."""
+
+    train: int
+    side: int  # of an image as the network is given it, in pixels
+    classes: int
+
+
+def _reader(target: str, heldout: bool) -> "Callable[[Path], AnySet]":
     """The reader `MODULE:FUNCTION`, which is imported when it is called."""
 
     def read(root: Path) -> "AnySet":
-        data: AnySet = load_target(f"{__name__}.readers.{name}")(root)
-        return data
+        data = resolve_name(f"{__name__}.readers.{target}")(root)
+        if heldout:
+            from catchup_eval.datasets.cscores import read_scores, split_off_holdout
+
+            path = root / f"{data.name}-cscores-orig-order.npz"
+            data = split_off_holdout(data, read_scores(path, data.split("train").labels))
+        whole: AnySet = data
+        return whole
 
     return read
 
 
-def _holdout_reader(name: str) -> "Callable[[Path], TensorDataset]":
-    def read(root: Path) -> "TensorDataset":
-        from catchup_eval.datasets.cscores import read_scores, split_off_holdout
-
-        data = load_target(f"{__name__}.readers.{name}")(root)
-        path = root / f"{data.name}-cscores-orig-order.npz"
-        return split_off_holdout(data, read_scores(path, data.split("train").labels))
-
-    return read
-
-
-def _read_digits(_root: Path) -> "AnySet":
-    from catchup_eval.datasets.readers.digits import digits
-
-    return digits()
-
-
+_CATALOGUE = tomllib.loads(
+    resources.files(__name__).joinpath("catalogue.toml").read_text(encoding="utf-8")
+)
 DATASETS: Registry[DatasetEntry] = Registry(
     "data",
     {
-        "digits": DatasetEntry(
-            "1,797 digits on photographs, 32x32, 10 classes, boxes, two out-sets; embedded",
-            _read_digits,
-        ),
-        "cifar10": DatasetEntry(
-            "60,000 photographs, 32x32, 10 classes; needs the folder cifar-10-batches-py",
-            _reader("cifar:cifar10"),
-        ),
-        "cifar100": DatasetEntry(
-            "60,000 photographs, 32x32, 100 classes; needs the folder cifar-100-python",
-            _reader("cifar:cifar100"),
-        ),
-        "cifar10-heldout": DatasetEntry(
-            "the training images of cifar10, 10,000 held out; needs cifar10-cscores-orig-order.npz",
-            _holdout_reader("cifar:cifar10"),
-        ),
-        "cifar100-heldout": DatasetEntry(
-            "likewise of cifar100; needs cifar100-cscores-orig-order.npz",
-            _holdout_reader("cifar:cifar100"),
-        ),
-        "cifar10.1": DatasetEntry(
-            "2,000 newer test images for networks of cifar10; needs the folder cifar10.1",
-            _reader("cifar:cifar10_1"),
-        ),
-        "tiny-imagenet": DatasetEntry(
-            "110,000 photographs, 64x64, 200 classes, boxes; needs the folder tiny-imagenet-200",
-            _reader("tiny_imagenet:tiny_imagenet"),
-        ),
-        "cub": DatasetEntry(
-            "11,788 photographs of birds, 200 classes, boxes; needs the folder CUB_200_2011",
-            _reader("cub:cub"),
-        ),
-        "cars": DatasetEntry(
-            "16,185 photographs of cars, 196 classes, boxes; needs the folder stanford_cars",
-            _reader("cars:cars"),
-        ),
-        "aircraft": DatasetEntry(
-            "10,000 photographs of aircraft, 100 classes, boxes; needs fgvc-aircraft-2013b",
-            _reader("aircraft:aircraft"),
-        ),
-        "imagenet": DatasetEntry(
-            "ImageNet-1k, 1,000 classes, with ImageNet-O where it is; needs the folder imagenet",
-            _reader("imagenet:imagenet"),
-        ),
+        name: DatasetEntry(entry["about"], _reader(entry["reader"], entry.get("heldout", False)))
+        for name, entry in _CATALOGUE.items()
     },
     parts=["about", "read"],
     about="about",
 )
+SIZES: Mapping[str, DatasetSize] = {
+    name: DatasetSize(*entry["size"]) for name, entry in _CATALOGUE.items() if "size" in entry
+}
 
 
 def load(name: str | Path, root: Path | str = "data") -> "AnySet":
-    """The image set of this name, or of these files.
+    """The dataset of this name, or of these files.
 
     It has C-scores where it brings them, or where `NAME-cscores.npz` lies with its files.
 
     Args:
         name: one of :data:`DATASETS`, a path that ends in `.npz` or in `images.npy`, a folder of
             class folders, or `FILE.py:FACTORY`.
-        root: the folder where downloaded data lie, and where what is decoded is kept.
+        root: the folder where downloaded data lie, and where decoded images are cached.
 
     Raises:
         UnknownName: none of these.
         BadFile: the files are absent or not what they should be.
-        UserError: the arrays of a file do not make an image set.
+        UserError: the arrays of a file do not make a dataset.
     """
     from catchup_eval.datasets.arrays import from_npy, from_npz
     from catchup_eval.datasets.folders import from_folder
@@ -203,7 +131,7 @@ def check_name(name: str) -> None:
     """Refuse what :func:`load` cannot find; nothing is read or imported for it.
 
     Raises:
-        UnknownName: no set, file, function or folder.
+        UnknownName: no dataset, file, function or folder.
         BadFile: there is no such file.
     """
     if name in DATASETS or Path(name).is_dir():
@@ -211,7 +139,7 @@ def check_name(name: str) -> None:
     path = Path(name.rpartition(":")[0] if names_code(name) else name)
     if not (names_code(name) or name.endswith((".npz", ".npy"))):
         others = ["FILE.npz", "NAMEimages.npy", "FILE.py:FACTORY", "FOLDER"]
-        raise UnknownName("data set", name, [*DATASETS, *others])
+        raise UnknownName("dataset", name, [*DATASETS, *others])
     if not path.is_file():
         raise BadFile(f"there is no file {path}")
 
@@ -227,7 +155,7 @@ def _load_from_factory(target: str) -> "AnySet":
     if isinstance(made, Dataset):
         return replace(made, code=code)
     raise UserError(
-        f"expected from {target} an image set or (images, labels), got {type(made).__name__}"
+        f"expected from {target} a dataset or (images, labels), got {type(made).__name__}"
     )
 
 
@@ -239,23 +167,3 @@ def _attach_cscores(data: "AnySet", folder: Path) -> "AnySet":
     if not isinstance(data, TensorDataset) or data.has("cscores") or not path.is_file():
         return data
     return with_cscores(data, read_scores(path, data.split("test").labels), f"of {path.name}")
-
-
-class DatasetSize(NamedTuple):
-    """How much there is of an image set."""
-
-    train: int
-    side: int  # of an image as the network is given it, in pixels
-    classes: int
-
-
-SIZES: Mapping[str, DatasetSize] = {
-    "digits": DatasetSize(1_297, 32, 10),
-    "cifar10": DatasetSize(50_000, 32, 10),
-    "cifar100": DatasetSize(50_000, 32, 100),
-    "tiny-imagenet": DatasetSize(100_000, 64, 200),
-    "cub": DatasetSize(5_994, 224, 200),
-    "cars": DatasetSize(8_144, 224, 196),
-    "aircraft": DatasetSize(6_667, 224, 100),
-    "imagenet": DatasetSize(1_281_167, 224, 1_000),
-}

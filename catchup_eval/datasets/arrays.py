@@ -4,16 +4,18 @@ images          (N, H, W, 3), (N, 3, H, W) or grey (N, H, W): uint8, or floats i
 labels          (N,) whole numbers from 0
 boxes           (N, 4) x0 y0 x1 y1 in pixels, x1 and y1 exclusive; optional, as all that follow
 index           (N,) stable sample numbers
-cscores         (N,) in [0, 1]: how regular each image is (Jiang et al. 2021)
+cscores         (N,) in [0, 1]: the C-score of each image (Jiang et al. 2021)
 train_images, train_labels, train_boxes
 out_images, out_NAME_images      images of none of the classes
 class_names     (K,) text
-mean, std       (3,) in [0, 1]: what networks trained on this set normalise with
+mean, std       (3,) in [0, 1]: what networks trained on this dataset normalise with
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,42 +49,45 @@ def from_arrays(
     std: Sequence[float] | None = None,
     about: str = "",
 ) -> TensorDataset:
-    """An image set of arrays; the shapes are this module's.
+    """A dataset of arrays; the shapes are this module's.
 
     Floats are rounded to the nearest of 256 levels. Grey images get three equal channels.
 
     Args:
-        images, labels, boxes, index, cscores: the test part.
-        train: images and labels of the training part.
-        train_boxes: of the training part.
-        out: images of none of the classes, or several such sets by name.
+        images, labels, boxes, index, cscores: the test split.
+        train: images and labels of the training split.
+        train_boxes: of the training split.
+        out: OOD images, of none of the classes, or several such datasets by name.
         class_names: by label; the numbers themselves where not given.
         mean, std: of each channel; where not given, those of the training images, or of the test
-            images where there is no training part. They matter for training only: a trained
+            images where there is no training split. They matter for training only: a trained
             network brings its own.
 
     Raises:
         UserError: another shape, type or range; the message shows what came.
     """
-    parts = {"test": _part("", images, labels, boxes, index, cscores)}
+    parts = {"test": _split("", images, labels, boxes, index, cscores)}
     if train is not None:
-        parts["train"] = _part("train_", *train, train_boxes)
-    for key, outside in _name_ood_arrays(out).items():
-        pixels = _pixels(f"out images {key}".strip(), outside)
+        parts["train"] = _split("train_", *train, train_boxes)
+    several = out if isinstance(out, Mapping) or out is None else {"": out}
+    for key, ood in (several or {}).items():
+        pixels = _pixels(f"out images {key}".strip(), ood)
         parts[f"out:{key}" if key else "out"] = Split(pixels, torch.full((len(pixels),), -1))
-    like = parts.get("train", parts["test"])
+    computed: tuple[tuple[float, ...], ...] = ((), ())
+    if mean is None or std is None:
+        computed = _channel_mean_std(parts.get("train", parts["test"]))
     return TensorDataset(
         name=name,
         parts=parts,
         classes=_classes(class_names, parts),
-        mean=_check_channel_values("mean", mean) if mean is not None else _mean(like),
-        std=_check_channel_values("std", std, positive=True) if std is not None else _std(like),
+        mean=computed[0] if mean is None else _check_channel_values("mean", mean),
+        std=computed[1] if std is None else _check_channel_values("std", std, positive=True),
         about=about,
     )
 
 
 def from_npz(path: Path | str) -> TensorDataset:
-    """The image set in a `.npz` file, named after it; nothing in it is unpickled.
+    """The dataset in a `.npz` file, named after it; nothing in it is unpickled.
 
     Raises:
         BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
@@ -90,14 +95,26 @@ def from_npz(path: Path | str) -> TensorDataset:
     """
     path = Path(path)
     arrays = read_npz(path)
-    try:
-        return _assemble(path, arrays)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    with _name_source(path):
+        _check_names(arrays)
+        ood = [match for match in map(OUT.fullmatch, arrays) if match]
+        several = "train_images" in arrays
+        optional = ("boxes", "index", "cscores", "train_boxes", "mean", "std")
+        others: dict[str, Any] = {key: arrays.get(key) for key in optional}
+        return from_arrays(
+            arrays["images"],
+            arrays["labels"],
+            name=path.stem,
+            train=(arrays["train_images"], arrays["train_labels"]) if several else None,
+            out={match["name"] or "": arrays[match[0]] for match in ood},
+            class_names=_texts(arrays["class_names"]) if "class_names" in arrays else None,
+            about=f"images and labels of {path.name}",
+            **others,
+        )
 
 
 def from_npy(path: Path | str) -> TensorDataset:
-    """The image set in a pair of `.npy` files, such as `images.npy` and `labels.npy` beside it.
+    """The dataset in a pair of `.npy` files, such as `images.npy` and `labels.npy` beside it.
 
     Args:
         path: of the images; its stem ends in "images" or "data", where the other's has "labels".
@@ -112,36 +129,17 @@ def from_npy(path: Path | str) -> TensorDataset:
         raise UserError(f"expected images in NAMEimages.npy or NAMEdata.npy, got {path.name}")
     beside = path.with_name(re.sub(r"(images|data)$", "labels", path.stem) + ".npy")
     images, labels = read_npy(path), read_npy(beside)
+    with _name_source(path):
+        name = stem[1] or path.parent.resolve().name
+        return from_arrays(images, labels, name=name, about=path.name)
+
+
+@contextmanager
+def _name_source(path: Path) -> Iterator[None]:
     try:
-        return from_arrays(
-            images, labels, name=stem[1] or path.parent.resolve().name, about=f"{path.name}"
-        )
+        yield
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> TensorDataset:
-    _check_names(arrays)
-    train = None
-    if "train_images" in arrays:
-        train = arrays["train_images"], arrays["train_labels"]
-    found = {key: OUT.fullmatch(key) for key in arrays}
-    class_names = arrays.get("class_names")
-    return from_arrays(
-        arrays["images"],
-        arrays["labels"],
-        name=path.stem,
-        boxes=arrays.get("boxes"),
-        index=arrays.get("index"),
-        cscores=arrays.get("cscores"),
-        train=train,
-        train_boxes=arrays.get("train_boxes"),
-        out={match["name"] or "": arrays[key] for key, match in found.items() if match},
-        class_names=None if class_names is None else _texts(class_names),
-        mean=arrays.get("mean"),  # type: ignore[arg-type]  # checked as any sequence is
-        std=arrays.get("std"),  # type: ignore[arg-type]
-        about=f"images and labels of {path.name}",
-    )
 
 
 def _check_names(arrays: Mapping[str, np.ndarray]) -> None:
@@ -156,13 +154,7 @@ def _check_names(arrays: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def _name_ood_arrays(out: ArrayLike | Mapping[str, ArrayLike] | None) -> Mapping[str, ArrayLike]:
-    if out is None:
-        return {}
-    return out if isinstance(out, Mapping) else {"": out}
-
-
-def _part(
+def _split(
     prefix: str,
     images: ArrayLike,
     labels: ArrayLike,
@@ -172,20 +164,36 @@ def _part(
 ) -> Split:
     pixels = _pixels(f"{prefix}images", images)
     n, _, height, width = pixels.shape
+    scores = None
+    if cscores is not None:
+        array = _array("cscores", cscores, (n,), "f", "fractions")
+        scores = torch.from_numpy(array.astype(np.float64))
     return Split(
         pixels,
-        _check_integers(f"{prefix}labels", labels, n, below=MOST_CLASSES),
-        torch.arange(n) if index is None else _numbers(index, n),
+        _integers(f"{prefix}labels", labels, n, below=MOST_CLASSES),
+        torch.arange(n) if index is None else _sample_numbers(index, n),
         None if boxes is None else _boxes(f"{prefix}boxes", boxes, n, height, width),
-        None if cscores is None else _scores(cscores, n),
+        scores,
     )
 
 
-def _array(what: str, values: ArrayLike) -> np.ndarray:
+def _array(
+    what: str,
+    values: ArrayLike,
+    shape: tuple[int, ...] | None = None,
+    kinds: str = "",
+    noun: str = "",
+) -> np.ndarray:
+    """The values as one array, of this shape and one of these kinds of type where given."""
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise UserError(f"expected {what} as one array, got {type(values).__name__}") from error
+    if shape is not None and (array.shape != shape or array.dtype.kind not in kinds):
+        raise UserError(
+            f"expected {what} as {shape} {noun}, got {array.dtype} of shape {array.shape}"
+        )
+    return array
 
 
 def _pixels(what: str, images: ArrayLike) -> Tensor:
@@ -219,32 +227,24 @@ def _levels(what: str, array: np.ndarray) -> np.ndarray:
     return np.round(array.astype(np.float64) * 255).astype(np.uint8)
 
 
-def _check_integers(what: str, numbers: ArrayLike, n: int, *, below: int) -> Tensor:
+def _integers(what: str, numbers: ArrayLike, n: int, *, below: int) -> Tensor:
     """(N,) int64 in [0, below)."""
-    array = _array(what, numbers)
-    if array.shape != (n,) or array.dtype.kind not in "iu":
-        raise UserError(
-            f"expected {what} as ({n},) whole numbers, got {array.dtype} of shape {array.shape}"
-        )
+    array = _array(what, numbers, (n,), "iu", "whole numbers")
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= below:
         raise UserError(f"expected {what} from 0 to at most {below - 1}, got {low} to {high}")
     return torch.from_numpy(array.astype(np.int64))
 
 
-def _numbers(index: ArrayLike, n: int) -> Tensor:
-    numbers = _check_integers("index", index, n, below=2**63)
+def _sample_numbers(index: ArrayLike, n: int) -> Tensor:
+    numbers = _integers("index", index, n, below=2**63)
     if len(np.unique(numbers.numpy())) < n:
         raise UserError(f"expected {n} different sample numbers in index, some come twice")
     return numbers
 
 
 def _boxes(what: str, boxes: ArrayLike, n: int, height: int, width: int) -> Tensor:
-    array = _array(what, boxes)
-    if array.shape != (n, 4) or array.dtype.kind not in "iuf":
-        raise UserError(
-            f"expected {what} as ({n}, 4) numbers, got {array.dtype} of shape {array.shape}"
-        )
+    array = _array(what, boxes, (n, 4), "iuf", "numbers")
     x0, y0, x1, y1 = array.astype(np.float64).T
     inside = (x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)
     if not inside.all():
@@ -254,15 +254,6 @@ def _boxes(what: str, boxes: ArrayLike, n: int, height: int, width: int) -> Tens
             f"got {array[row].tolist()} in row {row}"
         )
     return torch.from_numpy(array.astype(np.float32))
-
-
-def _scores(cscores: ArrayLike, n: int) -> Tensor:
-    array = _array("cscores", cscores)
-    if array.shape != (n,) or array.dtype.kind != "f":
-        raise UserError(
-            f"expected cscores as ({n},) fractions, got {array.dtype} of shape {array.shape}"
-        )
-    return torch.from_numpy(array.astype(np.float64))
 
 
 def _classes(class_names: Sequence[str] | None, parts: Mapping[str, Split]) -> tuple[str, ...]:
@@ -298,20 +289,16 @@ def _check_channel_values(
     return tuple(float(value) for value in array)
 
 
-def _mean(part: Split) -> tuple[float, ...]:
-    return tuple(round(float(v), 4) for v in _channel_mean_std(part)[0])
-
-
-def _std(part: Split) -> tuple[float, ...]:
-    # At least one grey level: a channel without contrast must not be divided by zero.
-    return tuple(round(max(float(v), 1 / 255), 4) for v in _channel_mean_std(part)[1])
-
-
-def _channel_mean_std(part: Split) -> tuple[np.ndarray, np.ndarray]:
+def _channel_mean_std(part: Split) -> tuple[tuple[float, ...], ...]:
     """Mean and std of each channel, from counts of the 256 levels: exact, and small in memory."""
     levels = np.arange(256) / 255
     channels = part.images.transpose(0, 1).flatten(1)
     counts = np.stack([torch.bincount(channel, minlength=256).numpy() for channel in channels])
-    shares = counts / channels.shape[1]
-    mean = shares @ levels
-    return mean, np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0))
+    fractions = counts / channels.shape[1]
+    mean = fractions @ levels
+    std = np.sqrt(np.maximum(fractions @ levels**2 - mean**2, 0))
+    # At least one grey level: a channel without contrast must not be divided by zero.
+    return (
+        tuple(round(float(v), 4) for v in mean),
+        tuple(round(max(float(v), 1 / 255), 4) for v in std),
+    )

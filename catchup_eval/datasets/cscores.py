@@ -1,10 +1,10 @@
-"""How regular an image is: its C-score, published or estimated (Jiang et al. 2021).
+"""C-scores (consistency scores) of images, published or estimated (Jiang et al. 2021).
 
 The C-score of an image is the expected accuracy on it of networks that were trained without it,
 averaged over the sizes of their training sets: near 1 for an image that few others suffice to
 recognise, low for an irregular, ambiguous or wrongly labelled one.
 
-The published ones (github.com/pluskid/structural-regularity, one `.npz` file a data set) are of
+The published ones (github.com/pluskid/structural-regularity, one `.npz` file a dataset) are of
 CIFAR's *training* images. What a network misses among them says something only about images that
 it was not trained on: :func:`split_off_holdout` takes some of them out of the training.
 """
@@ -38,8 +38,15 @@ def read_scores(path: Path, labels: Tensor) -> Tensor:
         raise BadFile(
             f"expected the arrays labels and scores in {path}, got {', '.join(sorted(arrays))}"
         )
-    _check_labels(path, arrays["labels"], labels.cpu().numpy())
-    scores = arrays["scores"]
+    came, expected, scores = arrays["labels"], labels.cpu().numpy(), arrays["scores"]
+    if came.shape != expected.shape:
+        raise BadFile(f"expected {len(expected)} labels in {path}, got shape {came.shape}")
+    if not np.array_equal(came, expected):
+        first = np.flatnonzero(came != expected)[0]
+        raise BadFile(
+            f"{path} is in another order than the images: label {first} is {came[first]} there, "
+            f"{expected[first]} here"
+        )
     if scores.shape != labels.shape or scores.dtype.kind != "f":
         raise BadFile(
             f"expected {len(labels)} fractions as scores in {path}, "
@@ -50,20 +57,8 @@ def read_scores(path: Path, labels: Tensor) -> Tensor:
     return torch.from_numpy(scores.astype(np.float64))
 
 
-def _check_labels(path: Path, came: np.ndarray, expected: np.ndarray) -> None:
-    if came.shape != expected.shape:
-        raise BadFile(f"expected {len(expected)} labels in {path}, got shape {came.shape}")
-    places = np.flatnonzero(came != expected)
-    if len(places):
-        first = places[0]
-        raise BadFile(
-            f"{path} is in another order than the images: label {first} is {came[first]} there, "
-            f"{expected[first]} here"
-        )
-
-
 def write_scores(path: Path, part: Split) -> None:
-    """Write the part's labels and C-scores as the published files have them.
+    """Write the split's labels and C-scores as the published files have them.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -75,7 +70,7 @@ def write_scores(path: Path, part: Split) -> None:
 
 
 def with_cscores(data: TensorDataset, scores: Tensor, source: str) -> TensorDataset:
-    """The set with these C-scores (N,) of its test images, and with their source in `about`."""
+    """The dataset with these C-scores (N,) of its test images; `about` names their source."""
     test = replace(data.split("test"), cscores=scores)
     about = f"{data.about}; C-scores {source}"
     return replace(data, parts={**data.parts, "test": test}, about=about)
@@ -84,20 +79,20 @@ def with_cscores(data: TensorDataset, scores: Tensor, source: str) -> TensorData
 def split_off_holdout(
     data: TensorDataset, scores: Tensor, *, test: int = 10_000, seed: int = 0
 ) -> TensorDataset:
-    """Some of the training images as the test part, with their C-scores; the others to train on.
+    """Some of the training images as the test split, with their C-scores; the others to train on.
 
-    The images keep their numbers. It is for networks that are trained on what this set trains on:
-    one that saw all training images was trained on its test part, too.
+    The images keep their numbers. It is for networks that are trained on this training split: one
+    that saw all training images was trained on the new test split, too.
 
     Args:
-        data: its training part; its own test part is left out.
-        scores: (N,) C-scores of the training part.
+        data: its own test split is left out.
+        scores: (N,) C-scores of the training split.
         test: how many images are held out, as evenly over the classes as they allow.
-        seed: of the draw.
+        seed: of their choice.
 
     Raises:
         UserError: nothing would be left on one side.
-        Missing: the data has no training part.
+        Missing: the data has no training split.
     """
     whole = replace(data.split("train"), cscores=scores)
     if not 0 < test < len(whole):
@@ -130,13 +125,13 @@ class CScoreEstimate(NamedTuple):
 
 
 def estimate(correct: ArrayLike, sizes: ArrayLike) -> CScoreEstimate:
-    """C-scores from the answers of networks to images that none of them was trained on.
+    """C-scores from how networks classify images that none of them was trained on.
 
     The accuracy on an image is averaged over the networks of each size first, then over the sizes,
     so that a size with more networks weighs no more (Jiang et al. 2021).
 
     Args:
-        correct: (M, N) bool: which of the N images each of the M networks recognises.
+        correct: (M, N) bool: which of the N images each of the M networks classifies correctly.
         sizes: (M,) how many images each was trained on.
 
     Example:

@@ -1,11 +1,11 @@
-"""Images, labels and boxes in named parts; and what is common to all sets, in memory or not."""
+"""Images, labels and boxes in named splits; what all datasets share, in memory or not."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from catchup_eval.datasets.preprocessing import Preprocess
 
 Progress = Callable[[int, int], None]  # (done, total)
 
-OF_TEST = ("boxes", "cscores")  # what the test part may have beside images and labels
+OF_TEST = ("boxes", "cscores")  # what the test split may have beside images and labels
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,59 @@ class Batch:
     boxes: Tensor | None = None
 
 
+def balanced_indices(labels: Tensor, n: int, seed: int = 0) -> Tensor:
+    """(n,) rows, in order, as evenly over the classes of labels (N,) as they allow."""
+    numbers = labels.cpu().numpy()
+    shuffled = generator(seed, "limit").permutation(len(numbers))
+    grouped = shuffled[np.argsort(numbers[shuffled], kind="stable")]  # class by class
+    _, first, counts = np.unique(numbers[grouped], return_index=True, return_counts=True)
+    rank = np.empty(len(numbers), int)  # of a sample within its class
+    rank[grouped] = np.arange(len(numbers)) - np.repeat(first, counts)
+    return torch.from_numpy(np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:n]))
+
+
+class SplitLike(ABC):
+    """What all splits have, whether their images are in memory or in files."""
+
+    labels: Tensor  # (N,) int64; -1 where an image has none of the classes
+    boxes: Tensor | None  # (N, 4) in pixels of each image as it lies there
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def __getitem__(self, rows: Tensor) -> Self:
+        """The split made of these rows; the samples keep their numbers."""
+
+    @abstractmethod
+    def _contents(self) -> tuple[str, list[np.ndarray]]:
+        """All that the fingerprint is of."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything in this split, 16 hexadecimal digits."""
+        kind, arrays = self._contents()
+        digest = hashlib.sha256(kind.encode())
+        for array in arrays:
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def subsample(self, n: int, seed: int = 0) -> Self:
+        """At most `n` samples, as evenly over the classes as they allow, in the split's order."""
+        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
+
+
 @dataclass(frozen=True)
-class Split:
-    """One part of an image set, as tensors that share their first dimension.
+class Split(SplitLike):
+    """One split of a dataset, as tensors that share their first dimension.
 
     Args:
         images: (N, C, H, W) uint8.
-        labels: (N,) int64; -1 where an image has no class of the set.
+        labels: (N,) int64; -1 where an image has none of the classes.
         index: (N,) int64 stable sample numbers; 0 to N-1 where not given.
         boxes: (N, 4) float32 as in :class:`Batch`, or None.
-        cscores: (N,) float64 in [0, 1], how regular each image is among those of its class; see
-            :mod:`catchup_eval.datasets.cscores`; None where unknown.
+        cscores: (N,) float64 in [0, 1] as in :mod:`catchup_eval.datasets.cscores`, or None.
 
     Raises:
         UserError: other shapes or types, or a C-score outside [0, 1].
@@ -68,7 +110,8 @@ class Split:
                 "expected images as uint8 (N, C, H, W), "
                 f"got {self.images.dtype} {tuple(self.images.shape)}"
             )
-        rows = {len(tensor) for tensor in self._tensors}
+        tensors = (self.images, self.labels, self.index, self.boxes, self.cscores)
+        rows = {len(tensor) for tensor in tensors if tensor is not None}
         if len(rows) != 1:
             raise UserError(
                 f"images, labels, index, boxes and cscores differ in length: {sorted(rows)}"
@@ -76,61 +119,38 @@ class Split:
         if self.cscores is not None:
             _check_scores(self.cscores)
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, rows: Tensor | slice) -> "Split":
-        """The part made of these rows; the samples keep their numbers."""
+        """The split made of these rows; the samples keep their numbers."""
         boxes = None if self.boxes is None else self.boxes[rows]
         cscores = None if self.cscores is None else self.cscores[rows]
         return Split(self.images[rows], self.labels[rows], self.index[rows], boxes, cscores)
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same part on `device`."""
+        """The same split on `device`."""
         boxes = None if self.boxes is None else self.boxes.to(device)
         images, labels, index = (t.to(device) for t in (self.images, self.labels, self.index))
         return Split(images, labels, index, boxes, self.cscores)
 
     def batch(self, rows: Tensor | slice) -> Batch:
-        """These rows as a :class:`Batch`, on the part's own device."""
+        """These rows as a :class:`Batch`, on the split's own device."""
         chosen = self[rows]
         return Batch(chosen.images.float() / 255, chosen.labels, chosen.index, chosen.boxes)
 
     def batches(self, size: int, device: torch.device | str | None = None) -> Iterator[Batch]:
-        """All samples in order, `size` at a time; the last batch may be smaller.
-
-        Args:
-            size: of a batch.
-            device: where each batch is moved, still as bytes; the part's own where not given.
-        """
+        """All samples in order, `size` at a time, each moved to `device` while still bytes."""
         for start in range(0, len(self), size):
             some = self[start : start + size]
             yield (some if device is None else some.to(device)).batch(slice(None))
 
-    def subsample(self, n: int, seed: int = 0) -> "Split":
-        """At most `n` samples, as evenly over the classes as they allow, in the part's order."""
-        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
-
     def with_fingerprint(self, fingerprint: str) -> "Split":
-        """The same part, told its fingerprint, which is then not worked out from all its pixels."""
-        told = replace(self)
-        vars(told)["fingerprint"] = fingerprint  # where the cached property keeps it
-        return told
+        """The same split with this fingerprint, which is then not computed from all its pixels."""
+        same = replace(self)
+        vars(same)["fingerprint"] = fingerprint  # where the cached property keeps it
+        return same
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of everything in this part, 16 hexadecimal digits."""
-        digest = hashlib.sha256()
-        for tensor in self._tensors:
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-    @property
-    def _tensors(self) -> list[Tensor]:
-        """All that are there."""
+    def _contents(self) -> tuple[str, list[np.ndarray]]:
         tensors = (self.images, self.labels, self.index, self.boxes, self.cscores)
-        return [tensor for tensor in tensors if tensor is not None]
+        return "", [tensor.cpu().numpy() for tensor in tensors if tensor is not None]
 
 
 def _check_scores(cscores: Tensor) -> None:
@@ -144,55 +164,21 @@ def _check_scores(cscores: Tensor) -> None:
         raise UserError(f"expected cscores in [0, 1], got {float(cscores[row]):g} in row {row}")
 
 
-def balanced_indices(labels: Tensor, n: int, seed: int = 0) -> Tensor:
-    """(n,) rows, in order, as evenly over the classes of labels (N,) as they allow."""
-    numbers = labels.cpu().numpy()
-    shuffled = generator(seed, "limit").permutation(len(numbers))
-    grouped = shuffled[np.argsort(numbers[shuffled], kind="stable")]  # class by class
-    _, first, counts = np.unique(numbers[grouped], return_index=True, return_counts=True)
-    rank = np.empty(len(numbers), int)  # of a sample within its class
-    rank[grouped] = np.arange(len(numbers)) - np.repeat(first, counts)
-    return torch.from_numpy(np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:n]))
-
-
-class SplitLike(Protocol):
-    """What the parts of all sets have, whether their images are in memory or in files."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64; -1 where an image has no class of the set."""
-
-    @property
-    def boxes(self) -> Tensor | None:
-        """(N, 4) as in :class:`Batch`, in pixels of each image as it lies there."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the part."""
-
-    def __len__(self) -> int: ...
-
-    def subsample(self, n: int, seed: int = 0) -> Self:
-        """As :meth:`Split.subsample`."""
-
-
 OnePart = TypeVar("OnePart", bound=SplitLike, covariant=True)
 
 
 @dataclass(frozen=True)
 class Dataset(ABC, Generic[OnePart]):
-    """Named parts of one data set, in memory or not.
-
-    :meth:`transform` gives what networks are shown.
+    """Named splits of one dataset, in memory or not; :meth:`transform` gives what networks see.
 
     Args:
         name: for tables and checkpoints.
-        parts: of "train", "test" and "out" (images of none of the classes).
+        parts: "train", "test" and "out" (OOD images, of none of the classes), as far as there are.
         classes: names, by label.
         mean, std: per channel in [0, 1], what networks trained on it normalise with.
         about: one sentence: what it is, whose it is, its licence.
-        subset: says what was left out ("subset n=200 of 500"); empty for the whole set.
-        code: a hash of the user's code that makes the set; empty where none does.
+        subset: says what was left out ("subset n=200 of 500"); empty for the whole dataset.
+        code: a hash of the user's code that makes the dataset; empty where none does.
     """
 
     name: str
@@ -205,26 +191,23 @@ class Dataset(ABC, Generic[OnePart]):
     code: str = field(default="", kw_only=True)
 
     def split(self, name: str) -> OnePart:
-        """The part of this name; "boxes" and "cscores" are the test part, where it has them.
+        """The split of this name; "boxes" and "cscores" are the test split, where it has them.
 
         Raises:
-            Missing: this set has no such part.
+            Missing: this dataset has no such split.
         """
-        part = self.parts.get("test" if name in OF_TEST else name)
-        if part is None or (name in OF_TEST and getattr(part, name, None) is None):
+        if not self.has(name):
             raise Missing(name)
-        return part
+        return self.parts["test" if name in OF_TEST else name]
 
     def has(self, name: str) -> bool:
-        """Whether :meth:`part` would give something."""
-        try:
-            self.split(name)
-        except Missing:
-            return False
-        return True
+        """Whether :meth:`split` would give something."""
+        if name in OF_TEST:
+            return getattr(self.parts.get("test"), name, None) is not None
+        return name in self.parts
 
     def subsample(self, n: int, seed: int = 0) -> Self:
-        """At most `n` class-balanced samples of each evaluated part; the set says what was cut."""
+        """At most `n` class-balanced samples of each evaluated split; `subset` tells the cut."""
         parts = {
             name: part if name == "train" else part.subsample(n, seed)
             for name, part in self.parts.items()
@@ -232,7 +215,7 @@ class Dataset(ABC, Generic[OnePart]):
         return self.with_splits(parts)
 
     def with_splits(self, parts: Mapping[str, OnePart]) -> Self:
-        """The set with these parts of its parts; it says what was cut."""
+        """The dataset with these parts of its splits; `subset` says what was cut."""
         cut = [
             f"{name} n={len(part)} of {len(self.parts[name])}"
             for name, part in parts.items()
@@ -247,45 +230,45 @@ class Dataset(ABC, Generic[OnePart]):
     def transform(
         self, preprocess: Preprocess | None = None, progress: Progress | None = None
     ) -> "TensorDataset":
-        """The images as a network is shown them.
+        """The images as a network is given them.
 
         Args:
-            preprocess: how photographs are brought to its size; None is the set's own way.
-            progress: told how many are decoded.
+            preprocess: how photographs are brought to its size; None is the dataset's own.
+            progress: takes the number of images decoded so far, and of all.
         """
 
     def preprocessing_for(self, own: Preprocess | None) -> Preprocess | None:
-        """How images are shown to a network that has this way of its `own`, or None.
-
-        None is given where the images have their size and are shown as they are.
-        """
+        """For a network that has this of its `own`; None where images are given as they are."""
         return None
 
     def transform_fingerprint(self, preprocess: Preprocess | None = None) -> str:
-        """The fingerprint that the view will have, before anything is decoded."""
+        """The fingerprint that :meth:`transform` will give, before anything is decoded."""
         return self.fingerprint
 
     def bytes_to_decode(self, preprocess: Preprocess | None = None) -> int:
-        """Bytes that this view may add to the disk."""
+        """Bytes that this preprocessing may add to the disk."""
         return 0
 
     def evaluation_subset(self) -> Self:
-        """What questions are asked on: all that is evaluated, and of what is not, enough."""
+        """What analyses need: all that is evaluated, and of what is not, enough."""
         return self
 
     @property
     def without_cscores(self) -> Self:
-        """The same without C-scores."""
-        return self
+        """The same without C-scores: what a training, and most analyses, depend on."""
+        if not self.has("cscores"):
+            return self
+        parts = {name: replace(part, cscores=None) for name, part in self.parts.items()}  # type: ignore[type-var]
+        return replace(self, parts=parts)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all parts and their names, 16 hexadecimal digits."""
+        """A hash of all splits and their names, 16 hexadecimal digits."""
         return combine_fingerprints({name: part.fingerprint for name, part in self.parts.items()})
 
 
 def combine_fingerprints(fingerprints: Mapping[str, str]) -> str:
-    """One fingerprint of the parts' fingerprints by name, 16 hexadecimal digits."""
+    """One fingerprint of the splits' fingerprints by name, 16 hexadecimal digits."""
     text = ";".join(f"{name}={each}" for name, each in sorted(fingerprints.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -295,18 +278,10 @@ AnySet = Dataset[SplitLike]
 
 @dataclass(frozen=True)
 class TensorDataset(Dataset[Split]):
-    """A data set in memory, or in memory maps: what everything is computed on."""
+    """A dataset in memory, or in memory maps: what everything is computed on."""
 
     def transform(
         self, preprocess: Preprocess | None = None, progress: Progress | None = None
     ) -> "TensorDataset":
-        """The set itself: its images have their size."""
+        """The dataset itself: its images have their size."""
         return self
-
-    @property
-    def without_cscores(self) -> Self:
-        """The same without C-scores: what a training, and most questions, depend on."""
-        if not self.has("cscores"):
-            return self
-        parts = {name: replace(part, cscores=None) for name, part in self.parts.items()}
-        return replace(self, parts=parts)

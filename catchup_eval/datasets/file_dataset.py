@@ -1,10 +1,35 @@
-"""Datasets whose images are files, decoded when a preprocessing is known."""
+"""Datasets whose images are files, decoded once for all networks with the same preprocessing.
 
-from collections.abc import Callable, Iterator, Mapping
+DATA_ROOT/.catchup-eval/views/FINGERPRINT.npy          uint8 (N, 3, size, size)
+DATA_ROOT/.catchup-eval/views/FINGERPRINT-boxes.npy    float32 (N, 4), where there are boxes
+
+The fingerprint depends on the list of files and on the preprocessing, and the pixels on nothing
+else. Files may be deleted at any time; a decode that was stopped starts again. One process decodes
+while others wait for it, and a file that is not whole is decoded again
+(:mod:`catchup_eval.datasets.memmap`).
+
+Threads decode: on two cores they were as fast as processes, since Pillow decodes and resizes
+without the interpreter's lock.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
-from catchup_eval.datasets import decoding
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.files import remove_leftovers
+from catchup_eval.datasets import memmap
 from catchup_eval.datasets.dataset import (
     Dataset,
     Progress,
@@ -15,77 +40,83 @@ from catchup_eval.datasets.dataset import (
 from catchup_eval.datasets.files import FileSplit
 from catchup_eval.datasets.preprocessing import Preprocess
 
-KEPT = ".catchup-eval"  # in the data root; may be deleted at any time
-PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither network nor set says another
+CACHE = ".catchup-eval"  # in the data root; may be deleted at any time
+PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither network nor dataset says another
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
-FOR_QUESTIONS = 10_000  # training images; questions take a sample of a few hundred
+MOST_TRAINING = 10_000  # training images; analyses take a sample of a few hundred
+VERSION = 1  # raised when the decoded pixels change
+BLOCK = 256  # images that are decoded before they are written
 
 
 @dataclass(frozen=True)
 class FileDataset(Dataset[FileSplit]):
-    """A data set whose images lie as files.
+    """A dataset whose images lie as files.
 
     Args:
-        root: the data root, in which views are kept.
-        preprocess: how images are shown to a network that does not say it.
+        root: the data root, in which decoded images are cached.
+        preprocess: for a network that does not say its own.
 
-    The other arguments are those of :class:`Dataset`.
+    The other arguments are those of :class:`Dataset`; mean and std are ImageNet's where not given.
     """
 
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
     root: Path = field(kw_only=True)
     preprocess: Preprocess = field(default=PHOTOGRAPHS, kw_only=True)
 
     def transform(
         self, preprocess: Preprocess | None = None, progress: Progress | None = None
     ) -> "DecodedDataset":
-        """The images as a network is shown them; each part is decoded when it is asked for."""
-        way = preprocess or self.preprocess
+        """The images as a network is given them; each split is decoded when it is first used."""
+        used = preprocess or self.preprocess
 
-        def decoded(files: FileSplit) -> Split:
-            return decoding.decode_split(files, way, self._cache_folder, progress)
+        def decode(files: FileSplit) -> Split:
+            return decode_split(files, used, self._cache_folder, progress)
 
         facts = (self.classes, self.mean, self.std, self.about, self.subset)
-        return DecodedDataset(self.name, LazySplits(self.parts, decoded), *facts, source=self)
+        return DecodedDataset(self.name, LazySplits(self.parts, decode), *facts, source=self)
 
     def preprocessing_for(self, own: Preprocess | None) -> Preprocess:
-        """The network's own way, or the set's."""
+        """The network's own preprocessing, or the dataset's."""
         return own or self.preprocess
 
     def transform_fingerprint(self, preprocess: Preprocess | None = None) -> str:
-        """The fingerprint that the view will have, before anything is decoded."""
-        way = preprocess or self.preprocess
+        """The fingerprint that the transformed dataset will have, before anything is decoded."""
+        used = preprocess or self.preprocess
         return combine_fingerprints(
-            {name: decoding.fingerprint(part, way) for name, part in self.parts.items()}
+            {name: fingerprint(part, used) for name, part in self.parts.items()}
         )
 
     def bytes_to_decode(self, preprocess: Preprocess | None = None) -> int:
-        """Bytes that this view adds to the disk once all of its parts were asked for."""
-        way = preprocess or self.preprocess
-        return sum(decoding.cost(part, way, self._cache_folder) for part in self.parts.values())
+        """Bytes that this preprocessing adds to the disk once all splits are decoded."""
+        used, folder = preprocess or self.preprocess, self._cache_folder
+        wanted = [_path_and_shape(part, used, folder) for part in self.parts.values()]
+        return sum(prod(shape) for path, shape in wanted if memmap.quick_damage(path, shape))
 
     def evaluation_subset(self) -> "FileDataset":
-        """The same with at most 10,000 training images, since no question looks at more."""
+        """The same with at most 10,000 training images, since no analysis looks at more."""
         train = self.parts.get("train")
-        if train is None or len(train) <= FOR_QUESTIONS:
+        if train is None or len(train) <= MOST_TRAINING:
             return self
-        return self.with_splits({**self.parts, "train": train.subsample(FOR_QUESTIONS)})
+        return self.with_splits({**self.parts, "train": train.subsample(MOST_TRAINING)})
 
     @property
     def _cache_folder(self) -> Path:
-        return self.root / KEPT / "views"
+        return self.root / CACHE / "views"
 
 
 class LazySplits(Mapping[str, Split]):
-    """Parts of a view by name, each decoded when it is asked for, once."""
+    """Splits by name, each decoded when it is first used."""
 
     def __init__(self, parts: Mapping[str, FileSplit], decode: Callable[[FileSplit], Split]):
         self._parts, self._decode = parts, decode
-        self._done: dict[str, Split] = {}
+        self._decoded: dict[str, Split] = {}
 
     def __getitem__(self, name: str) -> Split:
-        if name not in self._done:
-            self._done[name] = self._decode(self._parts[name])
-        return self._done[name]
+        if name not in self._decoded:
+            self._decoded[name] = self._decode(self._parts[name])
+        return self._decoded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
@@ -99,10 +130,110 @@ class LazySplits(Mapping[str, Split]):
 
 @dataclass(frozen=True)
 class DecodedDataset(TensorDataset):
-    """A set of files as a network is shown it, in memory maps."""
+    """A dataset of files as a network is given it, in memory maps."""
 
     source: FileDataset = field(kw_only=True)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a part; nothing is decoded."""
+        """Whether there is such a split; nothing is decoded."""
         return self.source.has(name)
+
+
+def fingerprint(files: FileSplit, preprocess: Preprocess) -> str:
+    """A hash of what the decoded pixels depend on, 16 hexadecimal digits."""
+    text = f"{files.fingerprint} {preprocess!r} {VERSION}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def decode_split(
+    files: FileSplit, preprocess: Preprocess, folder: Path, progress: Progress | None = None
+) -> Split:
+    """These files as a network is given them, as a memory map; decoded where there is none yet.
+
+    Args:
+        folder: where decoded images are cached.
+        progress: takes the number of images decoded so far, and of all.
+
+    Raises:
+        BadFile: a photograph is damaged; the message names the file.
+        UserError: the disk has no room, or the folder cannot be written.
+    """
+    path, shape = _path_and_shape(files, preprocess, folder)
+
+    def decode() -> Iterator[np.ndarray]:
+        remove_leftovers(folder)  # before the room is looked at
+        _check_room(folder, prod(shape))
+        paths = list(files)
+        for start in range(0, len(paths), BLOCK):
+            images = decode_images(paths[start : start + BLOCK], preprocess)
+            yield torch.stack(images).numpy()
+            if progress:
+                progress(start + len(images), len(paths))
+
+    def transform_boxes() -> Iterator[np.ndarray]:
+        assert files.boxes is not None
+        for file, box in zip(files, files.boxes.numpy(), strict=True):
+            yield preprocess.boxes(box[None], image_size(file))
+
+    images, boxes = memmap.load_or_compute(path, shape, decode), None
+    if files.boxes is not None:
+        beside = path.with_name(f"{path.stem}-boxes.npy")
+        boxes = memmap.load_or_compute(beside, (len(files), 4), transform_boxes, np.float32)
+    part = Split(images, files.labels, files.index, boxes)
+    return part.with_fingerprint(path.stem)
+
+
+def _path_and_shape(
+    files: FileSplit, preprocess: Preprocess, folder: Path
+) -> tuple[Path, tuple[int, ...]]:
+    path = folder / f"{fingerprint(files, preprocess)}.npy"
+    return path, (len(files), 3, preprocess.size, preprocess.size)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            f"the decoded images need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            "are free; make room, or name another --data-root"
+        )
+
+
+def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[Tensor]:
+    """Photographs as (3, h, w) uint8, in order; of their own size where there is no `preprocess`.
+
+    Raises:
+        BadFile: one is absent, damaged or no image; the message names it.
+    """
+
+    def decode(path: Path) -> Tensor:
+        with _open_image(path) as image:
+            if preprocess:
+                return preprocess.pixels(image)
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+    mine = hasattr(os, "sched_getaffinity")  # the cores that this process may use
+    cores = len(os.sched_getaffinity(0)) if mine else os.cpu_count()
+    with ThreadPoolExecutor(cores or 1) as pool:
+        return list(pool.map(decode, paths))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) from the first bytes of a file.
+
+    Raises:
+        BadFile: it is absent, damaged or no image.
+    """
+    with _open_image(path) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _open_image(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except Exception as error:  # a damaged image can fail in a dozen ways
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadFile(f"{path} cannot be decoded: {reason}") from error

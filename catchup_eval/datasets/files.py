@@ -1,16 +1,9 @@
-"""Sets whose images lie as files: what is known of each without opening it.
+"""Images that lie as files: what is known of them without opening one, and index files of them."""
 
-Nothing is decoded before one of its parts is asked for, as
-:meth:`catchup_eval.datasets.file_dataset.FileDataset.transform` gives them; see
-:mod:`catchup_eval.datasets.decoding`. What is kept lies in `.catchup-eval` in the data root.
-"""
-
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +12,21 @@ import torch
 from torch import Tensor
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.datasets.dataset import balanced_indices
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+from catchup_eval.datasets.dataset import SplitLike
 
 
 @dataclass(frozen=True)
-class FileSplit:
-    """One part of such a set, as arrays that share their first dimension.
+class FileSplit(SplitLike):
+    """One split of such a dataset, as arrays that share their first dimension.
+
+    Its fingerprint knows a file by its name and its size: pixels that change and keep both go
+    unnoticed.
 
     Args:
         folder: where the paths start.
         paths: (N,) bytes, relative.
         sizes: (N,) int64, of the files, in bytes.
-        labels: (N,) int64; -1 where an image has no class of the set.
+        labels: (N,) int64; -1 where an image has none of the classes.
         index: (N,) int64 stable sample numbers; 0 to N-1 where not given.
         boxes: (N, 4) float32 `x0 y0 x1 y1` in the photograph's pixels, ends exclusive, or None.
     """
@@ -48,36 +42,21 @@ class FileSplit:
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.paths)))
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __iter__(self) -> Iterator[Path]:
         """The files, in order."""
         return (self.folder / os.fsdecode(path) for path in self.paths)
 
     def __getitem__(self, rows: Tensor) -> "FileSplit":
-        """The part made of these rows; the samples keep their numbers."""
+        """The split made of these rows; the samples keep their numbers."""
         places = rows.numpy()
         boxes = None if self.boxes is None else self.boxes[rows]
         paths, sizes = self.paths[places], self.sizes[places]
         return FileSplit(self.folder, paths, sizes, self.labels[rows], self.index[rows], boxes)
 
-    def subsample(self, n: int, seed: int = 0) -> "FileSplit":
-        """At most `n` samples, as evenly over the classes as they allow, in the part's order."""
-        return self if n >= len(self) else self[balanced_indices(self.labels, n, seed)]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of names, sizes, labels and boxes, 16 hexadecimal digits.
-
-        It knows a file by its name and its size: pixels that change and keep both are not noticed.
-        """
-        digest = hashlib.sha256(str(self.paths.dtype).encode())
-        boxes = () if self.boxes is None else (self.boxes.numpy(),)
-        for array in (self.paths, self.sizes, self.labels.numpy(), self.index.numpy(), *boxes):
-            digest.update(str(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
+    def _contents(self) -> tuple[str, list[np.ndarray]]:
+        arrays = [self.paths, self.sizes, self.labels.numpy(), self.index.numpy()]
+        boxes = [] if self.boxes is None else [self.boxes.numpy()]
+        return str(self.paths.dtype), arrays + boxes
 
 
 def files_from_index(
@@ -88,14 +67,11 @@ def files_from_index(
     boxes: Any = None,
     index: Sequence[int] | None = None,
 ) -> FileSplit:
-    """The part of files that an index file names.
+    """The split of files that an index file names.
 
     Args:
-        folder: where they lie.
         names: of the files, relative to the folder.
-        labels: from 0.
-        boxes: (N, 4) in the photographs' pixels, ends exclusive.
-        index: stable sample numbers.
+        labels, boxes, index: as in :class:`FileSplit`.
 
     Raises:
         BadFile: a file that is named is absent, or none is named.
@@ -117,7 +93,7 @@ def files_from_index(
 
 
 def require_folder(folder: Path, what: str, layout: str) -> Path:
-    """The folder, once it is found to be there.
+    """The same folder.
 
     Raises:
         BadFile: it is absent; the message says what to put where.
@@ -129,7 +105,7 @@ def require_folder(folder: Path, what: str, layout: str) -> Path:
 
 @contextmanager
 def translate_list_errors(what: str, folder: Path) -> Iterator[None]:
-    """Read the lists of a set; what they lack or garble is said in one sentence.
+    """While the lists of a dataset are read: what they lack or garble becomes one sentence.
 
     Raises:
         BadFile: a line that is no line of such a list, or a name that another list lacks.
@@ -145,7 +121,7 @@ def translate_list_errors(what: str, folder: Path) -> Iterator[None]:
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """The words of each line of a list that came with a set.
+    """The words of each line of a list that came with a dataset.
 
     Raises:
         BadFile: absent, or no text.

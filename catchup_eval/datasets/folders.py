@@ -1,11 +1,11 @@
 """Folders of class folders, listed once.
 
 A folder with `train` and `test` (or `val`) inside, each of class folders, or only class folders,
-which are then the test part; `out`, beside these, holds folders of images of none of the classes.
+which are then the test split; `out`, beside these, holds folders of OOD images.
 Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` does.
 
-What is found is kept in DATA_ROOT/.catchup-eval/index and holds as long as no folder has changed:
-new, renamed and deleted files are noticed, a file that was overwritten in place is not.
+The list is cached in DATA_ROOT/.catchup-eval/index and used as long as no folder has changed: new,
+renamed and deleted files are noticed, a file that was overwritten in place is not.
 """
 
 import hashlib
@@ -18,18 +18,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import atomic_path
-from catchup_eval.datasets.file_dataset import KEPT, PHOTOGRAPHS, FileDataset
-from catchup_eval.datasets.files import MEAN, STD, FileSplit
+from catchup_eval.datasets.file_dataset import CACHE, PHOTOGRAPHS, FileDataset, image_size
+from catchup_eval.datasets.files import FileSplit
 from catchup_eval.datasets.preprocessing import Preprocess
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 TESTS = ("test", "val", "validation", "valid")  # the first one that has images
 LOOKED_AT = 16  # images, for whether all have one size
-SETTLED = 10_000_000  # nanoseconds; a list of folders that changed while they were read is not kept
+SETTLED = 10_000_000  # nanoseconds; a list of folders that just changed is not cached
 
 
 class FolderListing(NamedTuple):
@@ -42,14 +41,14 @@ class FolderListing(NamedTuple):
 
 
 def from_folder(folder: Path, root: Path) -> FileDataset:
-    """The set in a folder of class folders; the layout is this module's.
+    """The dataset in a folder of class folders; the layout is this module's.
 
-    Images that all have one square size are shown as they are, others as a centre crop of 224
-    pixels from a shorter side of 256, to a network that does not say another.
+    For a network that does not say its own preprocessing, images that all have one square size are
+    left as they are, others are a centre crop of 224 pixels from a shorter side of 256.
 
     Args:
         folder: of class folders, or of `train`, `test` (or `val`) and `out`.
-        root: the data root, in which lists and views are kept.
+        root: the data root, in which lists and decoded images are cached.
 
     Raises:
         BadFile: no such folder, no images in it, or a test class that is none of the training's.
@@ -73,8 +72,6 @@ def from_folder(folder: Path, root: Path) -> FileDataset:
         name=folder.resolve().name,
         parts=parts,
         classes=classes,
-        mean=MEAN,
-        std=STD,
         about=f"images of the folder {folder.resolve().name}",
         root=root,
         preprocess=_default_preprocessing(parts["test"]),
@@ -82,10 +79,10 @@ def from_folder(folder: Path, root: Path) -> FileDataset:
 
 
 def class_files(folder: Path, found: FolderListing, classes: Sequence[str]) -> FileSplit:
-    """A listing as a part of a set with these classes.
+    """A listing as a split of a dataset with these classes.
 
     Raises:
-        BadFile: no images, or a class that is none of the set's.
+        BadFile: no images, or a class that is none of the dataset's.
     """
     if not len(found.paths):
         raise BadFile(
@@ -101,7 +98,7 @@ def class_files(folder: Path, found: FolderListing, classes: Sequence[str]) -> F
 
 
 def ood_files(folder: Path, found: FolderListing) -> FileSplit:
-    """A listing as images of none of the classes.
+    """A listing as OOD images.
 
     Raises:
         BadFile: no images.
@@ -115,36 +112,35 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
 
     Args:
         folder: of class folders; hidden ones are passed over.
-        root: where the list is kept, if it can be written there.
+        root: the data root, where the list is cached if it can be written there.
 
     Raises:
         BadFile: there is no such folder.
     """
     if not folder.is_dir():
         raise BadFile(f"there is no folder {folder}")
-    if root is None:
-        return _scan(folder)[0]
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    path = root / KEPT / "index" / f"{name}.npz"
-    kept = _read_listing_cache(path, folder)
-    if kept is not None:
-        return kept
-    started = time_ns()
-    found, times = _scan(folder)
-    if max(times.values()) < started - SETTLED:
-        with suppress(UserError):  # where nothing can be written, folders are listed each time
-            _write_listing_cache(path, found, times)
-    return found
+    path = None if root is None else root / CACHE / "index" / f"{name}.npz"
+    found = None if path is None else _read_cached(path, folder)
+    if found is None:
+        started = time_ns()
+        found = _scan(folder)
+        if path is not None and found["times"].max() < started - SETTLED:
+            # Where nothing can be written, folders are listed each time.
+            with suppress(UserError), atomic_path(path) as temporary:
+                np.savez(temporary, allow_pickle=False, **found)
+    classes = tuple(os.fsdecode(name) for name in found["classes"])
+    return FolderListing(classes, found["paths"], found["sizes"], found["labels"])
 
 
-def _scan(folder: Path) -> tuple[FolderListing, dict[str, int]]:
+def _scan(folder: Path) -> dict[str, np.ndarray]:
     """What there is, and when each folder in it last changed."""
     times = {".": folder.stat().st_mtime_ns}
-    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+    classes = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
     paths: list[str] = []
     sizes: list[int] = []
     labels: list[int] = []
-    for label, name in enumerate(names):
+    for label, name in enumerate(classes):
         for place, _, files in sorted(os.walk(folder / name, followlinks=True)):
             below = os.path.relpath(place, folder)
             times[below] = os.stat(place).st_mtime_ns
@@ -152,34 +148,23 @@ def _scan(folder: Path) -> tuple[FolderListing, dict[str, int]]:
             paths += [f"{below}/{file}" for file in images]
             sizes += [os.stat(f"{place}/{file}").st_size for file in images]
             labels += [label] * len(images)
-    encoded = np.array([os.fsencode(path) for path in paths], dtype=bytes)
-    found = FolderListing(tuple(names), encoded, np.array(sizes, int), np.array(labels, int))
-    return found, times
+    return {
+        "classes": np.array([os.fsencode(name) for name in classes], dtype=bytes),
+        "paths": np.array([os.fsencode(path) for path in paths], dtype=bytes),
+        "sizes": np.array(sizes, int),
+        "labels": np.array(labels, int),
+        "folders": np.array([os.fsencode(name) for name in times], dtype=bytes),
+        "times": np.array(list(times.values())),
+    }
 
 
-def _write_listing_cache(path: Path, found: FolderListing, times: dict[str, int]) -> None:
-    with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            classes=np.array([os.fsencode(name) for name in found.classes], dtype=bytes),
-            paths=found.paths,
-            sizes=found.sizes,
-            labels=found.labels,
-            folders=np.array([os.fsencode(name) for name in times], dtype=bytes),
-            times=np.array(list(times.values())),
-        )
-
-
-def _read_listing_cache(path: Path, folder: Path) -> FolderListing | None:
-    """The list that is kept, while it holds."""
+def _read_cached(path: Path, folder: Path) -> dict[str, np.ndarray] | None:
+    """What was found before, while no folder has changed."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         there = [os.stat(folder / os.fsdecode(name)).st_mtime_ns for name in arrays["folders"]]
-        if there != arrays["times"].tolist():
-            return None
-        classes = tuple(os.fsdecode(name) for name in arrays["classes"])
-        return FolderListing(classes, arrays["paths"], arrays["sizes"], arrays["labels"])
+        return arrays if there == arrays["times"].tolist() else None
     except Exception:  # absent, damaged, or a folder is gone: the folders are listed again
         return None
 
@@ -187,15 +172,6 @@ def _read_listing_cache(path: Path, folder: Path) -> FolderListing | None:
 def _default_preprocessing(files: FileSplit) -> Preprocess:
     """The images as they are where all that are looked at have one square size."""
     places = np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).astype(int))
-    sizes = {_size(path) for path in files[torch.from_numpy(places)]}
-    width, height = min(sizes)
+    sizes = {image_size(path) for path in files[torch.from_numpy(places)]}
+    height, width = min(sizes)
     return Preprocess(width) if len(sizes) == 1 and width == height else PHOTOGRAPHS
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """(width, height) from the first bytes of a file."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception as error:  # a damaged image can fail in a dozen ways
-        raise BadFile(f"{path} cannot be decoded: {error}") from error

@@ -1,6 +1,6 @@
 """How a photograph of any size becomes what a network is given, before it is normalised.
 
-Sets of fixed size (CIFAR) need none of it. A checkpoint brings its own, since another crop or
+Datasets of fixed size (CIFAR) need none of it. A checkpoint brings its own, since another crop or
 filter moves published accuracies by points.
 """
 
@@ -20,7 +20,7 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """The view of a photograph that a network is shown.
+    """What a network is given of a photograph.
 
     Args:
         size: side of the square it is given, in pixels.
@@ -70,7 +70,7 @@ class Preprocess:
         return cut
 
     def boxes(self, given: "np.ndarray", image: tuple[int, int]) -> "np.ndarray":
-        """(N, 4) boxes in a photograph (H, W) as they lie in the view, clipped to it."""
+        """(N, 4) boxes in a photograph (H, W) as they lie in :meth:`pixels`, clipped."""
         if self.squash:
             return boxes.resize_boxes(given, image, (self.size, self.size))
         small = _resize_sides(*image, self.resize or self.size)

@@ -1,4 +1,4 @@
-"""A share of each class's images: which ones the seed says, and a file keeps."""
+"""A fraction of each class's images, chosen by the seed and listed in a file."""
 
 import hashlib
 import json
@@ -13,26 +13,26 @@ from catchup_eval.core.rng import generator
 from catchup_eval.datasets.dataset import Split
 
 
-def class_fraction(part: Split, share: float, seed: int) -> Split:
-    """This share of each class's images, one at least, in the part's order; all where it is 1."""
-    return part if share == 1 else part[class_fraction_indices(part.labels, share, seed)]
+def class_fraction(part: Split, fraction: float, seed: int) -> Split:
+    """This fraction of each class's images, one at least, in the split's order; all if it is 1."""
+    return part if fraction == 1 else part[class_fraction_indices(part.labels, fraction, seed)]
 
 
-def class_fraction_indices(labels: Tensor, share: float, seed: int) -> Tensor:
-    """The rows (n,), rising, of a share of each class.
+def class_fraction_indices(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """The rows (n,), rising, of a fraction of each class.
 
-    Each class's images are taken in one shuffled order, so that with the same seed a smaller share
-    lies within a larger one. Every method sees the same images; another seed takes others.
+    Each class's images are taken in one shuffled order, so that with the same seed a smaller
+    fraction lies within a larger one. Every method sees the same images; another seed takes others.
 
     Args:
         labels: (N,) int64.
-        share: above 0, up to 1; what it gives of a class is rounded, and one image at least.
+        fraction: above 0, up to 1; what it gives of a class is rounded, and one image at least.
         seed: of the training.
     """
     classes = labels.cpu().numpy()
     shuffled = generator(seed, "share").permutation(len(classes))
     members = [shuffled[classes[shuffled] == label] for label in np.unique(classes)]
-    taken = [rows[: max(1, round(share * len(rows)))] for rows in members]
+    taken = [rows[: max(1, round(fraction * len(rows)))] for rows in members]
     return torch.from_numpy(np.sort(np.concatenate(taken)))
 
 
@@ -42,15 +42,15 @@ def digest_of(index: Tensor) -> str:
     return hashlib.sha256(numbers.tobytes()).hexdigest()[:16]
 
 
-def write_list(path: Path, data: str, part: Split, share: float, seed: int) -> None:
-    """Keep which images of a data set's training part these are, by their numbers, as JSON.
+def write_list(path: Path, data: str, part: Split, fraction: float, seed: int) -> None:
+    """Write which images of a dataset's training split these are, by their numbers, as JSON.
 
     Raises:
         UserError: it cannot be written.
     """
     content = {
         "data": data,
-        "share": share,
+        "share": fraction,
         "seed": seed,
         "digest": digest_of(part.index),
         "index": part.index.tolist(),

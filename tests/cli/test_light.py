@@ -71,7 +71,7 @@ MISTAKES = {
     "evaluate catalogue:none": "there is no",
     "evaluate x*.pth": "no file matches x*.pth",
     "evaluate models.toml": "there is no list of models models.toml",
-    "evaluate some.pth --data nodata": "there is no data set 'nodata'",
+    "evaluate some.pth --data nodata": "there is no dataset 'nodata'",
     "evaluate some.pth --data no.npz": "there is no file no.npz",
     "evaluate some.pth --only noname": "'noname'",
     "evaluate some.pth --set noname.points=3": "'noname'",

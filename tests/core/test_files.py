@@ -22,16 +22,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with (
         pytest.raises(UserError, match=r"cannot write .*No space left"),
         atomic_path(tmp_path / "a"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         write_text(tmp_path / "file" / "a.txt", "x")

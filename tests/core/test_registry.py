@@ -1,9 +1,7 @@
 import importlib
-import os
-import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.core.registry import Registry
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_package"
-COMMAND = "from catchup_eval.cli.main import main; main()"
 Listing = Callable[..., Registry]
 
 
@@ -45,17 +42,11 @@ def test_nothing_is_imported_before_it_is_used(listing: Listing) -> None:
         sums["away"]
 
 
-def test_a_name_that_nobody_has_is_a_key_error(listing: Listing) -> None:
+def test_what_does_not_fit_is_refused(listing: Listing) -> None:
     with pytest.raises(KeyError):
         listing()["prod"]
-
-
-def test_a_name_that_is_taken_is_refused(listing: Listing) -> None:
     with pytest.raises(UserError, match="the module math adds 'fsum' to the sums, but that name"):
         list(listing(fsum="math:fsum"))
-
-
-def test_an_entry_of_another_shape_is_refused(listing: Listing) -> None:
     with pytest.raises(UserError, match="'pi', which the module math adds to the sums, lacks __ca"):
         listing(pi="math:pi")["pi"]
 
@@ -77,39 +68,59 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def extras(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The example package is installed, and no list has looked for packages yet."""
+    from catchup_eval.analysis import ANALYSES
+    from catchup_eval.datasets import DATASETS
+    from catchup_eval.models.zoo import ARCHITECTURES
+    from catchup_eval.trainers.mixing import METHODS
+
+    lists = [vars(each) for each in (ANALYSES, DATASETS, ARCHITECTURES, METHODS)]
+    for each in lists:
+        each.pop("_others", None)
+        monkeypatch.setitem(each, "_loaded", {})
+    for path in (installed, EXAMPLE):
+        monkeypatch.syspath_prepend(path)
+    yield
+    for each in lists:
+        each.pop("_others", None)
+    for name in [name for name in sys.modules if name.startswith("robust_extras")]:
+        del sys.modules[name]
+
+
+RECIPE = """
+architecture = "twolayer"
+epochs = 1
+batch_size = 20
+[optimiser]
+lr = 0.1
+[schedule]
+kind = "one_cycle"
+"""
+PLAN = """
+name = "stripes"
+data = "stripes"
+recipe = "stripes.toml"
+methods = ["greymix"]
+only = ["grey"]
+"""
+
+
 @pytest.mark.trained
-def test_a_package_adds_to_every_list(installed: Path, tmp_path: Path) -> None:
-    recipe = """
-        architecture = "twolayer"
-        epochs = 1
-        batch_size = 20
-        [optimiser]
-        lr = 0.1
-        [schedule]
-        kind = "one_cycle"
-    """
-    (tmp_path / "stripes.toml").write_text(recipe)
-    plan = """
-        name = "stripes"
-        data = "stripes"
-        recipe = "stripes.toml"
-        methods = ["greymix"]
-        only = ["grey"]
-    """
-    (tmp_path / "plan.toml").write_text(plan)
-    path = os.pathsep.join([str(installed), str(EXAMPLE)])
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "run", "plan.toml", "--device", "cpu"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    table = (tmp_path / "reports" / "stripes" / "report.md").read_text()
-    assert "accuracy in grey" in table
-    assert "greymix" in table
+@pytest.mark.usefixtures("extras", "sketches")
+def test_a_package_adds_to_every_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from catchup_eval.cli.main import app
+
+    monkeypatch.chdir(tmp_path)
+    Path("stripes.toml").write_text(RECIPE)
+    Path("plan.toml").write_text(PLAN)
+    done = CliRunner().invoke(app, ["run", "plan.toml", "--device", "cpu"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    table = Path("reports/stripes/report.md").read_text()
+    assert "accuracy in grey" in table and "greymix" in table
 
 
 @pytest.fixture

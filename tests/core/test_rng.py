@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchup_eval.core.rng import fork_global_rng, generator, image_rngs, torch_generator
@@ -8,6 +8,7 @@ from catchup_eval.core.rng import fork_global_rng, generator, image_rngs, torch_
 keys = st.lists(st.one_of(st.integers(0, 2**32), st.text(max_size=8)), min_size=1, max_size=4)
 
 
+@settings(max_examples=25)
 @given(keys)
 def test_the_same_key_draws_the_same(key: list[int | str]) -> None:
     assert generator(*key).random() == generator(*key).random()

@@ -28,21 +28,19 @@ class Outer(Settings):
 
 
 @pytest.mark.parametrize(
-    ("values", "place"),
+    ("values", "error", "says"),
     [
-        ({"several": [{}, {"sise": 1}]}, r"\[several.1\] in x.toml"),
-        ({"named": {"a": {"sise": 1}}}, r"\[named.a\] in x.toml"),
-        ({"sise": 1, "several": []}, "setting of x.toml"),
+        ({"several": [{}, {"sise": 1}]}, UnknownName, r"\[several.1\] in x.toml"),
+        ({"named": {"a": {"sise": 1}}}, UnknownName, r"\[named.a\] in x.toml"),
+        ({"sise": 1, "several": []}, UnknownName, "setting of x.toml"),
+        ({"several": [{"size": "1"}]}, UserError, "expected several.0.size as a valid integer"),
     ],
 )
-def test_a_misspelt_key_is_told_with_its_table(values: dict[str, Any], place: str) -> None:
-    with pytest.raises(UnknownName, match=place):
+def test_a_fault_of_a_table_names_its_place(
+    values: dict[str, Any], error: type[UserError], says: str
+) -> None:
+    with pytest.raises(error, match=says):
         check(Outer, values, "x.toml")
-
-
-def test_a_value_of_another_type_is_told_with_its_key() -> None:
-    with pytest.raises(UserError, match=r"x.toml: expected several.0.size as a valid integer"):
-        check(Outer, {"several": [{"size": "1"}]}, "x.toml")
 
 
 def _fewer_than_points(settings: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def test_what_is_given_is_not_shared() -> None:
     assert data.split("test").images.any()
 
 
-def test_a_whole_set() -> None:
+def test_a_whole_dataset() -> None:
     data = from_arrays(
         COLOUR,
         LABELS,
@@ -135,9 +135,9 @@ ANY_ARRAY = npst.arrays(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(images=ANY_ARRAY, labels=ANY_ARRAY, boxes=st.none() | ANY_ARRAY, index=st.none() | ANY_ARRAY)
-def test_wild_arrays_make_a_set_or_one_sentence(
+def test_wild_arrays_make_a_dataset_or_one_sentence(
     images: np.ndarray, labels: np.ndarray, boxes: np.ndarray | None, index: np.ndarray | None
 ) -> None:
     try:
@@ -233,7 +233,7 @@ def test_a_file_of_other_arrays(
 CONTENT = archive(**WHOLE)
 wild = settings(
     deadline=None,
-    max_examples=150,
+    max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

@@ -28,21 +28,10 @@ def file(folder: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
-def test_a_published_file_is_read(tmp_path: Path) -> None:
-    scores = read_scores(file(tmp_path), LABELS)
-    assert scores.dtype == torch.float64
-    assert scores.tolist() == [0.5, 1.0, 0.0]
-
-
-def test_scores_of_another_order_are_refused_at_the_first_difference(tmp_path: Path) -> None:
-    path = file(tmp_path, labels=np.array([2, 1, 0]))
-    with pytest.raises(BadFile, match=r"another order .*: label 1 is 1 there, 0 here"):
-        read_scores(path, LABELS)
-
-
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
+        ({"labels": np.array([2, 1, 0])}, "another order .*: label 1 is 1 there, 0 here"),
         ({"labels": np.array([2, 0])}, "expected 3 labels"),
         ({"scores": np.array([0.5, 1.0])}, "expected 3 fractions .* shape"),
         ({"scores": np.array([0, 1, 1])}, "expected 3 fractions .* int64"),
@@ -59,6 +48,7 @@ def test_what_is_no_score_is_refused(
 
 def test_a_web_page_a_cut_file_and_a_foreign_one(tmp_path: Path) -> None:
     path = file(tmp_path)
+    assert read_scores(path, LABELS).tolist() == SCORES.tolist()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadFile, match="cut short"):
@@ -125,20 +115,16 @@ def test_held_out_images_are_balanced_training_images_that_are_not_trained_on(
     assert "test the other 200" in data.subset and "held out" in data.about
 
 
-def test_the_draw_of_what_is_held_out_has_a_seed(digits: TensorDataset) -> None:
-    scores = torch.ones(len(digits.split("train")), dtype=torch.float64)
+def test_what_is_held_out_has_a_seed_and_leaves_both_sides(digits: TensorDataset) -> None:
+    scores = torch.ones(1297, dtype=torch.float64)
     first, again, other = (
         split_off_holdout(digits, scores, test=100, seed=seed).split("test").index
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("test", [0, 1297, 5000])
-def test_something_must_be_left_on_both_sides(digits: TensorDataset, test: int) -> None:
-    scores = torch.ones(1297, dtype=torch.float64)
-    with pytest.raises(UserError, match=f"1 to 1296 images, got {test}"):
-        split_off_holdout(digits, scores, test=test)
+    for test in (0, 1297, 5000):
+        with pytest.raises(UserError, match=f"1 to 1296 images, got {test}"):
+            split_off_holdout(digits, scores, test=test)
 
 
 def test_a_file_beside_a_set_gives_its_test_images_scores(tmp_path: Path) -> None:
@@ -167,9 +153,7 @@ def test_an_estimate_by_hand() -> None:
     # Variances of a network's answer, ddof 1: 1/3 of three, 1/2 of two.
     error = np.sqrt((1 / 3) / 3 + (1 / 2) / 2) / 2
     np.testing.assert_allclose(errors, [0, error, 0])
-
-
-def test_a_single_network_of_a_size_leaves_the_error_unknown() -> None:
+    # A single network of a size leaves the error unknown.
     scores, errors = estimate([[1, 0], [1, 1]], [10, 20])
     assert scores.tolist() == [1, 0.5] and np.isnan(errors).all()
 

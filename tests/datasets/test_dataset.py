@@ -1,4 +1,4 @@
-"""Parts and sets: what they refuse, how they are cut, what their fingerprints notice."""
+"""Splits and datasets: what they refuse, how they are cut, what their fingerprints notice."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def part(labels: list[int], boxes: bool = True) -> Split:
     return Split(images, torch.tensor(labels), torch.arange(n) + 100, four)
 
 
-def image_set(**parts: Split) -> TensorDataset:
+def dataset(**parts: Split) -> TensorDataset:
     return TensorDataset("small", parts, ("a", "b"), (0.5,) * 3, (0.5,) * 3)
 
 
@@ -49,20 +49,20 @@ def test_other_shapes_are_refused() -> None:
         Split(images, torch.zeros(3).long())
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 3))
 def test_a_subset_is_as_even_as_the_classes_allow(labels: list[int], n: int, seed: int) -> None:
     whole = part(labels, boxes=False)
     some = whole.subsample(n, seed)
     assert len(some) == min(n, len(labels))
-    assert some.index.tolist() == sorted(some.index.tolist()), "in the part's order"
+    assert some.index.tolist() == sorted(some.index.tolist()), "in the split's order"
     there, taken = (labels_.bincount(minlength=5) for labels_ in (whole.labels, some.labels))
     most = int(taken.max())
     assert ((taken >= most - 1) | (taken == there)).all(), "a class is short only if it has no more"
     assert torch.equal(some.index, whole.subsample(n, seed).index)
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=40), st.data())
 def test_a_smaller_subset_is_inside_a_larger_one(labels: list[int], data: st.DataObject) -> None:
     large = data.draw(st.integers(1, len(labels)))
@@ -71,8 +71,8 @@ def test_a_smaller_subset_is_inside_a_larger_one(labels: list[int], data: st.Dat
     assert set(whole.subsample(small).index.tolist()) <= set(whole.subsample(large).index.tolist())
 
 
-def test_a_set_says_what_was_cut() -> None:
-    whole = image_set(train=part([0, 1] * 5), test=part([0, 1] * 5), out=part([0] * 3))
+def test_a_dataset_says_what_was_cut() -> None:
+    whole = dataset(train=part([0, 1] * 5), test=part([0, 1] * 5), out=part([0] * 3))
     some = whole.subsample(4)
     assert some.subset == "subset: test n=4 of 10"
     assert [len(some.parts[name]) for name in ("train", "test", "out")] == [10, 4, 3]
@@ -80,17 +80,17 @@ def test_a_set_says_what_was_cut() -> None:
 
 
 def test_what_is_there_and_what_is_missing() -> None:
-    boxed, plain = image_set(test=part([0, 1])), image_set(test=part([0, 1], boxes=False))
+    boxed, plain = dataset(test=part([0, 1])), dataset(test=part([0, 1], boxes=False))
     assert boxed.has("boxes") and boxed.split("boxes") is boxed.split("test")
     assert plain.has("test") and not plain.has("boxes") and not plain.has("out")
     with pytest.raises(Missing, match="boxes"):
         plain.split("boxes")
     with pytest.raises(Missing, match="train"):
-        image_set(test=part([0, 1])).split("train")
+        dataset(test=part([0, 1])).split("train")
 
 
 @pytest.mark.parametrize("field", ["images", "labels", "index", "boxes"])
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_fingerprint_notices_every_byte(field: str, data: st.DataObject) -> None:
     whole = part([0, 1, 1])
@@ -100,12 +100,12 @@ def test_a_fingerprint_notices_every_byte(field: str, data: st.DataObject) -> No
     flat[at] ^= 1 << data.draw(st.integers(0, 7))
     other = replace(whole, **{field: changed})
     assert other.fingerprint != whole.fingerprint
-    assert image_set(test=other).fingerprint != image_set(test=whole).fingerprint
+    assert dataset(test=other).fingerprint != dataset(test=whole).fingerprint
 
 
 def test_a_fingerprint_notices_shapes_names_and_missing_boxes() -> None:
     whole = part([0, 1])
     tall = replace(whole, images=whole.images.view(2, 3, 4, 1))
     assert len({whole.fingerprint, tall.fingerprint, replace(whole, boxes=None).fingerprint}) == 3
-    assert image_set(test=whole).fingerprint != image_set(train=whole).fingerprint
+    assert dataset(test=whole).fingerprint != dataset(train=whole).fingerprint
     assert part([0, 1]).fingerprint == whole.fingerprint

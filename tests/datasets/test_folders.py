@@ -31,7 +31,7 @@ def test_the_order_is_that_of_torchvision(tree: Path, tmp_path: Path) -> None:
     assert from_folder(tree, tmp_path).classes == tuple(theirs.classes)
 
 
-def test_parts_are_known_without_opening_an_image(tree: Path, tmp_path: Path) -> None:
+def test_splits_are_known_without_opening_an_image(tree: Path, tmp_path: Path) -> None:
     for path in tree.rglob("*/*/*.*"):
         path.write_bytes(b"?" * 7)
     shutil.copy(next(Path(__file__).parent.glob("*.py")), tree / "train" / "cat" / "notes.txt")
@@ -41,23 +41,17 @@ def test_parts_are_known_without_opening_an_image(tree: Path, tmp_path: Path) ->
     assert len(found.paths) == 6 and set(found.sizes.tolist()) == {7}
 
 
-def test_a_set_of_folders(tree: Path, tmp_path: Path) -> None:
+def test_a_dataset_of_folders(tree: Path, tmp_path: Path) -> None:
     data = from_folder(tree, tmp_path)
     assert data.name == "pets"
-    assert {name: len(part) for name, part in data.parts.items()} == {
-        "train": 6,
-        "test": 4,
-        "out": 2,
-    }
+    sizes = {name: len(part) for name, part in data.parts.items()}
+    assert sizes == {"train": 6, "test": 4, "out": 2}
     assert data.split("out").labels.tolist() == [-1, -1]
     assert data.has("out") and not data.has("boxes")
     few = data.subsample(2)
     assert few.subset == "subset: test n=2 of 4" and few.split("test").labels.tolist() == [0, 1]
-
-
-def test_only_class_folders_are_the_test_part(tree: Path, tmp_path: Path) -> None:
-    data = from_folder(tree / "train", tmp_path)
-    assert set(data.parts) == {"test"} and len(data.split("test")) == 6
+    alone = from_folder(tree / "train", tmp_path)
+    assert set(alone.parts) == {"test"} and len(alone.split("test")) == 6
 
 
 def test_labels_are_those_of_the_training_classes(
@@ -107,21 +101,19 @@ def test_folders_that_changed_just_now_are_not_trusted(tree: Path, tmp_path: Pat
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_a_damaged_list_is_made_again(tree: Path, tmp_path: Path) -> None:
+def test_a_damaged_list_is_made_again_and_one_that_cannot_be_written_is_no_error(
+    tree: Path, tmp_path: Path
+) -> None:
     settled(tree)
     listing(tree / "train", tmp_path)
-    (kept,) = tmp_path.rglob("*.npz")
-    kept.write_bytes(kept.read_bytes()[:50])
+    (cached,) = tmp_path.rglob("*.npz")
+    cached.write_bytes(cached.read_bytes()[:50])
     assert len(listing(tree / "train", tmp_path).paths) == 6
-
-
-def test_a_root_that_cannot_be_written_is_no_error(tree: Path, tmp_path: Path) -> None:
-    settled(tree)
     (tmp_path / "file").write_text("")
     assert len(listing(tree / "train", tmp_path / "file").paths) == 6
 
 
-def test_images_of_one_square_size_are_shown_as_they_are(
+def test_images_of_one_square_size_are_left_as_they_are(
     tmp_path: Path, photograph: Callable[..., Path]
 ) -> None:
     for seed in range(4):

@@ -13,7 +13,7 @@ def photograph() -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_the_view_is_that_of_torchvisions_presets(photograph: Image.Image) -> None:
+def test_the_pixels_are_those_of_torchvisions_presets(photograph: Image.Image) -> None:
     ours = Preprocess(24, 32).pixels(photograph)
     theirs = F.pil_to_tensor(F.center_crop(F.resize(photograph, [32]), [24]))
     assert ours.equal(theirs)

@@ -28,7 +28,7 @@ def labels_of(*counts, seed=0):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
-def test_each_class_gives_its_share(share):
+def test_each_class_gives_its_fraction(share):
     labels = labels_of(500, 500, 40, 100)
     rows = class_fraction_indices(labels, share, 0)
     counts = torch.bincount(labels[rows])
@@ -41,7 +41,7 @@ def test_a_class_has_one_image_at_least():
     assert torch.bincount(labels[class_fraction_indices(labels, 0.01, 0)]).tolist() == [1, 1, 1]
 
 
-def test_a_smaller_share_lies_within_a_larger_one():
+def test_a_smaller_fraction_lies_within_a_larger_one():
     labels = labels_of(80, 120, 10)
     tenth, quarter, half = (
         set(class_fraction_indices(labels, s, 4).tolist()) for s in (0.1, 0.25, 0.5)
@@ -73,7 +73,7 @@ def test_the_samples_keep_their_numbers():
     assert class_fraction(part, 1.0, 0) is part
 
 
-def test_a_training_on_a_share_with_windows(few_digits, tmp_path):
+def test_a_training_on_a_fraction_with_windows(few_digits, tmp_path):
     """The whole way: half of the images, each a window of random shape, from file to file."""
     recipe = load_recipe("digits", HALF_WINDOWS)
     done = train(recipe, "catchup", few_digits, folder=tmp_path, seed=3)
@@ -101,7 +101,7 @@ def test_a_training_on_a_share_with_windows(few_digits, tmp_path):
         )
 
 
-def test_only_the_share_is_learned_from(few_digits, tmp_path):
+def test_only_the_fraction_is_learned_from(few_digits, tmp_path):
     """The same weights come of a set that never had the other images."""
     part = few_digits.split("train")
     rows = class_fraction_indices(part.labels, 0.5, 0)

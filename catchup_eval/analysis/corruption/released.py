@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from catchup_eval.core.errors import BadFile
 from catchup_eval.datasets.dataset import Split
-from catchup_eval.datasets.decoding import decode_images
+from catchup_eval.datasets.file_dataset import decode_images
 from catchup_eval.datasets.folders import listing
 
 SEVERITIES = 5
@@ -62,7 +62,7 @@ class ReleasedFolders(NamedTuple):
         """
         below = self.folder / name / str(severity)
         paths = [below / os.fsdecode(self.paths[place]) for place in part.index.tolist()]
-        images = [one.pixels for one in decode_images(paths, None)]
+        images = decode_images(paths, None)
         for path, image in zip(paths, images, strict=True):
             if image.shape != images[0].shape:
                 raise BadFile(

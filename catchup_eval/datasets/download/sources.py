@@ -1,4 +1,4 @@
-"""The shipped list of image sets: their files, addresses, sizes, checksums (`sources.toml`)."""
+"""The shipped list of datasets: their files, addresses, sizes, checksums (`sources.toml`)."""
 
 import shlex
 import tomllib
@@ -29,15 +29,10 @@ Inside = Annotated[str, AfterValidator(_check_relative_path)]
 
 
 class ArchivedFile(Settings):
-    """A file that lies in an archive.
-
-    Attributes:
-        md5: empty where nobody knows it.
-        size: bytes.
-    """
+    """What is known of a file that lies in an archive."""
 
     md5: Md5 = ""
-    size: Count | None = None
+    size: Count | None = None  # bytes
 
 
 class File(Settings):
@@ -48,9 +43,8 @@ class File(Settings):
         addresses: mirrors in order; none where it takes a login or the official one is dead.
         size: bytes.
         md5, sha256: of the file; empty where nobody knows it.
-        verified: whether we had these very bytes and computed the checksum; otherwise it is as
-            `source` gives it.
-        source: where size and checksum are from.
+        verified: whether the checksum was computed from these very bytes; otherwise it is as
+            `source`, where size and checksum are from, gives it.
         into: the folder of the data root where it lies and is unpacked to.
         top: what lies at its root, if it is an archive; empty for a file that is used as it is.
         unpack: whether `fetch` can; some archives need more than unpacking.
@@ -93,15 +87,15 @@ class File(Settings):
 
 
 class Source(Settings):
-    """An image set, or what goes with one, and the files it is made of.
+    """A dataset, or what goes with one, and the files it is made of.
 
     Attributes:
         about: one line.
-        kind: "images", or "extra": what an analysis can use beside an image set.
+        kind: "images", or "extra": what an analysis can use beside a dataset.
         images, classes: 0 where it has none.
         licence, citation, page: of the authors.
         by_hand: how to get what has no address.
-        files: none where the set is embedded in the package.
+        files: none where the dataset is embedded in the package.
     """
 
     about: str
@@ -124,8 +118,7 @@ def load(path: Path | None = None) -> dict[str, Source]:
     """The sources by name.
 
     Args:
-        path: a list of your own in the same form, such as one with the addresses of a mirror in
-            your laboratory; the shipped one where not given.
+        path: a list of your own in the same form, such as one of a mirror in your laboratory.
 
     Raises:
         BadFile: no such file, or no TOML.

@@ -6,16 +6,11 @@ The lists are Matlab files, read with scipy: plain arrays, nothing is unpickled.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from catchup_eval.core.errors import BadFile
+from catchup_eval.datasets import files
 from catchup_eval.datasets.file_dataset import FileDataset
-from catchup_eval.datasets.files import (
-    MEAN,
-    STD,
-    FileSplit,
-    files_from_index,
-    require_folder,
-    translate_list_errors,
-)
 
 FOLDER = "stanford_cars"
 LAYOUT = (
@@ -29,16 +24,13 @@ def cars(root: Path) -> FileDataset:
 
     Boxes name their first and last pixels and, as Matlab does, count them from 1.
 
-    Args:
-        root: the folder that holds `stanford_cars`.
-
     Raises:
-        BadFile: that folder, or a file that its lists name, is absent.
+        BadFile: its folder, or a file that its lists name, is absent.
     """
-    folder = require_folder(root / FOLDER, "Stanford Cars", LAYOUT)
+    folder = files.require_folder(root / FOLDER, "Stanford Cars", LAYOUT)
     names = _matlab(folder / "devkit" / "cars_meta.mat", "class_names")
     train, test = folder / "devkit" / "cars_train_annos.mat", "cars_test_annos_withlabels.mat"
-    with translate_list_errors("Stanford Cars", folder):
+    with files.translate_list_errors("Stanford Cars", folder):
         parts = {
             "train": _part(folder / "cars_train", train),
             "test": _part(folder / "cars_test", folder / test),
@@ -47,26 +39,21 @@ def cars(root: Path) -> FileDataset:
         name="cars",
         parts=parts,
         classes=tuple(str(name) for name in names),
-        mean=MEAN,
-        std=STD,
         about="Stanford Cars (Krause et al. 2013; research use): photographs of 196 models of cars",
         root=root,
     )
 
 
-def _part(folder: Path, annotations: Path) -> FileSplit:
+def _part(folder: Path, annotations: Path) -> files.FileSplit:
     rows = _matlab(annotations, "annotations")
-    return files_from_index(
+    sides = [f"bbox_{side}" for side in ("x1", "y1", "x2", "y2")]
+    corners = np.array([[row[side] for side in sides] for row in rows], int)
+    return files.files_from_index(
         folder,
         [str(row["fname"]) for row in rows],
         [int(row["class"]) - 1 for row in rows],
-        boxes=[_box(row) for row in rows],
+        boxes=corners - (1, 1, 0, 0),
     )
-
-
-def _box(row: Any) -> tuple[int, int, int, int]:
-    x0, y0, x1, y1 = (int(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2"))
-    return x0 - 1, y0 - 1, x1, y1
 
 
 def _matlab(path: Path, name: str) -> Any:

@@ -29,11 +29,8 @@ def cifar10(root: Path) -> TensorDataset:
     Mean and std as the code of mixup, RecursiveMix and AlignMixup has them; that std is the average
     of the single images' stds, not the std of all pixels.
 
-    Args:
-        root: the folder that holds `cifar-10-batches-py`.
-
     Raises:
-        BadFile: that folder is absent, or a file in it is not the official one.
+        BadFile: its folder is absent, or a file in it is not the official one.
     """
     from torchvision.datasets import CIFAR10
 
@@ -45,11 +42,8 @@ def cifar100(root: Path) -> TensorDataset:
 
     Mean and std are those of all training pixels.
 
-    Args:
-        root: the folder that holds `cifar-100-python`.
-
     Raises:
-        BadFile: that folder is absent, or a file in it is not the official one.
+        BadFile: its folder is absent, or a file in it is not the official one.
     """
     from torchvision.datasets import CIFAR100
 
@@ -59,9 +53,6 @@ def cifar100(root: Path) -> TensorDataset:
 
 def cifar10_1(root: Path) -> TensorDataset:
     """2,000 newer test images for networks that were trained on CIFAR-10 (Recht et al. 2018), v6.
-
-    Args:
-        root: the folder that holds `cifar10.1`.
 
     Raises:
         BadFile: its two `.npy` files are absent or damaged.

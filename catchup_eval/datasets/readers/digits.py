@@ -8,8 +8,9 @@ testing, so that no background leaks. `out` holds crops of the right halves with
 and pasted the same way (they are typed where the digits are written: a novelty besides the class).
 """
 
+from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,24 +28,18 @@ INK = 64  # of 255: what a glyph must cover at a pixel to count as its ink
 LETTERS = "ACEFHJKMNPRTUVWXY"  # capitals that no digit resembles
 
 
-class PastedGlyph(NamedTuple):
-    """One glyph on one crop."""
-
-    image: np.ndarray  # (32, 32, 3) uint8
-    box: tuple[int, int, int, int]  # x0 y0 x1 y1 of the ink, ends exclusive
+def embedded(_root: Path) -> TensorDataset:
+    """:func:`digits`, which needs no folder."""
+    return digits()
 
 
+@cache
 def digits(seed: int = 0) -> TensorDataset:
-    """The embedded image set: 1,297 training and 500 test images of 10 classes, 32x32.
+    """The embedded dataset: 1,297 training and 500 test images of 10 classes, 32x32.
 
     Args:
         seed: of the split and of every paste.
     """
-    return _digits(seed)
-
-
-@cache
-def _digits(seed: int) -> TensorDataset:
     from sklearn.datasets import load_digits
 
     source = load_digits()
@@ -71,9 +66,9 @@ def _digits(seed: int) -> TensorDataset:
     )
 
 
-def _split(labels: np.ndarray, draw: Generator) -> tuple[np.ndarray, np.ndarray]:
+def _split(labels: np.ndarray, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     test = [
-        draw.choice(np.flatnonzero(labels == k), TEST_PER_CLASS, replace=False) for k in range(10)
+        rng.choice(np.flatnonzero(labels == k), TEST_PER_CLASS, replace=False) for k in range(10)
     ]
     chosen = np.sort(np.concatenate(test))
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
@@ -88,44 +83,48 @@ def _photographs() -> tuple[list[np.ndarray], list[np.ndarray]]:
     return [p[:, :middle] for p in photographs], [p[:, middle:] for p in photographs]
 
 
-def _crop(photographs: list[np.ndarray], draw: Generator) -> np.ndarray:
-    photograph = photographs[draw.integers(len(photographs))]
-    top = draw.integers(photograph.shape[0] - SIDE + 1)
-    left = draw.integers(photograph.shape[1] - SIDE + 1)
+def _crop(photographs: list[np.ndarray], rng: Generator) -> np.ndarray:
+    photograph = photographs[rng.integers(len(photographs))]
+    top = rng.integers(photograph.shape[0] - SIDE + 1)
+    left = rng.integers(photograph.shape[1] - SIDE + 1)
     return photograph[top : top + SIDE, left : left + SIDE].astype(np.uint8)
 
 
-def _paste(glyph: np.ndarray, photographs: list[np.ndarray], draw: Generator) -> PastedGlyph:
-    """The glyph (8, 8) uint8 in one bright colour on a random crop; integers throughout."""
-    image = _crop(photographs, draw).astype(int)
-    size = int(draw.integers(SIZES[0], SIZES[1] + 1))
-    top, left = draw.integers(SIDE - size + 1, size=2)
-    colour = draw.integers(160, 256, size=3)  # the photographs end at 127
+def _paste(
+    glyph: np.ndarray, photographs: list[np.ndarray], rng: Generator
+) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """The glyph (8, 8) uint8 in one bright colour on a random crop; integers throughout.
+
+    Gives the image (32, 32, 3) uint8, and x0 y0 x1 y1 of the ink, ends exclusive.
+    """
+    image = _crop(photographs, rng).astype(int)
+    size = int(rng.integers(SIZES[0], SIZES[1] + 1))
+    top, left = rng.integers(SIDE - size + 1, size=2)
+    colour = rng.integers(160, 256, size=3)  # the photographs end at 127
     cover = np.asarray(Image.fromarray(glyph).resize((size, size), Image.Resampling.BICUBIC), int)
     window = image[top : top + size, left : left + size]
     window += (colour - window) * cover[..., None] // 255
     rows, columns = (np.flatnonzero((cover >= INK).any(axis)) for axis in (1, 0))
     box = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
-    return PastedGlyph(image.astype(np.uint8), box)
+    return image.astype(np.uint8), box
 
 
 def _paste_all(
-    glyphs: np.ndarray, labels: np.ndarray, photographs: list[np.ndarray], draw: Generator
+    glyphs: np.ndarray, labels: np.ndarray, photographs: list[np.ndarray], rng: Generator
 ) -> Split:
-    pastes = [_paste(glyph, photographs, draw) for glyph in glyphs]
-    boxes = torch.tensor([paste.box for paste in pastes], dtype=torch.float32)
-    return _part([paste.image for paste in pastes], torch.from_numpy(labels).long(), boxes)
+    images, boxes = zip(*(_paste(glyph, photographs, rng) for glyph in glyphs), strict=True)
+    return _part(images, torch.from_numpy(labels).long(), torch.tensor(boxes, dtype=torch.float32))
 
 
-def _crops(photographs: list[np.ndarray], draw: Generator) -> Split:
-    crops = [_crop(photographs, draw) for _ in range(OUT)]
+def _crops(photographs: list[np.ndarray], rng: Generator) -> Split:
+    crops = [_crop(photographs, rng) for _ in range(OUT)]
     return _part(crops, torch.full((OUT,), -1))
 
 
-def _letters(photographs: list[np.ndarray], draw: Generator) -> Split:
+def _letters(photographs: list[np.ndarray], rng: Generator) -> Split:
     glyphs = [_glyph(letter) for letter in LETTERS]
-    pastes = [_paste(glyphs[i % len(glyphs)], photographs, draw) for i in range(OUT)]
-    return _part([paste.image for paste in pastes], torch.full((OUT,), -1))
+    images = [_paste(glyphs[i % len(glyphs)], photographs, rng)[0] for i in range(OUT)]
+    return _part(images, torch.full((OUT,), -1))
 
 
 def _glyph(letter: str) -> np.ndarray:
@@ -140,7 +139,7 @@ def _glyph(letter: str) -> np.ndarray:
 
 
 def _part(
-    images: list[np.ndarray], labels: torch.Tensor, boxes: torch.Tensor | None = None
+    images: Sequence[np.ndarray], labels: torch.Tensor, boxes: torch.Tensor | None = None
 ) -> Split:
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return Split(stacked, labels, boxes=boxes)

@@ -1,7 +1,7 @@
 """Tiny-ImageNet: 200 classes of ImageNet at 64 pixels, from its official folder.
 
 Its own test images have no labels, so that every paper reports on the 10,000 of `val`, which are
-the part `test` here. Boxes name their last pixels (see :mod:`catchup_eval.metrics.boxes`).
+the split `test` here. Boxes name their last pixels (see :mod:`catchup_eval.metrics.boxes`).
 """
 
 from pathlib import Path
@@ -10,14 +10,8 @@ import numpy as np
 import torch
 
 from catchup_eval.core.errors import BadFile
+from catchup_eval.datasets import files
 from catchup_eval.datasets.file_dataset import FileDataset
-from catchup_eval.datasets.files import (
-    FileSplit,
-    files_from_index,
-    read_rows,
-    require_folder,
-    translate_list_errors,
-)
 from catchup_eval.datasets.folders import listing
 from catchup_eval.datasets.preprocessing import Preprocess
 
@@ -34,15 +28,12 @@ def tiny_imagenet(root: Path) -> FileDataset:
     Classes are numbered in the order of their sorted WordNet numbers, as `ImageFolder` does on the
     training folder, not in that of `wnids.txt`.
 
-    Args:
-        root: the folder that holds `tiny-imagenet-200`.
-
     Raises:
-        BadFile: that folder, or what it should hold, is absent.
+        BadFile: its folder, or what it should hold, is absent.
     """
-    folder = require_folder(root / FOLDER, "Tiny-ImageNet", LAYOUT)
-    with translate_list_errors("Tiny-ImageNet", folder):
-        classes = tuple(sorted(words[0] for words in read_rows(folder / "wnids.txt")))
+    folder = files.require_folder(root / FOLDER, "Tiny-ImageNet", LAYOUT)
+    with files.translate_list_errors("Tiny-ImageNet", folder):
+        classes = tuple(sorted(words[0] for words in files.read_rows(folder / "wnids.txt")))
         train, test = _train(folder / "train", classes, root), _val(folder / "val", classes)
     return FileDataset(
         name="tiny-imagenet",
@@ -56,33 +47,34 @@ def tiny_imagenet(root: Path) -> FileDataset:
     )
 
 
-def _train(folder: Path, classes: tuple[str, ...], root: Path) -> FileSplit:
+def _train(folder: Path, classes: tuple[str, ...], root: Path) -> files.FileSplit:
     found = listing(folder, root)
     if found.classes != classes:
         raise BadFile(
             f"expected in {folder} the {len(classes)} folders that wnids.txt names, "
             f"got {len(found.classes)}"
         )
-    rows = [row for wnid in classes for row in read_rows(folder / wnid / f"{wnid}_boxes.txt")]
-    boxes = {row[0]: _box(row[1:]) for row in rows}
+    rows = [row for wnid in classes for row in files.read_rows(folder / wnid / f"{wnid}_boxes.txt")]
+    corners = {name: corner for name, *corner in rows}
     names = [path.decode().rpartition("/")[2] for path in found.paths]
-    ordered = np.array([boxes[name] for name in names], np.float32)
+    boxes = torch.from_numpy(_boxes([corners[name] for name in names]))
     labels = torch.from_numpy(found.labels)
-    return FileSplit(folder, found.paths, found.sizes, labels, boxes=torch.from_numpy(ordered))
+    return files.FileSplit(folder, found.paths, found.sizes, labels, boxes=boxes)
 
 
-def _val(folder: Path, classes: tuple[str, ...]) -> FileSplit:
-    rows = read_rows(folder / "val_annotations.txt")
+def _val(folder: Path, classes: tuple[str, ...]) -> files.FileSplit:
+    rows = files.read_rows(folder / "val_annotations.txt")
     places = {wnid: place for place, wnid in enumerate(classes)}
-    return files_from_index(
+    return files.files_from_index(
         folder / "images",
         [row[0] for row in rows],
         [places[row[1]] for row in rows],
-        boxes=[_box(row[2:6]) for row in rows],
+        boxes=_boxes([row[2:6] for row in rows]),
     )
 
 
-def _box(words: list[str]) -> tuple[int, int, int, int]:
-    """Ends exclusive, from words that name the first and the last pixels."""
-    x0, y0, x1, y1 = (int(word) for word in words)
-    return x0, y0, x1 + 1, y1 + 1
+def _boxes(corners: list[list[str]]) -> np.ndarray:
+    """(N, 4), ends exclusive, from words that name the first and the last pixels."""
+    ends = np.array(corners, int).reshape(len(corners), 4)
+    ends[:, 2:] += 1
+    return ends.astype(np.float32)

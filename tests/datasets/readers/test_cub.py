@@ -36,7 +36,7 @@ def root(tmp_path: Path, photograph: Callable[..., Path]) -> Path:
     return tmp_path
 
 
-def test_the_official_split_and_labels(root: Path) -> None:
+def test_the_official_split_labels_and_boxes(root: Path) -> None:
     data = load("cub", root)
     test, train = data.parts["test"], data.parts["train"]
     images = root / "CUB_200_2011" / "images"
@@ -45,11 +45,8 @@ def test_the_official_split_and_labels(root: Path) -> None:
     assert (test.labels.tolist(), train.labels.tolist()) == ([0, 1], [0, 1])
     assert (test.index.tolist(), train.index.tolist()) == ([1, 4], [2, 3])
     assert data.classes == ("001.Black_footed_Albatross", "002.Laysan_Albatross")
-
-
-def test_boxes_are_corner_and_size(root: Path) -> None:
-    """The first box as wsolevaluation's list has it: 60 27 385 331."""
-    assert load("cub", root).split("boxes").boxes.tolist() == [[60, 27, 385, 331], [0, 0, 5, 5]]
+    # Corner and size; the first box as wsolevaluation's list has it.
+    assert data.split("boxes").boxes.tolist() == [[60, 27, 385, 331], [0, 0, 5, 5]]
 
 
 def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
@@ -65,7 +62,7 @@ def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
 
 
 def test_real_boxes_lie_where_the_smaller_images_have_them(shared: Path, tmp_path: Path) -> None:
-    """Boxes of images with a shorter side of 256, brought to a view, as shares of the sides."""
+    """Boxes of images with a shorter side of 256, preprocessed, as fractions of the sides."""
     with np.load(shared / "cub5_s256.npz") as pack:
         keys = ("boxes_xyxy", "size_wh", "orig_size_wh", "files", "image_id", "is_train")
         boxes, size, original, files, numbers, train = (pack[key][:8] for key in keys)
@@ -90,8 +87,8 @@ def test_real_boxes_lie_where_the_smaller_images_have_them(shared: Path, tmp_pat
         (folder / file).write_text("".join(rows))
     data = load("cub", tmp_path)
     assert data.split("test").index.tolist() == numbers[train == 0].tolist()
-    way = data.preprocess.without_crop
-    viewed = np.concatenate([data.transform(way).split(name).boxes for name in ("train", "test")])
+    decoded = data.transform(data.preprocess.without_crop)
+    viewed = np.concatenate([decoded.split(name).boxes for name in ("train", "test")])
     order = np.concatenate([np.flatnonzero(train == 1), np.flatnonzero(train == 0)])
     expected = boxes[order] * np.tile(224 / size[order], 2)
     assert np.abs(viewed - expected).max() < 0.01

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.datasets import decoding
+from catchup_eval.datasets import file_dataset
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import FileSplit, files_from_index
@@ -26,33 +26,35 @@ def data(tree: Path, tmp_path: Path) -> FileDataset:
     return from_folder(tree, tmp_path / "root")
 
 
-@pytest.mark.parametrize("way", [SMALL, Preprocess(12, interpolation="bicubic", squash=True)])
-def test_a_view_is_the_preprocessing_image_by_image(data: FileDataset, way: Preprocess) -> None:
-    view = data.transform(way)
+@pytest.mark.parametrize(
+    "preprocess", [SMALL, Preprocess(12, interpolation="bicubic", squash=True)]
+)
+def test_decoded_images_are_preprocessed_one_by_one(
+    data: FileDataset, preprocess: Preprocess
+) -> None:
+    view = data.transform(preprocess)
     assert isinstance(view, TensorDataset)
     for name, files in data.parts.items():
         part = view.split(name)
-        expected = torch.stack([way.pixels(Image.open(path)) for path in files])
+        expected = torch.stack([preprocess.pixels(Image.open(path)) for path in files])
         assert torch.equal(part.images, expected)
         assert torch.equal(part.labels, files.labels) and torch.equal(part.index, files.index)
 
 
-def test_the_set_has_a_way_of_its_own(data: FileDataset) -> None:
-    assert (
-        data.preprocessing_for(None) == Preprocess(224, resize=256)
-        and data.preprocessing_for(SMALL) == SMALL
-    )
+def test_the_dataset_has_a_preprocessing_of_its_own(data: FileDataset) -> None:
+    assert data.preprocessing_for(None) == Preprocess(224, resize=256)
+    assert data.preprocessing_for(SMALL) == SMALL
     assert data.transform().split("test").images.shape == (4, 3, 224, 224)
 
 
-def test_a_second_view_opens_no_image(data: FileDataset, tree: Path) -> None:
+def test_a_second_transform_opens_no_image(data: FileDataset, tree: Path) -> None:
     first = data.transform(SMALL).split("test").images.clone()
     for path in data.split("test"):
         path.unlink()
     assert torch.equal(data.transform(SMALL).split("test").images, first)
 
 
-def test_only_the_part_that_is_asked_for_is_decoded(data: FileDataset) -> None:
+def test_only_a_split_that_is_used_is_decoded(data: FileDataset) -> None:
     for path in data.split("train"):
         path.write_bytes(b"no image")
     view = data.transform(SMALL)
@@ -62,13 +64,13 @@ def test_only_the_part_that_is_asked_for_is_decoded(data: FileDataset) -> None:
         view.split("train")
 
 
-def test_fingerprints_are_known_before_and_depend_on_the_view(data: FileDataset) -> None:
+def test_fingerprints_are_known_before_and_depend_on_the_preprocessing(data: FileDataset) -> None:
     before = data.transform_fingerprint(SMALL)
     assert data.transform(SMALL).fingerprint == before != data.fingerprint
     assert data.transform(SMALL).without_cscores.fingerprint == before
     others = [Preprocess(16, resize=21), Preprocess(16, resize=20, interpolation="bicubic")]
     others += [SMALL.without_crop]
-    assert len({before, *(data.transform_fingerprint(way) for way in others)}) == 4
+    assert len({before, *(data.transform_fingerprint(other) for other in others)}) == 4
     assert data.subsample(2).transform_fingerprint(SMALL) != before
 
 
@@ -84,31 +86,34 @@ def test_a_fingerprint_notices_names_sizes_and_labels(data: FileDataset) -> None
     ]
     assert len({whole.fingerprint, *(files.fingerprint for files in changed)}) == 6
     moved = FileSplit(Path("elsewhere"), whole.paths, whole.sizes, whole.labels)
-    assert moved.fingerprint == whole.fingerprint, "a set may be moved"
+    assert moved.fingerprint == whole.fingerprint, "a dataset may be moved"
 
 
-def test_a_part_keeps_no_fingerprint_that_is_not_its_own(data: FileDataset) -> None:
+def test_a_split_keeps_no_fingerprint_that_is_not_its_own(data: FileDataset) -> None:
     part = data.transform(SMALL).split("test")
     honest = type(part)(part.images.clone(), part.labels, part.index)
     assert part.fingerprint != honest.fingerprint
     assert part[torch.arange(4)].fingerprint == honest.fingerprint
 
 
-def test_boxes_follow_the_view(tmp_path: Path, photograph: Callable[..., Path]) -> None:
+def test_boxes_follow_the_preprocessing(tmp_path: Path, photograph: Callable[..., Path]) -> None:
     given = [(4, 3, 30, 20), (0, 0, 30, 44), (10, 10, 20, 20)]
     names = [photograph(tmp_path / f"{seed}.jpg", seed).name for seed in range(3)]
     files = files_from_index(tmp_path, names, [0, 1, 0], boxes=given)
-    squashed = decoding.decode_split(files, SMALL.without_crop, tmp_path / "kept").boxes
+    squashed = file_dataset.decode_split(files, SMALL.without_crop, tmp_path / "cache").boxes
     width, height = 40, 30
     assert squashed is not None
     assert squashed[0].tolist() == pytest.approx(
         [4 * 16 / width, 3 * 16 / height, 30 * 16 / width, 20 * 16 / height]
     )
     assert squashed[1].tolist() == [0, 0, 16, 16]
-    cropped = decoding.decode_split(files, SMALL, tmp_path / "kept").boxes
+    cropped = file_dataset.decode_split(files, SMALL, tmp_path / "cache").boxes
     assert cropped is not None
     expected = box_metrics.crop_boxes(np.array([[10, 10, 20, 20]]) * 20 / 36, (2, 2), (16, 16))
     assert cropped[2].tolist() == pytest.approx(expected[0].tolist(), abs=1e-5)
+    for path in (tmp_path / "cache").glob("*-boxes.npy"):
+        path.unlink()
+    assert torch.equal(file_dataset.decode_split(files, SMALL, tmp_path / "cache").boxes, cropped)
 
 
 def test_a_stopped_decode_leaves_nothing_and_starts_again(
@@ -123,21 +128,8 @@ def test_a_stopped_decode_leaves_nothing_and_starts_again(
     assert len(data.transform(SMALL).split("test")) == 4
 
 
-def test_boxes_that_were_lost_are_made_again(
-    tmp_path: Path, photograph: Callable[..., Path]
-) -> None:
-    files = files_from_index(
-        tmp_path, [photograph(tmp_path / "a.jpg", 1).name], [0], boxes=[(1, 2, 3, 4)]
-    )
-    first = decoding.decode_split(files, SMALL, tmp_path / "kept").boxes
-    next((tmp_path / "kept").glob("*-boxes.npy")).unlink()
-    assert first is not None
-    assert torch.equal(decoding.decode_split(files, SMALL, tmp_path / "kept").boxes, first)
-    assert decoding.cost(files, SMALL, tmp_path / "kept") == 0
-
-
 def test_progress_counts_images(data: FileDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "BLOCK", 4)
+    monkeypatch.setattr(file_dataset, "BLOCK", 4)
     told: list[tuple[int, int]] = []
     part = data.transform(SMALL, lambda done, total: told.append((done, total))).split("train")
     assert told == [(4, 6), (6, 6)]
@@ -152,27 +144,18 @@ def test_a_damaged_image_is_named(data: FileDataset) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("fault", [lambda old: old[:-1], lambda old: old[:300], lambda old: b"no"])
-def test_a_view_that_is_not_whole_is_told_and_decoded_again(
-    data: FileDataset,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    fault: Callable[[bytes], bytes],
-) -> None:
-    first = data.transform(SMALL).split("test").images.clone()
-    (kept,) = tmp_path.rglob("*.npy")
-    kept.write_bytes(fault(kept.read_bytes()))
-    assert torch.equal(data.transform(SMALL).split("test").images, first)
-    assert re.fullmatch(rf"{kept} .*; it is computed again", caplog.messages[0])
-
-
-def test_a_view_of_another_set_under_this_name_is_decoded_again(
+def test_a_file_that_is_not_whole_is_reported_and_decoded_again(
     data: FileDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = data.transform(SMALL).split("test").images.clone()
-    (kept,) = tmp_path.rglob("*.npy")
-    np.save(kept, np.zeros(first.shape, np.uint8))  # the right shape, all black
-    assert torch.equal(data.transform(SMALL).split("test").images, first)
+    (path,) = tmp_path.rglob("*.npy")
+    whole = path.read_bytes()
+    np.save(tmp_path / "black.npy", np.zeros(first.shape, np.uint8))  # the right shape
+    for fault in (whole[:-1], whole[:300], b"no", (tmp_path / "black.npy").read_bytes()):
+        caplog.clear()
+        path.write_bytes(fault)
+        assert torch.equal(data.transform(SMALL).split("test").images, first)
+        assert re.fullmatch(rf"{path} .*; it is computed again", caplog.messages[0])
     assert "was not sealed" in caplog.messages[0]
 
 
@@ -182,16 +165,16 @@ def test_the_cost_is_known_and_the_disk_is_looked_at(
     assert data.bytes_to_decode(SMALL) == (6 + 4 + 2) * 3 * 16 * 16
     data.transform(SMALL).split("train")
     assert data.bytes_to_decode(SMALL) == (4 + 2) * 3 * 16 * 16
-    monkeypatch.setattr(decoding.shutil, "disk_usage", lambda _: type("", (), {"free": 3071})())
+    monkeypatch.setattr(file_dataset.shutil, "disk_usage", lambda _: type("", (), {"free": 3071})())
     with pytest.raises(UserError, match=r"need 0.0 GB in .* make room"):
         data.transform(SMALL).split("test")
 
 
-def test_questions_see_a_share_of_many_training_images(
+def test_analyses_get_a_sample_of_many_training_images(
     data: FileDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert data.evaluation_subset() is data
-    monkeypatch.setattr("catchup_eval.datasets.file_dataset.FOR_QUESTIONS", 4)
+    monkeypatch.setattr("catchup_eval.datasets.file_dataset.MOST_TRAINING", 4)
     some = data.evaluation_subset()
     assert some.split("train").labels.bincount().tolist() == [2, 2]
     assert some.subset == "subset: train n=4 of 6" and some.split("test") is data.split("test")
