@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from catchup_eval.core.errors import UnknownName, UserError
 
@@ -34,10 +34,8 @@ class PublishedAccuracy:
         return self.data in ("", data) or data == f"{self.data}_test"
 
 
-class CatalogueEntry(BaseModel):
+class CatalogueEntry(BaseModel, frozen=True, extra="forbid"):
     """A published checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     spec: str  # network and preprocessing; the weights too where a zoo has them by name
     data: str  # the dataset that it was trained on

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy._core.multiarray import scalar
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
@@ -36,10 +36,8 @@ NESTS = ("state_dict", "model_state_dict", "model", "net")
 AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 
 
-class ModelCard(BaseModel):
+class ModelCard(BaseModel, frozen=True):
     """What a checkpoint says about itself: everything that is needed to use it again."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     architecture: str  # the ARCH of a model spec
     options: dict[str, Any]  # keywords of its builder
@@ -102,16 +100,12 @@ def read_content(
     path = Path(path)
     if not path.is_file():
         raise BadFile(f"there is no file {path}")
-    if _is_safetensors(path):
+    with path.open("rb") as file:  # a download may have no suffix
+        safe = path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+    if safe:
         weights, card = _read_safetensors(path)
         return CheckpointContent(weights, card) if card else _select_state_dict(weights, path, ema)
     return _select_state_dict(_read_torch(path, trust_pickle), path, ema)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By its suffix or, since a download may have none, by how it begins."""
-    with path.open("rb") as file:
-        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:

@@ -25,7 +25,7 @@ class Trace(NamedTuple):
 
 @dataclass(frozen=True)
 class ModuleLayout:
-    """Which submodules of a network are its parts, by name; as in :class:`Classifier`."""
+    """Names of submodules, as in :class:`Classifier`."""
 
     stages: tuple[str, ...]
     head: str
@@ -134,8 +134,7 @@ class Classifier(nn.Module):
         """Logits, features and, where the head pools a map, that map; one forward pass.
 
         Raises:
-            Missing: the head is no linear layer, or is not called, so that there are no features
-                before it.
+            Missing: the head is no linear layer, or is not called.
         """
         modules: dict[str, nn.Module] = {"features": self.head}
         if self._pool:
@@ -151,11 +150,7 @@ class Classifier(nn.Module):
         return self.trace(pixels).features
 
     def feature_map(self, pixels: Tensor) -> Tensor:
-        """(N, D, h, w): what the head pools.
-
-        Raises:
-            Missing: as :meth:`pooled_map`.
-        """
+        """(N, D, h, w): what the head pools; raises as :meth:`pooled_map`."""
         return self.pooled_map(self.trace(pixels))
 
     def pooled_map(self, trace: Trace) -> Tensor:
@@ -166,12 +161,11 @@ class Classifier(nn.Module):
                 map would not explain the logit (Zhou et al. 2016: mean(CAM) + bias == logit).
         """
         maps, features = trace.maps, trace.features
-        if maps is None or maps.ndim != 4 or maps.shape[:2] != features.shape:
-            raise Missing("a head that averages one feature map")
-        size = float(features.detach().abs().mean())  # of fresh networks it may be tiny
-        if not torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-3 * size):
-            raise Missing("a head that averages one feature map")
-        return maps
+        if maps is not None and maps.ndim == 4 and maps.shape[:2] == features.shape:
+            size = float(features.detach().abs().mean())  # of fresh networks it may be tiny
+            if torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-3 * size):
+                return maps
+        raise Missing("a head that averages one feature map")
 
 
 def _submodule(net: nn.Module, name: str) -> nn.Module:

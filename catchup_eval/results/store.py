@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from catchup_eval.core.environment import package_versions, utc_timestamp
 from catchup_eval.core.errors import BadFile
@@ -25,15 +25,13 @@ from catchup_eval.results import hashes
 from catchup_eval.results.result import Result
 
 
-class Key(BaseModel):
+class Key(BaseModel, frozen=True):
     """What a result depends on; two equal keys mean the same numbers.
 
     Older versions of the package stored the given settings alone, no `network` and no code. What
     the defaults were then is not known, so such a result can be read, plotted and verified, but is
     not the current one: it is measured again where it is asked for.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     weights: str  # fingerprint of weights and normalisation
     data: str  # fingerprint of all splits
@@ -47,10 +45,8 @@ class Key(BaseModel):
     data_code: str = ""
 
 
-class Provenance(BaseModel):
+class Provenance(BaseModel, frozen=True):
     """How a result came about; what of it may differ is no part of the key."""
-
-    model_config = ConfigDict(frozen=True)
 
     seconds: float
     device: str
@@ -59,10 +55,8 @@ class Provenance(BaseModel):
     threads: int = 0  # of torch on the CPU; 0 where an older version stored the result
 
 
-class Hashes(BaseModel):
+class Hashes(BaseModel, frozen=True):
     """What a stored result was when it was stored; `catchup-eval verify` compares."""
-
-    model_config = ConfigDict(frozen=True)
 
     frame: str  # of the CSV's bytes
     samples: str  # of the arrays
@@ -70,10 +64,8 @@ class Hashes(BaseModel):
     libraries: dict[str, str]  # what wrote tables and pictures
 
 
-class ResultRecord(BaseModel):
+class ResultRecord(BaseModel, frozen=True):
     """The sidecar of a stored result."""
-
-    model_config = ConfigDict(frozen=True)
 
     key: Key
     provenance: Provenance

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import write_text
@@ -17,10 +17,8 @@ from catchup_eval.results.result import ModelResult, Result, join
 from catchup_eval.results.store import Provenance, Store
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(BaseModel, frozen=True):
     """One network of a study."""
-
-    model_config = ConfigDict(frozen=True)
 
     key: str  # the folder of its results, unique in the study: `catchup-s0`
     group: str  # what tables and figures call it; the seeds of one method share it
@@ -118,10 +116,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class DataInfo(BaseModel):
+class DataInfo(BaseModel, frozen=True):
     """The dataset of a study; `parts` is the number of images of each split."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     about: str
@@ -134,10 +130,8 @@ class DataInfo(BaseModel):
 OLD = "was measured by another version of the question; ask again"
 
 
-class SkippedAnalysis(BaseModel):
+class SkippedAnalysis(BaseModel, frozen=True):
     """An analysis that could not be made, and why: "needs boxes"."""
-
-    model_config = ConfigDict(frozen=True)
 
     model: str
     analysis: str
@@ -145,10 +139,8 @@ class SkippedAnalysis(BaseModel):
     by_design: bool = False  # the analysis is not about this model, so that nothing is missing
 
 
-class StudyInfo(BaseModel):
+class StudyInfo(BaseModel, frozen=True):
     """All of a study but its results; `study.json`."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str  # the report's
     command: str  # what repeats it

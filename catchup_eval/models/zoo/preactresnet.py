@@ -18,56 +18,49 @@ from catchup_eval.models.zoo.builders import builder_of
 class PreActBlock(nn.Module):
     """BN-ReLU-conv twice; the shortcut is the raw input, or a 1x1 convolution of `relu(bn1(x))`.
 
-    Args:
-        active_shortcut: where nothing is reshaped, the shortcut is `relu(bn1(x))` too.
+    `active_shortcut`: where nothing is reshaped, the shortcut is `relu(bn1(x))` too.
     """
 
     EXPANSION = 1
 
     def __init__(self, inputs: int, width: int, stride: int, active_shortcut: bool = False):
         super().__init__()
+        outputs = width * self.EXPANSION
         self.bn1 = nn.BatchNorm2d(inputs)
+        self._add_branch(inputs, width, stride)
+        reshapes = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
+        self.active_shortcut = active_shortcut
+
+    def _add_branch(self, inputs: int, width: int, stride: int) -> None:
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.shortcut = _shortcut(inputs, width, stride)
-        self.active_shortcut = active_shortcut
+
+    def _branch(self, active: Tensor) -> Tensor:
+        return self.conv2(F.relu(self.bn2(self.conv1(active))))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
         raw = active if self.active_shortcut else x
         shortcut = raw if self.shortcut is None else self.shortcut(active)
-        return shortcut + self.conv2(F.relu(self.bn2(self.conv1(active))))  # type: ignore[no-any-return]
+        return shortcut + self._branch(active)
 
 
-class PreActBottleneck(nn.Module):
+class PreActBottleneck(PreActBlock):
     """BN-ReLU-conv three times, 1x1, 3x3 with the stride, 1x1 to four times the width."""
 
     EXPANSION = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, active_shortcut: bool = False):
-        super().__init__()
-        outputs = width * self.EXPANSION
-        self.bn1 = nn.BatchNorm2d(inputs)
+    def _add_branch(self, inputs: int, width: int, stride: int) -> None:
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.shortcut = _shortcut(inputs, outputs, stride)
-        self.active_shortcut = active_shortcut
+        self.conv3 = nn.Conv2d(width, width * self.EXPANSION, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(self.bn1(x))
-        raw = active if self.active_shortcut else x
-        shortcut = raw if self.shortcut is None else self.shortcut(active)
-        narrow = self.conv2(F.relu(self.bn2(self.conv1(active))))
-        return shortcut + self.conv3(F.relu(self.bn3(narrow)))  # type: ignore[no-any-return]
-
-
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Conv2d | None:
-    reshapes = stride != 1 or inputs != outputs
-    return nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
+    def _branch(self, active: Tensor) -> Tensor:
+        return self.conv3(F.relu(self.bn3(super()._branch(active))))  # type: ignore[no-any-return]
 
 
 class PreActResNet(nn.Module):
@@ -90,7 +83,7 @@ class PreActResNet(nn.Module):
     def __init__(
         self,
         blocks: Sequence[int] = (2, 2, 2, 2),
-        block: type[PreActBlock] | type[PreActBottleneck] = PreActBlock,
+        block: type[PreActBlock] = PreActBlock,
         *,
         classes: int,
         width: int = 64,
@@ -105,8 +98,8 @@ class PreActResNet(nn.Module):
 
         def stage(number: int, stride: int) -> nn.Sequential:
             first = block(sizes[number], widths[number], stride, active_shortcut)
-            more = range(blocks[number] - 1)
             last = sizes[number + 1]
+            more = range(blocks[number] - 1)
             rest = (block(last, widths[number], 1, active_shortcut) for _ in more)
             return nn.Sequential(first, *rest)
 

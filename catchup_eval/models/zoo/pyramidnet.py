@@ -1,6 +1,7 @@
 """Pyramidal residual networks for small images (Han et al. 2017): each block a little wider."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -22,8 +23,9 @@ class PyramidBlock(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool):
         super().__init__()
         outputs = 4 * width if bottleneck else width
-        branch = _bottleneck_branch if bottleneck else _basic_branch
-        self.residual = branch(inputs, width, stride)
+        basic = [(width, 3, stride), (width, 3, 1)]
+        narrow = [(width, 1, 1), (width, 3, stride), (outputs, 1, 1)]
+        self.residual = _branch(inputs, narrow if bottleneck else basic)
         self.shortcut = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
         self.new = outputs - inputs
 
@@ -32,29 +34,16 @@ class PyramidBlock(nn.Module):
         return shortcut + self.residual(x)  # type: ignore[no-any-return]
 
 
-def _basic_branch(inputs: int, width: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.BatchNorm2d(inputs),
-        nn.Conv2d(inputs, width, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, 3, 1, 1, bias=False),
-        nn.BatchNorm2d(width),
-    )
-
-
-def _bottleneck_branch(inputs: int, width: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.BatchNorm2d(inputs),
-        nn.Conv2d(inputs, width, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, 4 * width, 1, bias=False),
-        nn.BatchNorm2d(4 * width),
-    )
+def _branch(inputs: int, convolutions: Sequence[tuple[int, int, int]]) -> nn.Sequential:
+    """BN around the convolutions (outputs, side, stride), with ReLU between them."""
+    layers: list[nn.Module] = [nn.BatchNorm2d(inputs)]
+    for outputs, side, stride in convolutions:
+        if len(layers) > 1:
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False))
+        layers.append(nn.BatchNorm2d(outputs))
+        inputs = outputs
+    return nn.Sequential(*layers)
 
 
 def widths(blocks: int, alpha: float) -> list[int]:
@@ -84,8 +73,7 @@ class PyramidNet(nn.Module):
         growing = list(pairwise(widths(3 * blocks, alpha)))
 
         def stage(number: int) -> nn.Sequential:
-            own = range(number * blocks, (number + 1) * blocks)
-            return nn.Sequential(*map(block, own))
+            return nn.Sequential(*map(block, range(number * blocks, (number + 1) * blocks)))
 
         def block(index: int) -> PyramidBlock:
             before, width = growing[index]

@@ -16,10 +16,9 @@ PRETRAINED = "pretrained"
 
 
 def build(name: str, *, classes: int, weights: str | None = None, **options: Any) -> nn.Module:
-    """The timm network `name`.
+    """The timm network `name`, with the tag of published weights after a dot, or without.
 
     Args:
-        name: with the tag of published weights after a dot, or without.
         classes: logits; published weights come with their own number.
         weights: "pretrained" for the published ones of the tag, or of the network's first tag;
             timm downloads them at the first use.
@@ -117,7 +116,7 @@ def published_classes(name: str) -> int:
 
 
 def layout(net: nn.Module) -> ModuleLayout:
-    """The parts of a network that timm has built.
+    """The layout of a network that timm has built.
 
     The stages are those of its feature information, fewer or more than in other sources: timm's
     MobileNetV2 has five where the Catch-up Mix paper has eight. Only a ResNet's stem ends here with

@@ -66,10 +66,10 @@ def _enumeration(name: str) -> Any:
 
 def inputs(published: Any) -> InputSettings:
     """How an entry's weights were evaluated when their accuracy was published."""
-    given = published.transforms()
-    (size,), (resize,) = given.crop_size, given.resize_size
-    preprocess = Preprocess(size, resize, given.interpolation.value)
-    return InputSettings(tuple(given.mean), tuple(given.std), preprocess=preprocess)
+    transform = published.transforms()
+    (size,), (resize,) = transform.crop_size, transform.resize_size
+    preprocess = Preprocess(size, resize, transform.interpolation.value)
+    return InputSettings(tuple(transform.mean), tuple(transform.std), preprocess=preprocess)
 
 
 def accuracy(published: Any) -> float | None:
@@ -103,7 +103,7 @@ def _get(name: str, **options: Any) -> nn.Module:
 
 
 def layout(name: str, net: nn.Module) -> ModuleLayout | None:
-    """The parts of torchvision's `name`; None for families that are not known here.
+    """The layout of torchvision's `name`; None for families that are not known here.
 
     The stages are those of the Catch-up Mix authors' tree for ResNet and DenseNet, the paper's
     eight for MobileNetV2 (stem and seven) and VGG-11 (each convolution, with the norm, ReLU and
