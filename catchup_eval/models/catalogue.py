@@ -1,8 +1,8 @@
 """Published checkpoints by name: where they are, which network they are, what is claimed of them.
 
 The list is `catalogue.toml` beside this file. Where nobody has read a file and measured it with
-this toolkit, its entry is not `verified`: the address, the way of giving images or the number may
-then be other than the entry says.
+this toolkit, its entry is not `verified`: the address, the preprocessing or the number may then be
+other than the entry says.
 """
 
 import tomllib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from catchup_eval.core.errors import UnknownName, UserError
 
@@ -21,48 +21,31 @@ LIST = Path(__file__).with_name("catalogue.toml")
 
 @dataclass(frozen=True)
 class PublishedAccuracy:
-    """An accuracy that somebody published.
+    """A top-1 accuracy on the test images, in percent, that somebody published.
 
-    Args:
-        accuracy: top-1 on the test images, in percent.
-        data: the name of their image set; empty: the one that the model is asked about.
+    `data` is the name of their dataset; empty: the one that the model is evaluated on.
     """
 
     accuracy: float
     data: str = ""
 
     def is_about(self, data: str) -> bool:
-        """Whether it is about this image set, or about a file of its test images."""
+        """Whether it is about this dataset, or about a file of its test images."""
         return self.data in ("", data) or data == f"{self.data}_test"
 
 
-class CatalogueEntry(BaseModel):
-    """A published checkpoint.
+class CatalogueEntry(BaseModel, frozen=True, extra="forbid"):
+    """A published checkpoint."""
 
-    Attributes:
-        spec: the network and how it is given images, as a model spec; the weights too where a
-            zoo has them by name.
-        data: the image set that it was trained on.
-        paper: who made it known.
-        page: where it is described.
-        address: of the file; empty where it must be got by hand from the page.
-        sha256: of the file; empty where nobody knows.
-        accuracy: the published top-1 in percent.
-        licence: of code and weights, as the page says.
-        verified: the file was read with this toolkit, and the accuracy equalled.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    spec: str
-    data: str
-    paper: str
-    page: str
-    address: str = ""
-    sha256: str = ""
-    accuracy: float | None = None
-    licence: str = ""
-    verified: bool = False
+    spec: str  # network and preprocessing; the weights too where a zoo has them by name
+    data: str  # the dataset that it was trained on
+    paper: str  # who made it known
+    page: str  # where it is described
+    address: str = ""  # of the file; empty where it must be got by hand from the page
+    sha256: str = ""  # of the file; empty where nobody knows
+    accuracy: float | None = None  # the published top-1 in percent
+    licence: str = ""  # of code and weights, as the page says
+    verified: bool = False  # the file was read with this toolkit, and the accuracy equalled
 
     @property
     def claim(self) -> PublishedAccuracy | None:
@@ -71,7 +54,7 @@ class CatalogueEntry(BaseModel):
 
     @property
     def checksum(self) -> str:
-        """As downloads are told it."""
+        """In the form that downloads take."""
         return f"sha256:{self.sha256}" if self.sha256 else ""
 
     @property

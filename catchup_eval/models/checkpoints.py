@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy._core.multiarray import scalar
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
@@ -36,10 +36,8 @@ NESTS = ("state_dict", "model_state_dict", "model", "net")
 AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 
 
-class ModelCard(BaseModel):
-    """What a checkpoint says about itself; everything that is needed to use it again."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class ModelCard(BaseModel, frozen=True):
+    """What a checkpoint says about itself: everything that is needed to use it again."""
 
     architecture: str  # the ARCH of a model spec
     options: dict[str, Any]  # keywords of its builder
@@ -47,10 +45,10 @@ class ModelCard(BaseModel):
     std: tuple[float, ...]
     channels: str = "rgb"  # as of :class:`catchup_eval.models.classifier.Normalize`
     classes: tuple[str, ...]
-    preprocess: Preprocess | None = None  # how photographs are shown to it
+    preprocess: Preprocess | None = None  # of photographs
     data: str = ""
     data_fingerprint: str = ""
-    samples: str = ""  # a hash of which images it learned from, where these are a share
+    samples: str = ""  # a hash of which images it learned from, where not from all
     method: str = ""
     settings: dict[str, Any] = {}  # of the method
     recipe: dict[str, Any] = {}  # the training, resolved
@@ -81,11 +79,7 @@ class CheckpointContent(NamedTuple):
 
 
 def read(path: Path | str) -> tuple[dict[str, Tensor], ModelCard | None]:
-    """Weights by name and, for an own checkpoint, its card.
-
-    Raises:
-        BadFile: as :func:`read_content`.
-    """
+    """Weights by name and, for an own checkpoint, its card; raises as :func:`read_content`."""
     content = read_content(path)
     return content.weights, content.card
 
@@ -106,16 +100,12 @@ def read_content(
     path = Path(path)
     if not path.is_file():
         raise BadFile(f"there is no file {path}")
-    if _is_safetensors(path):
+    with path.open("rb") as file:  # a download may have no suffix
+        safe = path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+    if safe:
         weights, card = _read_safetensors(path)
         return CheckpointContent(weights, card) if card else _select_state_dict(weights, path, ema)
     return _select_state_dict(_read_torch(path, trust_pickle), path, ema)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By its suffix or, since a download may have none, by how it begins."""
-    with path.open("rb") as file:
-        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
@@ -127,12 +117,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
     except SafetensorError as error:
         raise BadFile(f"{path} is no whole safetensors file: {_describe_file(path)}") from error
     except ValidationError as error:
-        raise BadFile(f"the card of {path} cannot be read: {_first_line(error)}") from error
-
-
-def _first_line(error: ValidationError) -> str:
-    detail = error.errors()[0]
-    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise BadFile(f"the card of {path} cannot be read: {reason}") from error
 
 
 def _read_torch(path: Path, trust_pickle: bool) -> Any:
@@ -142,7 +129,13 @@ def _read_torch(path: Path, trust_pickle: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         if not _is_html(path) and "Unsupported" in str(error):
-            raise BadFile(_untrusted_message(path, str(error))) from error
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            named = f" ({found[1]})" if found else ""
+            raise BadFile(
+                f"{path} holds Python objects beside tensors{named}, and running a stranger's "
+                "pickle is unsafe; save its state_dict() alone, or as safetensors; or, if you "
+                "trust whoever wrote it, add --trust-pickle"
+            ) from error
         raise BadFile(f"{path} is no checkpoint: {_describe_file(path)}") from error
     except (ImportError, AttributeError) as error:
         raise BadFile(f"{path} was written by code that is not here: {error}") from error
@@ -155,16 +148,6 @@ def _safe_globals() -> list[Any]:
     dtypes = [type(np.dtype(code)) for code in "?bBhHiIlLqQefdg"]
     old, new = (f"numpy.{core}.multiarray.scalar" for core in ("core", "_core"))
     return [(scalar, old), (scalar, new), np.dtype, *dtypes, argparse.Namespace]
-
-
-def _untrusted_message(path: Path, error: str) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)", error)
-    named = f" ({found[1]})" if found else ""
-    return (
-        f"{path} holds Python objects beside tensors{named}, and running a stranger's pickle is "
-        "unsafe; save its state_dict() alone, or as safetensors; or, if you trust whoever wrote "
-        "it, add --trust-pickle"
-    )
 
 
 def _is_html(path: Path) -> bool:
@@ -192,11 +175,15 @@ def _select_state_dict(content: Any, path: Path, ema: bool) -> CheckpointContent
     if not weights:
         raise BadFile(f"{path} holds no weights: expected names and tensors, as of a state_dict")
     halves = _split_ema(weights)
-    if halves:
-        weights = halves[ema]
-    if ema and not (halves or averaged):
-        raise BadFile(f"{path} holds no average of the weights beside them; leave out ?ema=true")
-    return CheckpointContent(weights, None, _ema_note(path, ema) if halves or averaged else "")
+    if not (halves or averaged):
+        if ema:
+            raise BadFile(
+                f"{path} holds no average of the weights beside them; leave out ?ema=true"
+            )
+        return CheckpointContent(weights, None)
+    taken = "their average" if ema else "the weights; ?ema=true takes the other"
+    note = f"{path.name} holds weights and their average over the training; taken: {taken}"
+    return CheckpointContent(halves[ema] if halves else weights, None, note)
 
 
 def _candidate_state_dicts(content: Any) -> dict[str, Any]:
@@ -205,9 +192,8 @@ def _candidate_state_dicts(content: Any) -> dict[str, Any]:
         return {"state_dict": content.state_dict()}
     if not isinstance(content, Mapping):
         return {}
-    known = (content.get(name) for name in (*NESTS, *AVERAGES))
-    pairs = zip((*NESTS, *AVERAGES), known, strict=True)
-    return {name: value for name, value in pairs if isinstance(value, (Mapping, nn.Module))}
+    found = {name: content.get(name) for name in (*NESTS, *AVERAGES)}
+    return {name: each for name, each in found.items() if isinstance(each, (Mapping, nn.Module))}
 
 
 def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
@@ -215,14 +201,9 @@ def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
     for prefix in (f"{name}." for name in AVERAGES):
         plain = {name: value for name, value in weights.items() if not name.startswith(prefix)}
         if plain and len(plain) < len(weights):
-            marked = ((name, value) for name, value in weights.items() if name.startswith(prefix))
-            return plain, {name.removeprefix(prefix): value for name, value in marked}
+            marked = weights.keys() - plain.keys()
+            return plain, {n.removeprefix(prefix): v for n, v in weights.items() if n in marked}
     return None
-
-
-def _ema_note(path: Path, ema: bool) -> str:
-    taken, other = ("their average", "") if ema else ("the weights", "; ?ema=true takes the other")
-    return f"{path.name} holds weights and their average over the training; taken: {taken}{other}"
 
 
 def fingerprint(model: Classifier) -> str:

@@ -16,7 +16,7 @@ CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "
 
 
 class Trace(NamedTuple):
-    """One forward pass, seen at three places."""
+    """What one forward pass gives at three places."""
 
     logits: Tensor  # (N, K)
     features: Tensor  # (N, D), what the last linear layer is given
@@ -25,7 +25,7 @@ class Trace(NamedTuple):
 
 @dataclass(frozen=True)
 class ModuleLayout:
-    """Which submodules of a network are its parts, by name; as in :class:`Classifier`."""
+    """Names of submodules, as in :class:`Classifier`."""
 
     stages: tuple[str, ...]
     head: str
@@ -55,8 +55,8 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.channels, order = channels, CHANNELS[channels]
-        taken = None if order is None else torch.tensor(order)
-        self.register_buffer("order", taken, persistent=False)
+        indices = None if order is None else torch.tensor(order)
+        self.register_buffer("order", indices, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         if self.order is not None:
@@ -65,7 +65,7 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Any `nn.Module`, asked in pixels.
+    """Any `nn.Module`, with its normalisation inside.
 
     Args:
         net: takes normalised images (N, C, H, W), gives logits (N, K).
@@ -75,7 +75,7 @@ class Classifier(nn.Module):
         head: name of the last linear layer.
         pool: name of the module that pools the last feature map; None where there is none. Where a
             function pools, an `nn.AdaptiveAvgPool2d(1)` put before it can be named.
-        name: what tables and figures call this network.
+        name: for tables and figures.
         preprocess: how photographs are brought to its size; None for images that have it.
 
     Raises:
@@ -96,12 +96,10 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.net = net
-        self.name = name
-        self.preprocess = preprocess
+        self.net, self.name, self.preprocess = net, name, preprocess
         self._stages, self._head, self._pool = tuple(stages), head, pool
-        for part in (*stages, head, *([pool] if pool else [])):
-            _submodule(net, part)
+        for module in (*stages, head, *([pool] if pool else [])):
+            _submodule(net, module)
 
     @property
     def stages(self) -> list[nn.Module]:
@@ -119,7 +117,10 @@ class Classifier(nn.Module):
     @property
     def preprocessing(self) -> str:
         """What is done to its images, one line."""
-        mean, std = (_format_list(part) for part in (self.normalize.mean, self.normalize.std))
+        mean, std = (
+            "(" + ", ".join(f"{value:g}" for value in values.flatten().tolist()) + ")"
+            for values in (self.normalize.mean, self.normalize.std)
+        )
         order = self.normalize.channels
         pixels = "pixels" if order == "rgb" else f"{order} pixels"
         normalised = f"({pixels} - {mean}) / {std}"
@@ -133,13 +134,12 @@ class Classifier(nn.Module):
         """Logits, features and, where the head pools a map, that map; one forward pass.
 
         Raises:
-            Missing: the head is no linear layer, or is not called, so that there are no features
-                before it.
+            Missing: the head is no linear layer, or is not called.
         """
-        parts: dict[str, nn.Module] = {"features": self.head}
+        modules: dict[str, nn.Module] = {"features": self.head}
         if self._pool:
-            parts["maps"] = _submodule(self.net, self._pool)
-        with capture_inputs(**parts) as seen:
+            modules["maps"] = _submodule(self.net, self._pool)
+        with capture_inputs(**modules) as seen:
             logits = self(pixels)
         if "features" not in seen:
             raise Missing(f"a linear head that its forward pass calls ({self._head} is not called)")
@@ -150,31 +150,22 @@ class Classifier(nn.Module):
         return self.trace(pixels).features
 
     def feature_map(self, pixels: Tensor) -> Tensor:
-        """(N, D, h, w): what the head pools.
-
-        Raises:
-            Missing: as :meth:`pooled_map`.
-        """
+        """(N, D, h, w): what the head pools; raises as :meth:`pooled_map`."""
         return self.pooled_map(self.trace(pixels))
 
     def pooled_map(self, trace: Trace) -> Tensor:
-        """The trace's map (N, D, h, w), once it is shown to be what the head averages.
+        """The trace's map (N, D, h, w), once it is certain that the head averages it.
 
         Raises:
             Missing: the features are not the plain mean of such a map, so that a class activation
                 map would not explain the logit (Zhou et al. 2016: mean(CAM) + bias == logit).
         """
         maps, features = trace.maps, trace.features
-        if maps is None or maps.ndim != 4 or maps.shape[:2] != features.shape:
-            raise Missing("a head that averages one feature map")
-        size = float(features.detach().abs().mean())  # of fresh networks it may be tiny
-        if not torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-3 * size):
-            raise Missing("a head that averages one feature map")
-        return maps
-
-
-def _format_list(values: Tensor) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values.flatten().tolist()) + ")"
+        if maps is not None and maps.ndim == 4 and maps.shape[:2] == features.shape:
+            size = float(features.detach().abs().mean())  # of fresh networks it may be tiny
+            if torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-3 * size):
+                return maps
+        raise Missing("a head that averages one feature map")
 
 
 def _submodule(net: nn.Module, name: str) -> nn.Module:
@@ -198,18 +189,14 @@ def wrap(
     name: str | None = None,
     preprocess: Preprocess | None = None,
 ) -> Classifier:
-    """A :class:`Classifier` around your own network.
+    """A :class:`Classifier` around your own network, with its arguments.
 
     Args:
-        net: takes images normalised with `mean` and `std`, gives logits (N, K). The defaults
-            leave the pixels in [0, 1].
-        stages: names of the submodules after which features may be mixed, the stem first.
-        head: name of the last linear layer; found by itself where it is the last `nn.Linear`.
-        pool: name of the pooling module before it; found by itself where it is the last
-            average pooling module.
-        name: for tables; the class's name where it is not given.
-        preprocess: how photographs are brought to its size; the data set's own way where it is
-            not given. Images of fixed size (CIFAR) need none.
+        mean, std: the defaults leave the pixels in [0, 1].
+        head: found where it is the last `nn.Linear`.
+        pool: found where it is the last average pooling module.
+        name: the class's name where it is not given.
+        preprocess: the dataset's own where it is not given. Images of fixed size (CIFAR) need none.
 
     Raises:
         UserError: a name that is no submodule, or no linear layer at all.
@@ -218,6 +205,7 @@ def wrap(
     if head is None:
         raise UserError(f"{type(net).__name__} has no linear layer; say which is its head")
     pool = pool or _last_module_name(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+    name = name or type(net).__name__.lower()
     return Classifier(
         net,
         mean=mean,
@@ -225,7 +213,7 @@ def wrap(
         stages=stages,
         head=head,
         pool=pool,
-        name=name or type(net).__name__.lower(),
+        name=name,
         preprocess=preprocess,
     )
 
@@ -236,11 +224,7 @@ def _last_module_name(net: nn.Module, *kinds: type[nn.Module]) -> str | None:
 
 
 def check_pixel_range(images: Tensor) -> None:
-    """Stop at the door what is not in pixels.
-
-    Raises:
-        UserError: a value outside [0, 1] or not a number; the range that came is shown.
-    """
+    """Raise `UserError` for a value outside [0, 1] or not a number, with the range that came."""
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):
         raise UserError(

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from catchup_eval.core.errors import UserError
 
@@ -16,14 +17,12 @@ class ForwardPasses:
     """What hooks changed in each forward pass, so that a recomputation changes the same.
 
     Activation checkpointing (`torch.utils.checkpoint`) runs parts of the forward pass again, in the
-    midst of the backward pass. By then the step has switched its hooks off, and what they drew is
-    drawn. Looking at their present state, they would leave the recomputed features alone: the
-    gradients of another function, without an error where `use_reentrant=True`.
+    midst of the backward pass. By then the step has switched its hooks off, and they would leave
+    the recomputed features alone: the gradients of another function, without an error where
+    `use_reentrant=True`.
 
-    A forward pass is one call of `model`; its backward pass begins at the tensor that it gave.
-
-    Args:
-        model: the network that the hooks are on; one that torch has compiled will do.
+    A forward pass is one call of `model`, compiled or not; its backward pass begins at the tensor
+    that it gave.
     """
 
     def __init__(self, model: nn.Module):
@@ -32,10 +31,7 @@ class ForwardPasses:
         self._recomputed: Changes | None = None
         # At import, as a decorator, this would take two seconds for the compiler.
         begin, end = map(torch.compiler.disable, (self._begin, self._end))
-        self._handles = [
-            inner.register_forward_pre_hook(begin),
-            inner.register_forward_hook(end),
-        ]
+        self._handles = [inner.register_forward_pre_hook(begin), inner.register_forward_hook(end)]
 
     def _begin(self, _model: nn.Module, _inputs: tuple[Tensor, ...]) -> None:
         if not _in_backward_pass():
@@ -55,11 +51,9 @@ class ForwardPasses:
     def change(
         self, place: Hashable, output: Tensor, decide: Callable[[], Change | None]
     ) -> Tensor | None:
-        """What the hook at `place` is to give for `output`; None leaves it.
+        """What the hook at `place`, any name, is to give for `output`; None leaves it.
 
         Args:
-            place: any name, the same in each pass.
-            output: what the module gave.
             decide: the change, which may be made again and must then be the same; None: none. Not
                 called in a recomputation.
 
@@ -76,9 +70,13 @@ class ForwardPasses:
 
     def close(self) -> None:
         """Take the hooks off."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        _remove(self._handles)
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
+    handles.clear()
 
 
 def _in_backward_pass() -> bool:
@@ -104,9 +102,9 @@ class StageHooks:
     would write other code for each stage that is named, in the midst of a training.
 
     Args:
-        stages: the modules, in forward order; each must give one tensor.
-        model: the network that they are of, for gradients under activation checkpointing: its
-            forward passes are then recomputed as they were. None: recomputations are left alone.
+        stages: in forward order; each must give one tensor.
+        model: whose forward passes are recomputed as they were, for gradients under activation
+            checkpointing. None: recomputations are left alone.
     """
 
     def __init__(self, stages: Sequence[nn.Module], model: nn.Module | None = None):
@@ -146,9 +144,7 @@ class StageHooks:
         """Take the hooks off."""
         if self._passes is not None:
             self._passes.close()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        _remove(self._handles)
 
 
 @contextmanager
@@ -163,16 +159,13 @@ def capture_inputs(**modules: nn.Module) -> Iterator[dict[str, Tensor]]:
         torch.Size([3, 2])
     """
     seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name] = inputs[0]
-
-        return hook
-
-    handles = [module.register_forward_pre_hook(keep(name)) for name, module in modules.items()]
+    handles = [
+        module.register_forward_pre_hook(
+            lambda _, inputs, name=name: seen.update({name: inputs[0]})
+        )
+        for name, module in modules.items()
+    ]
     try:
         yield seen
     finally:
-        for handle in handles:
-            handle.remove()
+        _remove(handles)

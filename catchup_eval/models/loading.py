@@ -8,54 +8,29 @@ from typing import Any
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
 from catchup_eval.models import catalogue, checkpoints, matching, preprocessing
+from catchup_eval.models import spec as specs
 from catchup_eval.models.catalogue import CATALOGUE, PublishedAccuracy
 from catchup_eval.models.checkpoints import CheckpointContent, ModelCard
 from catchup_eval.models.classifier import Classifier, wrap
-from catchup_eval.models.matching import head_size, infer
-from catchup_eval.models.preprocessing import NORMS as NORMS
-from catchup_eval.models.preprocessing import InputSettings
-from catchup_eval.models.preprocessing import normalisation as normalisation
-from catchup_eval.models.sources import LocatedWeights, WeightsAccess, find
-from catchup_eval.models.spec import (
-    ModelSpec,
-    _is_pretrained_request,
-    check_architecture,
-    expand,
-    no_weights_error,
-    parse,
-)
-from catchup_eval.models.zoo import (
-    TIMM,
-    TORCHVISION,
-    build,
-    check_options,
-    timm_models,
-    torchvision_models,
-)
+from catchup_eval.models.preprocessing import NORMS, InputSettings
+from catchup_eval.models.sources import TIMM, TORCHVISION, LocatedWeights, WeightsAccess, find
+from catchup_eval.models.spec import ModelSpec, check_architecture
+from catchup_eval.models.zoo import build, check_options, timm_models, torchvision_models
 
 IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that is ready to be asked.
+    """A model that is ready to be evaluated."""
 
-    Args:
-        model: in evaluation mode.
-        card: what its checkpoint says about it; None for foreign weights.
-        seed: of its training, 0 where unknown; tells the members of one group apart.
-        architecture, options: what its builder was asked for.
-        claim: the accuracy that is published for it, where one is known.
-        notes: what was chosen for it, and what the catalogue says; a sentence each.
-    """
-
-    model: Classifier
-    card: ModelCard | None
-    seed: int
-    architecture: str = ""
+    model: Classifier  # in evaluation mode
+    card: ModelCard | None  # what its checkpoint says about it; None for foreign weights
+    seed: int  # of its training, 0 where unknown; distinguishes the members of one group
+    architecture: str = ""  # with `options`: what its builder was asked for
     options: Mapping[str, Any] = field(default_factory=dict)
-    claim: PublishedAccuracy | None = None
-    notes: tuple[str, ...] = ()
+    claim: PublishedAccuracy | None = None  # where one is known
+    notes: tuple[str, ...] = ()  # what was chosen for it, and what the catalogue says; sentences
 
 
 def load(
@@ -68,7 +43,7 @@ def load(
 
     Args:
         text: one model; a glob must find exactly one file.
-        classes: of the data set, for a network whose weights do not tell.
+        classes: of the dataset, for a network whose weights do not tell.
         access: how files are got and read.
 
     Raises:
@@ -78,73 +53,65 @@ def load(
     if spec.weights.startswith(CATALOGUE):
         return _load_from_catalogue(spec, classes, access)
     options = dict(spec.options)
-    said = options.pop("published", None)
+    published = options.pop("published", None)
     asked = replace(spec, options=options)
-    loaded = (
-        _load_pretrained(asked)
-        if _is_pretrained_request(spec)
-        else _from_file(asked, classes, access)
-    )
+    if specs.is_pretrained_request(spec):
+        loaded = _load_pretrained(asked)
+    else:
+        loaded = _load_file(asked, classes, access)
     loaded.model.eval()
-    claim = PublishedAccuracy(_percent(said)) if said else loaded.claim
-    return replace(loaded, claim=claim)
-
-
-def _percent(text: str) -> float:
+    if not published:
+        return loaded
     try:
-        return float(text)
+        return replace(loaded, claim=PublishedAccuracy(float(published)))
     except ValueError:
-        raise UserError(f"expected published=ACCURACY in percent, got {text!r}") from None
+        raise UserError(f"expected published=ACCURACY in percent, got {published!r}") from None
 
 
 def _single_spec(text: str) -> ModelSpec:
-    specs = expand(text)
-    if len(specs) != 1:
-        raise UserError(f"{text} finds {len(specs)} files where one model is expected")
-    return specs[0]
+    found = specs.expand(text)
+    if len(found) != 1:
+        raise UserError(f"{text} finds {len(found)} files where one model is expected")
+    return found[0]
 
 
 def _load_from_catalogue(
     spec: ModelSpec, classes: int | None, access: WeightsAccess
 ) -> LoadedModel:
     entry = catalogue.find(spec.weights.removeprefix(CATALOGUE))
-    known = parse(entry.spec)
-    options = {**known.options, **spec.options}
+    known = specs.parse(entry.spec)
     weights = known.weights
     if entry.address:
         weights = str(find(entry.address, access, entry.checksum).path)
-    asked = ModelSpec(known.architecture, weights, options, spec.name)
+    asked = ModelSpec(known.architecture, weights, {**known.options, **spec.options}, spec.name)
     loaded = load(asked, classes=classes, access=access)
-    return replace(
-        loaded, claim=loaded.claim or entry.claim, notes=(*loaded.notes, *entry.warnings)
-    )
+    notes = (*loaded.notes, *entry.warnings)
+    return replace(loaded, claim=loaded.claim or entry.claim, notes=notes)
 
 
 def _load_pretrained(spec: ModelSpec) -> LoadedModel:
     if not spec.weights:
-        raise no_weights_error(spec)
+        raise specs.no_weights_error(spec)
     options = _builder_options(spec)
     if spec.architecture.startswith(TIMM):
         kind = spec.architecture.removeprefix(TIMM)
-        told = timm_models.inputs(kind, sized="size" in spec.options)
+        own = timm_models.inputs(kind, sized="size" in spec.options)
         classes, claim = timm_models.published_classes(kind), None
     else:
         entry = torchvision_models.entry(spec.architecture.removeprefix(TORCHVISION), spec.weights)
-        told, classes = torchvision_models.inputs(entry), IMAGENET_CLASSES
+        own, classes = torchvision_models.inputs(entry), IMAGENET_CLASSES
         claim = _published_accuracy(entry)
-    given = preprocessing.read(spec.options, told, spec.name)
-    model = _build(spec, classes, given, options | {"weights": spec.weights})
+    inputs = preprocessing.read(spec.options, own, spec.name)
+    model = _build(spec, classes, inputs, options | {"weights": spec.weights})
     return LoadedModel(model, None, 0, spec.architecture, {"classes": classes, **options}, claim)
 
 
-def _from_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> LoadedModel:
-    if spec.architecture:
+def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> LoadedModel:
+    if spec.architecture:  # what is wrong is said before anything is downloaded
         check_architecture(spec.architecture)
-        preprocessing.read(
-            spec.options, _infer_inputs(spec, {}), spec.name
-        )  # before anything is downloaded
+        preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
     if not spec.weights:
-        raise no_weights_error(spec)
+        raise specs.no_weights_error(spec)
     found = find(spec.weights, access)
     ema = spec.options.get("ema", "").lower() == "true"
     content = checkpoints.read_content(found.path, ema=ema, trust_pickle=access.trust_pickle)
@@ -163,26 +130,21 @@ def _load_own(spec: ModelSpec, content: CheckpointContent, card: ModelCard) -> L
 def _load_foreign(
     spec: ModelSpec, content: CheckpointContent, found: LocatedWeights, classes: int | None
 ) -> LoadedModel:
-    named, extra, notes = _network(spec, content, found)
-    given = preprocessing.read(spec.options, _infer_inputs(named, found.config), spec.name)
+    named, extra, notes = _with_architecture(spec, content, found)
+    inputs = preprocessing.read(spec.options, _inputs_of_weights(named, found.config), spec.name)
     options = {**extra, **_builder_options(spec)}
-    wanted = int(spec.options.get("classes", 0)) or head_size(content.weights) or classes
-    if wanted is None:
+    size = int(spec.options.get("classes", 0)) or matching.head_size(content.weights) or classes
+    if size is None:
         raise UserError(f"{spec.name}: the weights do not tell the classes; add ?classes=N")
-    model = _build(named, wanted, given, options)
+    model = _build(named, size, inputs, options)
     matching.load_state(model.net, content.weights, spec.weights)
-    return LoadedModel(
-        model,
-        None,
-        0,
-        named.architecture,
-        {"classes": wanted, **options},
-        _claim_of_file(named),
-        notes,
-    )
+    entry = _torchvision_entry(named)
+    claim = _published_accuracy(entry) if entry else None
+    options = {"classes": size, **options}
+    return LoadedModel(model, None, 0, named.architecture, options, claim, notes)
 
 
-def _network(
+def _with_architecture(
     spec: ModelSpec, content: CheckpointContent, found: LocatedWeights
 ) -> tuple[ModelSpec, dict[str, Any], tuple[str, ...]]:
     """The request with its architecture, the builder's options that were found, and notes."""
@@ -193,12 +155,12 @@ def _network(
         named = replace(spec, architecture=TIMM + found.config["architecture"])
         check_architecture(named.architecture)
         return named, dict(found.config.get("model_args") or {}), notes
-    guess = infer(content.weights, spec.weights)
-    named = replace(spec, architecture=guess.architecture)
-    return named, guess.options, (*notes, f"{spec.name}: {guess}")
+    match = matching.infer(content.weights, spec.weights)
+    named = replace(spec, architecture=match.architecture)
+    return named, match.options, (*notes, f"{spec.name}: {match}")
 
 
-def _infer_inputs(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings | None:
+def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings | None:
     """How the weights themselves, or their zoo, say that images are given."""
     sized = "size" in spec.options
     if "pretrained_cfg" in config:
@@ -209,20 +171,17 @@ def _infer_inputs(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings |
             return timm_models.inputs(kind, sized=sized)
         return InputSettings(*timm_models.normalisation(kind))
     if spec.architecture.startswith(TORCHVISION):
-        entry = _entry_of_file(spec)
+        entry = _torchvision_entry(spec)
         return torchvision_models.inputs(entry) if entry else InputSettings(*NORMS["imagenet"])
     return None
 
 
-def _entry_of_file(spec: ModelSpec) -> Any:
+def _torchvision_entry(spec: ModelSpec) -> Any:
     """torchvision's entry for a file of weights that has the name of a published one."""
+    if not spec.architecture.startswith(TORCHVISION):
+        return None
     kind = spec.architecture.removeprefix(TORCHVISION)
     return torchvision_models.entry_of_file(kind, Path(spec.weights).name)
-
-
-def _claim_of_file(spec: ModelSpec) -> PublishedAccuracy | None:
-    entry = _entry_of_file(spec) if spec.architecture.startswith(TORCHVISION) else None
-    return _published_accuracy(entry) if entry else None
 
 
 def _published_accuracy(entry: Any) -> PublishedAccuracy | None:
@@ -231,20 +190,19 @@ def _published_accuracy(entry: Any) -> PublishedAccuracy | None:
 
 
 def _builder_options(spec: ModelSpec) -> dict[str, Any]:
-    """The options that are the builder's."""
     ours = (*preprocessing.KEYS, "classes", "ema")
     return {key: _parse_value(value) for key, value in spec.options.items() if key not in ours}
 
 
 def _build(
-    spec: ModelSpec, classes: int, given: InputSettings, options: dict[str, Any]
+    spec: ModelSpec, classes: int, inputs: InputSettings, options: dict[str, Any]
 ) -> Classifier:
-    plain: dict[str, Any] = {"mean": given.mean, "std": given.std, "name": spec.name}
+    plain: dict[str, Any] = {"mean": inputs.mean, "std": inputs.std, "name": spec.name}
     if ".py:" in spec.architecture:
         model = _build_from_factory(spec.architecture, dict(options), plain)
     else:
         model = build(spec.architecture, classes=classes, **plain, **options)
-    given.apply_to(model)
+    inputs.apply_to(model)
     return model
 
 

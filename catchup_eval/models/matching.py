@@ -1,36 +1,32 @@
 """Which network weights belong to, from their names and shapes alone."""
 
+import inspect
 import itertools
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.models.checkpoints import AVERAGES
-from catchup_eval.models.zoo import (
-    ARCHITECTURES,
-    TIMM,
-    TORCHVISION,
-    Architecture,
-    torchvision_models,
-)
+from catchup_eval.models.sources import TIMM, TORCHVISION
+from catchup_eval.models.zoo import ARCHITECTURES, Architecture, torchvision_models
 
 # A head has one of these names; a sequence's last layer comes before those inside.
 HEADS = (
-    "linear",
-    "fc",
-    "classifier",
-    "head",
-    "heads.head",
+    *("linear", "fc", "classifier", "head", "heads.head"),
     *(f"classifier.{number}" for number in (6, 5, 3, 2, 1)),
 )
 SHORTCUTS = 4  # convolutions that an option may add or take: a shortcut for each stage
-COMMON = 0.6  # share of names that no option changes
+COMMON = 0.6  # fraction of names that no option changes
 IMAGENET = 1000
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+COUNTERS = ("n_averaged",)  # torch's AveragedModel keeps it beside `module.*`
+SYNONYMS = (("downsample", "shortcut"), ("fc", "linear"))  # one part, named so in other zoos
+SHOWN = 5  # keys that an error lists
 
 
 class ArchitectureMatch(NamedTuple):
@@ -61,11 +57,9 @@ def infer(weights: Mapping[str, Tensor], source: str) -> ArchitectureMatch:
         UserError: nothing fits, or several do; the sentence lists them.
     """
     classes = head_size(weights)
-    fits = (
-        []
-        if classes is None
-        else [*_own_matches(weights, classes), *_torchvision_matches(weights, classes)]
-    )
+    fits: list[ArchitectureMatch] = []
+    if classes is not None:
+        fits = [*_own_matches(weights, classes), *_torchvision_matches(weights, classes)]
     if len(fits) == 1:
         return fits[0]
     names = ", ".join(fit.architecture for fit in fits)
@@ -78,7 +72,7 @@ def infer(weights: Mapping[str, Tensor], source: str) -> ArchitectureMatch:
 
 
 def head_size(weights: Mapping[str, Tensor]) -> int | None:
-    """The classes that weights tell."""
+    """The number of classes, where weights tell it."""
     head = _head(weights)
     return None if head is None else len(head)
 
@@ -94,21 +88,17 @@ def _head(weights: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def _own_matches(weights: Mapping[str, Tensor], classes: int) -> Iterator[ArchitectureMatch]:
-    names = set().union(*(expand_synonyms(spelled) for spelled in spellings(weights)))
+    """Before each setting is built: about as many convolutions, of about the same names."""
+    names = set().union(*(_with_synonyms(spelled) for spelled in spellings(weights)))
     convolutions = sum(value.ndim == 4 for value in weights.values())
     for name, entry in ARCHITECTURES.items():
-        if _is_similar(_convolutions(entry), names, convolutions):
-            fitting = [
-                o for o in _variants(entry, weights) if _has_same_shapes(entry, weights, classes, o)
-            ]
+        usual = _convolutions(entry)
+        few = abs(convolutions - len(usual)) <= SHORTCUTS
+        if few and len(usual & names) >= COMMON * len(usual):
+            variants = _variants(entry, weights)
+            fitting = [o for o in variants if _has_same_shapes(entry, weights, classes, o)]
             if fitting:
                 yield _simplest_match(name, entry, fitting, classes)
-
-
-def _is_similar(usual: Set[str], names: Set[str], convolutions: int) -> bool:
-    """A look before each setting is built: about as many convolutions, of about the same names."""
-    few = abs(convolutions - len(usual)) <= SHORTCUTS
-    return few and len(usual & names) >= COMMON * len(usual)
 
 
 @cache
@@ -135,11 +125,21 @@ def _shapes(entry: Architecture, classes: int, options: dict[str, Any]) -> dict[
 
 def _variants(entry: Architecture, weights: Mapping[str, Tensor]) -> Iterator[dict[str, Any]]:
     """Every setting of the options that may show in shapes."""
-    hints = get_type_hints(entry.build)
-    choices = {name: _values(name, hints[name], weights) for name in _defaults(entry)}
+    options = _options(entry)
+    choices = {name: _values(name, each.annotation, weights) for name, each in options.items()}
     open_ones = {name: values for name, values in choices.items() if values}
     for chosen in itertools.product(*open_ones.values()):
         yield dict(zip(open_ones, chosen, strict=True))
+
+
+def _options(entry: Architecture) -> dict[str, inspect.Parameter]:
+    """The builder's keywords that have a default."""
+    parameters = inspect.signature(entry.build, eval_str=True).parameters
+    return {
+        name: each
+        for name, each in parameters.items()
+        if each.kind is each.KEYWORD_ONLY and each.default is not each.empty
+    }
 
 
 def _values(name: str, kind: Any, weights: Mapping[str, Tensor]) -> list[Any]:
@@ -154,22 +154,18 @@ def _values(name: str, kind: Any, weights: Mapping[str, Tensor]) -> list[Any]:
     return [math.isqrt(last[0].shape[1] // 64) or 1] if name == "grid" and last else []
 
 
-def _defaults(entry: Architecture) -> dict[str, Any]:
-    return dict(entry.build.__kwdefaults__ or {})
-
-
 def _simplest_match(
     name: str, entry: Architecture, fitting: list[dict[str, Any]], classes: int
 ) -> ArchitectureMatch:
     """Of settings that fit alike, the one with the most defaults."""
-    defaults = _defaults(entry)
-    changed = [{k: v for k, v in options.items() if v != defaults[k]} for options in fitting]
-    best = min(changed, key=len)
-    seen = {key for key in defaults if len({repr(options.get(key)) for options in fitting}) == 1}
-    tried = {key for options in fitting for key in options}
-    return ArchitectureMatch(
-        name, best, classes, tuple(key for key in defaults if key not in seen & tried)
-    )
+    options = _options(entry)
+    changed = [{k: v for k, v in one.items() if v != options[k].default} for one in fitting]
+    unseen = [
+        key
+        for key in options
+        if key not in fitting[0] or len({repr(one[key]) for one in fitting}) > 1
+    ]
+    return ArchitectureMatch(name, min(changed, key=len), classes, tuple(unseen))
 
 
 def _torchvision_matches(
@@ -206,13 +202,6 @@ def _build(name: str, classes: int) -> nn.Module:
         return torchvision_models.build(name, classes=classes)
 
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
-
-COUNTERS = ("n_averaged",)  # torch's AveragedModel keeps it beside `module.*`
-SYNONYMS = (("downsample", "shortcut"), ("fc", "linear"))  # one part, named so in other zoos
-SHOWN = 5  # keys that an error lists
-
-
 def load_state(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """Put weights into a network, by name; prefixes of wrappers are taken off the front.
 
@@ -229,8 +218,7 @@ def load_state(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> No
 
 def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """What keeps weights from being loaded, a phrase for each kind of fault; the head's first."""
-    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
-    missing = [name for name in wanted if name not in found and name not in optional]
+    missing = [n for n in wanted if n not in found and not n.endswith("num_batches_tracked")]
     foreign = [name for name in found if name not in wanted]
     other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
     shapes = [
@@ -243,30 +231,21 @@ def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[s
         for what, names in kinds
         if names
     ]
-    return [*_head_mismatch(wanted, found, other), *listed]
-
-
-def _head_mismatch(
-    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], other: Sequence[str]
-) -> Iterator[str]:
-    for name in other:
-        have, want = found[name].shape, wanted[name].shape
-        if len(have) > 1 and have[1:] == want[1:] and name == _last_weight(wanted):
-            yield f"its head has {have[0]} classes, {want[0]} are asked for"
-
-
-def _last_weight(wanted: Mapping[str, Tensor]) -> str:
-    return [name for name, value in wanted.items() if value.ndim > 1][-1]
+    for name in [name for name, value in wanted.items() if value.ndim > 1][-1:]:  # the head's
+        if name in other and found[name].shape[1:] == wanted[name].shape[1:]:
+            have, want = len(found[name]), len(wanted[name])
+            return [f"its head has {have} classes, {want} are asked for", *listed]
+    return listed
 
 
 def spellings(weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """The weights as they are named, then without each prefix that all of them share."""
     found = {name: value for name, value in weights.items() if name not in COUNTERS}
+    prefixes = (*PREFIXES, *(f"{name}." for name in AVERAGES))
     prefix: str | None = ""
     while prefix is not None:
         found = {name.removeprefix(prefix): value for name, value in found.items()}
         yield found
-        prefixes = (*PREFIXES, *(f"{name}." for name in AVERAGES))
         prefix = next((p for p in prefixes if all(name.startswith(p) for name in found)), None)
 
 
@@ -274,21 +253,19 @@ def rename_keys_for(
     wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """The weights under the names that a network has for them, as far as that can be told."""
-    found = max(spellings(weights), key=lambda each: len(wanted.keys() & expand_synonyms(each)))
-    return {_matching_key(name, wanted): value for name, value in found.items()}
+    found = max(spellings(weights), key=lambda each: len(wanted.keys() & _with_synonyms(each)))
+    return {
+        next((each for each in (name, *_synonyms(name)) if each in wanted), name): value
+        for name, value in found.items()
+    }
 
 
-def expand_synonyms(names: Iterable[str]) -> set[str]:
-    """The names, and what other zoos call the same."""
-    names = set(names)
-    return names | {other for name in names for other in _synonym_keys(name)}
+def _with_synonyms(names: Iterable[str]) -> set[str]:
+    return {other for name in names for other in (name, *_synonyms(name))}
 
 
-def _matching_key(name: str, wanted: Container[str]) -> str:
-    return next((each for each in (name, *_synonym_keys(name)) if each in wanted), name)
-
-
-def _synonym_keys(name: str) -> Iterator[str]:
+def _synonyms(name: str) -> Iterator[str]:
+    """What other zoos call the same."""
     parts = name.split(".")
     for one, other in (*SYNONYMS, *((b, a) for a, b in SYNONYMS)):
         if one in parts:

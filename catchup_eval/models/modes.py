@@ -1,4 +1,4 @@
-"""What a function is lent it gives back unchanged: mode, `requires_grad`, precision."""
+"""Mode, `requires_grad` and precision for a while; all are restored, also after an error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; each submodule gets its own mode back, also after an error.
+    """Evaluation mode for a while; then each submodule has its own mode again.
 
-    `model.train()` afterwards would not do: it would also wake batch norms that the owner froze.
+    `model.train()` afterwards would also wake batch norms that the owner froze.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

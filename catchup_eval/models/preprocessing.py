@@ -1,4 +1,4 @@
-"""How a network is given its images: what the keys of a spec say, and what its weights say.
+"""How images are given to a network: what the keys of a spec say, and what its weights say.
 
 ?norm=imagenet          a name of :data:`NORMS`
 ?norm=R,G,B/R,G,B       mean and std per channel, in units of [0, 1]
@@ -13,7 +13,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from catchup_eval.core.errors import UnknownName, UserError
@@ -29,24 +29,18 @@ NORMS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar100": ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-VIEW = ("size", "resize", "interpolation", "squash")
-KEYS = ("norm", "scale", "channels", *VIEW)
+PHOTOGRAPHS = ("size", "resize", "interpolation", "squash")
+KEYS = ("norm", "scale", "channels", *PHOTOGRAPHS)
 
 
 @dataclass(frozen=True)
 class InputSettings:
-    """What happens to pixels in [0, 1] before a network sees them.
+    """What happens to pixels in [0, 1] before a network sees them."""
 
-    Args:
-        mean, std: per channel, in the order in which the network takes them.
-        channels: one of :data:`catchup_eval.models.classifier.CHANNELS`.
-        preprocess: of photographs; None where images are given as they are.
-    """
-
-    mean: tuple[float, ...]
+    mean: tuple[float, ...]  # per channel, in the order in which the network takes them
     std: tuple[float, ...]
-    channels: str = "rgb"
-    preprocess: Preprocess | None = None
+    channels: str = "rgb"  # one of :data:`catchup_eval.models.classifier.CHANNELS`
+    preprocess: Preprocess | None = None  # of photographs; None: images are given as they are
 
     def apply_to(self, model: "Classifier") -> None:
         """Let the model take its images so."""
@@ -56,8 +50,8 @@ class InputSettings:
         model.preprocess = self.preprocess
 
 
-def read(options: Mapping[str, str], told: InputSettings | None, name: str) -> InputSettings:
-    """What the keys say; where they are silent, what the weights themselves have `told`.
+def read(options: Mapping[str, str], own: InputSettings | None, name: str) -> InputSettings:
+    """What the keys say; where they are silent, the weights' `own` settings.
 
     Args:
         options: of a spec; other keys than :data:`KEYS` are passed over.
@@ -68,19 +62,18 @@ def read(options: Mapping[str, str], told: InputSettings | None, name: str) -> I
     """
     from catchup_eval.models.classifier import CHANNELS
 
-    if "norm" not in options and told is None:
+    plain = InputSettings(*normalisation(options["norm"])) if "norm" in options else own
+    if plain is None:
         raise UserError(
             f"{name}: say how its images are normalised, "
             f"as ?norm=NAME with NAME one of {', '.join(NORMS)}, or ?norm=mean,.../std,..."
         )
-    plain = InputSettings(*normalisation(options["norm"])) if "norm" in options else told
-    assert plain is not None  # one of the two says it
-    scaled = _apply_scale(plain, _parse_float(options.get("scale", "1"), "scale"))
+    scaled = _apply_scale(plain, options.get("scale", "1"))
     channels = options.get("channels", plain.channels)
     if channels not in CHANNELS:
         raise UnknownName("order of channels", channels, CHANNELS)
-    own = told.preprocess if told else None
-    return replace(scaled, channels=channels, preprocess=_parse_transform(options, own))
+    preprocess = _read_preprocess(options, own.preprocess if own else None)
+    return InputSettings(*scaled, channels, preprocess)
 
 
 def normalisation(norm: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -102,27 +95,31 @@ def normalisation(norm: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return mean, std
 
 
-def _apply_scale(inputs: InputSettings, scale: float) -> InputSettings:
-    """`(scale * pixels - mean) / std`, for pixels in [0, 1]."""
+def _apply_scale(inputs: InputSettings, text: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of `(scale * pixels - mean) / std`, for pixels in [0, 1]."""
+    try:
+        scale = float(text)
+    except ValueError:
+        raise UserError(f"expected a number as scale, got {text!r}") from None
     if scale <= 0:
         raise UserError(f"expected a positive scale, such as 255, got {scale:g}")
-    mean, std = ([each / scale for each in part] for part in (inputs.mean, inputs.std))
-    return replace(inputs, mean=tuple(mean), std=tuple(std))
+    return tuple(m / scale for m in inputs.mean), tuple(s / scale for s in inputs.std)
 
 
-def _parse_transform(options: Mapping[str, str], own: Preprocess | None) -> Preprocess | None:
-    said = {key: options[key] for key in VIEW if key in options}
-    if not said:
+def _read_preprocess(options: Mapping[str, str], own: Preprocess | None) -> Preprocess | None:
+    given = {key: options[key] for key in PHOTOGRAPHS if key in options}
+    if not given:
         return own
-    if own is None and "size" not in said:
-        raise UserError(f"expected ?size=N beside {', '.join(said)}: the side that it is given")
-    own = own or Preprocess(_parse_int(said["size"], "size"))
-    squash = said.get("squash", str(own.squash)).lower() == "true"
-    margin = None if squash or "size" in said else own.resize
+    if own is None and "size" not in given:
+        raise UserError(f"expected ?size=N beside {', '.join(given)}: the side that it is given")
+    sides = {key: _parse_int(given[key], key) for key in ("size", "resize") if key in given}
+    own = own or Preprocess(sides["size"])
+    squash = given.get("squash", str(own.squash)).lower() == "true"
+    margin = None if squash or "size" in given else own.resize
     return Preprocess(
-        size=_parse_int(said["size"], "size") if "size" in said else own.size,
-        resize=_parse_int(said["resize"], "resize") if "resize" in said else margin,
-        interpolation=said.get("interpolation", own.interpolation),
+        size=sides.get("size", own.size),
+        resize=sides.get("resize", margin),
+        interpolation=given.get("interpolation", own.interpolation),
         squash=squash,
     )
 
@@ -131,10 +128,3 @@ def _parse_int(text: str, key: str) -> int:
     if not text.isdecimal():
         raise UserError(f"expected a whole number of pixels as {key}, got {text!r}")
     return int(text)
-
-
-def _parse_float(text: str, key: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"expected a number as {key}, got {text!r}") from None

@@ -9,27 +9,23 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.files import digest
 from catchup_eval.core.http import DownloadRequest, download
 
 TORCHVISION, TIMM = "torchvision:", "timm:"  # libraries of networks, some with weights
 HUB = "hf:"
 WEB = ("https://", "http://")
+REMOTE = (*WEB, HUB)  # how WEIGHTS begin that are asked of a server
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm and transformers call them
 
 
 @dataclass(frozen=True)
 class WeightsAccess:
-    """How files of weights are got and read.
+    """How files of weights are got and read."""
 
-    Args:
-        folder: where those that are downloaded lie; the hub's have the hub's own folder.
-        trust_pickle: run the code that a pickle asks for.
-        get: downloads one file, whole or not at all.
-    """
-
-    folder: Path = Path("data/models")
-    trust_pickle: bool = False
-    get: Callable[[DownloadRequest], None] = download
+    folder: Path = Path("data/models")  # of downloads; the hub's have the hub's own folder
+    trust_pickle: bool = False  # run the code that a pickle asks for
+    get: Callable[[DownloadRequest], None] = download  # one file, whole or not at all
 
 
 class LocatedWeights(NamedTuple):
@@ -41,7 +37,7 @@ class LocatedWeights(NamedTuple):
 
 def is_remote(text: str) -> bool:
     """Whether the WEIGHTS of a spec are asked of a server."""
-    return text.startswith((HUB, *WEB))
+    return text.startswith(REMOTE)
 
 
 def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights:
@@ -57,26 +53,15 @@ def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights
         return _download_from_hub(text.removeprefix(HUB))
     if not text.startswith(WEB):
         return LocatedWeights(Path(text), {})
-    path = access.folder / _file_name(text)
+    last = Path(unquote(urlsplit(text).path)).name or "weights"
+    # The hash distinguishes the many `model_best.pth` of the web.
+    path = access.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:8]}-{last}"
     if not path.is_file():
         access.get(DownloadRequest(path, [text], checksum=checksum))
-    _check(path, checksum)
-    return LocatedWeights(path, {})
-
-
-def _file_name(address: str) -> str:
-    """The address's last part, behind what tells apart the many `model_best.pth` of the web."""
-    last = Path(unquote(urlsplit(address).path)).name or "weights"
-    return f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{last}"
-
-
-def _check(path: Path, checksum: str) -> None:
-    if not checksum:
-        return
-    with path.open("rb") as file:
-        found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    found = f"sha256:{digest(path, 'sha256')}" if checksum else ""
     if found != checksum:
         raise BadFile(f"{path} is not the published file: {found}, expected {checksum}; remove it")
+    return LocatedWeights(path, {})
 
 
 def _download_from_hub(text: str) -> LocatedWeights:
@@ -100,17 +85,13 @@ def _hub_file(repository: str, file: str) -> Path | None:
 
     try:
         return Path(hf_hub_download(repository, file))
-    except LocalEntryNotFoundError as error:  # one of the next kind, but it means: no network
-        raise _hub_error(repository, file, error) from error
-    except EntryNotFoundError:
-        return None
-    except (OSError, ValueError) as error:  # the hub's other errors are among them
-        raise _hub_error(repository, file, error) from error
-
-
-def _hub_error(repository: str, file: str, error: Exception) -> BadFile:
-    reason = str(error).strip().splitlines()[0]
-    return BadFile(
-        f"{file} of {HUB}{repository} could not be got ({reason}); "
-        "where there is no network, give a file: ARCH@FILE.safetensors"
-    )
+    except (EntryNotFoundError, OSError, ValueError) as error:  # the hub's others are among them
+        # A local one is an entry that is not found, too, but it means: no network.
+        local = isinstance(error, LocalEntryNotFoundError)
+        if isinstance(error, EntryNotFoundError) and not local:
+            return None
+        reason = str(error).strip().splitlines()[0]
+        raise BadFile(
+            f"{file} of {HUB}{repository} could not be got ({reason}); "
+            "where there is no network, give a file: ARCH@FILE.safetensors"
+        ) from error

@@ -8,7 +8,7 @@
     timm:resnet50.a1_in1k@pretrained    timm's network and weights (or a file)
     resnet20@https://host/net.th?norm=half     downloaded once. The last `?` begins the keys: an
                                         address with one of its own ends with another
-    hf:owner/name[/file]                the hub's; a config.json of timm says network and view
+    hf:owner/name[/file]                the hub's; timm's config.json says network and preprocessing
     catalogue:NAME                      a published checkpoint (see: list catalogue)
     mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
     models.toml                         all that the file lists as [models.NAME] spec = "..."
@@ -42,35 +42,25 @@ from urllib.parse import parse_qsl, urlencode
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.models import catalogue
 from catchup_eval.models.catalogue import CATALOGUE
-from catchup_eval.models.preprocessing import NORMS as NORMS
-from catchup_eval.models.preprocessing import normalisation as normalisation
-from catchup_eval.models.sources import HUB, TIMM, TORCHVISION, WEB
+from catchup_eval.models.preprocessing import normalisation
+from catchup_eval.models.sources import HUB, REMOTE, TIMM, TORCHVISION, WEB
 from catchup_eval.models.zoo import ARCHITECTURES
 
 ZOOS = (TORCHVISION, TIMM)  # whose published weights have names
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".pth.tar")
-REMOTE = (*WEB, HUB)
-
+LIST = ".toml"
 KEPT = re.compile(r"-epoch\d+(?=\.\w+$)")  # in the name of a checkpoint kept on the way
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A parsed request for one model.
+    """A parsed request for one model."""
 
-    Args:
-        architecture: empty where the checkpoint's card says it.
-        weights: a path, a name of published weights, or empty.
-        options: the keys after `?`, values as they were typed.
-        name: what tables call it.
-        named: whether the user chose that name.
-    """
-
-    architecture: str
-    weights: str
-    options: Mapping[str, str]
-    name: str
-    named: bool = False
+    architecture: str  # empty where the checkpoint's card says it
+    weights: str  # a path, a name of published weights, or empty
+    options: Mapping[str, str]  # the keys after `?`, values as they were typed
+    name: str  # what tables call it
+    named: bool = False  # whether the user chose that name
 
 
 def parse(text: str) -> ModelSpec:
@@ -95,8 +85,12 @@ def parse(text: str) -> ModelSpec:
         architecture, weights = "", architecture
     if not (architecture or weights):
         raise UserError(f"expected a model as [NAME=]ARCH[@WEIGHTS][?key=value], got {text!r}")
-    name = head if named else _name(architecture, weights)
-    return ModelSpec(architecture, weights, _options(text, query), name, named)
+    try:
+        options = dict(parse_qsl(query, strict_parsing=bool(query)))
+    except ValueError:
+        raise UserError(f"expected key=value&key=value after '?', got {text!r}") from None
+    name = head if named else _default_name(architecture, weights)
+    return ModelSpec(architecture, weights, options, name, named)
 
 
 def _split_query(text: str) -> tuple[str, str]:
@@ -108,7 +102,7 @@ def _split_query(text: str) -> tuple[str, str]:
     return (body, query) if mark else (text, "")
 
 
-def _name(architecture: str, weights: str) -> str:
+def _default_name(architecture: str, weights: str) -> str:
     if weights.startswith(CATALOGUE):
         return weights.removeprefix(CATALOGUE)
     if weights.startswith(HUB):
@@ -118,22 +112,13 @@ def _name(architecture: str, weights: str) -> str:
     return architecture.rpartition(":")[2] or architecture
 
 
-def _options(text: str, query: str) -> dict[str, str]:
-    if not query:
-        return {}
-    try:
-        return dict(parse_qsl(query, strict_parsing=True))
-    except ValueError:
-        raise UserError(f"expected key=value&key=value after '?', got {text!r}") from None
-
-
 def names(text: str) -> list[str]:
     """What tables will call the models that `text` asks for; files of weights need not be there.
 
     Raises:
         UserError: as :func:`parse`.
     """
-    return list(read(text)) if text.endswith(SUFFIX) else [parse(text).name]
+    return list(_read_list(text)) if text.endswith(LIST) else [parse(text).name]
 
 
 def expand(text: str) -> list[ModelSpec]:
@@ -144,8 +129,8 @@ def expand(text: str) -> list[ModelSpec]:
     Raises:
         BadFile: the glob finds nothing, or the list cannot be read.
     """
-    if text.endswith(SUFFIX):
-        return [one for line in read(text).values() for one in expand(line)]
+    if text.endswith(LIST):
+        return [one for line in _read_list(text).values() for one in expand(line)]
     spec = parse(text)
     if spec.weights.startswith(REMOTE) or not glob.has_magic(spec.weights):
         return [spec]
@@ -196,24 +181,17 @@ def check_architecture(name: str) -> None:
 
 def has_named_weights(spec: ModelSpec) -> bool:
     """Whether its weights have a name, and are not a file; another name is another training."""
-    return _is_pretrained_request(spec) or spec.weights.startswith(CATALOGUE)
+    return is_pretrained_request(spec) or spec.weights.startswith(CATALOGUE)
 
 
-def _is_pretrained_request(spec: ModelSpec) -> bool:
+def is_pretrained_request(spec: ModelSpec) -> bool:
     """Whether a zoo's own published weights are asked for, by name."""
-    remote = spec.weights.startswith(REMOTE) or spec.weights.endswith(SUFFIXES)
-    return spec.architecture.startswith(ZOOS) and not remote
+    file = spec.weights.startswith(REMOTE) or spec.weights.endswith(SUFFIXES)
+    return spec.architecture.startswith(ZOOS) and not file
 
 
-SUFFIX = ".toml"
-
-
-def read(path: str) -> dict[str, str]:
-    """The specs of a list, by name and with that name.
-
-    Raises:
-        BadFile: there is no such list, or it is not of this form.
-    """
+def _read_list(path: str) -> dict[str, str]:
+    """The specs of a list, by name and with that name."""
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -223,18 +201,15 @@ def read(path: str) -> dict[str, str]:
     models = content.get("models")
     if not isinstance(models, Mapping) or not models:
         raise BadFile(f'{path} lists no models; expected [models.NAME] with spec = "..."')
-    return {name: _spec(path, name, entry) for name, entry in models.items()}
+    return {name: _listed_spec(path, name, entry) for name, entry in models.items()}
 
 
-def _spec(path: str, name: str, entry: Any) -> str:
+def _listed_spec(path: str, name: str, entry: Any) -> str:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("spec"), str):
         raise BadFile(f'{path}: expected spec = "..." in [models.{name}]')
-    if entry["spec"].endswith(SUFFIX):
+    spec, keys = entry["spec"], {key: value for key, value in entry.items() if key != "spec"}
+    if spec.endswith(LIST):
         raise BadFile(f"{path}: [models.{name}] is a list itself")
-    keys = {key: _format_option(value) for key, value in entry.items() if key != "spec"}
-    mark = "&" if "?" in entry["spec"] else "?"
-    return f"{name}={entry['spec']}" + (mark + urlencode(keys, safe=",/") if keys else "")
-
-
-def _format_option(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    texts = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in keys.items()}
+    mark = "&" if "?" in spec else "?"
+    return f"{name}={spec}" + (mark + urlencode(texts, safe=",/") if texts else "")

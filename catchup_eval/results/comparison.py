@@ -4,8 +4,8 @@ Groups with three or more seeds each are compared as methods, over their seeds. 
 the networks at hand are compared: on the same samples, each outcome averaged over the group's
 seeds. What is said is then true of these networks and of no method.
 
-The first headline of each question makes one family of tests (questions x groups), all further
-headlines a second one; Holm's correction holds within each.
+The headline metric of each analysis makes one family of tests (analyses x groups), all secondary
+metrics a second one; Holm's correction holds within each.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,24 +24,14 @@ UNTESTED = Difference(np.nan, np.nan, np.nan, np.nan)
 
 @dataclass(frozen=True)
 class PairwiseComparison:
-    """One group against the reference in one headline.
-
-    Args:
-        line: the headline.
-        group: the one that is judged.
-        difference: group minus reference, in the line's unit; the interval and p are NaN where it
-            could not be tested.
-        over: what the test went over: "seeds", "samples" or, untested, nothing.
-        why: why it could not be tested.
-        adjusted: Holm's p within its family.
-    """
+    """One group against the reference in one headline."""
 
     line: SummaryRow
-    group: str
-    difference: Difference
-    over: str = ""
-    why: str = ""
-    adjusted: float = np.nan
+    group: str  # the one that is compared
+    difference: Difference  # group minus reference, in the line's unit; NaN if untested
+    over: str = ""  # what the test went over: "seeds", "samples" or, untested, nothing
+    why: str = ""  # why it could not be tested
+    adjusted: float = np.nan  # Holm's p within its family
 
     @property
     def significant(self) -> bool:
@@ -77,10 +67,7 @@ def difference(ours: Estimate, theirs: Estimate) -> tuple[Difference, str, str]:
 
 
 def _paired_test(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Difference:
-    """:func:`paired_test` in the outcomes' own unit.
-
-    Zeros and ones are seen as such at any scale.
-    """
+    """:func:`paired_test` in the outcomes' unit; zeros and ones are seen as such at any scale."""
     scale = max(float(np.abs(array).max(initial=0)) for array in (*ours, *theirs)) or 1.0
     bound = (100.0 if scale > 1 else 1.0) / scale  # of the placement values of an AUROC
     sides = ([a / scale for a in ours], [a / scale for a in theirs])
@@ -97,40 +84,30 @@ def compare_to_reference(lines: Iterable[SummaryRow], reference: str) -> list[Pa
         for group, reading in line.readings.items()
         if group != reference
     ]
-    adjusted = dict[int, float]()
-    for family in (True, False):
-        places = [i for i, verdict in enumerate(untested) if verdict.line.primary is family]
-        adjusted |= zip(places, holm([untested[i].difference.p for i in places]))
-    return [replace(v, adjusted=float(adjusted[i])) for i, v in enumerate(untested)]
+    primary = np.array([one.line.primary for one in untested], bool)
+    adjusted = np.array([one.difference.p for one in untested])
+    for family in (primary, ~primary):
+        adjusted[family] = holm(adjusted[family].tolist())
+    return [replace(one, adjusted=float(p)) for one, p in zip(untested, adjusted)]
 
 
 @dataclass(frozen=True)
 class Rank:
-    """The place of a group in one headline; 1 is best, equal values share their mean place.
-
-    Args:
-        place: by the values as they are.
-        best: 1 + how many groups are significantly better.
-        worst: how many groups there are, less those that are significantly worse.
-    """
+    """The place of a group in one headline; 1 is best, equal values share their mean place."""
 
     group: str
-    place: float
-    best: int
-    worst: int
+    place: float  # by the values as they are
+    best: int  # 1 + how many groups are significantly better
+    worst: int  # how many groups there are, less those that are significantly worse
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """All groups of one line, from the best place to the worst.
-
-    Args:
-        ties: the largest runs of neighbours of which no two differ significantly.
-    """
+    """All groups of one line, from the best place to the worst."""
 
     line: SummaryRow
     ranks: tuple[Rank, ...]
-    ties: tuple[tuple[str, ...], ...]
+    ties: tuple[tuple[str, ...], ...]  # the largest runs of neighbours that do not differ
 
 
 def rankings(lines: Iterable[SummaryRow]) -> list[Ranking]:
@@ -138,16 +115,17 @@ def rankings(lines: Iterable[SummaryRow]) -> list[Ranking]:
 
     All pairs of groups are tested, with Holm's correction over all pairs of all lines; a group's
     interval is what the significant pairs leave open (Al Mohamad, Goeman and van Zwet 2022). More
-    pairs are tested here than for the verdicts, so that a pair may differ there and be tied here.
-    A group without a value has no rank.
+    pairs are tested here than against the reference, so that a pair may differ there and be tied
+    here. A group without a value has no rank.
     """
     ordered = [(line, _order(line)) for line in lines]
     pairs = [(line, pair) for line, order in ordered for pair in combinations(order, 2)]
     tested = [difference(line.readings[a], line.readings[b])[0] for line, (a, b) in pairs]
-    apart = holm([one.p for one in tested]) < LEVEL
+    significant = holm([one.p for one in tested]) < LEVEL
     above: dict[int, set[tuple[str, str]]] = {id(line): set() for line, _ in ordered}
-    for (line, pair), told in zip(pairs, apart):
-        above[id(line)] |= {pair} if told else set()
+    for (line, pair), differs in zip(pairs, significant):
+        if differs:
+            above[id(line)].add(pair)
     return [_ranking(line, order, above[id(line)]) for line, order in ordered]
 
 
@@ -158,17 +136,14 @@ def _order(line: SummaryRow) -> list[str]:
 
 
 def _ranking(line: SummaryRow, order: Sequence[str], above: set[tuple[str, str]]) -> Ranking:
+    """The ranks where the first of each pair of `above` is significantly better."""
+    ranks = []
     places = stats.rankdata([-line.sign * line.readings[group].mean for group in order])
-    ranks = tuple(
-        Rank(
-            group,
-            float(place),
-            best=1 + sum((other, group) in above for other in order),
-            worst=len(order) - sum((group, other) in above for other in order),
-        )
-        for group, place in zip(order, places)
-    )
-    return Ranking(line, ranks, _ties(order, above))
+    for group, place in zip(order, places):
+        best = 1 + sum((other, group) in above for other in order)
+        worst = len(order) - sum((group, other) in above for other in order)
+        ranks.append(Rank(group, float(place), best, worst))
+    return Ranking(line, tuple(ranks), _ties(order, above))
 
 
 def _ties(order: Sequence[str], above: set[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:

@@ -1,7 +1,7 @@
 """Hashes of what a report is made of; sha256 in hexadecimal digits.
 
-A hash that lies beside what it seals finds accidents and hasty hands, not a forger who seals anew:
-him finds only asking again.
+A hash that lies beside what it seals finds accidents and careless edits, not a forger who seals
+anew: that takes measuring again.
 """
 
 import hashlib
@@ -20,11 +20,7 @@ LIBRARIES = ("numpy", "pandas", "matplotlib", "pillow")  # what tables and pictu
 
 
 def hash_file(path: Path) -> str:
-    """Of a file's bytes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

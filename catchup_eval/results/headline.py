@@ -17,8 +17,8 @@ class Headline:
         better: "higher" or "lower".
         where: the condition that picks its one row.
         outcomes: names of the per-sample arrays whose means are this number divided by `scale`:
-            one array for a rate or a mean over images, two strata for an AUROC; empty where there
-            are none, and then two models cannot be told apart by it from one run.
+            one array for a rate or a mean over images, two strata for an AUROC. Where there are
+            none, one run of each of two models cannot be compared by it.
         scale: 100 for percent.
         chance: the value of guessing: a number, the name of another metric of the frame, or None.
     """
@@ -33,19 +33,12 @@ class Headline:
 
 
 class RowLink(NamedTuple):
-    """A row of a frame and the outcomes that it is the mean of.
-
-    Args:
-        metric: of the row.
-        where: what else picks the row.
-        outcomes: (N,) per-sample values.
-        scale: 100 for percent.
-    """
+    """A row of a frame and the per-sample outcomes (N,) that it is the mean of."""
 
     metric: str
-    where: Mapping[str, object]
+    where: Mapping[str, object]  # what else picks the row
     outcomes: np.ndarray
-    scale: float = 100.0
+    scale: float = 100.0  # for percent
 
 
 class HasHeadlines(Protocol):

@@ -11,7 +11,7 @@ from catchup_eval.results.study import ModelInfo, Study
 
 
 def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
-    """Several studies of one image set as one; what two of them have is the first's.
+    """Several studies of one dataset as one; what two of them have is the first's.
 
     Raises:
         UserError: other images, one name for two networks, or a group that is not the seeds of one
@@ -28,7 +28,8 @@ def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
                 "only results on the same images can be compared"
             )
         for info in one.info.models:
-            if not models.setdefault(info.key, info).is_same_network(info):
+            known = models.setdefault(info.key, info)
+            if (known.fingerprint, known.code) != (info.fingerprint, info.code):
                 raise UserError(
                     f"{info.key} of {source} has other weights or code than the one before it"
                 )
@@ -47,30 +48,20 @@ def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
 
 
 def merge_by_dataset(studies: Sequence[Study], sources: Sequence[Path]) -> dict[str, Study]:
-    """One study for each image set, by its name.
-
-    Raises:
-        UserError: as :func:`merge_studies`.
-    """
+    """One study for each dataset, by its name, as :func:`merge_studies` makes it."""
     found: dict[str, list[tuple[Study, Path]]] = {}
     for one, source in zip(studies, sources, strict=True):
         found.setdefault(one.info.data.name, []).append((one, source))
-    return {
-        name: merge_studies([one for one, _ in pairs], [source for _, source in pairs])
-        for name, pairs in found.items()
-    }
+    return {name: merge_studies(*zip(*pairs, strict=True)) for name, pairs in found.items()}
 
 
 def merge(
     studies: Sequence[Study], sources: Sequence[Path], folder: Path, *, order: Iterable[str]
 ) -> None:
-    """Write several studies of one image set as one, as :func:`merge_studies` has them.
+    """Write several studies of one dataset as one, as :func:`merge_studies` makes it.
 
     Args:
         order: all names of analyses, in the order of a report.
-
-    Raises:
-        UserError: as :func:`merge_studies`.
     """
     whole = merge_studies(studies, sources).info
     owners: dict[tuple[str, str], Path] = {}

@@ -1,7 +1,7 @@
 """The accuracies that are published for networks, compared with what was measured here.
 
-A difference nearly always means that the network is given its images in another way than when it
-was published: another normalisation, size or order of channels. All of its other numbers are then
+A difference nearly always means that images are given to the network otherwise than when it was
+published: another normalisation, size or order of channels. All of its other numbers are then
 wrong, too.
 """
 
@@ -13,7 +13,7 @@ from catchup_eval.results.study import ModelInfo, Study
 
 ALLOWED = 0.3  # percentage points on all test images: other hardware and libraries stay below
 
-QUESTION, METRIC = "clean", "accuracy"
+ANALYSIS, METRIC = "clean", "accuracy"
 
 
 def warnings(study: Study) -> list[str]:
@@ -22,10 +22,10 @@ def warnings(study: Study) -> list[str]:
 
 
 def _compare(study: Study, model: ModelInfo) -> Iterator[str]:
-    result = study.results.get((model.key, QUESTION))
+    result = study.results.get((model.key, ANALYSIS))
     if model.published is None or result is None:
         return
-    row = result.frame[result.frame["metric"] == METRIC].iloc[0]
+    row = result.rows(METRIC).iloc[0]
     difference = float(row["value"]) - model.published
     if not study.info.data.subset:
         if abs(difference) > ALLOWED:
@@ -39,9 +39,9 @@ def _compare(study: Study, model: ModelInfo) -> Iterator[str]:
         )
 
 
-def _mismatch_message(model: ModelInfo, row: "pd.Series[float]", share: str) -> str:
+def _mismatch_message(model: ModelInfo, row: "pd.Series[float]", which: str) -> str:
     return (
-        f"{model.key}: {row['value']:.2f} % accuracy on {share} the test images, where "
+        f"{model.key}: {row['value']:.2f} % accuracy on {which} the test images, where "
         f"{model.published:.2f} % are published. Its images are probably given in another way "
         f"than they should be ({model.preprocessing}), so that no number of it can be trusted."
     )

@@ -1,6 +1,6 @@
 """What an analysis gives: one row per number, and what each sample contributed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from catchup_eval.metrics.intervals import Interval, bootstrap_mean, wilson
+from catchup_eval.metrics.intervals import NO_INTERVAL, Interval, bootstrap_mean, wilson
 
-CHECK = "check"  # the unit of a self-check: value 1 passed, 0 failed
+CHECK = "check"  # the unit of a sanity check: value 1 passed, 0 failed
 SEPARATOR = "\0"  # between model, seed and sample in a joined result; in no name
 RANGES = {  # what a number of this unit can be at all
     "%": Interval(0.0, 100.0),
@@ -22,7 +22,7 @@ COLUMNS = ["metric", "value", "unit", "n", "low", "high", "protocol"]
 
 @dataclass(frozen=True)
 class Result:
-    """The numbers of one question, for one model or for several that were joined.
+    """The numbers of one analysis, for one model or for several that were joined.
 
     Args:
         frame: one row per number: its condition (columns of the analysis's own, such as
@@ -41,13 +41,26 @@ class Result:
         Raises:
             KeyError: there is none, or more than one.
         """
+        row = self.row(metric, **condition)
+        if row is None:
+            raise KeyError(f"0 rows of {metric} with {condition}, expected one")
+        return float(row["value"])
+
+    def row(self, metric: str, **condition: Any) -> pd.Series | None:
+        """The one row of `metric` under this condition; None where there is none.
+
+        Raises:
+            KeyError: there are several.
+        """
         rows = self.rows(metric, **condition)
-        if len(rows) != 1:
+        if len(rows) > 1:
             raise KeyError(f"{len(rows)} rows of {metric} with {condition}, expected one")
-        return float(rows["value"].iloc[0])
+        return rows.iloc[0] if len(rows) else None
 
     def rows(self, metric: str, **condition: Any) -> pd.DataFrame:
-        """The rows of `metric` under this condition, in the order measured."""
+        """The rows of `metric` under this condition, in order; none where it names no column."""
+        if not condition.keys() <= set(self.frame.columns):
+            return self.frame.iloc[:0]
         rows = self.frame[self.frame["metric"] == metric]
         for column, value in condition.items():
             rows = rows[rows[column] == value]
@@ -55,7 +68,7 @@ class Result:
 
     @property
     def checks(self) -> pd.DataFrame:
-        """The rows that are self-checks."""
+        """The rows that are sanity checks."""
         return self.frame[self.frame["unit"] == CHECK]
 
     @property
@@ -70,7 +83,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model's part in a joined result."""
+    """One model's result."""
 
     model: str
     seed: int
@@ -78,8 +91,7 @@ class ModelResult:
 
 
 def join(members: Iterable[ModelResult]) -> Result:
-    """Results of the same question for several models and seeds, as one that can be drawn."""
-    members = list(members)
+    """Results of one analysis for several models and seeds as one, which can be plotted."""
     frames = []
     samples: dict[str, np.ndarray] = {}
     for member in members:
@@ -87,10 +99,8 @@ def join(members: Iterable[ModelResult]) -> Result:
         frame.insert(0, "model", member.model)
         frame.insert(1, "seed", member.seed)
         frames.append(frame)
-        samples |= {
-            SEPARATOR.join((member.model, str(member.seed), name)): array
-            for name, array in member.result.samples.items()
-        }
+        for name, array in member.result.samples.items():
+            samples[SEPARATOR.join((member.model, str(member.seed), name))] = array
     return Result(pd.concat(frames, ignore_index=True), samples)
 
 
@@ -98,7 +108,7 @@ def members(result: Result, name: str = "model") -> list[ModelResult]:
     """The single results inside a joined one; a single one alone, called `name`."""
     if "model" not in result.frame:
         return [ModelResult(name, 0, result)]
-    parts = []
+    found = []
     pairs = result.frame[["model", "seed"]].drop_duplicates()
     for model, seed in pairs.itertuples(index=False):
         frame = result.frame[(result.frame["model"] == model) & (result.frame["seed"] == seed)]
@@ -109,8 +119,16 @@ def members(result: Result, name: str = "model") -> list[ModelResult]:
             if key.startswith(prefix)
         }
         bare = frame.drop(columns=["model", "seed"]).reset_index(drop=True)
-        parts.append(ModelResult(str(model), int(seed), Result(bare, samples)))
-    return parts
+        found.append(ModelResult(str(model), int(seed), Result(bare, samples)))
+    return found
+
+
+def group_by_model(result: Result) -> dict[str, list[Result]]:
+    """The results of each model, one for each of its seeds, in order of appearance."""
+    models: dict[str, list[Result]] = {}
+    for member in members(result):
+        models.setdefault(member.model, []).append(member.result)
+    return models
 
 
 class Rows:
@@ -142,22 +160,12 @@ class Rows:
         **condition: Any,
     ) -> None:
         """One number; `interval` in the same unit, `n` the samples behind it."""
-        low, high = interval or (np.nan, np.nan)
-        self._rows.append(
-            {
-                **condition,
-                "metric": metric,
-                "value": float(value),
-                "unit": unit,
-                "n": int(n),
-                "low": low,
-                "high": high,
-                "protocol": protocol or self._protocol,
-            }
-        )
+        low, high = interval or NO_INTERVAL
+        numbers = (metric, float(value), unit, int(n), low, high, protocol or self._protocol)
+        self._rows.append({**condition, **dict(zip(COLUMNS, numbers, strict=True))})
 
     def rate(self, metric: str, outcomes: ArrayLike, **condition: Any) -> None:
-        """The share of true outcomes (N,) in percent, with its Wilson interval."""
+        """The fraction of true outcomes (N,) in percent, with its Wilson interval."""
         hits = np.asarray(outcomes, bool)
         interval = wilson(int(hits.sum()), len(hits))
         value = 100 * float(hits.mean())
@@ -173,23 +181,13 @@ class Rows:
         self.add(metric, values.mean(), unit=unit, n=n, interval=interval, **condition)
 
     def check(self, claim: str, passed: bool, n: int, **condition: Any) -> None:
-        """A self-check: what should hold, and whether it does.
+        """A sanity check: what should hold, and whether it does.
 
-        Args:
-            condition: such as `cause`, why it most likely failed; NaN where it passed.
+        A `condition` may be `cause`, why it most likely failed; NaN where it passed.
         """
         self.add(claim, float(passed), unit=CHECK, n=n, **condition)
 
     def frame(self) -> pd.DataFrame:
         """All rows; the condition's columns first."""
         frame = pd.DataFrame(self._rows)
-        condition: Sequence[str] = [name for name in frame.columns if name not in COLUMNS]
-        return frame[[*condition, *COLUMNS]]
-
-
-def group_by_model(result: Result) -> dict[str, list[Result]]:
-    """The results of each model, one for each of its seeds, in order of appearance."""
-    models: dict[str, list[Result]] = {}
-    for member in members(result):
-        models.setdefault(member.model, []).append(member.result)
-    return models
+        return frame[[*(name for name in frame.columns if name not in COLUMNS), *COLUMNS]]

@@ -1,6 +1,6 @@
-"""One part of a job, for job arrays: `--shard 2/8` does every eighth network, from the second on.
+"""Shards, for job arrays: `--shard 2/8` does every eighth network, from the second on.
 
-Each shard writes a report folder of its own; `catchup-eval report NAME-shard*` makes one of them.
+Each shard writes a report folder of its own; `catchup-eval report NAME-shard*` merges them.
 """
 
 import re
@@ -16,13 +16,13 @@ Item = TypeVar("Item")
 
 
 class Shard(NamedTuple):
-    """Number `number` of `total`, from 1; the whole by default."""
+    """Number `number` of `total`, from 1; all by default."""
 
     number: int = 1
     total: int = 1
 
     def select(self, items: Sequence[Item]) -> list[Item]:
-        """This shard's items: one in `total`, so that cheap and dear ones are spread.
+        """This shard's items: one in `total`, so that cheap and expensive ones are spread.
 
         Raises:
             UserError: there are fewer items than shards, and this one has none.
@@ -38,7 +38,7 @@ class Shard(NamedTuple):
         return f"-shard{self.number}of{self.total}" if self.total > 1 else ""
 
     def study_fields(self, groups: Sequence[str]) -> dict[str, Any]:
-        """What the study of this part says of itself; nothing of the whole."""
+        """What the study of this shard says of itself; nothing where there is only one."""
         return {"shard": str(self), "order": tuple(groups)} if self.total > 1 else {}
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ def missing_shards(infos: "Sequence[StudyInfo]") -> list[str]:
 
 
 def sort_models(models: "Sequence[ModelInfo]", infos: "Sequence[StudyInfo]") -> "list[ModelInfo]":
-    """The networks of shards as the whole job would list them."""
+    """The networks of shards as the job without shards would list them."""
     groups = [group for info in infos for group in info.order]
     if not groups:
         return list(models)

@@ -1,4 +1,4 @@
-"""Results on disk: what is done is skipped, what was stopped goes on.
+"""Results on disk: what is done is skipped, what was stopped continues.
 
 FOLDER/study.json                     models, data, what was skipped, machine, command
 FOLDER/results/MODEL/ANALYSIS.csv     the frame
@@ -11,55 +11,42 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from catchup_eval.core import environment
-from catchup_eval.core.environment import utc_timestamp
+from catchup_eval.core.environment import package_versions, utc_timestamp
 from catchup_eval.core.errors import BadFile
 from catchup_eval.core.files import atomic_path, locked, write_text
+from catchup_eval.core.readers import read_npz
 from catchup_eval.results import hashes
 from catchup_eval.results.result import Result
 
 
-class Key(BaseModel):
+class Key(BaseModel, frozen=True):
     """What a result depends on; two equal keys mean the same numbers.
 
     Older versions of the package stored the given settings alone, no `network` and no code. What
-    the defaults were then is not known, so such a result can be read, drawn and verified, but is
+    the defaults were then is not known, so such a result can be read, plotted and verified, but is
     not the current one: it is measured again where it is asked for.
-
-    Attributes:
-        weights: fingerprint of weights and normalisation.
-        data: fingerprint of all parts.
-        seed: of what the analysis draws.
-        settings: all of the analysis, those left at their defaults included.
-        network: what the weights are loaded into, name and options; empty where unknown.
-        network_code, data_code: hashes of the user's code that builds the network and makes the
-            data set; empty where there is none.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    weights: str
-    data: str
+    weights: str  # fingerprint of weights and normalisation
+    data: str  # fingerprint of all splits
     analysis: str
     version: int
-    seed: int
-    settings: dict[str, Any]
-    network: str = ""
+    seed: int  # of the analysis's randomness
+    settings: dict[str, Any]  # all of the analysis, those left at their defaults included
+    network: str = ""  # what the weights are loaded into, name and options; empty where unknown
+    # Hashes of the user's code that builds the network and makes the dataset; empty without any.
     network_code: str = ""
     data_code: str = ""
 
 
-class Provenance(BaseModel):
+class Provenance(BaseModel, frozen=True):
     """How a result came about; what of it may differ is no part of the key."""
-
-    model_config = ConfigDict(frozen=True)
 
     seconds: float
     device: str
@@ -68,10 +55,8 @@ class Provenance(BaseModel):
     threads: int = 0  # of torch on the CPU; 0 where an older version stored the result
 
 
-class Hashes(BaseModel):
+class Hashes(BaseModel, frozen=True):
     """What a stored result was when it was stored; `catchup-eval verify` compares."""
-
-    model_config = ConfigDict(frozen=True)
 
     frame: str  # of the CSV's bytes
     samples: str  # of the arrays
@@ -79,20 +64,13 @@ class Hashes(BaseModel):
     libraries: dict[str, str]  # what wrote tables and pictures
 
 
-class ResultRecord(BaseModel):
-    """The sidecar of a stored result.
-
-    Attributes:
-        hashes: None where an older version of the package stored it.
-        seal: a hash of all the rest.
-    """
-
-    model_config = ConfigDict(frozen=True)
+class ResultRecord(BaseModel, frozen=True):
+    """The sidecar of a stored result."""
 
     key: Key
     provenance: Provenance
-    hashes: Hashes | None = None
-    seal: str = ""
+    hashes: Hashes | None = None  # None where an older version of the package stored it
+    seal: str = ""  # a hash of all the rest
 
     def with_seal(self) -> "ResultRecord":
         """The same record with its seal, which what is left at its default does not change.
@@ -104,11 +82,7 @@ class ResultRecord(BaseModel):
 
 
 class Store:
-    """The results inside one folder.
-
-    Args:
-        folder: of one report; made when the first result is put.
-    """
+    """The results inside the folder of one report, which is made when the first is put."""
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
@@ -134,16 +108,14 @@ class Store:
             with atomic_path(self.path(model, name, "npz")) as temporary:
                 np.savez_compressed(temporary, allow_pickle=False, **result.samples)
             if record.hashes is None:
-                record = record.model_copy(update={"hashes": self._hashes(model, name, result)})
+                own = Hashes(
+                    frame=hashes.hash_file(self.path(model, name, "csv")),
+                    samples=hashes.hash_arrays(result.samples),
+                    code=hashes.hash_package(),
+                    libraries=dict(hashes.libraries()),
+                )
+                record = record.model_copy(update={"hashes": own})
             write_text(sidecar, record.with_seal().model_dump_json(indent=1))
-
-    def _hashes(self, model: str, name: str, result: Result) -> Hashes:
-        return Hashes(
-            frame=hashes.hash_file(self.path(model, name, "csv")),
-            samples=hashes.hash_arrays(result.samples),
-            code=hashes.hash_package(),
-            libraries=dict(hashes.libraries()),
-        )
 
     def record(self, model: str, analysis: str) -> ResultRecord | None:
         """The sidecar of a finished result; None where there is none that can be read."""
@@ -163,11 +135,12 @@ class Store:
         Raises:
             BadFile: its files are absent or damaged.
         """
-        frame, samples = (self.path(model, analysis, suffix) for suffix in ("csv", "npz"))
+        frame = self.path(model, analysis, "csv")
         try:
-            with samples.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return Result(read_frame(frame), dict(arrays))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            # As `put` wrote them: an empty cell alone is no value.
+            rows = pd.read_csv(frame, keep_default_na=False, na_values=[""])
+            return Result(rows, read_npz(self.path(model, analysis, "npz")))
+        except (OSError, ValueError, BadFile) as error:
             raise BadFile(f"the stored result {frame} cannot be read: {error}") from error
 
     def copy(self, source: "Store", model: str, analysis: str) -> None:
@@ -202,15 +175,10 @@ class MemoryStore:
         return self._results[model, analysis][0]
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """A frame as :meth:`Store.put` wrote it."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
-
-
 def to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON has them, so that a key is the same before and after storing.
 
-    What JSON does not have, which only a default of a foreign analysis can be, is told as text.
+    What JSON does not have, which only a default of a foreign analysis can be, becomes text.
     """
     text = json.dumps(dict(settings), sort_keys=True, default=str)
     return json.loads(text)  # type: ignore[no-any-return]
@@ -221,7 +189,7 @@ def provenance(seconds: float, device: torch.device) -> Provenance:
     return Provenance(
         seconds=round(seconds, 3),
         device=str(device),
-        versions=environment.package_versions(),
+        versions=package_versions(),
         date=utc_timestamp(),
         threads=torch.get_num_threads(),
     )

@@ -1,4 +1,4 @@
-"""What a report is drawn from: models, data, results, and what was skipped; kept on disk."""
+"""What a report is made from: models, data, results, and what was skipped."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import write_text
@@ -14,53 +14,32 @@ from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.results import hashes
 from catchup_eval.results.folder import study_file
 from catchup_eval.results.result import ModelResult, Result, join
-from catchup_eval.results.store import Key, MemoryStore, Provenance, Store
+from catchup_eval.results.store import MemoryStore, Provenance, Store
 
 
-class ModelInfo(BaseModel):
-    """One network of a study.
+class ModelInfo(BaseModel, frozen=True):
+    """One network of a study."""
 
-    Attributes:
-        key: the folder of its results, unique in the study: `catchup-s0`.
-        group: what tables and figures call it; the seeds of one method share it.
-        seed: of its training.
-        spec: how it was asked for.
-        fingerprint: of weights and normalisation; empty where a question trains it anew.
-        preprocessing: how its images are normalised, one line.
-        parameters: how many there are.
-        card: what its checkpoint says about its training; empty for foreign weights.
-        architecture: its name and the options of its builder, and the name of published weights;
-            empty where only the module itself was given.
-        structure: a hash of the shapes of its weights, in order.
-        published: the top-1 accuracy in percent that is published for it on this data set; None
-            where none is known.
-        code: a hash of the user's code that builds it; empty where the package or a library does.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    key: str
-    group: str
-    seed: int
-    spec: str
-    fingerprint: str
-    preprocessing: str
-    parameters: int
-    card: dict[str, Any] = {}
+    key: str  # the folder of its results, unique in the study: `catchup-s0`
+    group: str  # what tables and figures call it; the seeds of one method share it
+    seed: int  # of its training
+    spec: str  # how it was asked for
+    fingerprint: str  # of weights and normalisation; empty where an analysis trains it anew
+    preprocessing: str  # how its images are normalised, one line
+    parameters: int  # how many there are
+    card: dict[str, Any] = {}  # what its checkpoint says about its training; empty if foreign
+    # Its name, the options of its builder and the name of published weights; empty where only the
+    # module itself was given.
     architecture: str = ""
-    structure: str = ""
-    published: float | None = None
-    code: str = ""
+    structure: str = ""  # a hash of the shapes of its weights, in order
+    published: float | None = None  # its published top-1 in percent on this dataset, if known
+    code: str = ""  # a hash of the user's code that builds it; empty where there is none
 
     @property
     def network(self) -> str:
         """Architecture and options, without the folder of a user's file, which may be moved."""
-        file, mark, name = architecture_of(self).partition(".py:")
+        file, mark, name = _architecture(self).partition(".py:")
         return f"{Path(file).name}{mark}{name}" if mark else file
-
-    def is_same_network(self, other: "ModelInfo") -> bool:
-        """Whether weights and code are equal."""
-        return (self.fingerprint, self.code) == (other.fingerprint, other.code)
 
 
 TRAINING = ("method", "settings", "recipe", "data", "data_fingerprint", "epoch")  # of a card
@@ -83,27 +62,23 @@ def check_groups(models: Iterable[ModelInfo]) -> None:
             other, holder = traits.setdefault(name, (value, model))
             if other != value:
                 raise UserError(
-                    f"{model.group!r} names two different models, {_named(holder)} and "
-                    f"{_named(model)}: {name} is {other} and {value}; only the seeds of one "
-                    "training share a name, so give them different names, as in a=... b=..."
+                    f"{model.group!r} names two different models, {holder.key} ({holder.spec}) and "
+                    f"{model.key} ({model.spec}): {name} is {other} and {value}; only the seeds of "
+                    "one training share a name, so give them different names, as in a=... b=..."
                 )
         same = seen.setdefault((model.group, model.fingerprint), model)
         if model.fingerprint and same is not model:
             raise UserError(
-                f"{model.group!r} holds the same weights twice, as {_named(same)} and "
-                f"{_named(model)}; one network is not two seeds, so name it once"
+                f"{model.group!r} holds the same weights twice, as {same.key} ({same.spec}) and "
+                f"{model.key} ({model.spec}); one network is not two seeds, so name it once"
             )
-
-
-def _named(model: ModelInfo) -> str:
-    return f"{model.key} ({model.spec})"
 
 
 def _traits(model: ModelInfo) -> dict[str, Any]:
     """What the seeds of one training have in common, as far as it is known."""
     card = model.card
     traits = {
-        "architecture": architecture_of(model),
+        "architecture": _architecture(model),
         "the hash of the code that builds it": model.code,
         "the number of parameters": model.parameters,
         "preprocessing": model.preprocessing,
@@ -113,8 +88,8 @@ def _traits(model: ModelInfo) -> dict[str, Any]:
     return {name: value for name, value in traits.items() if value not in ("", None)}
 
 
-def architecture_of(model: ModelInfo) -> str:
-    """The architecture and its options, of the network or of its card; empty where unknown."""
+def _architecture(model: ModelInfo) -> str:
+    """With its options, as the network says or its card; empty where unknown."""
     card = model.card
     return model.architecture or architecture_label(
         card.get("architecture", ""), card.get("options", {})
@@ -128,8 +103,8 @@ def architecture_label(architecture: str, options: Mapping[str, Any]) -> str:
         >>> architecture_label("resnet20", {"width": 2, "classes": 10})
         'resnet20?width=2'
     """
-    told = "&".join(f"{key}={options[key]}" for key in sorted(options) if key != "classes")
-    return f"{architecture}?{told}" if told else architecture
+    query = "&".join(f"{key}={options[key]}" for key in sorted(options) if key != "classes")
+    return f"{architecture}?{query}" if query else architecture
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -141,10 +116,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class DataInfo(BaseModel):
-    """The image set of a study; `parts` is the number of images of each part."""
-
-    model_config = ConfigDict(frozen=True)
+class DataInfo(BaseModel, frozen=True):
+    """The dataset of a study; `parts` is the number of images of each split."""
 
     name: str
     about: str
@@ -157,70 +130,45 @@ class DataInfo(BaseModel):
 OLD = "was measured by another version of the question; ask again"
 
 
-class SkippedAnalysis(BaseModel):
-    """A question that could not be asked, and why: "needs boxes".
-
-    Attributes:
-        by_design: the question is not about this model, so that nothing is missing.
-    """
-
-    model_config = ConfigDict(frozen=True)
+class SkippedAnalysis(BaseModel, frozen=True):
+    """An analysis that could not be made, and why: "needs boxes"."""
 
     model: str
     analysis: str
     reason: str
-    by_design: bool = False
+    by_design: bool = False  # the analysis is not about this model, so that nothing is missing
 
 
-class StudyInfo(BaseModel):
-    """All of a study but its results; `study.json`.
+class StudyInfo(BaseModel, frozen=True):
+    """All of a study but its results; `study.json`."""
 
-    Attributes:
-        name: the report's.
-        command: what repeats it.
-        reference: the group that the others are compared with.
-        analyses: the questions, in order.
-        machine: processor, cores, device, in words.
-        seconds: what the whole took, training included, over all calls.
-        date: of the last change, ISO 8601, UTC.
-        shard: "2/8", where this is one part of several.
-        order: the groups of all parts, where it is one.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    command: str
-    reference: str
-    analyses: tuple[str, ...]
+    name: str  # the report's
+    command: str  # what repeats it
+    reference: str  # the group that the others are compared with
+    analyses: tuple[str, ...]  # in order
     models: tuple[ModelInfo, ...]
     data: DataInfo
     skipped: tuple[SkippedAnalysis, ...] = ()
     seed: int = 0
-    machine: str = ""
+    machine: str = ""  # processor, cores, device, in words
     versions: dict[str, str] = {}
-    seconds: float = 0.0
-    date: str = ""
-    shard: str = ""
-    order: tuple[str, ...] = ()
+    seconds: float = 0.0  # in all, training included, over all calls
+    date: str = ""  # of the last change, ISO 8601, UTC
+    shard: str = ""  # "2/8", where this is one shard of several
+    order: tuple[str, ...] = ()  # the groups of all shards, where it is one
 
 
 @dataclass(frozen=True)
 class Study:
     """Finished results and what they belong to; a report needs nothing else.
 
-    Args:
-        info: everything but the numbers.
-        results: by (model key, analysis).
-        provenance: likewise.
-
     Raises:
         UserError: a group is not the seeds of one training.
     """
 
-    info: StudyInfo
-    results: Mapping[tuple[str, str], Result]
-    provenance: Mapping[tuple[str, str], Provenance] = field(default_factory=dict)
+    info: StudyInfo  # everything but the numbers
+    results: Mapping[tuple[str, str], Result]  # by (model key, analysis)
+    provenance: Mapping[tuple[str, str], Provenance] = field(default_factory=dict)  # likewise
 
     def __post_init__(self) -> None:
         check_groups(self.info.models)
@@ -240,14 +188,14 @@ class Study:
         return [name for name in self.info.analyses if name in done]
 
     def members(self, analysis: str) -> Iterator[ModelResult]:
-        """Each model's result of one question, where it has one."""
+        """Each model's result of one analysis, where it has one."""
         for model in self.info.models:
             result = self.results.get((model.key, analysis))
             if result is not None:
                 yield ModelResult(model.group, model.seed, result)
 
     def joined_result(self, analysis: str) -> Result:
-        """The question's results for all models, as one that can be drawn."""
+        """The analysis's results for all models, as one that can be plotted."""
         return join(self.members(analysis))
 
 
@@ -276,7 +224,7 @@ def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
 
     Args:
         versions: of the analyses as they are now; what an analysis measured in another version is
-            told as skipped, since its figures and tables could not be drawn any more.
+            reported as skipped, since its figures and tables could not be made any more.
 
     Raises:
         BadFile: the folder holds none, or a damaged one.
@@ -293,9 +241,12 @@ def collect(
     for model in info.models:
         for analysis in info.analyses:
             record = store.record(model.key, analysis)
-            if record is None or not _is_result_of(record.key, model):
+            if record is None:
                 continue
-            if record.key.version != (versions or {}).get(analysis, record.key.version):
+            key = record.key
+            if (key.weights, key.network_code) != (model.fingerprint, model.code):
+                continue
+            if key.version != (versions or {}).get(analysis, key.version):
                 old.append(SkippedAnalysis(model=model.key, analysis=analysis, reason=OLD))
                 continue
             results[model.key, analysis] = store.get(model.key, analysis)
@@ -304,12 +255,8 @@ def collect(
     return Study(info.model_copy(update={"skipped": skipped}), results, provenance)
 
 
-def _is_result_of(key: Key, model: ModelInfo) -> bool:
-    return (key.weights, key.network_code) == (model.fingerprint, model.code)
-
-
 def data_info(data: AnySet) -> DataInfo:
-    """What a report says about an image set."""
+    """What a report says about a dataset."""
     return DataInfo(
         name=data.name,
         about=data.about,

@@ -1,40 +1,33 @@
-"""The headlines of a study: what each group reaches in each, over its seeds."""
+"""The headline metrics of a study: what each group reaches in each, over its seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval, t_interval
 from catchup_eval.results.headline import HasHeadlines, Headline
-from catchup_eval.results.result import ModelResult, Result
+from catchup_eval.results.result import Result
 from catchup_eval.results.study import Study
 
 SEEDS = 3  # from which on seeds have an interval, and methods are compared instead of networks
 PERCENT = "%"
-UNKNOWN = NO_INTERVAL
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one group reaches in one headline.
+    """What one group reaches in one number."""
 
-    Args:
-        values: one for each seed that has it.
-        interval: 95 %: of the one network over its samples, or of the mean over the seeds; NaN
-            for two seeds, and where the one network's number has none.
-        n: samples behind each value.
-        protocol: name and version.
-        chance: the value of guessing, NaN where there is none.
-        outcomes: per-sample arrays in the unit of the values, averaged over the seeds.
-    """
-
-    values: tuple[float, ...]
-    interval: Interval = UNKNOWN
-    n: int = 0
-    protocol: str = ""
-    chance: float = np.nan
+    values: tuple[float, ...]  # one for each seed that has it
+    # 95 %: of the one network over its samples, or of the mean over the seeds; NaN for two seeds,
+    # and where the one network's number has none.
+    interval: Interval = NO_INTERVAL
+    n: int = 0  # samples behind each value
+    protocol: str = ""  # name and version
+    chance: float = np.nan  # the value of guessing, NaN where there is none
+    # Per-sample arrays in the unit of the values, averaged over the seeds.
     outcomes: tuple[np.ndarray, ...] = ()
 
     @property
@@ -45,23 +38,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One headline of one question, for all groups that have it.
-
-    Args:
-        analysis: the question's name.
-        title: the question's title.
-        headline: the number.
-        primary: whether it is the question's first, which its verdict goes by.
-        unit: of the values.
-        readings: by group, in the study's order.
-    """
+    """One headline of one analysis, for all groups that have it."""
 
     analysis: str
     title: str
     headline: Headline
-    primary: bool
-    unit: str
-    readings: Mapping[str, Estimate] = field(default_factory=dict)
+    primary: bool  # whether it is the analysis's first, by which models are compared
+    unit: str  # of the values
+    readings: Mapping[str, Estimate] = field(default_factory=dict)  # by group, in the study's order
 
     @property
     def sign(self) -> int:
@@ -70,7 +54,7 @@ class SummaryRow:
 
 
 def summarize(study: Study, analyses: Mapping[str, HasHeadlines]) -> list[SummaryRow]:
-    """The headlines of all questions that were asked, in order.
+    """The headlines of all analyses that have results, in order.
 
     Raises:
         KeyError: a headline's condition holds for several rows of one result.
@@ -85,54 +69,45 @@ def summarize(study: Study, analyses: Mapping[str, HasHeadlines]) -> list[Summar
 
 
 def _summary_row(study: Study, name: str, analysis: HasHeadlines, headline: Headline) -> SummaryRow:
-    by_group: dict[str, list[ModelResult]] = {group: [] for group in study.groups}
+    by_group: dict[str, list[tuple[pd.Series, Result]]] = {group: [] for group in study.groups}
     for member in study.members(name):
-        if _row(member.result, headline) is not None:
-            by_group[member.model].append(member)
-    units = [_rows(m.result, headline)["unit"].iloc[0] for ms in by_group.values() for m in ms]
-    unit = str(units[0]) if units else ""
-    readings = {group: _estimate(headline, ms, unit) for group, ms in by_group.items() if ms}
-    return SummaryRow(
-        name, analysis.TITLE, headline, headline is analysis.HEADLINES[0], unit, readings
-    )
+        row = member.result.row(headline.metric, **headline.where)
+        if row is not None:
+            by_group[member.model].append((row, member.result))
+    units = [str(row["unit"]) for found in by_group.values() for row, _ in found]
+    unit = units[0] if units else ""
+    readings = {
+        group: _estimate(headline, found, unit) for group, found in by_group.items() if found
+    }
+    primary = headline is analysis.HEADLINES[0]
+    return SummaryRow(name, analysis.TITLE, headline, primary, unit, readings)
 
 
-def _rows(result: Result, headline: Headline) -> pd.DataFrame:
-    if not set(headline.where) <= set(result.frame.columns):
-        return result.frame.iloc[:0]
-    return result.rows(headline.metric, **headline.where)
-
-
-def _row(result: Result, headline: Headline) -> pd.Series | None:
-    rows = _rows(result, headline)
-    if len(rows) > 1:
-        where = dict(headline.where)
-        raise KeyError(f"{len(rows)} rows of {headline.metric} with {where}, expected one")
-    return rows.iloc[0] if len(rows) else None
-
-
-def _estimate(headline: Headline, members: Sequence[ModelResult], unit: str) -> Estimate:
-    rows = [row for m in members if (row := _row(m.result, headline)) is not None]
-    values = tuple(float(row["value"]) for row in rows)
-    own = Interval(float(rows[0]["low"]), float(rows[0]["high"]))
-    return Estimate(
-        values,
-        own if len(values) == 1 else seeds_interval(values, unit),
+def _estimate(headline: Headline, found: Sequence[tuple[pd.Series, Result]], unit: str) -> Estimate:
+    rows, results = zip(*found, strict=True)
+    return estimate(
+        [float(row["value"]) for row in rows],
+        Interval(float(rows[0]["low"]), float(rows[0]["high"])),
+        unit,
         n=int(rows[0]["n"]),
         protocol=", ".join(dict.fromkeys(str(row["protocol"]) for row in rows)),
-        chance=float(np.mean([_chance(m.result, headline) for m in members])),
-        outcomes=_outcomes(headline, members),
+        chance=float(np.mean([_chance(result, headline) for result in results])),
+        outcomes=_outcomes(headline, results),
     )
+
+
+def estimate(values: Sequence[float], own: Interval, unit: str, **fields: Any) -> Estimate:
+    """What a group reaches: `values` of its seeds, with the `own` interval of a single network."""
+    interval = own if len(values) == 1 else seeds_interval(values, unit)
+    return Estimate(tuple(values), interval, **fields)
 
 
 def seeds_interval(values: Sequence[float], unit: str) -> Interval:
     """The 95 % interval of a mean over three or more seeds, within 0 and 100 for percent."""
     if len(values) < SEEDS:
-        return UNKNOWN
+        return NO_INTERVAL
     low, high = t_interval(values)
-    if low != low:
-        return UNKNOWN
-    if unit == PERCENT and min(values) >= 0:
+    if low == low and unit == PERCENT and min(values) >= 0:
         low, high = max(0.0, low), min(100.0, high)
     return Interval(low, high)
 
@@ -143,15 +118,15 @@ def _chance(result: Result, headline: Headline) -> float:
         return np.nan if chance is None else float(chance)
     rows = result.rows(chance)
     if len(rows) > 1:
-        rows = _rows(result, replace(headline, metric=chance))
+        rows = result.rows(chance, **headline.where)
     return float(rows["value"].iloc[0]) if len(rows) == 1 else np.nan
 
 
-def _outcomes(headline: Headline, members: Sequence[ModelResult]) -> tuple[np.ndarray, ...]:
+def _outcomes(headline: Headline, results: Sequence[Result]) -> tuple[np.ndarray, ...]:
     names = headline.outcomes
-    if not names or any(name not in m.result.samples for m in members for name in names):
+    if not names or any(name not in result.samples for result in results for name in names):
         return ()
-    strata = [[np.asarray(m.result.samples[name], float) for m in members] for name in names]
+    strata = [[np.asarray(result.samples[name], float) for result in results] for name in names]
     if any(len({len(array) for array in arrays}) > 1 for arrays in strata):
         return ()
     return tuple(headline.scale * np.mean(arrays, axis=0) for arrays in strata)

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from catchup_eval.core import environment
@@ -64,8 +62,10 @@ def test_others_may_read_a_checkpoint(tmp_path: Path, network: Classifier) -> No
     assert len(modes) == 1
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.net."])
-@pytest.mark.parametrize("nest", [(), ("state_dict",), ("model", "state_dict")])
+@pytest.mark.parametrize(
+    ("prefix", "nest"),
+    [("module.", ()), ("module._orig_mod.", ("state_dict",)), ("model.net.", ("model", "net"))],
+)
 def test_wrappers_are_taken_off(tmp_path: Path, prefix: str, nest: tuple[str, ...]) -> None:
     net = nn.Linear(3, 2)
     content: object = OrderedDict((prefix + k, v) for k, v in net.state_dict().items())
@@ -77,13 +77,9 @@ def test_wrappers_are_taken_off(tmp_path: Path, prefix: str, nest: tuple[str, ..
     assert torch.equal(other.weight, net.weight)
 
 
-def test_a_prefix_in_the_middle_stays() -> None:
+def test_a_prefix_in_the_middle_or_that_not_all_share_stays() -> None:
     net = nn.Sequential(OrderedDict(inner=nn.Sequential(OrderedDict(module=nn.Linear(2, 2)))))
-    weights = {f"module.{name}": value for name, value in net.state_dict().items()}
-    load_state(net, weights, "x")
-
-
-def test_a_prefix_that_not_all_share_stays() -> None:
+    load_state(net, {f"module.{name}": value for name, value in net.state_dict().items()}, "x")
     weights = {"module.weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
     with pytest.raises(BadFile, match=r"1 missing: weight; 1 unexpected: module.weight"):
         load_state(nn.Linear(3, 2), weights, "x")
@@ -141,24 +137,19 @@ def test_the_best_accuracy_beside_the_weights_is_none_of_them(tmp_path: Path) ->
     assert read(tmp_path / "a.pth")[0].keys() == {"w"}
 
 
-def test_the_head_is_named_with_its_size() -> None:
+def test_what_does_not_fit_is_one_readable_sentence_and_nothing_is_loaded() -> None:
     with pytest.raises(BadFile, match=r"fit Linear; its head has 100 classes, 10 are asked for;"):
         load_state(nn.Linear(3, 10), nn.Linear(3, 100).state_dict(), "x")
-
-
-def test_what_does_not_fit_is_one_readable_sentence() -> None:
-    weights = {"weight": torch.zeros(5, 3), "other": torch.zeros(1)}
-    with pytest.raises(BadFile) as error:
-        load_state(nn.Linear(3, 2), weights, "net.pth")
-    text = str(error.value)
-    assert "net.pth does not fit Linear" in text
-    assert "1 missing: bias" in text and "1 unexpected: other" in text
-    assert "weight (5, 3) where (2, 3) is expected" in text
-
-
-def test_nothing_is_loaded_where_something_does_not_fit() -> None:
     net = nn.Linear(3, 2)
     before = net.weight.clone()
+    with pytest.raises(BadFile) as error:
+        load_state(net, {"weight": torch.zeros(5, 3), "other": torch.zeros(1)}, "net.pth")
+    for words in (
+        "net.pth does not fit Linear",
+        "1 missing: bias; 1 unexpected: other",
+        "weight (5, 3) where (2, 3) is expected",
+    ):
+        assert words in str(error.value)
     with pytest.raises(BadFile):
         load_state(net, {"weight": torch.zeros(2, 3)}, "x")
     assert torch.equal(net.weight, before)
@@ -186,8 +177,7 @@ def test_a_pickle_that_is_trusted_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert Path("ran").exists()
 
 
-@pytest.mark.parametrize("suffix", ["bin", "ckpt", "th", "pt", "pth.tar"])
-def test_what_training_scripts_keep_is_harmless(tmp_path: Path, suffix: str) -> None:
+def test_what_training_scripts_keep_is_harmless(tmp_path: Path) -> None:
     """numpy's scalars, and the arguments of the command, in the layout of Lightning."""
     content = {
         "state_dict": {"model.weight": torch.ones(1)},
@@ -198,8 +188,8 @@ def test_what_training_scripts_keep_is_harmless(tmp_path: Path, suffix: str) -> 
         "done": np.bool_(True),
         "pytorch-lightning_version": "2.5.0",
     }
-    torch.save(content, tmp_path / f"a.{suffix}")
-    assert read(tmp_path / f"a.{suffix}")[0].keys() == {"model.weight"}
+    torch.save(content, tmp_path / "a.ckpt")
+    assert read(tmp_path / "a.ckpt")[0].keys() == {"model.weight"}
 
 
 def test_a_scalar_of_an_older_numpy(tmp_path: Path) -> None:
@@ -250,23 +240,17 @@ def test_an_html_page_is_recognised(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(share=st.floats(0, 0.999))
-def test_a_truncated_file_is_one_sentence(
-    tmp_path: Path, network: Classifier, suffix: str, share: float
-) -> None:
+def test_a_truncated_file_is_one_sentence(tmp_path: Path, network: Classifier, suffix: str) -> None:
     path = tmp_path / f"whole.{suffix}"
     if suffix == "pth":
         torch.save(network.net.state_dict(), path)
     else:
         save(path, network, CARD)
     whole = path.read_bytes()
-    cut = tmp_path / f"cut.{suffix}"
-    cut.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(BadFile):
-        read(cut)
+    for size in (0, 1, 8, 9, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(BadFile):
+            read(path)
 
 
 def test_absent_and_empty_of_weights(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchup_eval.metrics.significance import holm, paired_test, welch_test
@@ -172,6 +172,7 @@ def test_for_two_groups_the_ranking_is_the_verdict(hits):
         assert (found.ranks[0].group == "other") == (told.gain.value > 0) or told.gain.value == 0
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=2), st.tuples(st.integers(0, 5), st.integers(0, 5))))
 def test_nobody_beats_the_pareto_front_and_everybody_else_is_beaten(points):
     front = comparison.pareto(points)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchup_eval.metrics.intervals import Interval, wilson
@@ -42,12 +42,15 @@ def test_a_row_may_have_a_protocol_of_its_own():
 
 def test_a_value_is_found_by_its_condition():
     one = result()
-    assert one.value("error", severity=2) == 2.0
+    assert one.value("error", severity=2) == one.row("error", severity=2)["value"] == 2.0
     assert one.value("mean_error") == 1.5
-    with pytest.raises(KeyError, match="2 rows of error"):
-        one.value("error")
-    with pytest.raises(KeyError, match="0 rows of error"):
-        one.value("error", severity=9)
+    for look_up in (one.value, one.row):
+        with pytest.raises(KeyError, match="2 rows of error"):
+            look_up("error")
+    for absent in ({"severity": 9}, {"no_such_column": 2}):
+        assert one.row("error", **absent) is None and not len(one.rows("error", **absent))
+        with pytest.raises(KeyError, match="0 rows of error"):
+            one.value("error", **absent)
 
 
 def test_checks_are_no_numbers():
@@ -67,7 +70,13 @@ def test_a_notebook_shows_the_table():
     assert "mean_error" in result()._repr_html_()
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), unique=True, min_size=1))
+NAMES = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 9)), unique=True, min_size=1, max_size=6
+)
+
+
+@settings(max_examples=30)
+@given(NAMES)
 def test_what_was_joined_can_be_taken_apart(names):
     single = [ModelResult(model, seed, result(float(seed))) for model, seed in names]
     back = members(join(single))

@@ -5,15 +5,17 @@ ones, some also a wider stem and a head that sees 2x2 averages:
 `resnet8@FILE?norm=cifar10&shortcut=conv&stem=64&grid=2`.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.zoo.builders import builder_of
 
+LAYOUT = ModuleLayout(("stem", "layer1", "layer2", "layer3"), head="linear", pool="pool")
 Shortcut = Literal["pad", "conv"]
-SHORTCUTS = ("pad", "conv")
 
 
 class PadShortcut(nn.Module):
@@ -22,8 +24,7 @@ class PadShortcut(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         front = (outputs - inputs) // 2
-        self.channels = (front, outputs - inputs - front)
-        self.stride = stride
+        self.channels, self.stride = (front, outputs - inputs - front), stride
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.channels))
@@ -59,19 +60,14 @@ class CifarResNet(nn.Module):
 
     Args:
         depth: 6 n + 2 for n blocks per stage.
-        classes: logits.
         shortcut: "pad" is option A, "conv" a 1x1 convolution with BN.
         stem: its channels; option A cannot take any away, so with it at most 16.
         grid: side of the grid of averages that the head is given. Beyond 1, for images of 32
             pixels, no single map is averaged, and so there are no class activation maps.
 
-    Input (N, 3, H, W), output (N, classes).
-
     Raises:
         UnknownName, UserError: another shortcut, a stem too wide for option A.
     """
-
-    STAGES = ("stem", "layer1", "layer2", "layer3")
 
     def __init__(
         self,
@@ -83,7 +79,10 @@ class CifarResNet(nn.Module):
         grid: int = 1,
     ):
         super().__init__()
-        _check(shortcut, stem)
+        if shortcut not in get_args(Shortcut):
+            raise UnknownName("shortcut", str(shortcut), get_args(Shortcut))
+        if shortcut == "pad" and stem > 16:
+            raise UserError(f"expected a stem of at most 16 channels for shortcut=pad, got {stem}")
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -100,48 +99,31 @@ class CifarResNet(nn.Module):
         return self.linear(self.pool(x).flatten(1))  # type: ignore[no-any-return]
 
 
-def _check(shortcut: str, stem: int) -> None:
-    if shortcut not in SHORTCUTS:
-        raise UnknownName("shortcut", str(shortcut), SHORTCUTS)
-    if shortcut == "pad" and stem > 16:
-        raise UserError(f"expected a stem of at most 16 channels for shortcut=pad, got {stem}")
-
-
 def _stage(inputs: int, outputs: int, blocks: int, stride: int, kind: Shortcut) -> nn.Sequential:
     first = BasicBlock(inputs, outputs, stride, kind)
     return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1, kind) for _ in range(blocks - 1)))
 
 
-def resnet8(
-    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
-) -> nn.Module:
+@builder_of(CifarResNet, 8)
+def resnet8() -> None:
     """CIFAR ResNet of 8 layers, 75,290 parameters for 10 classes."""
-    return CifarResNet(8, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
 
 
-def resnet20(
-    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
-) -> nn.Module:
+@builder_of(CifarResNet, 20)
+def resnet20() -> None:
     """CIFAR ResNet of 20 layers, 269,722 parameters for 10 classes."""
-    return CifarResNet(20, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
 
 
-def resnet32(
-    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
-) -> nn.Module:
+@builder_of(CifarResNet, 32)
+def resnet32() -> None:
     """CIFAR ResNet of 32 layers, 464,154 parameters for 10 classes."""
-    return CifarResNet(32, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
 
 
-def resnet44(
-    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
-) -> nn.Module:
+@builder_of(CifarResNet, 44)
+def resnet44() -> None:
     """CIFAR ResNet of 44 layers, 658,586 parameters for 10 classes."""
-    return CifarResNet(44, classes=classes, shortcut=shortcut, stem=stem, grid=grid)
 
 
-def resnet56(
-    *, classes: int, shortcut: Shortcut = "pad", stem: int = 16, grid: int = 1
-) -> nn.Module:
+@builder_of(CifarResNet, 56)
+def resnet56() -> None:
     """CIFAR ResNet of 56 layers, 853,018 parameters for 10 classes."""
-    return CifarResNet(56, classes=classes, shortcut=shortcut, stem=stem, grid=grid)

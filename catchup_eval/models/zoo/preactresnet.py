@@ -11,63 +11,56 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.zoo.builders import builder_of
+
 
 class PreActBlock(nn.Module):
     """BN-ReLU-conv twice; the shortcut is the raw input, or a 1x1 convolution of `relu(bn1(x))`.
 
-    Args:
-        active_shortcut: where nothing is reshaped, the shortcut is `relu(bn1(x))` too.
+    `active_shortcut`: where nothing is reshaped, the shortcut is `relu(bn1(x))` too.
     """
 
     EXPANSION = 1
 
     def __init__(self, inputs: int, width: int, stride: int, active_shortcut: bool = False):
         super().__init__()
+        outputs = width * self.EXPANSION
         self.bn1 = nn.BatchNorm2d(inputs)
+        self._add_branch(inputs, width, stride)
+        reshapes = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
+        self.active_shortcut = active_shortcut
+
+    def _add_branch(self, inputs: int, width: int, stride: int) -> None:
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.shortcut = _shortcut(inputs, width, stride)
-        self.active_shortcut = active_shortcut
+
+    def _branch(self, active: Tensor) -> Tensor:
+        return self.conv2(F.relu(self.bn2(self.conv1(active))))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
         raw = active if self.active_shortcut else x
         shortcut = raw if self.shortcut is None else self.shortcut(active)
-        return shortcut + self.conv2(F.relu(self.bn2(self.conv1(active))))  # type: ignore[no-any-return]
+        return shortcut + self._branch(active)
 
 
-class PreActBottleneck(nn.Module):
+class PreActBottleneck(PreActBlock):
     """BN-ReLU-conv three times, 1x1, 3x3 with the stride, 1x1 to four times the width."""
 
     EXPANSION = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, active_shortcut: bool = False):
-        super().__init__()
-        outputs = width * self.EXPANSION
-        self.bn1 = nn.BatchNorm2d(inputs)
+    def _add_branch(self, inputs: int, width: int, stride: int) -> None:
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.shortcut = _shortcut(inputs, outputs, stride)
-        self.active_shortcut = active_shortcut
+        self.conv3 = nn.Conv2d(width, width * self.EXPANSION, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(self.bn1(x))
-        raw = active if self.active_shortcut else x
-        shortcut = raw if self.shortcut is None else self.shortcut(active)
-        narrow = self.conv2(F.relu(self.bn2(self.conv1(active))))
-        return shortcut + self.conv3(F.relu(self.bn3(narrow)))  # type: ignore[no-any-return]
-
-
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Conv2d | None:
-    reshapes = stride != 1 or inputs != outputs
-    return nn.Conv2d(inputs, outputs, 1, stride, bias=False) if reshapes else None
-
-
-Block = type[PreActBlock] | type[PreActBottleneck]
+    def _branch(self, active: Tensor) -> Tensor:
+        return self.conv3(F.relu(self.bn3(super()._branch(active))))  # type: ignore[no-any-return]
 
 
 class PreActResNet(nn.Module):
@@ -75,7 +68,6 @@ class PreActResNet(nn.Module):
 
     Args:
         blocks: residual blocks in each of the four stages.
-        classes: logits.
         block: basic, or the bottleneck of the deeper networks.
         width: channels of the stem and the first stage; each later stage has twice as many (and
             bottlenecks give four times as many).
@@ -84,8 +76,6 @@ class PreActResNet(nn.Module):
             mixed after them.
         active_shortcut: an identity shortcut carries `relu(bn1(x))` and not `x`: AlignMixup's code.
         final_norm: BN and ReLU before the pool, as in He et al.; the mixup papers' code has none.
-
-    Input (N, 3, H, W), output (N, classes).
     """
 
     STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")
@@ -93,9 +83,9 @@ class PreActResNet(nn.Module):
     def __init__(
         self,
         blocks: Sequence[int] = (2, 2, 2, 2),
+        block: type[PreActBlock] = PreActBlock,
         *,
         classes: int,
-        block: Block = PreActBlock,
         width: int = 64,
         stem_stride: int = 1,
         stem_norm: bool = False,
@@ -108,8 +98,8 @@ class PreActResNet(nn.Module):
 
         def stage(number: int, stride: int) -> nn.Sequential:
             first = block(sizes[number], widths[number], stride, active_shortcut)
-            more = range(blocks[number] - 1)
             last = sizes[number + 1]
+            more = range(blocks[number] - 1)
             rest = (block(last, widths[number], 1, active_shortcut) for _ in more)
             return nn.Sequential(first, *rest)
 
@@ -133,72 +123,26 @@ def _norm(channels: int, wanted: bool) -> nn.Sequential:
     return nn.Sequential(norm if wanted else OrderedDict())
 
 
-def preactresnet10(
-    *,
-    classes: int,
-    width: int = 16,
-    stem_stride: int = 1,
-    stem_norm: bool = False,
-    active_shortcut: bool = False,
-    final_norm: bool = True,
-) -> nn.Module:
+LAYOUT = ModuleLayout(PreActResNet.STAGES, head="linear", pool="pool")
+
+
+@builder_of(PreActResNet, (1, 1, 1, 1), width=16, final_norm=True)
+def preactresnet10() -> None:
     """One block per stage, narrow, with the final norm: the small network of the `digits` runs."""
-    return PreActResNet(
-        (1, 1, 1, 1),
-        classes=classes,
-        width=width,
-        stem_stride=stem_stride,
-        stem_norm=stem_norm,
-        active_shortcut=active_shortcut,
-        final_norm=final_norm,
-    )
 
 
-def preactresnet18(
-    *,
-    classes: int,
-    width: int = 64,
-    stem_stride: int = 1,
-    stem_norm: bool = False,
-    active_shortcut: bool = False,
-    final_norm: bool = False,
-) -> nn.Module:
+@builder_of(PreActResNet, (2, 2, 2, 2))
+def preactresnet18() -> None:
     """The network of the paper's Tables 1 and 2: 11,217,316 parameters for 100 classes.
 
     That is without stem norm and final norm, the flavour of the PuzzleMix code and of what is
     evidently the authors' own tree. AlignMixup's: `stem_norm` and `active_shortcut`.
     """
-    return PreActResNet(
-        (2, 2, 2, 2),
-        classes=classes,
-        width=width,
-        stem_stride=stem_stride,
-        stem_norm=stem_norm,
-        active_shortcut=active_shortcut,
-        final_norm=final_norm,
-    )
 
 
-def preactresnet50(
-    *,
-    classes: int,
-    width: int = 64,
-    stem_stride: int = 1,
-    stem_norm: bool = False,
-    active_shortcut: bool = False,
-    final_norm: bool = False,
-) -> nn.Module:
+@builder_of(PreActResNet, (3, 4, 6, 3), PreActBottleneck)
+def preactresnet50() -> None:
     """Pre-activation bottlenecks for Tiny-ImageNet: 23,898,376 parameters for 200 classes.
 
     The paper does not name its flavour; the default is that of :func:`preactresnet18`.
     """
-    return PreActResNet(
-        (3, 4, 6, 3),
-        classes=classes,
-        block=PreActBottleneck,
-        width=width,
-        stem_stride=stem_stride,
-        stem_norm=stem_norm,
-        active_shortcut=active_shortcut,
-        final_norm=final_norm,
-    )

@@ -1,30 +1,31 @@
 """Pyramidal residual networks for small images (Han et al. 2017): each block a little wider."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.zoo.builders import builder_of
+
+LAYOUT = ModuleLayout(("bn1", "layer1", "layer2", "layer3"), head="linear", pool="pool")
+
 
 class PyramidBlock(nn.Module):
     """BN-convolutions-BN without a ReLU at either end; the shortcut lets zeros be the new channels.
 
-    Args:
-        inputs: channels that come.
-        width: of the inner convolutions.
-        stride: 2 halves the map, and the shortcut with it.
-        bottleneck: 1x1, 3x3, 1x1 to four times the width instead of 3x3 twice.
+    A stride of 2 halves the map, and the shortcut with it. A `bottleneck` is 1x1, 3x3, 1x1 to four
+    times the width instead of 3x3 twice.
     """
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool):
         super().__init__()
         outputs = 4 * width if bottleneck else width
-        self.residual = (
-            _bottleneck_branch(inputs, width, stride)
-            if bottleneck
-            else _basic_branch(inputs, width, stride)
-        )
+        basic = [(width, 3, stride), (width, 3, 1)]
+        narrow = [(width, 1, 1), (width, 3, stride), (outputs, 1, 1)]
+        self.residual = _branch(inputs, narrow if bottleneck else basic)
         self.shortcut = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
         self.new = outputs - inputs
 
@@ -33,29 +34,16 @@ class PyramidBlock(nn.Module):
         return shortcut + self.residual(x)  # type: ignore[no-any-return]
 
 
-def _basic_branch(inputs: int, width: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.BatchNorm2d(inputs),
-        nn.Conv2d(inputs, width, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, 3, 1, 1, bias=False),
-        nn.BatchNorm2d(width),
-    )
-
-
-def _bottleneck_branch(inputs: int, width: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.BatchNorm2d(inputs),
-        nn.Conv2d(inputs, width, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, 4 * width, 1, bias=False),
-        nn.BatchNorm2d(4 * width),
-    )
+def _branch(inputs: int, convolutions: Sequence[tuple[int, int, int]]) -> nn.Sequential:
+    """BN around the convolutions (outputs, side, stride), with ReLU between them."""
+    layers: list[nn.Module] = [nn.BatchNorm2d(inputs)]
+    for outputs, side, stride in convolutions:
+        if len(layers) > 1:
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False))
+        layers.append(nn.BatchNorm2d(outputs))
+        inputs = outputs
+    return nn.Sequential(*layers)
 
 
 def widths(blocks: int, alpha: float) -> list[int]:
@@ -77,21 +65,15 @@ class PyramidNet(nn.Module):
         depth: 9 n + 2 for n bottlenecks per stage, 6 n + 2 for n basic blocks.
         alpha: channels that are added over all blocks.
         bottleneck: the kind of block.
-        classes: logits.
-
-    Input (N, 3, H, W), output (N, classes).
     """
 
-    STAGES = ("bn1", "layer1", "layer2", "layer3")
-
-    def __init__(self, depth: int, alpha: float, *, bottleneck: bool, classes: int):
+    def __init__(self, depth: int, alpha: float, bottleneck: bool, *, classes: int):
         super().__init__()
         blocks = (depth - 2) // (9 if bottleneck else 6)
         growing = list(pairwise(widths(3 * blocks, alpha)))
 
         def stage(number: int) -> nn.Sequential:
-            own = range(number * blocks, (number + 1) * blocks)
-            return nn.Sequential(*map(block, own))
+            return nn.Sequential(*map(block, range(number * blocks, (number + 1) * blocks)))
 
         def block(index: int) -> PyramidBlock:
             before, width = growing[index]
@@ -119,11 +101,11 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_out))
 
 
-def pyramidnet200(*, classes: int) -> nn.Module:
+@builder_of(PyramidNet, 200, 240, True)
+def pyramidnet200() -> None:
     """PyramidNet-200, alpha 240, of the paper's Table 13: 26,844,952 parameters for 100 classes."""
-    return PyramidNet(200, 240, bottleneck=True, classes=classes)
 
 
-def pyramidnet110(*, classes: int) -> nn.Module:
+@builder_of(PyramidNet, 110, 270, False)
+def pyramidnet110() -> None:
     """PyramidNet-110, alpha 270, basic blocks (ShakeDrop's): 28,511,307 parameters, 100 classes."""
-    return PyramidNet(110, 270, bottleneck=False, classes=classes)

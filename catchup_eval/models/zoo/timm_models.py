@@ -16,10 +16,9 @@ PRETRAINED = "pretrained"
 
 
 def build(name: str, *, classes: int, weights: str | None = None, **options: Any) -> nn.Module:
-    """The timm network `name`.
+    """The timm network `name`, with the tag of published weights after a dot, or without.
 
     Args:
-        name: with the tag of published weights after a dot, or without.
         classes: logits; published weights come with their own number.
         weights: "pretrained" for the published ones of the tag, or of the network's first tag;
             timm downloads them at the first use.
@@ -39,7 +38,14 @@ def build(name: str, *, classes: int, weights: str | None = None, **options: Any
     if not config.has_weights:
         tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*")) or "none"
         raise UserError(f"timm has no weights for {name}; published are: {tags}")
-    return _create_pretrained(name, options)
+    try:
+        return _create(name, pretrained=True, **options)
+    except OSError as error:  # the hub's own errors are among them
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the weights of timm's {name} could not be downloaded ({reason}); "
+            f"where there is no network, give a file: {TIMM}{name}@FILE.safetensors"
+        ) from error
 
 
 def _config(name: str) -> Any:
@@ -68,23 +74,8 @@ def _create(name: str, **options: Any) -> nn.Module:
         raise UserError(f"timm's {name} does not take such options: {error}") from error
 
 
-def _create_pretrained(name: str, options: dict[str, Any]) -> nn.Module:
-    try:
-        return _create(name, pretrained=True, **options)
-    except OSError as error:  # the hub's own errors are among them
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"the weights of timm's {name} could not be downloaded ({reason}); "
-            f"where there is no network, give a file: {TIMM}{name}@FILE.safetensors"
-        ) from error
-
-
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std that timm's data configuration names for a network.
-
-    Raises:
-        UserError: no such network or tag.
-    """
+    """Mean and std that timm's data configuration names for a network."""
     config = _config(name)
     return tuple(config.mean), tuple(config.std)
 
@@ -92,13 +83,8 @@ def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def inputs(name: str, *, sized: bool = False) -> InputSettings:
     """How timm gives images to the weights of a tag, at the size that they were trained with.
 
-    timm's own tables may use a larger one: `?size=288&resize=288` asks for it.
-
-    Args:
-        sized: the user says the size, so that timm's own way of cropping does not matter.
-
-    Raises:
-        UserError: as :func:`inputs_from_config`, or no such network or tag.
+    timm's own tables may use a larger one: `?size=288&resize=288` asks for it. `sized`: the user
+    says the size, so that timm's own cropping does not matter.
     """
     return inputs_from_config(_config(name).to_dict(), name, sized=sized)
 
@@ -109,32 +95,28 @@ def inputs_from_config(
     """The same from a data configuration, such as the `pretrained_cfg` of a hub's config.json.
 
     Raises:
-        UserError: a way of cropping that is not known here, and the size is not the user's.
+        UserError: a crop mode that is not known here, and the size is not the user's.
     """
     _, height, width = config["input_size"]
-    mode, share = config.get("crop_mode") or "center", config.get("crop_pct") or 0.875
-    squash = mode == "squash" and share == 1
+    mode, fraction = config.get("crop_mode") or "center", config.get("crop_pct") or 0.875
+    squash = mode == "squash" and fraction == 1
     if not sized and (height != width or not (squash or mode == "center")):
         raise UserError(
             f"{name}: timm shows it {height} x {width} pixels with crop mode {mode!r} of "
-            f"{share:g}, which cannot be done here; say ?size=N&resize=N or ?size=N&squash=true"
+            f"{fraction:g}, which cannot be done here; say ?size=N&resize=N or ?size=N&squash=true"
         )
-    resize = None if squash else int(height / share)
+    resize = None if squash else int(height / fraction)
     preprocess = Preprocess(height, resize, config.get("interpolation") or "bilinear", squash)
     return InputSettings(tuple(config["mean"]), tuple(config["std"]), preprocess=preprocess)
 
 
 def published_classes(name: str) -> int:
-    """The logits of its published weights.
-
-    Raises:
-        UserError: no such network or tag.
-    """
+    """The logits of its published weights."""
     return int(_config(name).num_classes)
 
 
 def layout(net: nn.Module) -> ModuleLayout:
-    """The parts of a network that timm has built.
+    """The layout of a network that timm has built.
 
     The stages are those of its feature information, fewer or more than in other sources: timm's
     MobileNetV2 has five where the Catch-up Mix paper has eight. Only a ResNet's stem ends here with
@@ -144,27 +126,20 @@ def layout(net: nn.Module) -> ModuleLayout:
     Raises:
         UserError: a network whose head is none or several.
     """
-    head = _name_of(net, net.get_classifier())  # type: ignore[operator]
+    classifier = net.get_classifier()  # type: ignore[operator]
+    head = next((name for name, module in net.named_modules() if module is classifier), None)
     if head is None:
         raise UserError(f"timm's {type(net).__name__} has no single head; it is not supported here")
-    return ModuleLayout(_stages(net), head, _pool(net))
+    kind = "SelectAdaptivePool2d"  # of every family; it may do other than average
+    pools = [name for name, module in net.named_modules() if type(module).__name__ == kind]
+    return ModuleLayout(_stages(net), head, pools[-1] if pools else None)
 
 
 def _stages(net: nn.Module) -> tuple[str, ...]:
-    told = getattr(net, "feature_info", [])
-    entries = told if isinstance(told, list) else told.info
+    info = getattr(net, "feature_info", [])
+    entries = info if isinstance(info, list) else info.info
     modules = dict(net.named_modules())
     names = [entry["module"] for entry in entries if entry["module"]]
     if names[:1] == ["act1"] and "maxpool" in modules:
         names[0] = "maxpool"
     return tuple(names) if all(name in modules for name in names) else ()
-
-
-def _pool(net: nn.Module) -> str | None:
-    kind = "SelectAdaptivePool2d"  # of every family; it may do other than average
-    pools = [name for name, part in net.named_modules() if type(part).__name__ == kind]
-    return pools[-1] if pools else None
-
-
-def _name_of(net: nn.Module, wanted: Any) -> str | None:
-    return next((name for name, module in net.named_modules() if module is wanted), None)

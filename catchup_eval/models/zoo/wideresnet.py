@@ -9,23 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from catchup_eval.core.errors import UnknownName
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.zoo.builders import builder_of
+
+LAYOUT = ModuleLayout(("conv1", "layer1", "layer2", "layer3"), head="linear", pool="pool")
 
 
 @dataclass(frozen=True)
 class Flavour:
-    """In what the codes differ.
+    """In what the codes differ."""
 
-    Args:
-        bias: of every convolution.
-        late_stride: it is the second convolution of a block that halves the map.
-        raw_shortcut: a convolved shortcut sees the block's input, and not its `relu(bn1(x))`.
-        momentum: of the last batch norm, in torch's sense.
-    """
-
-    bias: bool
-    late_stride: bool
-    raw_shortcut: bool
-    momentum: float
+    bias: bool  # of every convolution
+    late_stride: bool  # it is the second convolution of a block that halves the map
+    raw_shortcut: bool  # a convolved shortcut sees the block's input, and not its `relu(bn1(x))`
+    momentum: float  # of the last batch norm, in torch's sense
 
 
 FLAVOURS: Mapping[str, Flavour] = {
@@ -67,18 +64,13 @@ class WideResNet(nn.Module):
     Args:
         depth: 6 n + 4 for n blocks per stage.
         widen: the stages have 16, 32 and 64 times as many channels.
-        classes: logits.
         flavour: "original", or "puzzlemix", which AlignMixup's code shares.
-
-    Input (N, 3, H, W), output (N, classes).
 
     Raises:
         UnknownName: another flavour.
     """
 
-    STAGES = ("conv1", "layer1", "layer2", "layer3")
-
-    def __init__(self, depth: int, widen: int, *, classes: int, flavour: FlavourName):
+    def __init__(self, depth: int, widen: int, *, classes: int, flavour: FlavourName = "original"):
         super().__init__()
         if flavour not in FLAVOURS:
             raise UnknownName("flavour of a wide residual network", str(flavour), FLAVOURS)
@@ -102,20 +94,20 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int, flavour: Flavour
     return nn.Sequential(OrderedDict(layer=nn.Sequential(first, *rest)))  # the zoo's names
 
 
-def wrn16_8(*, classes: int, flavour: FlavourName = "puzzlemix") -> nn.Module:
+@builder_of(WideResNet, 16, 8, flavour="puzzlemix")
+def wrn16_8() -> None:
     """WRN-16-8 of the paper's Table 6: 11,012,036 parameters for 100 classes.
 
     The default is the flavour of the code that the table's other rows come from; "original" has
     11,007,540.
     """
-    return WideResNet(16, 8, classes=classes, flavour=flavour)
 
 
-def wrn28_10(*, classes: int, flavour: FlavourName = "original") -> nn.Module:
+@builder_of(WideResNet, 28, 10)
+def wrn28_10() -> None:
     """WRN-28-10 as published: 36,536,884 parameters for 100 classes."""
-    return WideResNet(28, 10, classes=classes, flavour=flavour)
 
 
-def wrn10_1(*, classes: int, flavour: FlavourName = "original") -> nn.Module:
+@builder_of(WideResNet, 10, 1)
+def wrn10_1() -> None:
     """WRN-10-1, the small student of the distillation papers: 77,850 parameters for 10 classes."""
-    return WideResNet(10, 1, classes=classes, flavour=flavour)

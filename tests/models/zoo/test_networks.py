@@ -35,21 +35,13 @@ ALIGNMIXUP = {"stem_norm": True, "active_shortcut": True}
     ("name", "classes", "options", "parameters"),
     [
         ("preactresnet18", 100, {}, 11_217_316),
-        ("preactresnet18", 200, {}, 11_268_616),
-        ("preactresnet18", 100, ALIGNMIXUP, 11_217_444),
         ("preactresnet18", 200, ALIGNMIXUP, 11_268_744),
         ("preactresnet18", 100, {"final_norm": True}, 11_218_340),
-        ("preactresnet18", 200, {"final_norm": True}, 11_269_640),
-        ("preactresnet50", 100, {}, 23_693_476),
         ("preactresnet50", 200, {}, 23_898_376),
         ("preactresnet50", 100, {"final_norm": True}, 23_697_572),
-        ("preactresnet50", 200, {"final_norm": True}, 23_902_472),
         ("resnet18", 100, {}, 11_220_132),
-        ("resnet18", 200, {}, 11_271_432),
         ("resnet50", 100, {}, 23_705_252),
-        ("resnet50", 200, {}, 23_910_152),
         ("resnext50", 100, {}, 23_177_124),
-        ("resnext50", 200, {}, 23_382_024),
         ("wrn16_8", 100, {}, 11_012_036),
         ("wrn16_8", 100, {"flavour": "original"}, 11_007_540),
         ("wrn28_10", 100, {}, 36_536_884),
@@ -57,6 +49,7 @@ ALIGNMIXUP = {"stem_norm": True, "active_shortcut": True}
         ("wrn10_1", 10, {}, 77_850),
         ("pyramidnet200", 100, {}, 26_844_952),
         ("pyramidnet110", 100, {}, 28_511_307),
+        ("resnet8", 10, {}, 75_290),
         ("resnet20", 10, {}, 269_722),
         ("resnet32", 10, {}, 464_154),
         ("resnet44", 10, {}, 658_586),
@@ -74,13 +67,9 @@ def test_parameter_counts(
     ("name", "side", "expected"),
     [
         ("preactresnet18", 32, 0.555),
-        ("preactresnet18", 64, 2.222),
         ("wrn16_8", 32, 2.00),
         ("resnext50", 32, 1.34),
         ("pyramidnet200", 32, 4.52),
-        ("torchvision:densenet121", 224, 2.83),
-        ("torchvision:mobilenet_v2", 224, 0.30),
-        ("torchvision:vgg11", 224, 7.61),
     ],
 )
 def test_multiplications_of_one_image(name: str, side: int, expected: float) -> None:
@@ -96,14 +85,10 @@ def test_every_network_keeps_its_promises(name: str) -> None:
         model = build(name, classes=10, **PLAIN)  # left in training: fresh running norms explode
         images = torch.rand(2, 3, 32, 32)
     fired = []
-    handles = [
+    for k, stage in enumerate(model.stages):
         stage.register_forward_hook(lambda _m, _i, output, k=k: fired.append((k, output.ndim)))
-        for k, stage in enumerate(model.stages)
-    ]
     with torch.no_grad():
         trace = model.trace(images)
-    for handle in handles:
-        handle.remove()
     assert fired == [(k, 4) for k in range(len(model.stages))], "each stage once, in order, NCHW"
     assert trace.logits.shape == (2, 10)
     torch.testing.assert_close(model.head(trace.features), trace.logits)
@@ -111,10 +96,6 @@ def test_every_network_keeps_its_promises(name: str) -> None:
     torch.testing.assert_close(
         cam.mean((2, 3)) + model.head.bias, trace.logits, rtol=1e-4, atol=1e-5
     )
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_network_says_what_it_is(name: str) -> None:
     assert ARCHITECTURES[name].about.endswith(".")
 
 
@@ -203,7 +184,7 @@ def test_option_a_cannot_drop_channels() -> None:
         build("resnet8", classes=2, shortcut="cnv", **PLAIN)
 
 
-ZOO8 = "&shortcut=conv&stem=64&grid=2"
+ZOO8 = "norm={}&shortcut=conv&stem=64&grid=2"
 
 
 @torch.no_grad()
@@ -216,8 +197,9 @@ def percent_right(spec: str, images: Tensor, labels: Tensor) -> float:
 @pytest.mark.parametrize(
     ("file", "network", "options", "published"),
     [
-        ("karanchahal_resnet8_cifar10.pth", "resnet8", ZOO8, 89.59),
-        ("karanchahal_WRN10_1_cifar10.pth", "wrn10_1", "", 88.06),
+        ("karanchahal_resnet8_cifar10.pth", "resnet8", ZOO8.format("cifar10"), 89.59),
+        ("karanchahal_WRN10_1_cifar10.pth", "wrn10_1", "norm=cifar10", 88.06),
+        ("akamaster_cifar10_resnet20-12fca82f.th", "resnet20", "norm=imagenet", 91.73),
     ],
 )
 def test_public_cifar10_networks_give_their_published_accuracy(
@@ -229,7 +211,7 @@ def test_public_cifar10_networks_give_their_published_accuracy(
     published: float,
 ) -> None:
     """Published for all 10,000 images, where it was equalled; here the first 1,000."""
-    spec = f"{network}@{shared / 'checkpoints' / file}?norm=cifar10{options}"
+    spec = f"{network}@{shared / 'checkpoints' / file}?{options}"
     assert percent_right(spec, *cifar10_test(1000)) == pytest.approx(published, abs=1.5)
 
 
@@ -243,7 +225,7 @@ def test_a_public_cifar100_network_gives_what_was_measured(shared: Path) -> None
     images = np.concatenate([tile.reshape(-1, 32, 32, 3)[::10] for tile in tiles])
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     path = shared / "checkpoints" / "karanchahal_resnet8_cifar100.pth"
-    spec = f"resnet8@{path}?norm=cifar100{ZOO8}"
+    spec = f"resnet8@{path}?{ZOO8.format('cifar100')}"
     assert percent_right(spec, pixels, labels) == pytest.approx(64.11, abs=3)
 
 

@@ -1,0 +1,25 @@
+"""Builders that differ in depth alone."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+Builder = Callable[..., nn.Module]
+
+
+def builder_of(
+    network: Builder, *fixed: Any, **defaults: Any
+) -> Callable[[Callable[[], None]], Builder]:
+    """Make an empty function the builder of `network`, whose first arguments are `fixed`.
+
+    It keeps its name and docstring, and takes the keywords of `network`, some with other defaults.
+    """
+
+    def make(named: Callable[[], None]) -> Builder:
+        build = partial(network, *fixed, **defaults)
+        build.__name__, build.__doc__ = named.__name__, named.__doc__  # type: ignore[attr-defined]
+        return build
+
+    return make
