@@ -1,4 +1,4 @@
-"""A study that no network was needed for: three questions with known answers."""
+"""Studies made without a network: three analyses with known numbers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ N = 400
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An analysis that measures nothing; it has all that a report looks at."""
+class FakeAnalysis:
+    """An analysis that measures nothing, with all that a report reads."""
 
     TITLE: str
     DESCRIPTION: str
@@ -32,7 +32,7 @@ class Asked:
     VERSION: int = 1
 
     def measure(self, subject: Any, **settings: Any) -> Result:
-        raise AssertionError("a report asks no network")
+        raise AssertionError("a report needs no network")
 
     def plot(self, result: Result) -> dict[str, Figure]:
         with style.figure_style():
@@ -47,25 +47,25 @@ class Asked:
             return {"values": fig}
 
 
-RIGHT = Asked(
+RIGHT = FakeAnalysis(
     "Clean accuracy",
-    "How often is it right?",
+    "How often is it correct?",
     (
         Headline("accuracy", "accuracy", "higher", outcomes=("correct",), chance="chance"),
         Headline("error", "error", "lower", outcomes=("wrong",)),
     ),
 )
-OUTSIDE = Asked(
+OUTSIDE = FakeAnalysis(
     "Images of no class",
-    "Does it know what it was never shown?",
+    "Does it detect unknown classes?",
     (Headline("auroc", "AUROC", "higher", outcomes=("out", "in"), chance=50.0),),
 )
-SHARP = Asked(
+SHARP = FakeAnalysis(
     "Curvature of the loss",
     "How sharp is the minimum?",
     (Headline("eigenvalue", "top eigenvalue", "lower", where={"which": "first"}),),
 )
-ANALYSES: dict[str, Asked] = {"right": RIGHT, "outside": OUTSIDE, "sharp": SHARP}
+ANALYSES: dict[str, FakeAnalysis] = {"right": RIGHT, "outside": OUTSIDE, "sharp": SHARP}
 
 
 def right(accuracy: float, seed: int) -> Result:
@@ -193,7 +193,7 @@ def made() -> Callable[..., Study]:
 
 
 @pytest.fixture(scope="session")
-def analyses() -> dict[str, Asked]:
+def analyses() -> dict[str, FakeAnalysis]:
     return dict(ANALYSES)
 
 

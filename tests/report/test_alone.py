@@ -1,4 +1,4 @@
-"""The images that one model alone gets right: those and no others, kept for a page without data."""
+"""Images that only one model classifies correctly: those and no others, saved for the page."""
 
 import numpy as np
 import pytest
@@ -39,12 +39,12 @@ def test_the_page_shows_them_and_who_is_right(three, analyses, images, tmp_path)
     text = page.write(three, analyses, tmp_path).read_text()
     number, name = next(iter(agreement.choose(agreement.uniquely_correct(three)).items()))
     assert (tmp_path / "figures" / "comparison-alone.svg").is_file()
-    assert f"gets right: {number} ({name})" in text
+    assert f"classifies correctly: {number} ({name})" in text
 
 
 def test_without_images_the_page_has_their_numbers(three, analyses, tmp_path):
     text = page.write(three, analyses, tmp_path).read_text()
-    assert "comparison-alone" not in text and "Who alone is right" in text
+    assert "comparison-alone" not in text and "correctly by only one model" in text
 
 
 def test_nothing_is_kept_of_one_model(made, images, tmp_path):

@@ -67,8 +67,8 @@ def test_a_subset_and_a_failed_check(made, three, analyses):
     data = three.info.data.model_copy(update={"subset": "subset: test n=40 of 500"})
     study = made(data=data)
     first, second = said(study, analyses, ["Clean: it adds up"])
-    assert first == "Not the whole data set: test n=40 of 500."
-    assert second == "A self-check failed. Clean: it adds up."
+    assert first == "Not the whole dataset: test n=40 of 500."
+    assert second == "A sanity check failed. Clean: it adds up."
 
 
 def measured(study, key, analysis, **update):
@@ -82,9 +82,9 @@ def test_unlike_software_and_threads_are_one_line(three, analyses, tmp_path):
     study = measured(study, "m1-s0", "right", versions={"torch": "2", "numpy": "2"}, threads=8)
     (sentence,) = said(study, analyses)
     assert sentence == (
-        "The models were measured with unlike software or threads, which may change pixels or "
-        "rounding: torch 3 (baseline), 2 (cutmix, catchup); threads 1 (baseline), 8 (cutmix). "
-        "tables/provenance.csv has every result's."
+        "The models were measured with different software or threads, which may change pixels "
+        "or rounding: torch 3 (baseline), 2 (cutmix, catchup); threads 1 (baseline), 8 (cutmix). "
+        "tables/provenance.csv lists every result."
     )
     page = contents.contents(study, {}, tmp_path, lambda *_: ())
     assert page.caveats[0] == sentence

@@ -9,10 +9,7 @@ from matplotlib.text import Text
 from catchup_eval.core.files import slugify
 from catchup_eval.plotting import figure, style
 from catchup_eval.report.figures import save
-from catchup_eval.report.plots.agreement import agreement_plot
-from catchup_eval.report.plots.differences import difference_plot
-from catchup_eval.report.plots.ranks import ranking_plot
-from catchup_eval.report.plots.tradeoffs import tradeoff_plot
+from catchup_eval.report.plots import agreement_plot, difference_plot, ranking_plot, tradeoff_plot
 from catchup_eval.report.sections import with_display_names
 from catchup_eval.results import comparison, summary
 from catchup_eval.results.agreement import Agreement

@@ -148,7 +148,7 @@ def test_the_comparison_is_there_where_there_is_something_to_compare(pages):
 
 def test_sections_stand_in_order(pages):
     ids = [a["id"] for a in Page(pages["three"].read_text()).all("section")]
-    assert ids == ["summary", "comparison", "checks", "skipped", "questions", "provenance"]
+    assert ids == ["summary", "comparison", "checks", "skipped", "analyses", "provenance"]
 
 
 def test_what_was_skipped_and_why(pages):
@@ -164,7 +164,7 @@ def test_every_number_of_the_summary_is_the_frames(request, pages, analyses, kin
     """From the stored frames by hand: value, interval, n, chance, protocol."""
     one: Study = request.getfixturevalue(kind)
     frame = summary(one, analyses)
-    row = frame[frame["Number"] == "accuracy (%) ↑"].iloc[0]
+    row = frame[frame["Metric"] == "accuracy (%) ↑"].iloc[0]
     for group in one.groups:
         rows = [m.result.rows("accuracy").iloc[0] for m in one.members("right") if m.model == group]
         values = [r["value"] for r in rows]
@@ -180,9 +180,9 @@ def test_every_number_of_the_summary_is_the_frames(request, pages, analyses, kin
 def test_the_summary_has_a_row_for_each_headline_and_a_column_for_each_group(three, analyses):
     frame = summary(three, analyses)
     assert list(frame.columns) == [
-        *("Question", "Number", "baseline", "cutmix", "catchup", "Chance", "n", "Protocol")
+        *("Analysis", "Metric", "baseline", "cutmix", "catchup", "Chance", "n", "Protocol")
     ]
-    assert list(frame["Number"]) == [
+    assert list(frame["Metric"]) == [
         *("accuracy (%) ↑", "error (%) ↓", "AUROC (%) ↑", "top eigenvalue (curvature) ↓")
     ]
 
@@ -237,8 +237,8 @@ def test_a_failed_check_is_on_top_and_in_its_section(made, analyses, tmp_path):
     frame = one.results["m0-s0", "right"].frame
     frame.loc[frame["unit"] == "check", "value"] = 0.0
     text = Page(write(one, analyses, tmp_path).read_text()).text
-    assert "A self-check failed. Clean accuracy: accuracy and error make 100." in text
-    assert "1 of 1 self-checks failed" in text
+    assert "A sanity check failed. Clean accuracy: accuracy and error make 100." in text
+    assert "1 of 1 sanity checks failed" in text
 
 
 def test_a_failed_check_names_its_likely_cause(made, analyses, tmp_path):
@@ -253,7 +253,7 @@ def test_a_failed_check_names_its_likely_cause(made, analyses, tmp_path):
 def test_results_of_an_unknown_question_are_said_to_be_unknown(made, analyses, tmp_path):
     known = {name: analyses[name] for name in ("right", "sharp")}
     text = Page(write(made(abilities=ONE), known, tmp_path).read_text()).text
-    assert "outside : this version does not know the question (all models)" in text
+    assert "outside : this version does not know the analysis (all models)" in text
 
 
 def test_a_question_without_headlines_has_figures_and_numbers(made, analyses, tmp_path):
