@@ -115,13 +115,13 @@ def _value(line: SummaryRow, group: str, marks: Marks) -> Cell:
 
 def _summary_row(line: SummaryRow, marks: Marks, groups: Sequence[str]) -> list[Cell]:
     readings = list(line.readings.values())
-    chances = dict.fromkeys(formatting.format_number(one.chance, line.unit) for one in readings)
-    chance = " to ".join(text for text in chances if text != formatting.NONE)
+    chances = sorted({one.chance for one in readings if np.isfinite(one.chance)})
+    ends = [formatting.format_number(chance, line.unit) for chance in (chances[:1] + chances[-1:])]
     return [
         Cell(line.title),
         Cell(_label_with_arrow(line), note=f"{line.headline.better} is better"),
         *(_value(line, group, marks) for group in groups),
-        Cell(chance or formatting.NONE),
+        Cell(" to ".join(dict.fromkeys(ends)) or formatting.NONE),
         Cell(formatting.format_count([one.n for one in readings])),
         Cell("; ".join(dict.fromkeys(one.protocol for one in readings))),
     ]
