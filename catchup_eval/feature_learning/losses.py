@@ -29,12 +29,8 @@ def logistic(logits: Tensor, target: Tensor) -> Tensor:
 class Cutout:
     """Each point without a random set of `cut` patches, all equally likely; ERM where it is 0.
 
-    Args:
-        patches: P.
-        cut: patches that are set to zero.
-
     Raises:
-        UserError: nothing would be left.
+        UserError: no patch would be left.
     """
 
     def __init__(self, patches: int, cut: int):
@@ -58,10 +54,7 @@ class CutMix:
     """All pairs of points, with a subset of patches from the first and the others from the second.
 
     Its size is uniform from 0 to P, then all subsets of the size are equally likely; labels weigh
-    as the patches do.
-
-    Args:
-        patches: P. The cost doubles with each.
+    as the patches do. The cost doubles with each patch.
     """
 
     def __init__(self, patches: int):
@@ -126,10 +119,7 @@ def cutmix_optimum(patches: int, positive: float = 0.5) -> Optimum:
 
     The loss is convex in the outputs and does not change when points of a label, or patches, are
     exchanged; so the outputs may be taken as two numbers, one for each label.
-
-    Args:
-        patches: P. With 2, larger outputs are always better.
-        positive: the fraction of points with label +1.
+    With 2 patches, larger outputs are always better; `positive` is the fraction of label +1.
 
     Raises:
         UserError: fewer than 3 patches.

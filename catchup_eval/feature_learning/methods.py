@@ -147,12 +147,8 @@ class SimulatedMethod(NamedTuple):
 def patch_methods(patches: int, cut: int) -> dict[str, SimulatedMethod]:
     """The three of Oh and Yun (2024).
 
-    Args:
-        patches: P.
-        cut: patches that Cutout sets to zero, 1 or more and fewer than half.
-
     Raises:
-        UserError: another number to cut.
+        UserError: Cutout would cut no patch, or half of them or more.
     """
     if not 1 <= cut < patches / 2:
         raise UserError(f"expected to cut 1 or more, and fewer than half of {patches}, got {cut}")

@@ -30,26 +30,17 @@ class DataModel:
     random patch is dominant noise plus `feature_noise` times v(+1, common) or v(-1, common), with
     equal odds; the rest is background noise. Noise is Gaussian and orthogonal to the features.
 
-    Args:
-        points: n, of a training set.
-        dimension: d, of a patch.
-        patches: P, of a point.
-        frequencies: of the K kinds of features, the common one first; they add up to 1.
-        dominant_noise: standard deviation in each direction, sigma_d.
-        background_noise: likewise, sigma_b.
-        feature_noise: alpha.
-
     Raises:
         UserError: settings that contradict each other.
     """
 
-    points: int = 300
-    dimension: int = 2000
-    patches: int = 3
-    frequencies: tuple[float, ...] = (0.8, 0.15, 0.05)
-    dominant_noise: float = 0.25
-    background_noise: float = 0.15
-    feature_noise: float = 0.005
+    points: int = 300  # n, of a training set
+    dimension: int = 2000  # d, of a patch
+    patches: int = 3  # P, of a point
+    frequencies: tuple[float, ...] = (0.8, 0.15, 0.05)  # of K kinds; the common one first, sum 1
+    dominant_noise: float = 0.25  # sigma_d, standard deviation in each direction
+    background_noise: float = 0.15  # sigma_b, likewise
+    feature_noise: float = 0.005  # alpha
 
     def __post_init__(self) -> None:
         if not isclose(sum(self.frequencies), 1) or min(self.frequencies) < 0:
@@ -133,20 +124,14 @@ class TwoLayerNetwork:
     The first m filters have sign +1, the others -1. phi is a leaky ReLU with a quadratic piece
     around its bend: slope `leak` below 0, slope 1 above `smoothing`.
 
-    Args:
-        neurons: m, filters for each label; the paper has 1.
-        leak: beta.
-        smoothing: r, where the quadratic piece ends.
-        init: standard deviation of the first weights, sigma_0.
-
     Raises:
         UserError: a setting out of its range.
     """
 
-    neurons: int = 1
-    leak: float = 0.1
-    smoothing: float = 1.0
-    init: float = 0.01
+    neurons: int = 1  # m, filters for each label; the paper has 1
+    leak: float = 0.1  # beta
+    smoothing: float = 1.0  # r, where the quadratic piece ends
+    init: float = 0.01  # sigma_0, standard deviation of the first weights
 
     def __post_init__(self) -> None:
         if self.neurons < 1 or not 0 < self.leak <= 1 or self.smoothing <= 0 or self.init < 0:

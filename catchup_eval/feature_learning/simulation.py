@@ -33,21 +33,14 @@ class Schedule:
     A filter's step is m times its gradient, because the output is a mean over m filters: each then
     moves as the single one does.
 
-    Args:
-        iterations: how many steps.
-        step: eta.
-        records: how often numbers are recorded at most, beside the start: ever less often, because
-            ever less happens.
-        alpha: inside the network, lambda is from Beta(alpha, alpha).
-
     Raises:
         UserError: a setting out of its range.
     """
 
     iterations: int = 10_000
-    step: float = 1.0
-    records: int = 200
-    alpha: float = 10.0
+    step: float = 1.0  # eta
+    records: int = 200  # at most, beside the start: ever less often, because ever less happens
+    alpha: float = 10.0  # inside the network, lambda is from Beta(alpha, alpha)
 
     def __post_init__(self) -> None:
         if not 1 <= self.records <= self.iterations or self.alpha < 0:
@@ -63,10 +56,7 @@ class Schedule:
 
 
 class Descent:
-    """The state of a simulation of S seeds: for each filter, its combination of the data's vectors.
-
-    Each seed has its own data and first weights, and the same networks whatever seeds are beside.
-    """
+    """The state of S independent seeds: for each filter, its combination of the data's vectors."""
 
     def __init__(
         self,

@@ -66,34 +66,23 @@ OWN_SEEDS = (
 
 @dataclass(frozen=True)
 class ComparisonSection:
-    """One section of the comparison: how to read it, with a figure, tables or neither.
-
-    Args:
-        frames: the CSV files of the tables.
-    """
+    """One section of the comparison: how to read it, with a figure, tables or neither."""
 
     title: str
     text: str
     picture: SavedFigure | None = None
     tables: Sequence[Table] = ()
-    frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # the tables' CSV files
 
 
 @dataclass(frozen=True)
 class ComparisonPart:
-    """The comparison of two or more groups.
+    """The comparison of two or more groups."""
 
-    Args:
-        reference: the group that the others are compared with.
-        primary: the differences in each analysis's headline metric.
-        secondary: in the secondary metrics; may be empty.
-        tests: how the differences were tested, in sentences.
-    """
-
-    reference: str
-    primary: Table
-    secondary: Table
-    tests: str
+    reference: str  # the group that the others are compared with
+    primary: Table  # the differences in headline metrics
+    secondary: Table  # in secondary metrics; may be empty
+    tests: str  # how the differences were tested
     sections: Sequence[ComparisonSection]
 
     @property

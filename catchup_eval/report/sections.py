@@ -25,23 +25,14 @@ from catchup_eval.results.summary import SummaryRow
 
 @dataclass(frozen=True)
 class AnalysisSection:
-    """The section about one analysis.
-
-    Args:
-        name: of the analysis.
-        analysis: title, description, interpretation and reference.
-        headlines: its lines of the summary.
-        numbers: every row of its results.
-        pictures: its figures, saved.
-        stored: (model key, path) of the results as they were measured.
-    """
+    """The section about one analysis."""
 
     name: str
-    analysis: Analysis
-    headlines: Table
-    numbers: Table
+    analysis: Analysis  # for its title, description, interpretation and reference
+    headlines: Table  # its lines of the summary
+    numbers: Table  # every row of its results
     pictures: Sequence[SavedFigure]
-    stored: Sequence[tuple[str, str]]
+    stored: Sequence[tuple[str, str]]  # (model key, path) of the results as they were measured
 
     @property
     def anchor(self) -> str:
