@@ -83,7 +83,7 @@ def contents(
         cards=evidence.cards(study),
         facts=evidence.facts(study),
         frames={
-            "summary": summaries.summary_frame(lines),
+            **({"summary": summaries.summary_frame(lines)} if lines else {}),
             **({"verdicts": summaries.comparison_frame(compared, reference)} if compared else {}),
             **(part.frames if part else {}),
             **{table.name: frame(table) for table in (checks, cost, models) if table.blocks},
