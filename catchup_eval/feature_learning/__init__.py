@@ -1,16 +1,7 @@
-"""Feature learning on synthetic data: networks that the questions train themselves.
+"""Feature learning on synthetic data: simulations that train their own networks.
 
 `SIMULATIONS` has the shape of `ANALYSES`, but `measure(device, progress, *, settings)` takes no
-subject: it gives the results of all `METHODS` and of seeds 0, 1, ..., joined.
-
-model.py         what is learned, and by what
-losses.py        ERM, Cutout and CutMix, exact
-methods.py       the ways to train; Catch-up Mix and its control, sampled
-simulation.py    one step after the other, many seeds and methods at once
-evaluation.py    what came of it
-features.py      the question of Oh and Yun (2024), and whether its claims show
-filters.py       an experiment beyond it: what each filter learns
-plot.py          what the figures of both have in common
+context: it returns the results of all `METHODS` and of seeds 0, 1, ..., joined.
 """
 
 from collections import ChainMap
@@ -47,5 +38,5 @@ KNOWN = cast(Mapping[str, Analysis], ChainMap(SIMULATIONS, ANALYSES))  # type: i
 
 
 def analysis_versions() -> dict[str, int]:
-    """Which version of each question this is."""
+    """The installed version of each analysis and simulation."""
     return {name: analysis.VERSION for name, analysis in KNOWN.items()}

@@ -1,9 +1,6 @@
-"""One trained network of a simulation, and the numbers that both questions give of it.
+"""Trains the networks of a simulation and evaluates them on new points of each kind."""
 
-Among them is how often trained networks are right on points that they have not seen, kind by kind.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +11,13 @@ from torch import Tensor
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
+from catchup_eval.feature_learning import simulation
 from catchup_eval.feature_learning.losses import cutmix_optimum
+from catchup_eval.feature_learning.methods import SimulatedMethod
 from catchup_eval.feature_learning.model import KINDS, DataModel, TwoLayerNetwork
-from catchup_eval.feature_learning.simulation import SimulationOutput
 from catchup_eval.metrics.intervals import Interval
 from catchup_eval.results.headline import Headline
-from catchup_eval.results.result import Rows
+from catchup_eval.results.result import ModelResult, Result, Rows, join
 
 ACCURACIES = (
     *(
@@ -38,27 +36,15 @@ ACCURACIES = (
 
 
 class SimulatedNetwork(NamedTuple):
-    """A network at the end of its training, and how it came there.
+    """A trained network and its training; features by label, +1 first, and by kind."""
 
-    Features are told apart by label, +1 first, and by kind.
-    """
-
-    method: str
-    seed: int
-    patches: int
-    kinds: Sequence[str]
-    frequencies: Sequence[float]
+    data: DataModel
     iterations: np.ndarray  # (T,)
     responses: np.ndarray  # (T, 2, m, 2, K): phi(<w, v>) by label of the filter, then the feature's
     losses: np.ndarray  # (T,)
     correct: np.ndarray  # (K, N) bool, on new points of each kind
     examples: np.ndarray  # (K,): training points of each kind
-    positive: float  # share of training points with label +1
-
-    @property
-    def own_responses(self) -> np.ndarray:
-        """(T, 2, m, K): responses of filters to the features of their own label."""
-        return np.stack([self.responses[:, label, :, label] for label in (0, 1)], axis=1)
+    positive: float  # fraction of training points with label +1
 
     @property
     def outputs(self) -> np.ndarray:
@@ -68,51 +54,50 @@ class SimulatedNetwork(NamedTuple):
 
 
 def evaluate_networks(
-    run: SimulationOutput,
-    methods: Sequence[str],
-    seeds: Sequence[int],
     data: DataModel,
     network: TwoLayerNetwork,
+    methods: Mapping[str, SimulatedMethod],
+    schedule: simulation.Schedule,
+    seeds: Sequence[int],
     tests: int,
-) -> Iterator[SimulatedNetwork]:
-    """Each network of a run, seed by seed, asked about new points.
+    measure: Callable[[str, SimulatedNetwork], Result],
+    device: torch.device | None = None,
+    progress: simulation.Progress | None = None,
+) -> Result:
+    """Train a network for each seed and method; the results joined, seed by seed.
 
     Args:
         tests: new points of each kind of feature.
+        measure: from the method's name and a trained network to its result.
 
     Raises:
         UserError: no points to test on.
     """
     if tests < 1:
         raise UserError(f"expected 1 or more points of each kind to test on, got {tests}")
+    run = simulation.simulate(data, network, methods, schedule, seeds, device, progress)
     responses = run.responses.reshape(*run.responses.shape[:3], 2, network.neurons, 2, -1)
+    results = []
     for s, seed in enumerate(seeds):
-        source = generator(seed, "unseen feature-noise points")
-        correct = unseen_outcomes(run.filters[s], data, network, tests, source)
+        rng = generator(seed, "unseen feature-noise points")
+        correct = unseen_outcomes(run.filters[s], data, network, tests, rng)
+        examples = np.bincount(run.points.kind[s].numpy(), minlength=len(data.kinds))
+        positive = float(run.points.positive[s].mean())
         for m, method in enumerate(methods):
-            yield SimulatedNetwork(
-                method,
-                seed,
-                data.patches,
-                data.kinds,
-                data.frequencies,
-                run.iterations,
-                responses[:, s, m],
-                run.losses[:, s, m],
-                correct[m],
-                np.bincount(run.points.kind[s].numpy(), minlength=len(data.kinds)),
-                float(run.points.positive[s].mean()),
-            )
+            trained = responses[:, s, m], run.losses[:, s, m], correct[m]
+            one = SimulatedNetwork(data, run.iterations, *trained, examples, positive)
+            results.append(ModelResult(method, seed, measure(method, one)))
+    return join(results)
 
 
 def output_rows(rows: Rows, network: SimulatedNetwork) -> None:
     """`output` and `accuracy` for each kind of feature, and `whole_accuracy`."""
     last = network.outputs[-1].mean(0)
-    for k, feature in enumerate(network.kinds):
+    for k, feature in enumerate(network.data.kinds):
         examples = int(network.examples[k])
         rows.add("output", last[k], unit="output", n=examples, feature=feature)
         rows.rate("accuracy", network.correct[k], feature=feature)
-    value, interval = _stratified_rate(network.correct, np.array(network.frequencies))
+    value, interval = _stratified_rate(network.correct, np.array(network.data.frequencies))
     rows.add("whole_accuracy", value, unit="%", n=network.correct.size, interval=interval)
 
 
@@ -130,16 +115,16 @@ def samples(network: SimulatedNetwork) -> dict[str, np.ndarray]:
         "iterations": network.iterations,
         "outputs": network.outputs.mean(1),
         "losses": network.losses,
-        "optimum": np.array([cutmix_optimum(network.patches).positive]),
+        "optimum": np.array([cutmix_optimum(network.data.patches).positive]),
         **{
             f"correct_{kind.replace(' ', '_')}": outcomes
-            for kind, outcomes in zip(network.kinds, network.correct, strict=True)
+            for kind, outcomes in zip(network.data.kinds, network.correct, strict=True)
         },
     }
 
 
 def unseen_outcomes(
-    filters: Tensor, data: DataModel, network: TwoLayerNetwork, points: int, generator: Generator
+    filters: Tensor, data: DataModel, network: TwoLayerNetwork, points: int, rng: Generator
 ) -> np.ndarray:
     """(M, K, N) bool: whether each of M networks is right on N new points of each kind.
 
@@ -155,15 +140,15 @@ def unseen_outcomes(
     label = torch.where(torch.arange(points) < points // 2, 1, -1)
     outcomes = []
     for kind in range(len(data.frequencies)):
-        inner = _inner(flat, span, data, kind, label, generator)
+        inner = _inner_products(flat, span, data, kind, label, rng)
         outputs = network.activation(inner).sum(1).view(points, *filters.shape[:2])
         logits = (outputs * network.signs(outputs)).mean(-1)
         outcomes.append((logits * label[:, None] > 0).T)
     return torch.stack(outcomes, 1).numpy()
 
 
-def _inner(
-    filters: Tensor, span: Tensor, data: DataModel, kind: int, label: Tensor, generator: Generator
+def _inner_products(
+    filters: Tensor, span: Tensor, data: DataModel, kind: int, label: Tensor, rng: Generator
 ) -> Tensor:
     """(N, P, M C): of the filters with the patches of points; feature, dominant noise, the rest.
 
@@ -171,11 +156,11 @@ def _inner(
         span: (R, M C) the filters without their first 2 K directions, in an orthonormal basis.
     """
     kinds = len(data.frequencies)
-    noise = generator.standard_normal((len(label), data.patches - 1, len(span)))
+    noise = rng.standard_normal((len(label), data.patches - 1, len(span)))
     inner = torch.from_numpy(noise) @ span
     inner[:, :1] *= data.dominant_noise
     inner[:, 1:] *= data.background_noise
-    common = torch.from_numpy(kinds * generator.integers(2, size=len(label)))
+    common = torch.from_numpy(kinds * rng.integers(2, size=len(label)))
     inner[:, 0] += data.feature_noise * filters.T[common]
     feature = filters.T[kind + kinds * (label < 0)]
     return torch.cat([feature[:, None], inner], 1)

@@ -1,22 +1,17 @@
 """Which features does a network learn under ERM, under Cutout and under CutMix?
 
 The numerical experiment of Oh and Yun (2024): a two-layer network on feature-noise data, trained by
-full-batch gradient descent on the expected losses, which are computed exactly. It needs no model
-and no images: `measure` trains one network for each method and seed, and gives their results
-joined, with the method as `model`.
-
-The paper's full text was not at hand: the data model, the network, the losses and every constant
-are from memory of it. They reproduce what is known of its figures. What it claims stands here, too,
-and in how many seeds of a simulation it shows; where its words leave a limit open, the limit is
-ours.
+full-batch gradient descent on the expected losses, computed exactly, without any image. The paper's
+full text was not at hand: data, network, losses and constants are from memory of it, and reproduce
+what is known of its figures. Where the words of its claims leave a limit open, the limit is ours.
 
 Columns: `feature` ("common", "rare", "extremely rare"; where a number belongs to one), then
 `metric`, `value`, `unit`, `n`, `low` and `high` (95 % interval over new points; none for what is
 not counted) and `protocol`. Metrics, all after the last iteration:
 
-- `output`: of the learned filters on the feature, mean over the two labels, positive where it
-  speaks for the right one; `n` training points have the feature
-- `learned`: the share of the feature's two versions, one for each label, on which the output is
+- `output`: on the feature, mean over the two labels, positive where it favours the right one; `n`
+  training points have the feature
+- `learned`: the fraction of the feature's two versions, one for each label, on which the output is
   at least the setting `learned`, in percent
 - `accuracy`: on `n` new points with the feature, in percent, Wilson interval; guessing gives 50
 - `whole_accuracy`: with the features as frequent as in training, in percent, normal interval
@@ -26,14 +21,13 @@ not counted) and `protocol`. Metrics, all after the last iteration:
 - `loss`: the method's own expected loss, in nats
 - `lowest_loss`: the lowest value that CutMix's can take, whatever the network; CutMix alone
 
-Self-check: CutMix's loss is never below its lowest value.
+Sanity check: CutMix's loss is never below its lowest value.
 
 Samples: `iterations` (T,), `outputs` (T, K), `losses` (T,), `correct_common` and so on (N,), and
 `optimum` (1,), the output on every patch where CutMix's loss is lowest and labels are balanced.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -41,86 +35,45 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from catchup_eval.core.settings import Count, validate_settings
-from catchup_eval.feature_learning.evaluation import (
-    ACCURACIES,
-    SimulatedNetwork,
-    evaluate_networks,
-    output_rows,
-    samples,
-)
+from catchup_eval.feature_learning import evaluation
+from catchup_eval.feature_learning import plot as plots
+from catchup_eval.feature_learning.evaluation import SimulatedNetwork
 from catchup_eval.feature_learning.losses import cutmix_optimum
 from catchup_eval.feature_learning.methods import PATCH_METHODS, patch_methods
 from catchup_eval.feature_learning.model import DataModel, TwoLayerNetwork
-from catchup_eval.feature_learning.plot import accuracies, trajectories
-from catchup_eval.feature_learning.simulation import Progress, Schedule, simulate
+from catchup_eval.feature_learning.simulation import Progress, Schedule
 from catchup_eval.plotting import figure, style
-from catchup_eval.results.result import ModelResult, Result, Rows, group_by_model, join, members
+from catchup_eval.results.result import Result, Rows, group_by_model, members
 
 EVEN = 75.0  # percent: from this evenness on, features are learned "nearly evenly"
 FALLEN = 1.0  # percent: from this fall on, a curve is not monotone
 
-Seed = Mapping[str, Result]  # the results of one seed by method
 
-
-class SimulationClaim(NamedTuple):
-    """A sentence of the paper, and the seeds in which it shows."""
-
-    text: str
-    shown: int
-    seeds: int
-
-
-def claims(result: Result) -> list[SimulationClaim]:
-    """Each claim with its seeds; empty where a result lacks one of the three methods."""
+def claims(result: Result) -> list[dict[str, bool]]:
+    """For each seed with all three methods: the paper's claims, and whether it supports them."""
     by_seed: dict[int, dict[str, Result]] = {}
     for member in members(result):
         by_seed.setdefault(member.seed, {})[member.model] = member.result
-    whole = [seed for seed in by_seed.values() if set(PATCH_METHODS) <= set(seed)]
-    if not whole:
-        return []
-    return [
-        SimulationClaim(text, sum(map(shows, whole)), len(whole)) for text, shows in CLAIMS.items()
-    ]
+    return [_test_claims(seed) for seed in by_seed.values() if set(PATCH_METHODS) <= set(seed)]
 
 
-def _learns(method: str, *kinds: str) -> Callable[[Seed], bool]:
-    """Whether a method has learned both versions of these kinds, and none of any other."""
-
-    def shows(seed: Seed) -> bool:
+def _test_claims(seed: Mapping[str, Result]) -> dict[str, bool]:
+    def learns_only(method: str, *kinds: str) -> bool:
+        """Both versions of these kinds, and none of any other."""
         rows = seed[method].rows("learned")
-        wanted = rows["feature"].isin(kinds) * 100.0
-        return bool((rows["value"] == wanted).all())
+        return bool((rows["value"] == rows["feature"].isin(kinds) * 100.0).all())
 
-    return shows
+    erm, cutout, cutmix = (seed[method].value("whole_accuracy") for method in PATCH_METHODS)
+    return {
+        "ERM learns common features only": learns_only("erm", "common"),
+        "Cutout learns common and rare features only": learns_only("cutout", "common", "rare"),
+        "CutMix learns all features": learns_only("cutmix", "common", "rare", "extremely rare"),
+        "CutMix learns all features nearly evenly": seed["cutmix"].value("evenness") >= EVEN,
+        "CutMix: the common feature rises and falls": seed["cutmix"].value("fall") >= FALLEN,
+        "Cutout: higher accuracy than ERM": cutout > erm,
+        "CutMix: the highest accuracy": cutmix > max(erm, cutout),
+    }
 
-
-def _learns_evenly(seed: Seed) -> bool:
-    return seed["cutmix"].value("evenness") >= EVEN
-
-
-def _output_declines(seed: Seed) -> bool:
-    return seed["cutmix"].value("fall") >= FALLEN
-
-
-def _outperforms(method: str, *others: str) -> Callable[[Seed], bool]:
-    """Whether a method's accuracy on all points is higher than each of the others'."""
-
-    def shows(seed: Seed) -> bool:
-        value = seed[method].value("whole_accuracy")
-        return all(seed[other].value("whole_accuracy") < value for other in others)
-
-    return shows
-
-
-CLAIMS: dict[str, Callable[[Seed], bool]] = {
-    "ERM learns common features only": _learns("erm", "common"),
-    "Cutout learns common and rare features only": _learns("cutout", "common", "rare"),
-    "CutMix learns all features": _learns("cutmix", "common", "rare", "extremely rare"),
-    "CutMix learns all features nearly evenly": _learns_evenly,
-    "CutMix: the common feature rises and falls": _output_declines,
-    "Cutout: higher accuracy than ERM": _outperforms("cutout", "erm"),
-    "CutMix: the highest accuracy": _outperforms("cutmix", "erm", "cutout"),
-}
 
 TITLE = "Feature learning"
 
@@ -128,8 +81,8 @@ DESCRIPTION = "Which features does a network learn under ERM, under Cutout and u
 
 INTERPRETATION = (
     "A line far above 0 means that the filters have learned the feature. The grey line is where "
-    "CutMix's loss is lowest: the same output on every patch. Features that are not learned leave "
-    "the label to noise that the network knows by heart, so that new points are guessed: 50 %."
+    "CutMix's loss is lowest: the same output on every patch. Where a feature is not learned, the "
+    "network has memorised the noise instead, and guesses on new points: 50 %."
 )
 
 REFERENCE = "Oh and Yun 2024, Provable Benefit of Cutout and CutMix for Feature Learning"
@@ -137,7 +90,7 @@ REFERENCE = "Oh and Yun 2024, Provable Benefit of Cutout and CutMix for Feature 
 NEEDS: frozenset[str] = frozenset()
 VERSION = 1
 COST = 1  # of a seed's iteration
-HEADLINES = ACCURACIES
+HEADLINES = evaluation.ACCURACIES
 METHODS: tuple[str, ...] = PATCH_METHODS
 
 
@@ -182,39 +135,38 @@ def measure(
     Raises:
         UserError: a setting out of its range.
     """
-    data = DataModel(
-        points,
-        dimension,
-        patches,
-        tuple(frequencies),
-        dominant_noise,
-        background_noise,
-        feature_noise,
-    )
-    network = TwoLayerNetwork(1, leak, smoothing, init)
-    methods = patch_methods(patches, cut)
-    schedule = Schedule(iterations, step, records)
-    run = simulate(data, network, methods, schedule, range(seeds), device, progress)
-    return join(
-        ModelResult(one.method, one.seed, _result(one, learned))
-        for one in evaluate_networks(run, list(methods), range(seeds), data, network, tests)
+    noise = (dominant_noise, background_noise, feature_noise)
+    return evaluation.evaluate_networks(
+        DataModel(points, dimension, patches, tuple(frequencies), *noise),
+        TwoLayerNetwork(1, leak, smoothing, init),
+        patch_methods(patches, cut),
+        Schedule(iterations, step, records),
+        range(seeds),
+        tests,
+        lambda method, network: _result(method, network, learned),
+        device,
+        progress,
     )
 
 
-def _result(network: SimulatedNetwork, learned: float) -> Result:
+def _result(method: str, network: SimulatedNetwork, learned: float) -> Result:
     rows = Rows("feature-noise@1")
-    output_rows(rows, network)
-    outputs = network.outputs
-    for k, feature in enumerate(network.kinds):
-        share = 100 * float(np.mean(outputs[-1, :, k] >= learned))
-        rows.add("learned", share, unit="%", n=outputs.shape[1], feature=feature)
+    evaluation.output_rows(rows, network)
+    outputs, n = network.outputs, int(network.examples.sum())
+    for k, feature in enumerate(network.data.kinds):
+        fraction = 100 * float(np.mean(outputs[-1, :, k] >= learned))
+        rows.add("learned", fraction, unit="%", n=outputs.shape[1], feature=feature)
     rows.add("evenness", evenness(outputs[-1]), unit="%", n=outputs[-1].size)
-    common = outputs[:, :, 0].mean(1)
-    rows.add("fall", decline_from_peak(common), unit="%", n=len(common), feature=network.kinds[0])
-    rows.add("loss", network.losses[-1], unit="nats", n=int(network.examples.sum()))
-    if network.method == "cutmix":
-        _optimum_rows(rows, network)
-    return Result(rows.frame(), samples(network))
+    common, kind = outputs[:, :, 0].mean(1), network.data.kinds[0]
+    rows.add("fall", decline_from_peak(common), unit="%", n=len(common), feature=kind)
+    rows.add("loss", network.losses[-1], unit="nats", n=n)
+    if method == "cutmix":
+        lowest = cutmix_optimum(network.data.patches, network.positive).loss
+        rows.add("lowest_loss", lowest, unit="nats", n=n)
+        claim = "the loss of CutMix is never below its lowest possible value"
+        passed = bool((network.losses >= lowest - 1e-9).all())
+        rows.check(claim, passed, len(network.losses))
+    return Result(rows.frame(), evaluation.samples(network))
 
 
 def evenness(outputs: np.ndarray) -> float:
@@ -239,41 +191,27 @@ def decline_from_peak(curve: np.ndarray) -> float:
     return 100 * (peak - float(curve[-1])) / peak if peak > 0 else 0.0
 
 
-def _optimum_rows(rows: Rows, network: SimulatedNetwork) -> None:
-    losses, n = network.losses, int(network.examples.sum())
-    lowest = cutmix_optimum(network.patches, network.positive).loss
-    rows.add("lowest_loss", lowest, unit="nats", n=n)
-    claim = "the loss of CutMix is never below its lowest possible value"
-    rows.check(claim, bool((losses >= lowest - 1e-9).all()), len(losses))
-
-
 def plot(result: Result) -> dict[str, Figure]:
-    """Outputs over the training, test accuracy, and what shows of the paper's claims."""
+    """Outputs over the training, test accuracy, and in how many seeds the paper's claims hold."""
     with style.figure_style():
         methods = group_by_model(result)
-        pictures = {
-            "outputs": trajectories(methods),
-            "accuracy": accuracies(methods),
-        }
-        found = claims(result)
-        if found:
-            pictures["claims"] = plot_claims(found)
-        return pictures
+        figures = {"outputs": plots.trajectories(methods), "accuracy": plots.accuracies(methods)}
+        tested = claims(result)
+        return figures | ({"claims": _plot_claims(tested)} if tested else {})
 
 
-def plot_claims(found: Sequence[SimulationClaim]) -> Figure:
-    """In how many seeds each claim shows."""
-    fig = figure.figure(style.PAGE, 0.6 + 0.2 * len(found))
+def _plot_claims(tested: Sequence[Mapping[str, bool]]) -> Figure:
+    counts = {claim: sum(seed[claim] for seed in tested) for claim in tested[0]}
+    places, seeds = range(len(counts)), len(tested)
+    fig = figure.figure(style.PAGE, 0.6 + 0.2 * len(counts))
     axes = fig.subplots()
-    places = range(len(found))
-    axes.barh(places, [claim.seeds for claim in found], color="#e6e6e6", height=0.6)
-    axes.barh(places, [claim.shown for claim in found], color=style.FEW[1], height=0.6)
-    for place, claim in zip(places, found, strict=True):
-        text = f"{claim.shown} of {claim.seeds}"
-        axes.text(claim.seeds * 1.01, place, text, va="center", fontsize=7)
-    axes.set_yticks(places, [claim.text for claim in found])
-    axes.set(xlabel="seeds in which it shows", ylim=(len(found) - 0.5, -0.5))
-    axes.set_xlim(0, found[0].seeds * 1.1)
+    axes.barh(places, [seeds] * len(counts), color="#e6e6e6", height=0.6)
+    axes.barh(places, list(counts.values()), color=style.FEW[1], height=0.6)
+    for place, count in enumerate(counts.values()):
+        axes.text(seeds * 1.01, place, f"{count} of {seeds}", va="center", fontsize=7)
+    axes.set_yticks(places, list(counts))
+    axes.set(xlabel="seeds in which it holds", ylim=(len(counts) - 0.5, -0.5))
+    axes.set_xlim(0, seeds * 1.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=False, axis="y")
     return fig

@@ -2,13 +2,11 @@
 
 An experiment beyond Oh and Yun (2024), not a theorem: their feature-noise data and network, with m
 filters for each label instead of one so that some can lag behind, trained with ERM, Cutout, CutMix,
-and with feature maps mixed as in Catch-up Mix (Kang et al. 2024). It needs no model and no images:
-`measure` trains one network for each method and seed, and gives their results joined, with the
-method as `model`. Methods:
+and with feature maps mixed as in Catch-up Mix (Kang et al. 2024). Methods:
 
-- `erm`, `cutout`, `cutmix`: as in the first question, computed exactly
+- `erm`, `cutout`, `cutmix`: as in `feature_learning`, computed exactly
 - `catchup`: CutMix at the input and Catch-up Mix after the filters, half of the loss each, which is
-  what drawing one of the two layers for each step comes to
+  the expectation of choosing one of the two layers for each step
 - `catchup_inside`: the second half of it alone
 - `random_channel`: as `catchup_inside`, with random filters: RandomChannelMix, its control
 
@@ -17,24 +15,21 @@ same for all methods of a seed.
 
 Columns: `feature` ("common", "rare", "extremely rare"; where a number belongs to one), then
 `metric`, `value`, `unit`, `n`, `low` and `high` (95 % interval over new points; none for what is
-not counted) and `protocol`. Metrics, all after the last iteration:
+not counted) and `protocol`. Metrics, all after the last iteration; responses below 0 count as 0:
 
 - `output`: of the network on the feature, mean over the two labels; `n` training points have it
 - `accuracy`: on `n` new points with the feature, in percent, Wilson interval; guessing gives 50
 - `whole_accuracy`: with the features as frequent as in training, in percent, normal interval
-- `filters_learned`: the share of the `n` filters whose response to the feature of their own label
-  is at least the setting `learned`, in percent
+- `filters_learned`: the fraction of the `n` filters whose response to the feature of their own
+  label is at least the setting `learned`, in percent
 - `gini_over_filters`: how unevenly the filters of a label respond to the feature, Gini in percent,
   mean over the two labels; 0: all alike
 - `gini_over_features`: how unevenly a filter responds to the features of its label, Gini in
   percent, mean over the `n` filters; 0: all kinds alike; 100 - 100 / K: one kind alone
 - `features_per_filter`: how many kinds a filter has learned, mean over the `n` filters
 
-Responses below 0 count as 0.
-
-Samples: `iterations` (T,), `outputs` (T, K), `losses` (T,), `correct_common` and so on (N,),
-`optimum` (1,), the output on every patch where CutMix's loss is lowest and labels are balanced, and
-`responses` (2, m, K) of each filter to the features of its label, +1 first.
+Samples: `iterations`, `outputs`, `losses`, `correct_common` and so on, and `optimum`, as in
+`feature_learning`; `responses` (2, m, K) of each filter to the features of its label, +1 first.
 """
 
 import matplotlib as mpl
@@ -45,34 +40,16 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from catchup_eval.core.settings import Count, validate_settings
-from catchup_eval.feature_learning.evaluation import (
-    ACCURACIES,
-    SimulatedNetwork,
-    evaluate_networks,
-    output_rows,
-    samples,
-)
-from catchup_eval.feature_learning.methods import (
-    CHANNEL_METHODS,
-    PATCH_METHODS,
-    channel_methods,
-    patch_methods,
-)
+from catchup_eval.feature_learning import evaluation
+from catchup_eval.feature_learning import methods as training
+from catchup_eval.feature_learning import plot as plots
+from catchup_eval.feature_learning.evaluation import SimulatedNetwork
 from catchup_eval.feature_learning.model import DataModel, TwoLayerNetwork
-from catchup_eval.feature_learning.plot import (
-    Methods,
-    accuracies,
-    add_legend,
-    display_name,
-    draw_dots,
-    height_of_dots,
-    kinds_of,
-    trajectories,
-)
-from catchup_eval.feature_learning.simulation import Progress, Schedule, simulate
+from catchup_eval.feature_learning.plot import Methods
+from catchup_eval.feature_learning.simulation import Progress, Schedule
 from catchup_eval.metrics.inequality import gini, sorted_fractions
 from catchup_eval.plotting import figure, style
-from catchup_eval.results.result import ModelResult, Result, Rows, group_by_model, join
+from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Filter learning"
 
@@ -82,9 +59,8 @@ DESCRIPTION = (
 
 INTERPRETATION = (
     "Each row of a map is one filter, each column a feature, each number the filter's response. "
-    "Filters that lag behind stay dark; how uneven they are says nothing of a feature that none of "
-    "them has learned. This is an experiment on a toy network, no "
-    "theorem: what holds here need not hold for deep networks."
+    "Filters that lag behind stay dark; unevenness says nothing about a feature that no filter has "
+    "learned. This is an experiment on a toy network: what holds here need not hold for deep ones."
 )
 
 REFERENCE = "own experiment, with the data of Oh and Yun 2024 and the mixing of Kang et al. 2024"
@@ -92,8 +68,8 @@ REFERENCE = "own experiment, with the data of Oh and Yun 2024 and the mixing of 
 NEEDS: frozenset[str] = frozenset()
 VERSION = 1
 COST = 4  # of a seed's iteration
-HEADLINES = ACCURACIES
-METHODS: tuple[str, ...] = (*PATCH_METHODS, *CHANNEL_METHODS)
+HEADLINES = evaluation.ACCURACIES
+METHODS: tuple[str, ...] = (*training.PATCH_METHODS, *training.CHANNEL_METHODS)
 
 
 @validate_settings()
@@ -120,7 +96,7 @@ def measure(
     Args:
         device: where to compute.
         progress: called with (done, total) iterations.
-        seeds: how many; each has its own data, first weights and draws.
+        seeds: how many; each has its own data, first weights and random numbers.
         tests: new points of each kind of feature.
         learned: the response from which on a filter counts as having learned a feature; ours.
         neurons: m, filters for each label.
@@ -133,31 +109,34 @@ def measure(
     Raises:
         UserError: a setting out of its range.
     """
-    data = DataModel(points, dimension, patches)
-    network = TwoLayerNetwork(neurons, init=init)
-    methods = patch_methods(patches, cut) | channel_methods(patches)
-    schedule = Schedule(iterations, step, records, alpha)
-    run = simulate(data, network, methods, schedule, range(seeds), device, progress)
-    return join(
-        ModelResult(one.method, one.seed, _result(one, learned))
-        for one in evaluate_networks(run, list(methods), range(seeds), data, network, tests)
+    return evaluation.evaluate_networks(
+        DataModel(points, dimension, patches),
+        TwoLayerNetwork(neurons, init=init),
+        training.patch_methods(patches, cut) | training.channel_methods(patches),
+        Schedule(iterations, step, records, alpha),
+        range(seeds),
+        tests,
+        lambda _, network: _result(network, learned),
+        device,
+        progress,
     )
 
 
 def _result(network: SimulatedNetwork, learned: float) -> Result:
     rows = Rows("feature-noise-filters@1")
-    output_rows(rows, network)
-    responses = network.own_responses[-1]
+    evaluation.output_rows(rows, network)
+    # (2, m, K): of filters to the features of their own label
+    responses = np.stack([network.responses[-1, label, :, label] for label in (0, 1)])
     knows = responses >= learned
     n = knows[..., 0].size
-    for k, feature in enumerate(network.kinds):
-        share = 100 * knows[..., k].mean()
-        rows.add("filters_learned", share, unit="%", n=n, feature=feature)
+    for k, feature in enumerate(network.data.kinds):
+        fraction = 100 * knows[..., k].mean()
+        rows.add("filters_learned", fraction, unit="%", n=n, feature=feature)
         uneven = _gini(responses[..., k])
         rows.add("gini_over_filters", uneven, unit="%", n=n, feature=feature)
     rows.add("gini_over_features", _gini(responses.reshape(n, -1)), unit="%", n=n)
     rows.add("features_per_filter", knows.sum(-1).mean(), unit="features", n=n)
-    return Result(rows.frame(), samples(network) | {"responses": responses})
+    return Result(rows.frame(), evaluation.samples(network) | {"responses": responses})
 
 
 def _gini(responses: np.ndarray) -> float:
@@ -167,12 +146,12 @@ def _gini(responses: np.ndarray) -> float:
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """Outputs over the training, test accuracy, what the filters of one seed know, how evenly."""
+    """Outputs over the training, test accuracy, filter responses of one seed, and evenness."""
     with style.figure_style():
         methods = group_by_model(result)
         return {
-            "outputs": trajectories(methods),
-            "accuracy": accuracies(methods),
+            "outputs": plots.trajectories(methods),
+            "accuracy": plots.accuracies(methods),
             "filters": _maps(methods),
             "evenness": _evenness(methods),
         }
@@ -187,8 +166,8 @@ def _maps(methods: Methods) -> Figure:
     panels = fig.subplots(1, len(maps), sharey=True, squeeze=False)[0]
     for axes, (name, responses) in zip(panels, maps.items(), strict=True):
         _map(axes, responses.reshape(rows, -1), norm)
-        axes.set_title(display_name(name).replace(", ", ",\n"), fontsize=7)
-        axes.set_xticks(range(responses.shape[-1]), kinds_of(methods), rotation=90)
+        axes.set_title(plots.display_name(name).replace(", ", ",\n"), fontsize=7)
+        axes.set_xticks(range(responses.shape[-1]), plots.kinds_of(methods), rotation=90)
     panels[0].set_yticks([rows / 4 - 0.5, 3 * rows / 4 - 0.5], ["filters\nof +1", "filters\nof -1"])
     return fig
 
@@ -208,12 +187,12 @@ def _map(axes: Axes, responses: np.ndarray, norm: Normalize) -> None:
 
 def _evenness(methods: Methods) -> Figure:
     """How many filters know a feature, and how unevenly they do."""
-    rows = len(kinds_of(methods))
-    fig = figure.figure(style.PAGE, height_of_dots(methods, rows))
+    rows = len(plots.kinds_of(methods))
+    fig = figure.figure(style.PAGE, plots.height_of_dots(methods, rows))
     panels: tuple[Axes, Axes] = fig.subplots(1, 2, sharey=True)
-    draw_dots(panels[0], methods, "filters_learned")
+    plots.draw_dots(panels[0], methods, "filters_learned")
     panels[0].set(xlabel="filters that have learned it (%)", xlim=(-3, 103))
-    draw_dots(panels[1], methods, "gini_over_filters")
+    plots.draw_dots(panels[1], methods, "gini_over_filters")
     panels[1].set(xlabel="Gini over filters (%): 0 is all alike", xlim=(-3, 103))
-    add_legend(fig, methods)
+    plots.add_legend(fig, methods)
     return fig

@@ -1,4 +1,4 @@
-"""The ways to train that are compared: a loss at the input, inside the network, or both.
+"""The methods that are compared: a loss at the input, inside the network, or both.
 
 Catch-up Mix and RandomChannelMix mix inside: in the two-layer network a filter is a channel. The
 feature map of filter c is phi(<w_c, x_p>) over the patches p. A point takes some filters' maps from
@@ -16,12 +16,15 @@ from numpy.random import Generator
 from torch import Tensor
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.feature_learning.losses import CutMix, Cutout, PatchLoss, logistic
+from catchup_eval.feature_learning.losses import CutMix, Cutout, logistic
 from catchup_eval.feature_learning.model import Points
+
+PATCH_METHODS = ("erm", "cutout", "cutmix")
+CHANNEL_METHODS = ("catchup", "catchup_inside", "random_channel")
 
 
 class Draws(NamedTuple):
-    """What one step draws, for S seeds."""
+    """The random numbers of one step, for S seeds."""
 
     partner: Tensor  # (S, n): a permutation of the points
     weight: Tensor  # (S,): lambda
@@ -29,33 +32,31 @@ class Draws(NamedTuple):
 
 
 def draw_step(
-    generators: Sequence[Generator], points: int, filters: int, alpha: float, like: Tensor
+    rngs: Sequence[Generator], points: int, filters: int, alpha: float, like: Tensor
 ) -> Draws:
-    """One step's draws, a generator for each seed.
+    """The random numbers of one step, from one generator for each seed.
 
     Args:
         alpha: lambda is from Beta(alpha, alpha); 0 keeps every channel.
         like: has the device and the type of the numbers.
     """
-    partner = np.stack([g.permutation(points) for g in generators])
-    weight = np.array([g.beta(alpha, alpha) if alpha else 1.0 for g in generators])
-    noise = np.stack([g.random((filters, points)) for g in generators])
+    partner = np.stack([rng.permutation(points) for rng in rngs])
+    weight = np.array([rng.beta(alpha, alpha) if alpha else 1.0 for rng in rngs])
+    noise = np.stack([rng.random((filters, points)) for rng in rngs])
     numbers = (torch.from_numpy(array).to(like) for array in (weight, noise))
     return Draws(torch.from_numpy(partner).to(like.device), *numbers)
 
 
-Scores = Callable[[Tensor, Draws], Tensor]  # maps (S, C, n, P), draws -> (S, C, n)
-
-
 def relative_influence(maps: Tensor, draws: Draws) -> Tensor:
-    """(S, C, n): each filter's share of its point's influence, less its share in the partner.
+    """(S, C, n): each filter's fraction of its point's influence, less that of the partner's.
 
-    Influence is the L2 norm over the patches; equations 4 and 5 of Kang et al. (2024).
+    Influence is the L2 norm of the maps (S, C, n, P) over the patches; equations 4 and 5 of Kang
+    et al. (2024).
     """
     influence: Tensor = torch.linalg.vector_norm(maps, dim=-1)
     total = influence.sum(1, keepdim=True)
-    share: Tensor = influence / total.clamp_min(torch.finfo(maps.dtype).tiny)
-    return share - _take(share, draws.partner)
+    fraction: Tensor = influence / total.clamp_min(torch.finfo(maps.dtype).tiny)
+    return fraction - _take(fraction, draws.partner)
 
 
 def random_scores(_maps: Tensor, draws: Draws) -> Tensor:
@@ -67,10 +68,10 @@ class ChannelMixing(NamedTuple):
     """Each point keeps the floor(lambda C) filters of the lowest scores, and takes the others.
 
     Maps are the filters' parts in the network's output, (S, C, n, P). The mask is a constant: no
-    gradient passes through the scores.
+    gradient passes through the scores (S, C, n), a function of the maps and the draws.
     """
 
-    scores: Scores
+    scores: Callable[[Tensor, Draws], Tensor]
 
     def value(self, maps: Tensor, positive: Tensor, draws: Draws) -> Tensor:
         """(S,): the loss of this step."""
@@ -79,21 +80,21 @@ class ChannelMixing(NamedTuple):
 
     def gradient(self, maps: Tensor, positive: Tensor, draws: Draws) -> Tensor:
         """(S, C, n, P): its derivative with respect to the maps; alike on all patches."""
-        logits, targets, kept = self._mix(maps, positive, draws)
+        logits, targets, mask = self._mix(maps, positive, draws)
         surplus = ((torch.sigmoid(logits) - targets) / logits.shape[-1])[:, None]
-        given_away = torch.where(kept, 0.0, surplus)
+        given_away = torch.where(mask, 0.0, surplus)
         back = draws.partner.argsort(dim=-1)
-        gradient = torch.where(kept, surplus, 0.0) + _take(given_away, back)
+        gradient = torch.where(mask, surplus, 0.0) + _take(given_away, back)
         return gradient[..., None].expand_as(maps)
 
     def _mix(self, maps: Tensor, positive: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (S, n), soft labels (S, n), and which filters each point keeps (S, C, n)."""
-        kept = keep_lowest(self.scores(maps.detach(), draws), draws.weight)
+        mask = keep_lowest(self.scores(maps.detach(), draws), draws.weight)
         parts = maps.sum(-1)
-        logits = torch.where(kept, parts, _take(parts, draws.partner)).sum(1)
+        logits = torch.where(mask, parts, _take(parts, draws.partner)).sum(1)
         weight = draws.weight[:, None]
         targets = weight * positive + (1 - weight) * positive.gather(-1, draws.partner)
-        return logits, targets, kept
+        return logits, targets, mask
 
 
 def keep_lowest(scores: Tensor, weight: Tensor) -> Tensor:
@@ -111,12 +112,12 @@ def _take(values: Tensor, points: Tensor) -> Tensor:
 
 
 class SimulatedMethod(NamedTuple):
-    """What a step goes down on: the mean of what there is.
+    """The mean of a loss at the input and one inside the network, or the one that is given.
 
-    The mean of both is what a layer that is drawn uniformly for each step comes to.
+    The mean of both is the expectation of a layer that is drawn uniformly for each step.
     """
 
-    at_input: PatchLoss | None = None
+    at_input: Cutout | CutMix | None = None
     inside: ChannelMixing | None = None
 
     def value(self, parts: Tensor, points: Points, draws: Draws | None) -> Tensor:
@@ -135,36 +136,26 @@ class SimulatedMethod(NamedTuple):
         gradients = []
         if self.at_input:
             outputs = points.to_patches(parts.sum(1, keepdim=True))[:, 0]
-            gradient = self.at_input.gradient(outputs, points.positive)
-            gradients.append(points.sum_over_patches(gradient[:, None]))
+            gradients.append(self.at_input.gradient(outputs, points.positive)[:, None])
         if self.inside and draws:
             maps = points.to_patches(parts)
-            gradients.append(
-                points.sum_over_patches(self.inside.gradient(maps, points.positive, draws))
-            )
-        return sum(gradients[1:], gradients[0]) / len(gradients)
-
-
-PATCH_METHODS = ("erm", "cutout", "cutmix")
-CHANNEL_METHODS = ("catchup", "catchup_inside", "random_channel")
+            gradients.append(self.inside.gradient(maps, points.positive, draws))
+        first, *rest = map(points.sum_over_patches, gradients)
+        return sum(rest, first) / len(gradients)
 
 
 def patch_methods(patches: int, cut: int) -> dict[str, SimulatedMethod]:
     """The three of Oh and Yun (2024).
 
-    Args:
-        patches: P.
-        cut: patches that Cutout sets to zero, 1 or more and fewer than half.
-
     Raises:
-        UserError: another number to cut.
+        UserError: Cutout would cut no patch, or half of them or more.
     """
     if not 1 <= cut < patches / 2:
         raise UserError(f"expected to cut 1 or more, and fewer than half of {patches}, got {cut}")
     return {
-        "erm": SimulatedMethod(at_input=Cutout(patches, 0)),
-        "cutout": SimulatedMethod(at_input=Cutout(patches, cut)),
-        "cutmix": SimulatedMethod(at_input=CutMix(patches)),
+        "erm": SimulatedMethod(Cutout(patches, 0)),
+        "cutout": SimulatedMethod(Cutout(patches, cut)),
+        "cutmix": SimulatedMethod(CutMix(patches)),
     }
 
 
@@ -172,7 +163,7 @@ def channel_methods(patches: int) -> dict[str, SimulatedMethod]:
     """Catch-up Mix with CutMix at the input, as it is; its inside alone; the control of that."""
     catchup, control = ChannelMixing(relative_influence), ChannelMixing(random_scores)
     return {
-        "catchup": SimulatedMethod(at_input=CutMix(patches), inside=catchup),
+        "catchup": SimulatedMethod(CutMix(patches), catchup),
         "catchup_inside": SimulatedMethod(inside=catchup),
         "random_channel": SimulatedMethod(inside=control),
     }

@@ -3,8 +3,8 @@
 Points have a few patches, one of which is a feature. The network has filters on patches and a fixed
 second layer; with m filters for each label instead of one, the output is their mean.
 
-Both models and their settings are from memory of the paper: its full text was not at hand. They
-agree with what is known of the paper's figures.
+Both are from memory of the paper, as its settings are: its full text was not at hand. They agree
+with what is known of its figures.
 """
 
 from dataclasses import dataclass
@@ -23,33 +23,24 @@ KINDS = ("common", "rare", "extremely rare")
 
 @dataclass(frozen=True)
 class DataModel:
-    """How points are drawn.
+    """The distribution of points.
 
     A point has a label y, +1 or -1 with equal odds. One random patch is the feature v(y, k), of
     kind k with probability `frequencies[k]`; the 2 K features are the first unit vectors. Another
     random patch is dominant noise plus `feature_noise` times v(+1, common) or v(-1, common), with
     equal odds; the rest is background noise. Noise is Gaussian and orthogonal to the features.
 
-    Args:
-        points: n, of a training set.
-        dimension: d, of a patch.
-        patches: P, of a point.
-        frequencies: of the K kinds of features, the common one first; they add up to 1.
-        dominant_noise: standard deviation in each direction, sigma_d.
-        background_noise: likewise, sigma_b.
-        feature_noise: alpha.
-
     Raises:
         UserError: settings that contradict each other.
     """
 
-    points: int = 300
-    dimension: int = 2000
-    patches: int = 3
-    frequencies: tuple[float, ...] = (0.8, 0.15, 0.05)
-    dominant_noise: float = 0.25
-    background_noise: float = 0.15
-    feature_noise: float = 0.005
+    points: int = 300  # n, of a training set
+    dimension: int = 2000  # d, of a patch
+    patches: int = 3  # P, of a point
+    frequencies: tuple[float, ...] = (0.8, 0.15, 0.05)  # of K kinds; the common one first, sum 1
+    dominant_noise: float = 0.25  # sigma_d, standard deviation in each direction
+    background_noise: float = 0.15  # sigma_b, likewise
+    feature_noise: float = 0.005  # alpha
 
     def __post_init__(self) -> None:
         if not isclose(sum(self.frequencies), 1) or min(self.frequencies) < 0:
@@ -65,7 +56,7 @@ class DataModel:
 
     @property
     def features(self) -> int:
-        """How many there are: of each kind one for each label."""
+        """Their number: of each kind one for each label."""
         return 2 * len(self.frequencies)
 
     @property
@@ -76,9 +67,9 @@ class DataModel:
 
 
 class Points(NamedTuple):
-    """Points of one seed, or of several, stacked in front.
+    """Points of one seed, or of several, stacked in front. Each patch is stored once.
 
-    Patches repeat, so each different one is stored once. The first 2 K vectors are the features:
+    The first 2 K vectors are the features:
     v(+1, 1), ..., v(+1, K), v(-1, 1), ..., v(-1, K).
     """
 
@@ -99,30 +90,29 @@ class Points(NamedTuple):
         return sums.scatter_add_(-1, patch.flatten(2), values.flatten(2))
 
 
-def draw_points(model: DataModel, generator: Generator) -> Points:
+def draw_points(model: DataModel, rng: Generator) -> Points:
     """A training set."""
     n, kinds = model.points, len(model.frequencies)
-    positive = generator.integers(2, size=n)
-    kind = generator.choice(kinds, size=n, p=model.frequencies)
-    places = generator.permuted(np.tile(np.arange(model.patches), (n, 1)), axis=1)
+    positive = rng.integers(2, size=n)
+    kind = rng.choice(kinds, size=n, p=model.frequencies)
+    places = rng.permuted(np.tile(np.arange(model.patches), (n, 1)), axis=1)
     patch = np.empty_like(places)
     feature = kind + kinds * (1 - positive)
     noise = model.features + np.arange(n * (model.patches - 1)).reshape(n, -1)
     np.put_along_axis(patch, places, np.column_stack([feature, noise]), axis=1)
-    vectors = np.concatenate(
-        [np.eye(model.features, model.dimension), _noise(model, generator).reshape(noise.size, -1)]
-    )
+    features = np.eye(model.features, model.dimension)
+    vectors = np.concatenate([features, _noise(model, rng).reshape(noise.size, -1)])
     arrays = (vectors, patch, positive.astype(float), kind)
     return Points(*(torch.from_numpy(array) for array in arrays))
 
 
-def _noise(model: DataModel, generator: Generator) -> np.ndarray:
+def _noise(model: DataModel, rng: Generator) -> np.ndarray:
     """(n, P - 1, d): the dominant patch first."""
-    noise = generator.standard_normal((model.points, model.patches - 1, model.dimension))
+    noise = rng.standard_normal((model.points, model.patches - 1, model.dimension))
     noise[:, :1] *= model.dominant_noise
     noise[:, 1:] *= model.background_noise
     noise[..., : model.features] = 0
-    common = len(model.frequencies) * generator.integers(2, size=model.points)
+    common = len(model.frequencies) * rng.integers(2, size=model.points)
     noise[np.arange(model.points), 0, common] = model.feature_noise
     return noise
 
@@ -134,20 +124,14 @@ class TwoLayerNetwork:
     The first m filters have sign +1, the others -1. phi is a leaky ReLU with a quadratic piece
     around its bend: slope `leak` below 0, slope 1 above `smoothing`.
 
-    Args:
-        neurons: m, filters for each label; the paper has 1.
-        leak: beta.
-        smoothing: r, where the quadratic piece ends.
-        init: standard deviation of the first weights, sigma_0.
-
     Raises:
         UserError: a setting out of its range.
     """
 
-    neurons: int = 1
-    leak: float = 0.1
-    smoothing: float = 1.0
-    init: float = 0.01
+    neurons: int = 1  # m, filters for each label; the paper has 1
+    leak: float = 0.1  # beta
+    smoothing: float = 1.0  # r, where the quadratic piece ends
+    init: float = 0.01  # sigma_0, standard deviation of the first weights
 
     def __post_init__(self) -> None:
         if self.neurons < 1 or not 0 < self.leak <= 1 or self.smoothing <= 0 or self.init < 0:
@@ -162,7 +146,7 @@ class TwoLayerNetwork:
         return 2 * self.neurons
 
     def signs(self, like: Tensor) -> Tensor:
-        """(C,): of the filters, on the device of `like`."""
+        """(C,), on the device of `like`."""
         return like.new_tensor([1.0, -1.0]).repeat_interleave(self.neurons)
 
     def activation(self, inner: Tensor) -> Tensor:
@@ -176,6 +160,6 @@ class TwoLayerNetwork:
         bend = inner.clamp(0, self.smoothing)
         return self.leak + (1 - self.leak) / self.smoothing * bend
 
-    def first_filters(self, dimension: int, generator: Generator) -> Tensor:
+    def first_filters(self, dimension: int, rng: Generator) -> Tensor:
         """(C, d): Gaussian."""
-        return torch.from_numpy(self.init * generator.standard_normal((self.filters, dimension)))
+        return torch.from_numpy(self.init * rng.standard_normal((self.filters, dimension)))

@@ -1,11 +1,10 @@
-"""Pictures of simulated trainings, from results by method and seed."""
+"""Figures of simulated trainings, from results by method and seed."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from catchup_eval.metrics.intervals import t_interval
 from catchup_eval.plotting import figure, style
@@ -32,15 +31,14 @@ def display_name(method: str) -> str:
 
 
 def method_styles(methods: Methods) -> dict[str, PlotStyle]:
-    """The looks of these methods, the same in the pictures of all simulations."""
-    every = style.plot_styles([*NAMES, *methods])
-    return {method: every[method] for method in methods}
+    """The styles of these methods, the same in the figures of all simulations."""
+    styles = style.plot_styles([*NAMES, *methods])
+    return {method: styles[method] for method in methods}
 
 
 def kinds_of(methods: Methods) -> list[str]:
     """The kinds of features, the common one first."""
-    first = next(iter(methods.values()))[0]
-    return list(first.rows("output")["feature"])
+    return list(next(iter(methods.values()))[0].rows("output")["feature"])
 
 
 def trajectories(methods: Methods) -> Figure:
@@ -64,8 +62,8 @@ def _trajectory(axes: Axes, methods: Methods, kind: int) -> None:
     axes.axhline(optimum, color=style.GREY, linewidth=0.8, label="optimum of CutMix")
     lines = {method: _over_seeds(results, kind) for method, results in methods.items()}
     for method, look in method_styles(methods).items():
-        pale = band_alpha(len(methods))
-        draw(axes, lines[method], look, dash=look.dash, shade=pale, label=display_name(method))
+        shade = band_alpha(len(methods))
+        draw(axes, lines[method], look, dash=look.dash, shade=shade, label=display_name(method))
     low = min(0, *(line.low.min() for line in lines.values()))
     high = max(optimum, *(line.high.max() for line in lines.values()))
     axes.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))
@@ -89,22 +87,12 @@ def accuracies(methods: Methods) -> Figure:
 
 def add_legend(fig: Figure, methods: Methods) -> None:
     """A legend under the figure, in lines of up to three."""
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=look.color,
-            marker=look.marker,
-            linestyle="none",
-            label=display_name(method),
-        )
-        for method, look in method_styles(methods).items()
-    ]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    styles = {display_name(name): look for name, look in method_styles(methods).items()}
+    figure.names_below(fig, styles, columns=3)
 
 
 def height_of_dots(methods: Methods, rows: int) -> float:
-    """Inches for so many rows in which no marks lie on each other, and what is around them."""
+    """Inches of a figure with so many rows in which no marks overlap."""
     return 0.75 + 0.16 * -(-len(methods) // 3) + rows * max(0.3, 0.085 * len(methods))
 
 

@@ -3,8 +3,6 @@
 Every gradient is a sum of patches, so a filter is its first weights plus a combination of the V
 different patches of the data, and inner products with them are all that the losses need. One step
 then costs a product with the Gram matrix (V, V) instead of two with the data (V, d).
-
-A whole simulation of many seeds and methods runs on all cores or on an accelerator.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +22,9 @@ from catchup_eval.core.rng import generator
 from catchup_eval.feature_learning.methods import Draws, SimulatedMethod, draw_step
 from catchup_eval.feature_learning.model import DataModel, Points, TwoLayerNetwork, draw_points
 
+Progress = Callable[[int, int], None]
+TOGETHER = 5  # seeds in one batch on a processor: more do not fit its cache
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -32,21 +33,14 @@ class Schedule:
     A filter's step is m times its gradient, because the output is a mean over m filters: each then
     moves as the single one does.
 
-    Args:
-        iterations: how many steps.
-        step: eta.
-        records: how often numbers are kept at most, beside the start: ever less often, because
-            ever less happens.
-        alpha: inside the network, lambda is from Beta(alpha, alpha).
-
     Raises:
         UserError: a setting out of its range.
     """
 
     iterations: int = 10_000
-    step: float = 1.0
-    records: int = 200
-    alpha: float = 10.0
+    step: float = 1.0  # eta
+    records: int = 200  # at most, beside the start: ever less often, because ever less happens
+    alpha: float = 10.0  # inside the network, lambda is from Beta(alpha, alpha)
 
     def __post_init__(self) -> None:
         if not 1 <= self.records <= self.iterations or self.alpha < 0:
@@ -56,30 +50,13 @@ class Schedule:
             )
 
     def record_iterations(self) -> list[int]:
-        """The iterations after which numbers are kept: 0, then from 1 on as on a log scale."""
+        """The iterations after which numbers are recorded: 0, then evenly on a log scale."""
         steps = np.geomspace(self.iterations, 1, self.records).round().astype(int)
         return [0, *sorted({int(step) for step in steps})]
 
 
-class TrajectoryPoint(NamedTuple):
-    """What S seeds and M methods have come to."""
-
-    responses: np.ndarray  # (S, M, C, 2 K): phi(<w, v>), features in the order of `Points`
-    losses: np.ndarray  # (S, M)
-
-
 class Descent:
-    """The state of a simulation: for each filter, its combination of the data's vectors.
-
-    Args:
-        data: what the points are like.
-        network: what is trained.
-        methods: M of them.
-        schedule: step and draws.
-        device: where to compute, in double precision.
-        seeds: S of them, each with its own data and first weights; a seed's networks are the same
-            whatever the others are.
-    """
+    """The state of S independent seeds: for each filter, its combination of the data's vectors."""
 
     def __init__(
         self,
@@ -93,11 +70,11 @@ class Descent:
         self._data, self._network, self._methods, self._schedule = data, network, methods, schedule
         drawn = [draw_points(data, generator(seed, "feature-noise points")) for seed in seeds]
         self.points = Points(*(torch.stack(f).to(device) for f in zip(*drawn, strict=True)))
-        sources = [generator(seed, "first filters") for seed in seeds]
-        first = [network.first_filters(data.dimension, source) for source in sources]
+        rngs = [generator(seed, "first filters") for seed in seeds]
+        first = [network.first_filters(data.dimension, rng) for rng in rngs]
         self._first = torch.stack(first).to(device)
-        self._to_step = [generator(seed, "channel mixing") for seed in seeds]
-        self._to_record = [generator(seed, "recorded channel mixing") for seed in seeds]
+        self._step_rngs = [generator(seed, "channel mixing") for seed in seeds]
+        self._record_rngs = [generator(seed, "recorded channel mixing") for seed in seeds]
         vectors = self.points.vectors
         self._gram = vectors @ vectors.mT
         self._start = self._first @ vectors.mT
@@ -105,36 +82,33 @@ class Descent:
         sizes = (len(seeds), len(methods), network.filters, vectors.shape[1])
         self._coefficients = vectors.new_zeros(sizes)
 
-    def advance(self, steps: int) -> TrajectoryPoint:
-        """So many steps of all networks, and what they have come to."""
+    def advance(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """After so many steps: responses (S, M, C, 2 K) to the features, and losses (S, M)."""
         for _ in range(steps):
             self._step()
-        return self._record()
+        inner = self._inner_products()
+        parts, draws = self._parts(inner), self._draw(self._record_rngs)
+        losses = [
+            method.value(parts[:, number], self.points, draws)
+            for number, method in enumerate(self._methods)
+        ]
+        responses = self._network.activation(inner[..., : self._data.features])
+        return responses.cpu().numpy(), torch.stack(losses, 1).cpu().numpy()
 
     def filters(self) -> Tensor:
         """(S, M, C, d): the weights."""
         moved = self._coefficients.flatten(1, 2) @ self.points.vectors
         return moved.view(*self._coefficients.shape[:3], -1) + self._first[:, None]
 
-    def _record(self) -> TrajectoryPoint:
-        inner = self._inner()
-        parts, draws = self._parts(inner), self._draws(self._to_record)
-        losses = [
-            method.value(parts[:, number], self.points, draws)
-            for number, method in enumerate(self._methods)
-        ]
-        responses = self._network.activation(inner[..., : self._data.features])
-        return TrajectoryPoint(responses.cpu().numpy(), torch.stack(losses, 1).cpu().numpy())
-
     def _step(self) -> None:
-        inner = self._inner()
-        parts, draws = self._parts(inner), self._draws(self._to_step)
+        inner = self._inner_products()
+        parts, draws = self._parts(inner), self._draw(self._step_rngs)
         change = self._network.slope(inner).mul_(-self._schedule.step * self._signs)
         for number, method in enumerate(self._methods):
             change[:, number] *= method.gradient(parts[:, number], self.points, draws)
         self._coefficients += change
 
-    def _inner(self) -> Tensor:
+    def _inner_products(self) -> Tensor:
         """(S, M, C, V): of each filter with each vector."""
         moved = self._coefficients.flatten(1, 2) @ self._gram
         return moved.view_as(self._coefficients) + self._start[:, None]
@@ -143,19 +117,15 @@ class Descent:
         """(S, M, C, V): the filters' parts of the output on each vector."""
         return self._network.activation(inner) * (self._signs / self._network.neurons)
 
-    def _draws(self, sources: Sequence[Generator]) -> Draws | None:
+    def _draw(self, rngs: Sequence[Generator]) -> Draws | None:
         if not any(method.inside for method in self._methods):
             return None
         sizes = (self._data.points, self._network.filters)
-        return draw_step(sources, *sizes, self._schedule.alpha, self._start)
-
-
-Progress = Callable[[int, int], None]
-TOGETHER = 5  # seeds in one batch on a processor: more do not fit its cache
+        return draw_step(rngs, *sizes, self._schedule.alpha, self._start)
 
 
 class SimulationOutput(NamedTuple):
-    """What came of S seeds and M methods, on the CPU."""
+    """S seeds and M methods, on the CPU."""
 
     iterations: np.ndarray  # (T,)
     responses: np.ndarray  # (T, S, M, C, 2 K): phi(<w, v>), features in the order of `Points`
@@ -175,8 +145,8 @@ def simulate(
 ) -> SimulationOutput:
     """Train one network for each seed and method.
 
-    The methods of a seed share its data, its first weights, and what each step draws. On a
-    processor, torch's threads work on different seeds: one operation is too short to be shared.
+    The methods of a seed share its data, its first weights, and the random numbers of each step. On
+    a processor, torch's threads work on different seeds: one operation is too short to be shared.
 
     Args:
         device: where to compute, in double precision.
@@ -187,22 +157,26 @@ def simulate(
     """
     if not seeds:
         raise UserError("expected 1 or more seeds, got none")
-    workers, batches = _distribute_seeds(seeds, device)
+    workers, batches = _batch_seeds(seeds, device)
     build = partial(Descent, data, network, list(methods.values()), schedule, device)
-    recorded = schedule.record_iterations()
-    kept = []
+    iterations = schedule.record_iterations()
+    history: list[list[tuple[np.ndarray, np.ndarray]]] = []  # by record, then by batch
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         descents = list(pool.map(build, batches))
-        for before, until in pairwise([0, *recorded]):
-            kept.append(list(pool.map(Descent.advance, descents, repeat(until - before))))
+        for before, until in pairwise([0, *iterations]):
+            history.append(list(pool.map(Descent.advance, descents, repeat(until - before))))
             if progress:
                 progress(until, schedule.iterations)
-        filters = torch.cat([some.cpu() for some in pool.map(Descent.filters, descents)])
+        filters = torch.cat([batch.cpu() for batch in pool.map(Descent.filters, descents)])
     points = Points(*(torch.cat(f).cpu() for f in zip(*(d.points for d in descents), strict=True)))
-    return SimulationOutput(np.array(recorded), *_stack_records(kept), filters, points)
+    responses, losses = (
+        np.stack([np.concatenate([batch[i] for batch in record]) for record in history])
+        for i in (0, 1)
+    )
+    return SimulationOutput(np.array(iterations), responses, losses, filters, points)
 
 
-def _distribute_seeds(
+def _batch_seeds(
     seeds: Sequence[int], device: torch.device | None
 ) -> tuple[int, list[Sequence[int]]]:
     """How many workers there are, and batches of seeds that keep all of them busy."""
@@ -212,10 +186,3 @@ def _distribute_seeds(
     count = workers * -(-len(seeds) // (workers * TOGETHER))
     edges = [len(seeds) * number // count for number in range(count + 1)]
     return workers, [seeds[low:high] for low, high in pairwise(edges) if high > low]
-
-
-def _stack_records(kept: Sequence[Sequence[TrajectoryPoint]]) -> tuple[np.ndarray, np.ndarray]:
-    """Records over time, of batches of seeds, as responses and losses."""
-    responses = np.stack([np.concatenate([some.responses for some in now]) for now in kept])
-    losses = np.stack([np.concatenate([some.losses for some in now]) for now in kept])
-    return responses, losses

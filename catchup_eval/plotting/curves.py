@@ -1,18 +1,20 @@
 """One model's curve, over its seeds or its samples, from a result that may hold several models."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from catchup_eval.metrics.intervals import Interval, t_interval
+from catchup_eval.metrics.intervals import Interval
 from catchup_eval.plotting.style import PlotStyle
 from catchup_eval.results.result import Result
-from catchup_eval.results.summary import SEEDS
+from catchup_eval.results.summary import seeds_interval
 
 Band = Callable[[Sequence[float]], Interval]
+T_BAND: Band = partial(seeds_interval, unit="")  # Student's 95 %; none below three seeds
 
 
 class Curve(NamedTuple):
@@ -24,18 +26,13 @@ class Curve(NamedTuple):
     high: np.ndarray
 
 
-def t_band(values: Sequence[float]) -> Interval:
-    """Student's 95 % interval of the mean over seeds; none below three seeds."""
-    return t_interval(values) if len(values) >= SEEDS else Interval(np.nan, np.nan)
-
-
 def extent(values: Sequence[float]) -> Interval:
-    """From the lowest to the highest: for axes on which an interval would reach below zero."""
+    """The range of the values: for axes on which an interval would reach below zero."""
     return Interval(min(values), max(values))
 
 
 def curve(
-    results: Sequence[Result], metric: str, along: str, *, band: Band = t_band, **condition: str
+    results: Sequence[Result], metric: str, along: str, *, band: Band = T_BAND, **condition: str
 ) -> Curve:
     """`metric` along a numeric condition.
 
@@ -60,7 +57,7 @@ def mean_value(results: Sequence[Result], metric: str, **condition: float | str)
 
 
 def band_alpha(models: int) -> float:
-    """How dark an interval's band may be, so that those of several models do not make mud."""
+    """Opacity of an interval's band; lower where those of several models overlap."""
     return 0.15 if models <= 2 else 0.08
 
 
@@ -70,7 +67,7 @@ def draw(
     """A line with its interval as a pale band; the band never stretches the axes.
 
     Args:
-        dash: of the line, for what several models share; pass `look.dash` to tell models apart.
+        dash: of the line; pass `look.dash` where it distinguishes models.
         style: further arguments of :meth:`matplotlib.axes.Axes.plot`.
     """
     axes.plot(line.x, line.value, color=look.color, linestyle=dash, **style)

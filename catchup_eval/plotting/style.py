@@ -1,4 +1,4 @@
-"""How every figure looks: sizes, colours, marks, and the few drawings that several share.
+"""How every figure looks: sizes, colours, markers.
 
 Figures are `matplotlib.figure.Figure`, never `pyplot`: no global state, no display needed.
 The palettes keep their order in grey print and for colour-blind readers.
@@ -16,9 +16,7 @@ SIX = ("#1e1776", "#6e2b43", "#b7191c", "#a157f0", "#0aada4", "#f6ab77")
 GREY = "#9a9a9a"
 MARKERS = ("o", "s", "D", "^", "v", "P")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 3)), (0, (8, 2)))
-
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"
-
 SHORT = 26  # letters of a name in a figure
 
 STYLE: dict[Any, Any] = {
@@ -56,7 +54,7 @@ class PlotStyle(NamedTuple):
 
 
 def figure_style() -> AbstractContextManager[None]:
-    """matplotlib's settings for the toolkit's figures; open it around drawing and saving."""
+    """matplotlib's settings for all figures; a context around drawing and saving."""
     return mpl.rc_context(STYLE)
 
 
@@ -78,7 +76,7 @@ def plot_styles(names: Sequence[str]) -> dict[str, PlotStyle]:
 
 
 def escape_label(name: str) -> str:
-    """A name as a figure can show it: no formula, not hidden from legends, not too long.
+    """A name as shown in a figure: no formula, not hidden from legends, shortened.
 
     Example:
         >>> escape_label("_a$b$")

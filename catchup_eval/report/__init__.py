@@ -1,4 +1,4 @@
-"""From results to figures, tables and pages; no network is asked.
+"""From results to figures, tables and pages; needs no model.
 
 index = report.write(study, analyses, "reports/friday")
 table = report.summary(study, analyses)

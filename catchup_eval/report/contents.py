@@ -1,7 +1,4 @@
-"""All that a report says, before it becomes a page: drawn and laid out from a study alone.
-
-It can be rendered in Markdown, too: short, for a repository or a message.
-"""
+"""The contents of a report, laid out from a study alone; rendered as Markdown here."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +10,12 @@ import pandas as pd
 from catchup_eval.analysis.base import Analysis
 from catchup_eval.plotting.style import SIX
 from catchup_eval.report import evidence, formatting
+from catchup_eval.report import summary as summaries
 from catchup_eval.report.comparison import ComparisonPart, Further, build_comparison
 from catchup_eval.report.figures import SavedFigure
 from catchup_eval.report.findings import caveats, finding
 from catchup_eval.report.names import readable
 from catchup_eval.report.sections import AnalysisSection, build_section
-from catchup_eval.report.summary import model_table, raw_summary, raw_verdicts, summary_table
 from catchup_eval.report.tables import Table, escape_markdown, frame, markdown
 from catchup_eval.results import comparison
 from catchup_eval.results.study import Study
@@ -26,7 +23,7 @@ from catchup_eval.results.summary import summarize
 
 
 class SummaryFact(NamedTuple):
-    """A fact at the top of the page; `tone` is "caution" where it limits all that follows."""
+    """A fact on top of the page; `tone` is "caution" where it limits all numbers."""
 
     name: str
     text: str
@@ -35,7 +32,7 @@ class SummaryFact(NamedTuple):
 
 @dataclass(frozen=True)
 class ReportContents:
-    """A report."""
+    """What a page shows; figures are saved already."""
 
     study: Study
     finding: str
@@ -47,7 +44,7 @@ class ReportContents:
     checks: Table
     failed: Sequence[str]
     skips: Sequence[tuple[str, str, str]]
-    questions: Sequence[AnalysisSection]
+    analyses: Sequence[AnalysisSection]
     cost: Table
     models: Table
     cards: Sequence[tuple[str, str]]
@@ -58,60 +55,54 @@ class ReportContents:
 def contents(
     study: Study, analyses: Mapping[str, Analysis], folder: Path, further: Further
 ) -> ReportContents:
-    """Lay out a study; its figures are saved into `folder` on the way."""
+    """Lay out a study; its figures are saved into `folder`."""
     study = readable(study)
     lines = summarize(study, analyses)
     reference = study.info.reference
-    verdicts = comparison.compare_to_reference(lines, reference)
-    comparing = build_comparison(study, lines, verdicts, folder, further) if verdicts else None
+    compared = comparison.compare_to_reference(lines, reference)
+    part = build_comparison(study, lines, compared, folder, further) if compared else None
     checks = evidence.checks_table(study, analyses)
     cost, models = evidence.cost_table(study, analyses), evidence.models_table(study)
     failed = evidence.failed_checks(checks)
-    asked = [name for name in study.available_analyses() if name in analyses]
+    many = len(study.groups) > len(SIX)  # more groups than a table has columns for
+    measured = [name for name in study.available_analyses() if name in analyses]
     return ReportContents(
         study=study,
-        finding=finding(study, lines, verdicts),
+        finding=finding(study, lines, compared),
         chips=chips(study),
         caveats=caveats(study, lines, failed),
-        summary=summary_table(lines, verdicts, study),
-        overview=model_table(lines, verdicts, study) if _exceeds_columns(study) else None,
-        comparison=comparing,
+        summary=summaries.summary_table(lines, compared, study),
+        overview=summaries.model_table(lines, compared, study) if many else None,
+        comparison=part,
         checks=checks,
         failed=failed,
         skips=evidence.skips(study, analyses),
-        questions=[build_section(study, n, analyses[n], lines, verdicts, folder) for n in asked],
+        analyses=[build_section(study, n, analyses[n], lines, compared, folder) for n in measured],
         cost=cost,
         models=models,
         cards=evidence.cards(study),
         facts=evidence.facts(study),
         frames={
-            "summary": raw_summary(lines),
-            **({"verdicts": raw_verdicts(verdicts, reference)} if verdicts else {}),
-            **(comparing.frames if comparing else {}),
+            **({"summary": summaries.summary_frame(lines)} if lines else {}),
+            **({"verdicts": summaries.comparison_frame(compared, reference)} if compared else {}),
+            **(part.frames if part else {}),
             **{table.name: frame(table) for table in (checks, cost, models) if table.blocks},
             **({"provenance": evidence.provenance_frame(study)} if study.provenance else {}),
-            **{name: study.joined_result(name).frame for name in asked},
+            **{name: study.joined_result(name).frame for name in measured},
         },
     )
 
 
-def _exceeds_columns(study: Study) -> bool:
-    """Whether there are more groups than a table has columns for."""
-    return len(study.groups) > len(SIX)
-
-
 def chips(study: Study) -> list[SummaryFact]:
     """The facts that go with every number of the page."""
-    info, data = study.info, study.info.data
-    parts = ", ".join(f"{part} {size:,}" for part, size in data.parts.items())
-    seeds = sorted({len(study.models_of(group)) for group in study.groups})
-    each = " to ".join(str(number) for number in dict.fromkeys([*seeds[:1], *seeds[-1:]]))
+    info, data, groups = study.info, study.info.data, study.groups
+    splits = ", ".join(f"{split} {size:,}" for split, size in data.parts.items())
+    counts = [len(study.models_of(group)) for group in groups]
+    seeds = " to ".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else ""
     facts = [
-        SummaryFact(
-            "models", str(len(study.groups)) if _exceeds_columns(study) else ", ".join(study.groups)
-        ),
-        SummaryFact("seeds", f"{each} each" if len(study.groups) > 1 else each),
-        SummaryFact("data", f"{data.name} ({parts})" if parts else data.name),
+        SummaryFact("models", str(len(groups)) if len(groups) > len(SIX) else ", ".join(groups)),
+        SummaryFact("seeds", f"{seeds} each" if len(groups) > 1 else seeds),
+        SummaryFact("data", f"{data.name} ({splits})" if splits else data.name),
         SummaryFact("subset", data.subset.removeprefix("subset: "), "caution"),
         SummaryFact("machine", info.machine),
         SummaryFact("time", formatting.format_duration(info.seconds) if info.seconds else ""),
@@ -131,21 +122,23 @@ def _parts(page: ReportContents) -> Iterator[str]:
     yield escape_markdown(page.finding)
     yield _list(f"{chip.name}: {chip.text}" for chip in page.chips)
     if page.caveats:
-        yield "**Before you read on**"
+        yield "**Notes on this report**"
         yield _list(page.caveats)
     yield "## Summary"
     yield _table(page.summary)
     if page.comparison:
         yield from _comparison(page.comparison)
-    yield "## Self-checks"
-    yield from _checks(page)
+    yield "## Sanity checks"
+    checks = len(page.checks.rows)
+    yield f"{checks - len(page.failed)} of {checks} passed, for every model."
+    yield _list(f"Failed: {claim}" for claim in page.failed)
     if page.skips:
-        yield "## What was skipped"
+        yield "## Skipped analyses"
         yield _list(f"{title}: {reason} ({who})" for title, reason, who in page.skips)
-    for question in page.questions:
-        yield from _question(question)
+    for section in page.analyses:
+        yield from _section(section)
     yield "## Cost and provenance"
-    yield _code_block(info.command)
+    yield f"```\n{info.command}\n```"
     yield _table(page.models)
     yield _table(page.cost)
     yield _list(f"{name}: {text}" for name, text in page.facts)
@@ -153,27 +146,21 @@ def _parts(page: ReportContents) -> Iterator[str]:
 
 def _comparison(part: ComparisonPart) -> Iterator[str]:
     yield f"## Comparison with {escape_markdown(part.reference)}"
-    yield escape_markdown(part.how)
-    yield _table(part.verdicts)
-    for chart in part.charts:
-        yield f"### {chart.title}"
-        yield _image(chart.picture) if chart.picture else ""
-        yield from map(_table, chart.tables)
-        yield escape_markdown(chart.reading)
+    yield escape_markdown(part.tests)
+    yield _table(part.primary)
+    for section in part.sections:
+        yield f"### {section.title}"
+        yield _image(section.picture) if section.picture else ""
+        yield from map(_table, section.tables)
+        yield escape_markdown(section.text)
 
 
-def _checks(page: ReportContents) -> Iterator[str]:
-    number = len(page.checks.rows)
-    yield f"{number - len(page.failed)} of {number} passed, for every model."
-    yield _list(f"Failed: {claim}" for claim in page.failed)
-
-
-def _question(question: AnalysisSection) -> Iterator[str]:
-    analysis = question.analysis
+def _section(section: AnalysisSection) -> Iterator[str]:
+    analysis = section.analysis
     yield f"## {escape_markdown(analysis.TITLE)}"
     yield escape_markdown(analysis.DESCRIPTION)
-    yield from map(_image, question.pictures)
-    yield _table(question.headlines)
+    yield from map(_image, section.pictures)
+    yield _table(section.headlines)
     yield escape_markdown(analysis.INTERPRETATION)
     yield f"Source: {escape_markdown(analysis.REFERENCE)}"
 
@@ -188,7 +175,3 @@ def _image(picture: SavedFigure) -> str:
 
 def _list(items: Iterable[str]) -> str:
     return "\n".join(f"- {escape_markdown(item)}" for item in items)
-
-
-def _code_block(command: str) -> str:
-    return f"```\n{command}\n```"

@@ -1,4 +1,4 @@
-"""What the numbers rest on: self-checks, gaps, costs, the models and the machine."""
+"""What the numbers rest on: sanity checks, skipped analyses, cost, models and machine."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,25 +15,26 @@ from catchup_eval.results.study import ModelInfo, SkippedAnalysis, Study
 
 PASSED, FAILED = Cell("✓", "passed", "passed"), Cell("✗", "failed", "failed")
 
-ABSENT = Cell(formatting.NONE)
-
 
 def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
-    """Every self-check and whether it passed, for each model; with seeds, how many passed."""
+    """Every sanity check and whether it passed, for each model; with seeds, how many passed."""
     blocks = []
     for name in study.available_analyses():
-        checks = study.joined_result(name).checks
+        checks = study.joined_result(name).checks.groupby("metric", sort=False)
         blocks.append(
             [
-                [Cell(_title(name, analyses)), Cell(_claim(rows)), *_marks(rows, study.groups)]
-                for _, rows in checks.groupby("metric", sort=False)
+                [
+                    Cell(_title(name, analyses)),
+                    Cell(_claim(rows)),
+                    *(_mark(rows[rows["model"] == group]) for group in study.groups),
+                ]
+                for _, rows in checks
             ]
         )
-    caption = "What must hold if the measuring is right, and whether it does."
-    own = ["Question", "Claim"]
+    own = ["Analysis", "Check"]
     columns = [*own, *headings(study.groups, own)]
-    found = [block for block in blocks if block]
-    return link_csv(Table("checks", caption, columns, found, words=2))
+    caption = "What must hold if the measurement is right, and whether it does."
+    return link_csv(Table("checks", caption, columns, list(filter(None, blocks)), words=2))
 
 
 def _title(name: str, analyses: Mapping[str, Analysis]) -> str:
@@ -50,17 +51,14 @@ def _claim(rows: pd.DataFrame) -> str:
     return f"{claim} (likely cause for {'; for '.join(causes)})"
 
 
-def _marks(rows: pd.DataFrame, groups: Sequence[str]) -> list[Cell]:
-    return [_mark(list(rows["value"][rows["model"] == group] == 1)) for group in groups]
-
-
-def _mark(passed: Sequence[bool]) -> Cell:
-    if not passed:
-        return ABSENT
-    mark = PASSED if all(passed) else FAILED
-    if len(passed) == 1:
-        return mark
-    return mark._replace(text=f"{mark.text} {sum(passed)}/{len(passed)}")
+def _mark(rows: pd.DataFrame) -> Cell:
+    """One group's outcomes of a check, over its seeds."""
+    passed = rows["value"] == 1
+    if rows.empty:
+        return Cell(formatting.NONE)
+    mark = PASSED if passed.all() else FAILED
+    text = f"{mark.text} {passed.sum()}/{len(passed)}" if len(passed) > 1 else mark.text
+    return mark._replace(text=text)
 
 
 def failed_checks(checks: Table) -> list[str]:
@@ -73,20 +71,19 @@ def failed_checks(checks: Table) -> list[str]:
 
 
 def skips(study: Study, analyses: Mapping[str, Analysis]) -> list[tuple[str, str, str]]:
-    """(question, reason, models) for each question that was not asked of some model."""
-    who: dict[tuple[str, str], list[str]] = {}
-    for skip in [*study.info.skipped, *_unregistered_analyses(study, analyses)]:
-        who.setdefault((_title(skip.analysis, analyses), skip.reason), []).append(skip.model)
-    return [(title, reason, _model_names(study, keys)) for (title, reason), keys in who.items()]
-
-
-def _unregistered_analyses(study: Study, analyses: Mapping[str, Analysis]) -> list[SkippedAnalysis]:
-    reason = "this version does not know the question"
-    return [
+    """(analysis, reason, models) for each analysis that was skipped for some model."""
+    reason = "this version does not know the analysis"
+    unknown = [
         SkippedAnalysis(model=model.key, analysis=name, reason=reason)
         for name in study.available_analyses()
         if name not in analyses
         for model in study.info.models
+    ]
+    keys: dict[tuple[str, str], list[str]] = {}
+    for skip in [*study.info.skipped, *unknown]:
+        keys.setdefault((_title(skip.analysis, analyses), skip.reason), []).append(skip.model)
+    return [
+        (title, reason, _model_names(study, models)) for (title, reason), models in keys.items()
     ]
 
 
@@ -98,25 +95,25 @@ def _model_names(study: Study, keys: Sequence[str]) -> str:
 
 
 def cost_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
-    """Seconds that each question took for one network of each group."""
+    """Seconds that each analysis took for one network of each group."""
     cost = {
         _title(name, analyses): [_seconds(study, name, group) for group in study.groups]
         for name in study.available_analyses()
     }
     if len(cost) > 1:
-        cost["Together"] = [float(np.nansum(column)) for column in zip(*cost.values())]
+        cost["Total"] = [float(np.nansum(column)) for column in zip(*cost.values())]
     blocks = [
         [cells([title, *map(formatting.format_duration, row)])] for title, row in cost.items()
     ]
-    caption = "Time that a question took for one network, the mean over its seeds."
-    columns = ["Question", *headings(study.groups, ["Question"])]
+    caption = "Time of an analysis for one network, mean over its seeds."
+    columns = ["Analysis", *headings(study.groups, ["Analysis"])]
     return link_csv(Table("cost", caption, columns, blocks))
 
 
 def _seconds(study: Study, name: str, group: str) -> float:
     keys = [(model.key, name) for model in study.models_of(group)]
-    known = [study.provenance[key].seconds for key in keys if key in study.provenance]
-    return float(np.mean(known)) if known else np.nan
+    seconds = [study.provenance[key].seconds for key in keys if key in study.provenance]
+    return float(np.mean(seconds)) if seconds else np.nan
 
 
 def provenance_frame(study: Study) -> pd.DataFrame:
@@ -134,52 +131,35 @@ def provenance_frame(study: Study) -> pd.DataFrame:
 
 def models_table(study: Study) -> Table:
     """Each network with weights: where it came from and how its training ended."""
-    columns = [
-        "Model",
-        "Seed",
-        "Method",
-        "Parameters",
-        "Epochs",
-        "Best",
-        "Last",
-        "Median",
-        "Weights",
-    ]
+    left = ["Model", "Seed", "Method", "Parameters", "Epochs"]
+    columns = [*left, "Best", "Last", "Median", "Weights"]
     blocks = [
         [_model_row(model) for model in study.models_of(group) if model.fingerprint]
         for group in study.groups
     ]
     caption = (
-        "What was evaluated. Best, last and median of the last ten epochs are top-1 in percent "
-        "during training, where the checkpoint tells."
+        "The models. Best, last and median of the last ten epochs are top-1 in percent during "
+        "training, where the checkpoint holds them."
     )
-    known = [block for block in blocks if block]
-    return link_csv(Table("models", caption, columns, known, 3, notes=1))
+    return link_csv(Table("models", caption, columns, list(filter(None, blocks)), 3, notes=1))
 
 
 def _model_row(model: ModelInfo) -> list[Cell]:
     card, history = model.card, model.card.get("history") or {}
-    ends = [_history_fraction(history, key) for key in ("best", "last", "median")]
+    method, epoch = (card.get(key) or formatting.NONE for key in ("method", "epoch"))
+    ends = [_top1(history, key) for key in ("best", "last", "median")]
     return cells(
-        [
-            model.group,
-            model.seed,
-            card.get("method") or formatting.NONE,
-            f"{model.parameters:,}",
-            card.get("epoch") or formatting.NONE,
-            *ends,
-            model.fingerprint,
-        ]
+        [model.group, model.seed, method, f"{model.parameters:,}", epoch, *ends, model.fingerprint]
     )
 
 
-def _history_fraction(history: Mapping[str, Any], word: str) -> str:
+def _top1(history: Mapping[str, Any], word: str) -> str:
     value = next((value for key, value in history.items() if key.startswith(word)), None)
     return formatting.NONE if value is None else formatting.format_number(float(value), "%")
 
 
 def cards(study: Study) -> list[tuple[str, str]]:
-    """(model key, all that is known of it as indented JSON) for each network with weights."""
+    """(model key, its information as indented JSON) for each network with weights."""
     return [
         (model.key, json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False))
         for model in study.info.models
@@ -190,19 +170,18 @@ def cards(study: Study) -> list[tuple[str, str]]:
 def facts(study: Study) -> list[tuple[str, str]]:
     """(name, text): the data, the machine and the versions that the numbers depend on."""
     info, data = study.info, study.info.data
-    devices = dict.fromkeys(run.device for run in study.provenance.values())
-    known = [
+    rows = [
         ("Data", f"{data.name}: {data.about}" if data.about else data.name),
         ("Fingerprint", data.fingerprint),
         ("Classes", str(data.classes)),
-        ("Parts", ", ".join(f"{part} {size:,}" for part, size in data.parts.items())),
+        ("Splits", ", ".join(f"{part} {size:,}" for part, size in data.parts.items())),
         ("Subset", data.subset),
         ("Preprocessing", "; ".join(dict.fromkeys(model.preprocessing for model in info.models))),
         ("Seed", str(info.seed)),
         ("Machine", info.machine),
-        ("Device", ", ".join(devices)),
+        ("Device", ", ".join(dict.fromkeys(run.device for run in study.provenance.values()))),
         ("Versions", ", ".join(f"{name} {version}" for name, version in info.versions.items())),
-        ("Time in all", formatting.format_duration(info.seconds)),
+        ("Total time", formatting.format_duration(info.seconds)),
         ("Last change", info.date),
     ]
-    return [(name, text) for name, text in known if text]
+    return [(name, text) for name, text in rows if text]

@@ -23,19 +23,11 @@ SHOWN = 110  # screen pixels for an inch of figure: 8 pt text is then 12 px high
 
 @dataclass(frozen=True)
 class SavedFigure:
-    """A saved figure, as a page shows it.
+    """A saved figure, as a page shows it."""
 
-    Args:
-        name: of its files, without suffix.
-        alt: what it shows, for those who do not see it.
-        width: in screen pixels.
-        height: likewise.
-        png: its bytes.
-    """
-
-    name: str
-    alt: str
-    width: int
+    name: str  # of its files, without suffix
+    alt: str  # what it shows, for those who do not see it
+    width: int  # in screen pixels
     height: int
     png: bytes
 
@@ -52,22 +44,21 @@ class SavedFigure:
 
 def save(figure: Figure, folder: Path, name: str, alt: str) -> SavedFigure:
     """Write `figures/NAME.png`, `.pdf` and `.svg` into the report's folder."""
-    png = b""
+    contents = {}
     with style.figure_style():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not once for each file
         for suffix, metadata in METADATA.items():
             buffer = BytesIO()
             figure.savefig(buffer, format=suffix, metadata=metadata)
-            content = quantize_png(buffer) if suffix == "png" else buffer.getvalue()
+            contents[suffix] = _quantize(buffer) if suffix == "png" else buffer.getvalue()
             with atomic_path(folder / "figures" / f"{name}.{suffix}") as temporary:
-                temporary.write_bytes(content)
-            png = content if suffix == "png" else png
-    width, height = figure.get_size_inches()
-    return SavedFigure(name, alt, round(SHOWN * width), round(SHOWN * height), png)
+                temporary.write_bytes(contents[suffix])
+    width, height = (round(SHOWN * inches) for inches in figure.get_size_inches())
+    return SavedFigure(name, alt, width, height, contents["png"])
 
 
-def quantize_png(png: BytesIO) -> bytes:
+def _quantize(png: BytesIO) -> bytes:
     """The picture with 256 colours: a third of the bytes, to the eye the same."""
     buffer = BytesIO()
     with Image.open(png) as picture:

@@ -1,4 +1,4 @@
-"""How numbers are written: the same on a page, in a table and in a figure.
+"""Numbers as text, the same on a page, in a table and in a figure.
 
 Rates in percent have one decimal; everything else has three significant digits, and its interval
 as many decimals as the value.
@@ -7,14 +7,13 @@ as many decimals as the value.
 from collections.abc import Sequence
 from math import floor, isfinite, log10, nan
 
-from catchup_eval.metrics.intervals import Interval
+from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.metrics.significance import Difference
 from catchup_eval.results.comparison import LEVEL
 from catchup_eval.results.summary import PERCENT, SEEDS, Estimate, seeds_interval
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-NO_LIMITS = Interval(nan, nan)
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
@@ -50,7 +49,7 @@ def _is_zero(text: str) -> bool:
     return "inf" not in text and not any(digit in text for digit in "123456789")
 
 
-def _decimal_places(value: float, unit: str, limits: Interval = NO_LIMITS) -> int:
+def _decimal_places(value: float, unit: str, limits: Interval = NO_INTERVAL) -> int:
     if unit == PERCENT:
         return 1
     counted = limits.low != limits.low
@@ -79,7 +78,7 @@ def format_with_interval(
 def format_over_seeds(values: Sequence[float], own: Interval, unit: str) -> str:
     """One network's value, or a mean over seeds.
 
-    With two seeds there is no interval worth the name: both values stand in parentheses.
+    Two seeds have no interval: both values stand in parentheses.
 
     Args:
         own: the interval of a single network.
@@ -94,7 +93,7 @@ def format_over_seeds(values: Sequence[float], own: Interval, unit: str) -> str:
 
 
 def format_estimate(reading: Estimate | None, unit: str) -> str:
-    """What one group reaches; a dash where it has no such number."""
+    """The estimate of one group; a dash where there is none."""
     return format_over_seeds(reading.values, reading.interval, unit) if reading else NONE
 
 
@@ -130,7 +129,7 @@ def format_p_value(p: float) -> str:
 
 
 def format_duration(value: float) -> str:
-    """A time as one would say it.
+    """A duration in the largest fitting units.
 
     Example:
         >>> format_duration(4.26), format_duration(312), format_duration(7500)
@@ -147,7 +146,7 @@ def format_duration(value: float) -> str:
 
 
 def format_count(values: Sequence[int]) -> str:
-    """How many samples; a range where it is not the same for all.
+    """A number of samples; a range where it is not the same for all.
 
     Example:
         >>> format_count([500, 500]), format_count([500, 2000])

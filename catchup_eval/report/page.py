@@ -1,7 +1,6 @@
-"""A report on disk: one self-contained page, the same in Markdown, and every table and figure.
+"""A report on disk: a self-contained page, the same in Markdown, and every table and figure.
 
-Another package can have a small page of its own: the house's look around what it has to say
-(:func:`render_page`).
+Other packages write small pages of their own in the same look (:func:`write_page`).
 """
 
 import re
@@ -23,12 +22,12 @@ from catchup_eval.report.comparison import Further
 from catchup_eval.report.contents import ReportContents, contents
 from catchup_eval.report.names import readable
 from catchup_eval.report.summary import summary_table
-from catchup_eval.report.tables import Table, escape_markdown, frame, latex
+from catchup_eval.report.tables import escape_markdown, frame, latex
 from catchup_eval.results import comparison
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import summarize
 
-LINKED = re.compile(r'(?:href|src)="((?:tables|figures)/[\w-][\w.-]*)["#]')
+LINK = re.compile(r'(?:href|src)="((?:tables|figures)/[\w-][\w.-]*)["#]')
 EXCERPT = 40  # rows of a long table that the page shows
 
 
@@ -36,17 +35,16 @@ def write(
     study: Study,
     analyses: Mapping[str, Analysis],
     folder: Path | str,
-    further: Further = lambda study, verdicts: (),
+    further: Further = lambda study, comparisons: (),
 ) -> Path:
-    """Write a study's report; nothing is measured, all is redrawn from its results.
+    """Write a study's report from its results alone; the same study gives the same bytes.
 
     Into `folder` go `index.html` (self-contained), `report.md`, `tables/*.csv|tex` and
-    `figures/*.png|pdf|svg`. The same study gives the same files, byte for byte. Tables and figures
-    that only the page before linked to are removed.
+    `figures/*.png|pdf|svg`. Tables and figures that only the previous page linked to are removed.
 
     Args:
-        analyses: the questions by name; results of others are listed as unknown.
-        further: what a comparison shows beside its own charts.
+        analyses: by name; results of others are listed as unknown.
+        further: sections of the comparison beside its own.
 
     Returns:
         The path of `index.html`.
@@ -67,38 +65,36 @@ def write(
 
 
 def _linked_files(index: Path) -> set[str]:
-    """The tables and figures that a page links to: all that were written with it, nothing else."""
+    """The tables and figures that a page links to: exactly those that were written with it."""
     text = index.read_text(encoding="utf-8", errors="replace") if index.is_file() else ""
-    return set(LINKED.findall(text))
+    return set(LINK.findall(text))
 
 
 def summary(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
-    """The one table that matters, as texts: a row for each headline, a column for each group."""
+    """The summary as texts: a row for each metric, a column for each group."""
     study = readable(study)
     lines = summarize(study, analyses)
-    verdicts = comparison.compare_to_reference(lines, study.info.reference)
-    return frame(summary_table(lines, verdicts, study))
+    compared = comparison.compare_to_reference(lines, study.info.reference)
+    return frame(summary_table(lines, compared, study))
 
 
 def render(page: ReportContents) -> str:
     """The whole page as HTML; every name and text is escaped."""
-    script = part("page.js")
-    return (
-        environment()
-        .get_template("page.html")
-        .render(
-            page=page,
-            info=page.study.info,
-            css=part("page.css"),
-            script=script,
-            script_hash=policy_hash(f"\n{script}\n"),
-            excerpt=EXCERPT,
-        )
+    css, script = part("page.css"), part("page.js")
+    digest = b64encode(sha256(f"\n{script}\n".encode()).digest()).decode()
+    template = environment().get_template("page.html")
+    return template.render(
+        page=page,
+        info=page.study.info,
+        css=css,
+        script=script,
+        script_hash=f"sha256-{digest}",  # for the content security policy: no other script runs
+        excerpt=EXCERPT,
     )
 
 
 def environment(*packages: str) -> Environment:
-    """Where templates are found: in these packages, then here; what they show is escaped."""
+    """Finds templates in these packages, then here; what they show is escaped."""
     found = Environment(
         loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "catchup_eval.report")]),
         autoescape=True,
@@ -112,18 +108,13 @@ def environment(*packages: str) -> Environment:
 
 
 def part(name: str) -> Markup:
-    """A file of ours that stands in a page as it is."""
+    """A style sheet or script, to stand in a page unescaped."""
     path = Path(__file__).parent / "templates" / name
     return Markup(path.read_text(encoding="utf-8").rstrip("\n"))
 
 
-def policy_hash(script: str) -> str:
-    """What the page's content security policy calls its one script; no other one runs."""
-    return "sha256-" + b64encode(sha256(script.encode()).digest()).decode()
-
-
 def keep_units_together(text: str) -> str:
-    """The same text, whose units and arrows stay on one line with what they belong to."""
+    """The same text with no-break spaces before units and arrows."""
     arrows = "".join(formatting.ARROWS.values())
     return re.sub(rf" (?=\(%\)|[{arrows}])|(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)
 
@@ -132,24 +123,19 @@ def _write_tables(page: ReportContents, folder: Path) -> None:
     for name, rows in page.frames.items():
         with atomic_path(folder / "tables" / f"{name}.csv") as temporary:
             rows.to_csv(temporary, index=False)
-    for table in _tables(page):
-        write_text(folder / "tables" / f"{table.name}.tex", latex(table))
-
-
-def _tables(page: ReportContents) -> list[Table]:
-    compared = page.comparison
-    ours = compared.tables if compared else []
-    questions = [question.numbers for question in page.questions]
-    overviews = [page.overview] if page.overview else []
-    tables = [page.summary, *overviews, *ours, page.checks, page.cost, page.models, *questions]
-    return [table for table in tables if table.blocks]
+    compared = page.comparison.tables if page.comparison else []
+    numbers = [section.numbers for section in page.analyses]
+    tables = [page.summary, page.overview, *compared, page.checks, page.cost, page.models, *numbers]
+    for table in tables:
+        if table and table.blocks:
+            write_text(folder / "tables" / f"{table.name}.tex", latex(table))
 
 
 def render_page(package: str, template: str, title: str, page: Any) -> str:
     """A page as HTML; every name and text is escaped.
 
     Args:
-        package: that has the template, which extends `leaf.html`.
+        package: of the template, which extends `leaf.html`.
         page: with `finding`, a sentence, and `facts`, pairs of a name and a text.
     """
     found = environment(package).get_template(template)

@@ -1,6 +1,6 @@
-"""The part of a page that is about one question: its figures, its numbers, how to read them."""
+"""The section of a page about one analysis: its figures and all of its numbers."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -14,9 +14,9 @@ from catchup_eval.metrics.intervals import Interval
 from catchup_eval.plotting.style import escape_label
 from catchup_eval.report import formatting
 from catchup_eval.report.figures import SavedFigure, save
-from catchup_eval.report.names import headings
-from catchup_eval.report.summary import csv_lines, summary_table
-from catchup_eval.report.tables import Cell, Table, cells
+from catchup_eval.report.names import headings, rename_groups
+from catchup_eval.report.summary import analysis_table
+from catchup_eval.report.tables import Table, cells
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.result import CHECK, COLUMNS, Result
 from catchup_eval.results.study import Study
@@ -25,28 +25,19 @@ from catchup_eval.results.summary import SummaryRow
 
 @dataclass(frozen=True)
 class AnalysisSection:
-    """What the page says about one analysis.
-
-    Args:
-        name: of the analysis.
-        analysis: its words.
-        headlines: its lines of the summary.
-        numbers: every row of its results.
-        pictures: its figures, saved.
-        stored: (model key, path) of the results as they were measured.
-    """
+    """The section about one analysis."""
 
     name: str
-    analysis: Analysis
-    headlines: Table
-    numbers: Table
+    analysis: Analysis  # for its title, description, interpretation and reference
+    headlines: Table  # its lines of the summary
+    numbers: Table  # every row of its results
     pictures: Sequence[SavedFigure]
-    stored: Sequence[tuple[str, str]]
+    stored: Sequence[tuple[str, str]]  # (model key, path) of the results as they were measured
 
     @property
     def anchor(self) -> str:
-        """Where it stands on the page."""
-        return f"question-{slugify(self.name)}"
+        """Its id on the page."""
+        return f"analysis-{slugify(self.name)}"
 
 
 def build_section(
@@ -54,58 +45,32 @@ def build_section(
     name: str,
     analysis: Analysis,
     lines: Sequence[SummaryRow],
-    verdicts: Sequence[PairwiseComparison],
+    comparisons: Sequence[PairwiseComparison],
     folder: Path,
 ) -> AnalysisSection:
-    """Draw one question's figures into the folder and lay out its numbers."""
-    study = restrict_to_analysis(study, name)
-    return AnalysisSection(
-        name,
-        analysis,
-        _headlines(study, name, lines, verdicts),
-        numbers_table(study.joined_result(name), name, analysis.TITLE, study.groups),
-        _pictures(study, name, analysis, folder),
-        _file_links(study, name, folder),
-    )
-
-
-def restrict_to_analysis(study: Study, name: str) -> Study:
-    """The same study, without the models that have no answer to this question."""
-    models = tuple(model for model in study.info.models if (model.key, name) in study.results)
-    info = study.info.model_copy(update={"models": models})
-    return Study(info, study.results, study.provenance)
-
-
-def _headlines(
-    study: Study, name: str, lines: Sequence[SummaryRow], verdicts: Sequence[PairwiseComparison]
-) -> Table:
-    """The question's rows of the summary, without the column that names the question."""
-    whole = summary_table([line for line in lines if line.analysis == name], verdicts, study)
-    caption = "The question's headlines."
-    at = [at for line, at in zip(lines, csv_lines(lines)) if line.analysis == name]
-    return replace(
-        whole,
-        name="headlines",
-        caption=caption,
-        columns=whole.columns[1:],
-        blocks=[[row[1:]] for row in whole.rows],
-        words=1,
-        lines=at,
-    )
-
-
-def _pictures(study: Study, name: str, analysis: Analysis, folder: Path) -> list[SavedFigure]:
-    plots = analysis.plot(with_display_names(study).joined_result(name))
+    """Draw one analysis's figures into the folder and lay out its numbers."""
+    measured = tuple(model for model in study.info.models if (model.key, name) in study.results)
+    study = replace(study, info=study.info.model_copy(update={"models": measured}))
+    figures = analysis.plot(with_display_names(study).joined_result(name))
     models = ", ".join(study.groups)
-    return [
+    pictures = [
         save(
             figure,
             folder,
             f"{slugify(name)}-{slugify(key)}",
             f"{analysis.TITLE}: {key}. Of {models}.",
         )
-        for key, figure in plots.items()
+        for key, figure in figures.items()
     ]
+    paths = [(model.key, f"results/{model.key}/{name}.csv") for model in measured]
+    return AnalysisSection(
+        name,
+        analysis,
+        analysis_table(name, lines, comparisons, study),
+        numbers_table(study.joined_result(name), name, analysis.TITLE, study.groups),
+        pictures,
+        [(key, quote(path)) for key, path in paths if (folder / path).is_file()],
+    )
 
 
 def with_display_names(study: Study) -> Study:
@@ -113,59 +78,34 @@ def with_display_names(study: Study) -> Study:
     names = {group: escape_label(group) for group in study.groups}
     if len(set(names.values())) < len(names):
         names = {group: group.replace("$", r"\$") for group in study.groups}
-    models = tuple(
-        model.model_copy(update={"group": names[model.group]}) for model in study.info.models
-    )
-    info = study.info.model_copy(update={"models": models})
-    return Study(info, study.results, study.provenance)
-
-
-def _file_links(study: Study, name: str, folder: Path) -> list[tuple[str, str]]:
-    paths = [(model.key, f"results/{model.key}/{name}.csv") for model in study.info.models]
-    return [(key, quote(path)) for key, path in paths if (folder / path).is_file()]
+    return rename_groups(study, names)
 
 
 def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) -> Table:
-    """Every number of a question: one row for each condition and metric, one column a group."""
+    """Every number of an analysis: a row for each condition and metric, a column for each group."""
     frame = joined.frame[joined.frame["unit"] != CHECK]
-    conditions = [column for column in _conditions(frame) if frame[column].notna().any()]
+    conditions = [
+        column
+        for column in frame.columns
+        if column not in ("model", "seed", *COLUMNS) and frame[column].notna().any()
+    ]
     keys = [*conditions, "metric", "unit"]
     frame = frame.assign(_turn=frame.groupby(["model", "seed", *keys], dropna=False).cumcount())
     found = list(frame.groupby([*keys, "_turn"], sort=False, dropna=False))
-    blocks = [[_row(dict(zip(keys, key)), rows, groups, conditions)] for key, rows in found]
+    blocks = []
+    for key, rows in found:
+        *condition, metric, unit, _ = map(_condition, key)
+        values = [_value(rows[rows["model"] == group], unit) for group in groups]
+        n = formatting.format_count(list(rows["n"]))
+        texts = [*condition, metric.replace("_", " "), unit, *values, n]
+        blocks.append([cells(texts)])
     left = [*(text.replace("_", " ") for text in conditions), "metric", "unit"]
     columns = [*left, *headings(groups, [*left, "n"]), "n"]
-    caption = f"{title}, all numbers. {_interval_note(joined)}"
+    several = joined.frame.groupby("model")["seed"].nunique().max() > 1
+    note = "Means over the seeds." if several else "Brackets are 95 % intervals."
     at = [[2 + int(place) for place in rows.index] for _, rows in found]
+    caption = f"{title}, all numbers. {note}"
     return Table(name, caption, columns, blocks, len(conditions) + 2, file=name, lines=at)
-
-
-def _conditions(frame: pd.DataFrame) -> list[str]:
-    return [column for column in frame.columns if column not in ("model", "seed", *COLUMNS)]
-
-
-def _interval_note(joined: Result) -> str:
-    seeds = joined.frame.groupby("model")["seed"].nunique().max()
-    return "Means over the seeds." if seeds > 1 else "Brackets are 95 % intervals."
-
-
-def _row(
-    key: Mapping[str, Hashable],
-    rows: pd.DataFrame,
-    groups: Sequence[str],
-    conditions: Sequence[str],
-) -> list[Cell]:
-    unit = str(key["unit"])
-    of = [rows[rows["model"] == group] for group in groups]
-    return cells(
-        [
-            *(_condition(key[column]) for column in conditions),
-            str(key["metric"]).replace("_", " "),
-            unit,
-            *(_value(mine, unit) for mine in of),
-            formatting.format_count(list(rows["n"])),
-        ]
-    )
 
 
 def _value(rows: pd.DataFrame, unit: str) -> str:

@@ -1,6 +1,7 @@
-"""The tables that stand for the whole: every headline, and every verdict."""
+"""The tables of the summary and of the differences to the reference."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate, groupby, pairwise
 
 import numpy as np
@@ -11,45 +12,64 @@ from catchup_eval.report.names import headings
 from catchup_eval.report.tables import Cell, Table, cells
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import Estimate, SummaryRow
+from catchup_eval.results.summary import SummaryRow
 
 TONES = {"better": "better", "worse": "worse", "cannot tell": "unknown"}
-Marks = Mapping[tuple[int, str], Cell]  # by a line's identity and a group: what is significant
-READ = (
+INTERVALS = (
     "Brackets are 95 % intervals: over the samples for one network, over the seeds for the mean of "
-    "three or more; two seeds stand in parentheses."
+    "three or more; the values of two seeds stand in parentheses."
 )
+Marks = Mapping[tuple[int, str], Cell]  # by a line's identity and a group: what is significant
 
 
 def label(line: SummaryRow) -> str:
-    """What a headline is called, with its unit: "accuracy (%)"."""
+    """A metric's name with its unit: "accuracy (%)"."""
     return f"{line.headline.label} ({line.unit})" if line.unit else line.headline.label
 
 
 def summary_table(
-    lines: Sequence[SummaryRow], verdicts: Iterable[PairwiseComparison], study: Study
+    lines: Sequence[SummaryRow], comparisons: Iterable[PairwiseComparison], study: Study
 ) -> Table:
-    """Every headline of every question, for all groups."""
-    marks = _marks(verdicts)
+    """The headline and secondary metrics of every analysis, for all groups."""
+    marks = _marks(comparisons)
     blocks = [
         [_summary_row(line, marks, study.groups) for line in block]
         for _, block in groupby(lines, key=lambda line: line.analysis)
     ]
-    left, right = ["Question", "Number"], ["Chance", "n", "Protocol"]
+    left, right = ["Analysis", "Metric"], ["Chance", "n", "Protocol"]
     columns = [*left, *headings(study.groups, [*left, *right]), *right]
-    caption = f"Every headline, on {study.info.data.name}. {READ}"
+    caption = f"Headline and secondary metrics on {study.info.data.name}. {INTERVALS}"
     at = csv_lines(lines)
     return Table("summary", caption, columns, blocks, words=2, notes=1, file="summary", lines=at)
 
 
-def model_table(
-    lines: Sequence[SummaryRow], verdicts: Iterable[PairwiseComparison], study: Study
+def analysis_table(
+    name: str,
+    lines: Sequence[SummaryRow],
+    comparisons: Iterable[PairwiseComparison],
+    study: Study,
 ) -> Table:
-    """The same the other way round, for many groups: a row for each, a column for each headline."""
-    marks, at = _marks(verdicts), csv_lines(lines)
+    """One analysis's rows of the summary, without the column that names the analysis."""
+    whole = summary_table([line for line in lines if line.analysis == name], comparisons, study)
+    return replace(
+        whole,
+        name="headlines",
+        caption="Headline and secondary metrics of the analysis.",
+        columns=whole.columns[1:],
+        blocks=[[row[1:]] for row in whole.rows],
+        words=1,
+        lines=[at for line, at in zip(lines, csv_lines(lines)) if line.analysis == name],
+    )
+
+
+def model_table(
+    lines: Sequence[SummaryRow], comparisons: Iterable[PairwiseComparison], study: Study
+) -> Table:
+    """The summary transposed, for many groups: a row for each, a column for each metric."""
+    marks, at = _marks(comparisons), csv_lines(lines)
     return Table(
         "overview",
-        f"Every model, on {study.info.data.name}; an arrow says which way is better. {READ}",
+        f"Every model, on {study.info.data.name}; arrows point to better values. {INTERVALS}",
         ["Model", *(_label_with_arrow(line) for line in lines)],
         [
             [[Cell(group), *(_value(line, group, marks) for line in lines)]]
@@ -68,11 +88,19 @@ def model_table(
     )
 
 
-def _marks(verdicts: Iterable[PairwiseComparison]) -> Marks:
+def csv_lines(lines: Iterable[SummaryRow]) -> list[list[int]]:
+    """For each metric, its lines in the CSV file of :func:`summary_frame`."""
+    ends = accumulate((len(line.readings) for line in lines), initial=2)
+    return [list(range(start, end)) for start, end in pairwise(ends)]
+
+
+def _marks(comparisons: Iterable[PairwiseComparison]) -> Marks:
     return {
-        (id(verdict.line), verdict.group): Cell("", verdict.label, _note(verdict))
-        for verdict in verdicts
-        if verdict.significant
+        (id(one.line), one.group): Cell(
+            "", one.label, f"significantly {one.label} than the reference"
+        )
+        for one in comparisons
+        if one.significant
     }
 
 
@@ -85,37 +113,22 @@ def _value(line: SummaryRow, group: str, marks: Marks) -> Cell:
     return marks.get((id(line), group), Cell(""))._replace(text=text)
 
 
-def csv_lines(lines: Iterable[SummaryRow]) -> list[list[int]]:
-    """For each headline, its lines in the CSV file of :func:`raw_summary`."""
-    ends = accumulate((len(line.readings) for line in lines), initial=2)
-    return [list(range(start, end)) for start, end in pairwise(ends)]
-
-
-def _note(verdict: PairwiseComparison) -> str:
-    return f"significantly {verdict.label} than the reference"
-
-
 def _summary_row(line: SummaryRow, marks: Marks, groups: Sequence[str]) -> list[Cell]:
-    name = Cell(_label_with_arrow(line), note=f"{line.headline.better} is better")
-    values = [_value(line, group, marks) for group in groups]
     readings = list(line.readings.values())
+    chances = sorted({one.chance for one in readings if np.isfinite(one.chance)})
+    ends = [formatting.format_number(chance, line.unit) for chance in (chances[:1] + chances[-1:])]
     return [
         Cell(line.title),
-        name,
-        *values,
-        Cell(_chance(readings, line.unit)),
-        Cell(formatting.format_count([reading.n for reading in readings])),
-        Cell("; ".join(dict.fromkeys(reading.protocol for reading in readings))),
+        Cell(_label_with_arrow(line), note=f"{line.headline.better} is better"),
+        *(_value(line, group, marks) for group in groups),
+        Cell(" to ".join(dict.fromkeys(ends)) or formatting.NONE),
+        Cell(formatting.format_count([one.n for one in readings])),
+        Cell("; ".join(dict.fromkeys(one.protocol for one in readings))),
     ]
 
 
-def _chance(readings: Sequence[Estimate], unit: str) -> str:
-    texts = dict.fromkeys(formatting.format_number(reading.chance, unit) for reading in readings)
-    return " to ".join(text for text in texts if text != formatting.NONE) or formatting.NONE
-
-
-def raw_summary(lines: Iterable[SummaryRow]) -> pd.DataFrame:
-    """The same numbers in full precision, one row for each headline and group."""
+def summary_frame(lines: Iterable[SummaryRow]) -> pd.DataFrame:
+    """The summary in full precision, one row for each metric and group."""
     rows = [
         {
             "analysis": line.analysis,
@@ -123,77 +136,72 @@ def raw_summary(lines: Iterable[SummaryRow]) -> pd.DataFrame:
             "label": line.headline.label,
             "better": line.headline.better,
             "group": group,
-            "seeds": len(reading.values),
-            "value": reading.mean,
+            "seeds": len(one.values),
+            "value": one.mean,
             "unit": line.unit,
-            "n": reading.n,
-            "low": reading.interval.low,
-            "high": reading.interval.high,
-            "chance": reading.chance,
-            "protocol": reading.protocol,
+            "n": one.n,
+            "low": one.interval.low,
+            "high": one.interval.high,
+            "chance": one.chance,
+            "protocol": one.protocol,
         }
         for line in lines
-        for group, reading in line.readings.items()
+        for group, one in line.readings.items()
     ]
     return pd.DataFrame(rows)
 
 
-def verdict_table(
-    verdicts: Sequence[PairwiseComparison], reference: str, *, primary: bool
+def comparison_table(
+    comparisons: Sequence[PairwiseComparison], reference: str, *, primary: bool
 ) -> Table:
-    """One family of verdicts: those of the questions, or those of the further headlines."""
-    family = [verdict for verdict in verdicts if verdict.line.primary is primary]
+    """The differences in all headline metrics, or in all secondary ones: one family of tests."""
+    family = [one for one in comparisons if one.line.primary is primary]
     blocks = [
-        [_verdict_row(verdict) for verdict in block]
-        for _, block in groupby(family, key=lambda verdict: verdict.line.analysis)
+        [_comparison_row(one) for one in block]
+        for _, block in groupby(family, key=lambda one: one.line.analysis)
     ]
-    rows = "the questions" if primary else "the further headlines"
     caption = (
         f"Difference to {reference} with its 95 % interval and p, both as tested, and p after "
-        f"Holm's correction over the {len(family)} tests of {rows}."
+        f"Holm's correction over the {len(family)} tests of the "
+        f"{'headline' if primary else 'secondary'} metrics."
     )
-    columns = ["Question", "Number", "Model", "Verdict", "Difference", "p", "Holm p"]
+    columns = ["Analysis", "Metric", "Model", "Result", "Difference", "p", "Holm p"]
     name = "verdicts" if primary else "verdicts-further"
-    at = [[2 + i] for i, verdict in enumerate(verdicts) if verdict.line.primary is primary]
+    at = [[2 + i] for i, one in enumerate(comparisons) if one.line.primary is primary]
     return Table(name, caption, columns, blocks, 4, file="verdicts", lines=at)
 
 
-def _verdict_row(verdict: PairwiseComparison) -> list[Cell]:
-    word = f"{verdict.label} ({verdict.why})" if verdict.why else verdict.label
+def _comparison_row(one: PairwiseComparison) -> list[Cell]:
+    text = f"{one.label} ({one.why})" if one.why else one.label
     return [
-        *cells([verdict.line.title, label(verdict.line), verdict.group]),
-        Cell(word, TONES[verdict.label]),
-        *cells(
-            [
-                formatting.format_difference(verdict.difference, verdict.line.unit),
-                formatting.format_p_value(verdict.difference.p),
-                formatting.format_p_value(verdict.adjusted),
-            ]
-        ),
+        *cells([one.line.title, label(one.line), one.group]),
+        Cell(text, TONES[one.label]),
+        Cell(formatting.format_difference(one.difference, one.line.unit)),
+        *cells(map(formatting.format_p_value, (one.difference.p, one.adjusted))),
     ]
 
 
-def raw_verdicts(verdicts: Iterable[PairwiseComparison], reference: str) -> pd.DataFrame:
-    """All verdicts in full precision."""
+def comparison_frame(comparisons: Iterable[PairwiseComparison], reference: str) -> pd.DataFrame:
+    """All differences in full precision."""
     rows = [
         {
-            "analysis": verdict.line.analysis,
-            "metric": verdict.line.headline.metric,
-            "label": verdict.line.headline.label,
-            "first": verdict.line.primary,
-            "group": verdict.group,
+            "analysis": one.line.analysis,
+            "metric": one.line.headline.metric,
+            "label": one.line.headline.label,
+            "first": one.line.primary,
+            "group": one.group,
             "reference": reference,
-            "difference": verdict.difference.value,
-            "low": verdict.difference.low,
-            "high": verdict.difference.high,
-            "unit": verdict.line.unit,
-            "interval": "95 %, of p, not of holm_p" if np.isfinite(verdict.difference.low) else "",
-            "p": verdict.difference.p,
-            "holm_p": verdict.adjusted,
-            "tested_over": verdict.over,
-            "untested": verdict.why,
-            "verdict": verdict.label,
+            "difference": one.difference.value,
+            "low": one.difference.low,
+            "high": one.difference.high,
+            "unit": one.line.unit,
+            "interval": "95 %, of p, not of holm_p" if np.isfinite(one.difference.low) else "",
+            "p": one.difference.p,
+            "holm_p": one.adjusted,
+            "tested_over": one.over,
+            "untested": one.why,
+            "verdict": one.label,
         }
-        for verdict in verdicts
+        for one in comparisons
     ]
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""A table once, as HTML (through a template), Markdown, LaTeX and CSV."""
+"""One table as HTML (through a template), Markdown, LaTeX and CSV."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,51 +11,27 @@ import pandas as pd
 from catchup_eval.report.formatting import MINUS, NONE
 
 TEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "_": r"\_",
-    "%": r"\%",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "[": "{[}",  # after a line break, a bracket would be its argument
-    "]": "{]}",
-    MINUS: r"$-$",
-    NONE: "--",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "±": r"$\pm$",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$",
-    "○": r"$\circ$",
-    "✓": "yes",
-    "✗": "no",
-}
+    **{character: f"\\{character}" for character in "{}$&#_%"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", MINUS: r"$-$", NONE: "--",
+    "[": "{[}", "]": "{]}",  # after a line break, a bracket would be its argument
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "○": r"$\circ$",
+    "✓": "yes", "✗": "no",
+}  # fmt: skip
+MARKDOWN = {
+    **{character: f"\\{character}" for character in "\\|*_`[]~$"},
+    "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ",
+}  # fmt: skip
 PAPER = "paper"  # the heading of numbers that are not ours
-MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "_": "\\_", "`": "\\`"}
-
-MARKDOWN |= {"[": "\\[", "]": "\\]", "\n": " ", "&": "&amp;", "~": "\\~", "$": "\\$"}
 
 
 class Cell(NamedTuple):
-    """What stands in one place of a table.
-
-    Args:
-        text: as it is read.
-        tone: "better", "worse", "unknown", "passed", "failed", "paper" or nothing; bold where one
-            of the first two, italic where "paper".
-        note: said in full where the text is a sign: for a reader's pointer or screen reader.
-    """
+    """One cell of a table."""
 
     text: str
-    tone: str = ""
-    note: str = ""
+    tone: str = ""  # "better", "worse", "unknown", "passed", "failed" or "paper"
+    note: str = ""  # a tooltip, also for screen readers
 
     @property
     def bold(self) -> bool:
@@ -64,35 +40,23 @@ class Cell(NamedTuple):
 
     @property
     def italic(self) -> bool:
-        """Whether it is not ours: a number that a paper prints."""
+        """Whether it is a number that a paper prints."""
         return self.tone == "paper"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in blocks; the first column names the block and stands once in it.
+    """Rows in blocks; the first column names the block and is shown once in it."""
 
-    Args:
-        name: of its files.
-        caption: one sentence.
-        columns: headings.
-        blocks: rows of as many cells as there are columns.
-        words: how many columns at the left are words, and are not aligned as numbers.
-        notes: how many columns at the right are words, likewise.
-        groups: what stands above several columns: for each column a name or nothing.
-        file: of the CSV file with the numbers in full; nothing where there is none.
-        lines: for each row, its lines in that file, the first of which, 1, is the heading.
-    """
-
-    name: str
+    name: str  # of its files
     caption: str
-    columns: Sequence[str]
-    blocks: Sequence[Sequence[Sequence[Cell]]]
-    words: int = 1
-    notes: int = 0
-    groups: Sequence[str] = ()
-    file: str = ""
-    lines: Sequence[Sequence[int]] = ()
+    columns: Sequence[str]  # headings
+    blocks: Sequence[Sequence[Sequence[Cell]]]  # rows of as many cells as there are columns
+    words: int = 1  # columns at the left that are not aligned as numbers
+    notes: int = 0  # likewise at the right
+    groups: Sequence[str] = ()  # headings above the headings: for each column a name or ""
+    file: str = ""  # name of the CSV file with the numbers in full, if any
+    lines: Sequence[Sequence[int]] = ()  # for each row, its lines in that file; the heading is 1
 
     @property
     def numeric_columns(self) -> list[bool]:
@@ -112,16 +76,16 @@ class Table:
 
     @property
     def spans(self) -> list[tuple[str, int]]:
-        """The row above the headings: (group or nothing, how many columns), from the left."""
+        """The row above the headings: (group or "", number of columns), from the left."""
         return [(name, len(list(run))) for name, run in groupby(self.groups)]
 
     @property
     def links(self) -> list[str]:
-        """For each row, where its numbers stand in full, relative to the report (RFC 7111)."""
+        """For each row, the URL of its lines of the CSV file (RFC 7111), relative to the report."""
         return [f"tables/{quote(self.file)}.csv#row={_ranges(at)}" for at in self.lines]
 
     def head(self, rows: int) -> "Table":
-        """The same table, cut after so many rows."""
+        """The first rows of the table."""
         left, blocks = rows, []
         for block in self.blocks:
             if left > 0:
@@ -131,7 +95,7 @@ class Table:
 
 
 def _ranges(lines: Sequence[int]) -> str:
-    """Line numbers from the least on, neighbours joined: "2-4;9"."""
+    """Ascending line numbers as ranges: "2-4;9"."""
     runs = groupby(enumerate(lines), key=lambda pair: pair[1] - pair[0])
     ends = [(run[0][1], run[-1][1]) for _, run in ((key, list(run)) for key, run in runs)]
     return ";".join(str(low) if low == high else f"{low}-{high}" for low, high in ends)

@@ -13,25 +13,26 @@ PAPER = {  # learned, evenness, fall, accuracy
 
 def seed(number: int, **changes: tuple) -> list[ModelResult]:
     """Results of one seed as the paper has them, but for what is changed."""
-    found = []
+    results = []
     for method, (learned, evenness, fall, accuracy) in {**PAPER, **changes}.items():
         rows = Rows("feature-noise@1")
-        for kind, share in zip(KINDS, learned, strict=True):
-            rows.add("learned", share, unit="%", n=2, feature=kind)
+        for kind, percent in zip(KINDS, learned, strict=True):
+            rows.add("learned", percent, unit="%", n=2, feature=kind)
         rows.add("evenness", evenness, unit="%", n=6)
         rows.add("fall", fall, unit="%", n=6, feature="common")
         rows.add("whole_accuracy", accuracy, unit="%", n=6)
-        found.append(ModelResult(method, number, Result(rows.frame())))
-    return found
+        results.append(ModelResult(method, number, Result(rows.frame())))
+    return results
 
 
-def shown(members: list[ModelResult]) -> list[int]:
-    return [claim.shown for claim in claims(join(members))]
+def count(members: list[ModelResult]) -> list[int]:
+    """In how many seeds each claim holds."""
+    tested = claims(join(members))
+    return [sum(seed[claim] for seed in tested) for claim in tested[0]]
 
 
-def test_all_claims_show_where_all_is_as_in_the_paper() -> None:
-    found = claims(join(seed(0) + seed(1)))
-    assert [(claim.shown, claim.seeds) for claim in found] == [(2, 2)] * 7
+def test_all_claims_hold_where_all_is_as_in_the_paper() -> None:
+    assert count(seed(0) + seed(1)) == [2] * 7
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_all_claims_show_where_all_is_as_in_the_paper() -> None:
 )
 def test_a_seed_that_differs_is_not_counted(changes: dict, missing: int) -> None:
     expected = [2 if number == missing else 3 for number in range(7)]
-    assert shown(seed(0) + seed(1, **changes) + seed(2)) == expected
+    assert count(seed(0) + seed(1, **changes) + seed(2)) == expected
 
 
 def test_a_result_without_a_method_claims_nothing() -> None:

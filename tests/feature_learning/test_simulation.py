@@ -68,16 +68,14 @@ def cutout(net: Plain, x: Images, y: Tensor, _draws: Draws) -> Tensor:
 def cutmix(net: Plain, x: Images, y: Tensor, _draws: Draws) -> Tensor:
     """Every mixed point is built: all pairs, all subsets of patches."""
     n, patches = x.shape[:2]
-    i, j = (
-        index.flatten() for index in torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
-    )
+    i, j = torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)
     total = torch.zeros(()).double()
     for size in range(patches + 1):
         for subset in combinations(range(patches), size):
             mixed = x[j].clone()
             mixed[:, list(subset)] = x[i][:, list(subset)]
-            logits, share = net(mixed), size / patches
-            loss = share * cross_entropy(logits, y[i]) + (1 - share) * cross_entropy(logits, y[j])
+            logits, lam = net(mixed), size / patches
+            loss = lam * cross_entropy(logits, y[i]) + (1 - lam) * cross_entropy(logits, y[j])
             total = total + loss / ((patches + 1) * comb(patches, size))
     return total
 
@@ -179,7 +177,7 @@ def test_a_seed_alone_is_the_seed_among_others() -> None:
         np.testing.assert_allclose(alone.responses[-1, 0], many.responses[-1, seed], atol=1e-12)
 
 
-def test_threads_share_the_seeds_and_are_given_back() -> None:
+def test_threads_share_the_seeds_and_are_restored() -> None:
     one = run(TwoLayerNetwork(2), range(3))
     try:
         torch.set_num_threads(2)
@@ -190,26 +188,24 @@ def test_threads_share_the_seeds_and_are_given_back() -> None:
     torch.testing.assert_close(two.filters, one.filters, rtol=1e-10, atol=1e-12)
 
 
-def test_progress_is_told_at_each_record() -> None:
-    told: list[tuple[int, int]] = []
-    methods = patch_methods(3, 1)
-    simulate(
-        DATA, TwoLayerNetwork(), methods, SCHEDULE, [0], progress=lambda *now: told.append(now)
-    )
-    assert told == [(done, 12) for done in (0, 1, 2, 5, 12)]
+def test_progress_is_reported_at_each_record() -> None:
+    reports: list[tuple[int, ...]] = []
+
+    def progress(*report: int) -> None:
+        reports.append(report)
+
+    simulate(DATA, TwoLayerNetwork(), patch_methods(3, 1), SCHEDULE, [0], progress=progress)
+    assert reports == [(done, 12) for done in (0, 1, 2, 5, 12)]
 
 
-def test_records_start_at_nothing_and_end_at_the_last_iteration() -> None:
-    assert Schedule(iterations=10_000, records=5).record_iterations() == [
-        0,
-        1,
-        10,
-        100,
-        1000,
-        10_000,
-    ]
-    assert Schedule(iterations=3, records=3).record_iterations() == [0, 1, 2, 3]
-    assert Schedule(iterations=50, records=1).record_iterations() == [0, 50]
+@pytest.mark.parametrize(
+    ("iterations", "records", "expected"),
+    [(10_000, 5, [0, 1, 10, 100, 1000, 10_000]), (3, 3, [0, 1, 2, 3]), (50, 1, [0, 50])],
+)
+def test_records_go_from_the_start_to_the_last_iteration(
+    iterations: int, records: int, expected: list[int]
+) -> None:
+    assert Schedule(iterations, records=records).record_iterations() == expected
 
 
 @pytest.mark.parametrize(

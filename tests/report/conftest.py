@@ -1,4 +1,4 @@
-"""A study that no network was needed for: three questions with known answers."""
+"""Studies made without a network: three analyses with known numbers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ N = 400
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An analysis that measures nothing; it has all that a report looks at."""
+class FakeAnalysis:
+    """An analysis that measures nothing, with all that a report reads."""
 
     TITLE: str
     DESCRIPTION: str
@@ -32,7 +32,7 @@ class Asked:
     VERSION: int = 1
 
     def measure(self, subject: Any, **settings: Any) -> Result:
-        raise AssertionError("a report asks no network")
+        raise AssertionError("a report needs no network")
 
     def plot(self, result: Result) -> dict[str, Figure]:
         with style.figure_style():
@@ -47,25 +47,25 @@ class Asked:
             return {"values": fig}
 
 
-RIGHT = Asked(
+RIGHT = FakeAnalysis(
     "Clean accuracy",
-    "How often is it right?",
+    "How often is it correct?",
     (
         Headline("accuracy", "accuracy", "higher", outcomes=("correct",), chance="chance"),
         Headline("error", "error", "lower", outcomes=("wrong",)),
     ),
 )
-OUTSIDE = Asked(
+OUTSIDE = FakeAnalysis(
     "Images of no class",
-    "Does it know what it was never shown?",
+    "Does it detect unknown classes?",
     (Headline("auroc", "AUROC", "higher", outcomes=("out", "in"), chance=50.0),),
 )
-SHARP = Asked(
+SHARP = FakeAnalysis(
     "Curvature of the loss",
     "How sharp is the minimum?",
     (Headline("eigenvalue", "top eigenvalue", "lower", where={"which": "first"}),),
 )
-ANALYSES: dict[str, Asked] = {"right": RIGHT, "outside": OUTSIDE, "sharp": SHARP}
+ANALYSES: dict[str, FakeAnalysis] = {"right": RIGHT, "outside": OUTSIDE, "sharp": SHARP}
 
 
 def right(accuracy: float, seed: int) -> Result:
@@ -87,11 +87,11 @@ def right(accuracy: float, seed: int) -> Result:
 
 
 def outside(distance: float, seed: int) -> Result:
-    """Scores of 400 images of the classes and 200 others, alike from network to network."""
+    """Scores of 400 ID and 200 OOD images, alike from network to network."""
     shared, own = generator(8), generator(seed, "scores")
-    inside = shared.normal(0, 1, N) + own.normal(0, 0.3, N)
+    known = shared.normal(0, 1, N) + own.normal(0, 0.3, N)
     out = shared.normal(distance, 1, N // 2) + own.normal(0, 0.3, N // 2)
-    above = out[:, None] > inside
+    above = out[:, None] > known
     value = 100 * float(above.mean())
     rows = Rows("ood@1")
     limits = Interval(value - 4, value + 4)
@@ -119,8 +119,8 @@ def make(
     abilities: Mapping[str, tuple[float, float, float]] = GOOD,
     **changes: Any,
 ) -> Study:
-    """A study of these groups: accuracy in percent, distance of the out-scores, eigenvalue."""
-    models, results, provenance = [], {}, {}
+    """A study of these groups: accuracy in percent, distance of the OOD scores, eigenvalue."""
+    models, results = [], {}
     for number, (group, (accuracy, distance, eigenvalue)) in enumerate(abilities.items()):
         for seed in range(seeds if isinstance(seeds, int) else seeds[group]):
             model = _model(group, f"m{number}-s{seed}", seed)
@@ -130,40 +130,26 @@ def make(
             results[model.key, "right"] = right(accuracy + jitter * bool(seed), own)
             results[model.key, "outside"] = outside(distance, own)
             results[model.key, "sharp"] = sharp(eigenvalue, seed)
-            for analysis in ANALYSES:
-                provenance[model.key, analysis] = Provenance(
-                    seconds=1.5, device="cpu", versions={"torch": "2"}, date="2026-01-01T00:00:00"
-                )
+    run = Provenance(seconds=1.5, device="cpu", versions={"torch": "2"}, date="2026-01-01T00:00:00")
+    data = {"name": "digits", "about": "Digits.", "subset": "", "fingerprint": "d", "classes": 10}
     info = {
         "name": "made up",
         "command": "catchup-eval run",
         "reference": next(iter(abilities)),
         "analyses": tuple(ANALYSES),
         "models": tuple(models),
-        "data": DataInfo(
-            name="digits",
-            about="Digits.",
-            subset="",
-            fingerprint="d",
-            classes=10,
-            parts={"test": N},
-        ),
+        "data": DataInfo(**data, parts={"test": N}),
         "machine": "a machine with 2 cores, cpu",
         "versions": {"torch": "2.15"},
         "seconds": 290.0,
         "date": "2026-01-01T00:00:00",
         "skipped": (SkippedAnalysis(model="m0-s0", analysis="boxes", reason="needs boxes"),),
     }
-    return Study(StudyInfo(**{**info, **changes}), results, provenance)
+    return Study(StudyInfo(**{**info, **changes}), results, dict.fromkeys(results, run))
 
 
 def _model(group: str, key: str, seed: int) -> ModelInfo:
-    card = {
-        "method": group,
-        "epoch": 30,
-        "recipe": {"epochs": 30},
-        "history": {"best": 93.0, "last": 92.5, "median": 92.0},
-    }
+    history = {"best": 93.0, "last": 92.5, "median": 92.0}
     return ModelInfo(
         key=key,
         group=group,
@@ -172,19 +158,18 @@ def _model(group: str, key: str, seed: int) -> ModelInfo:
         fingerprint=f"weights-{key}",
         preprocessing="(pixels - 0.5) / 0.5",
         parameters=77_000,
-        card=card,
+        card={"method": group, "epoch": 30, "recipe": {"epochs": 30}, "history": history},
     )
 
 
 def put(study: Study, store: Store) -> None:
     """All results of a study into a store, as a run does."""
-    for (key, analysis), result in study.results.items():
-        weights = next(m.fingerprint for m in study.info.models if m.key == key)
-        record = ResultRecord(
-            key=Key(weights=weights, data="d", analysis=analysis, version=1, seed=0, settings={}),
-            provenance=study.provenance[key, analysis],
-        )
-        store.put(key, result, record)
+    weights = {model.key: model.fingerprint for model in study.info.models}
+    for (model, analysis), result in study.results.items():
+        whose = {"weights": weights[model], "data": "d", "analysis": analysis}
+        key = Key(**whose, version=1, seed=0, settings={})
+        record = ResultRecord(key=key, provenance=study.provenance[model, analysis])
+        store.put(model, result, record)
 
 
 @pytest.fixture(scope="session")
@@ -193,7 +178,7 @@ def made() -> Callable[..., Study]:
 
 
 @pytest.fixture(scope="session")
-def analyses() -> dict[str, Asked]:
+def analyses() -> dict[str, FakeAnalysis]:
     return dict(ANALYSES)
 
 

@@ -1,4 +1,4 @@
-"""The images that one model alone gets right: those and no others, kept for a page without data."""
+"""Images that only one model classifies correctly: those and no others, saved for the page."""
 
 import numpy as np
 import pytest
@@ -24,37 +24,33 @@ def test_models_take_turns_until_there_are_twelve():
     assert right[50] == "b" and right[10] == "a"
 
 
-def test_the_kept_image_is_the_samples_own_wherever_it_stands(three, images, tmp_path):
+def test_the_saved_image_is_the_samples_own_wherever_it_stands(three, images, tmp_path):
     order = np.random.default_rng(0).permutation(N)
     agreement.save_examples(three, images[order], order, tmp_path)
-    kept = agreement.load_examples(tmp_path)
+    saved = agreement.load_examples(tmp_path)
     found = agreement.uniquely_correct(three)
-    assert 0 < len(kept) <= agreement.SHOWN
-    assert list(kept) == list(agreement.choose(found))
-    assert all(image.flat[0] == number % 256 for number, image in kept.items())
+    assert 0 < len(saved) <= agreement.SHOWN
+    assert list(saved) == list(agreement.choose(found))
+    assert all(image.flat[0] == number % 256 for number, image in saved.items())
 
 
-def test_the_page_shows_them_and_who_is_right(three, analyses, images, tmp_path):
+def test_the_page_shows_them_or_only_their_numbers(three, analyses, images, tmp_path):
+    text = page.write(three, analyses, tmp_path / "without").read_text()
+    assert "comparison-alone" not in text and "correctly by only one model" in text
     agreement.save_examples(three, images, np.arange(N), tmp_path)
     text = page.write(three, analyses, tmp_path).read_text()
     number, name = next(iter(agreement.choose(agreement.uniquely_correct(three)).items()))
     assert (tmp_path / "figures" / "comparison-alone.svg").is_file()
-    assert f"gets right: {number} ({name})" in text
+    assert f"classifies correctly: {number} ({name})" in text
 
 
-def test_without_images_the_page_has_their_numbers(three, analyses, tmp_path):
-    text = page.write(three, analyses, tmp_path).read_text()
-    assert "comparison-alone" not in text and "Who alone is right" in text
-
-
-def test_nothing_is_kept_of_one_model(made, images, tmp_path):
-    agreement.save_examples(
-        made(abilities={"only": (80.0, 1.0, 40.0)}), images, np.arange(N), tmp_path
-    )
+def test_nothing_is_saved_for_one_model(made, images, tmp_path):
+    alone = made(abilities={"only": (80.0, 1.0, 40.0)})
+    agreement.save_examples(alone, images, np.arange(N), tmp_path)
     assert agreement.load_examples(tmp_path) == {} and not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file_is_said_to_be_one(three, images, tmp_path):
+def test_a_damaged_file_is_an_error(three, images, tmp_path):
     agreement.save_examples(three, images, np.arange(N), tmp_path)
     path = tmp_path / "results" / "pictures.npz"
     path.write_bytes(path.read_bytes()[:100])

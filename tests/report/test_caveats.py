@@ -1,31 +1,33 @@
-"""What is not alike is said before any number."""
+"""Differences between the models are noted before any number."""
 
 from dataclasses import replace
 
 from catchup_eval.report import contents
 from catchup_eval.report.findings import caveats
 from catchup_eval.results import summary
-from catchup_eval.results.study import Study
 
 
 def changed(study, key, **update):
-    models = [m.model_copy(update=update) if m.key == key else m for m in study.info.models]
-    return Study(
-        study.info.model_copy(update={"models": tuple(models)}), study.results, study.provenance
-    )
+    models = tuple(m.model_copy(update=update) if m.key == key else m for m in study.info.models)
+    return replace(study, info=study.info.model_copy(update={"models": models}))
 
 
-def said(study, analyses, failed=()):
+def measured(study, key, analysis, **update):
+    run = study.provenance[key, analysis].model_copy(update=update)
+    return replace(study, provenance={**study.provenance, (key, analysis): run})
+
+
+def notes(study, analyses, failed=()):
     return caveats(study, summary.summarize(study, analyses), failed)
 
 
 def test_like_models_need_no_warning(three, methods, analyses):
-    assert said(three, analyses) == said(methods, analyses) == []
+    assert notes(three, analyses) == notes(methods, analyses) == []
 
 
 def test_preprocessing(three, analyses):
     study = changed(three, "m1-s0", preprocessing="(pixels - 0) / 1")
-    (sentence,) = said(study, analyses)
+    (sentence,) = notes(study, analyses)
     assert sentence == (
         "The models differ in preprocessing: (pixels - 0.5) / 0.5 (baseline, catchup); "
         "(pixels - 0) / 1 (cutmix)."
@@ -34,7 +36,7 @@ def test_preprocessing(three, analyses):
 
 def test_recipes_and_training_data(three, analyses):
     card = {**three.info.models[0].card, "recipe": {"epochs": 60, "seed": 9}, "data": "other"}
-    first, second = said(changed(three, "m0-s0", card=card), analyses)
+    first, second = notes(changed(three, "m0-s0", card=card), analyses)
     assert (
         first == "The models differ in training data: other (baseline); unknown (cutmix, catchup)."
     )
@@ -42,22 +44,16 @@ def test_recipes_and_training_data(three, analyses):
 
 
 def test_protocols_and_samples(three, analyses):
-    results = dict(three.results)
-    old = results["m2-s0", "outside"]
-    frame = old.frame.assign(protocol="ood@2", n=10)
-    results["m2-s0", "outside"] = replace(old, frame=frame)
-    protocol, samples = said(Study(three.info, results), analyses)
+    key = ("m2-s0", "outside")
+    frame = three.results[key].frame.assign(protocol="ood@2", n=10)
+    results = {**three.results, key: replace(three.results[key], frame=frame)}
+    protocol, samples = notes(replace(three, results=results), analyses)
     assert "protocol of AUROC (Images of no class): ood@1 (baseline, cutmix); ood@2" in protocol
     assert "600 (baseline, cutmix); 10 (catchup)" in samples
 
 
 def test_devices(three, analyses):
-    key = ("m0-s0", "right")
-    provenance = {
-        **three.provenance,
-        key: three.provenance[key].model_copy(update={"device": "cuda"}),
-    }
-    (sentence,) = said(Study(three.info, three.results, provenance), analyses)
+    (sentence,) = notes(measured(three, "m0-s0", "right", device="cuda"), analyses)
     assert (
         sentence == "The models differ in device: cuda (baseline); cpu (baseline, cutmix, catchup)."
     )
@@ -66,25 +62,19 @@ def test_devices(three, analyses):
 def test_a_subset_and_a_failed_check(made, three, analyses):
     data = three.info.data.model_copy(update={"subset": "subset: test n=40 of 500"})
     study = made(data=data)
-    first, second = said(study, analyses, ["Clean: it adds up"])
-    assert first == "Not the whole data set: test n=40 of 500."
-    assert second == "A self-check failed. Clean: it adds up."
-
-
-def measured(study, key, analysis, **update):
-    runs = dict(study.provenance)
-    runs[key, analysis] = runs[key, analysis].model_copy(update=update)
-    return Study(study.info, study.results, runs)
+    first, second = notes(study, analyses, ["Clean: it adds up"])
+    assert first == "Not the whole dataset: test n=40 of 500."
+    assert second == "A sanity check failed. Clean: it adds up."
 
 
 def test_unlike_software_and_threads_are_one_line(three, analyses, tmp_path):
     study = measured(three, "m0-s0", "right", versions={"torch": "3", "numpy": "2"}, threads=1)
     study = measured(study, "m1-s0", "right", versions={"torch": "2", "numpy": "2"}, threads=8)
-    (sentence,) = said(study, analyses)
+    (sentence,) = notes(study, analyses)
     assert sentence == (
-        "The models were measured with unlike software or threads, which may change pixels or "
-        "rounding: torch 3 (baseline), 2 (cutmix, catchup); threads 1 (baseline), 8 (cutmix). "
-        "tables/provenance.csv has every result's."
+        "The models were measured with different software or threads, which may change pixels "
+        "or rounding: torch 3 (baseline), 2 (cutmix, catchup); threads 1 (baseline), 8 (cutmix). "
+        "tables/provenance.csv lists every result."
     )
     page = contents.contents(study, {}, tmp_path, lambda *_: ())
     assert page.caveats[0] == sentence
@@ -98,4 +88,4 @@ def test_software_that_differs_between_analyses_alone_is_no_difference_of_models
     study = three
     for model in three.info.models:
         study = measured(study, model.key, "right", versions={"torch": "3"}, threads=4)
-    assert said(study, analyses) == []
+    assert notes(study, analyses) == []

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from catchup_eval.plotting import figure, style
-from catchup_eval.plotting.curves import Curve, curve, draw, extent, mean_value, t_band
+from catchup_eval.plotting.curves import Curve, curve, draw, extent, mean_value
 from catchup_eval.results.result import ModelResult, Result, Rows, group_by_model, join
 
 
@@ -67,7 +67,8 @@ def test_a_wide_interval_does_not_stretch_the_axes() -> None:
 
 
 def test_two_seeds_have_no_interval_and_three_have_students() -> None:
-    assert np.isnan(t_band([1.0, 2.0])).all()
-    low, high = t_band([1.0, 2.0, 3.0])
-    assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
+    assert np.isnan(curve([result(1), result(2)], "height", "x").low).all()
+    line = curve([result(1), result(2), result(3)], "height", "x")
+    expected = (2 - 2.4841, 2 + 2.4841)
+    assert (line.low[0], line.high[0]) == pytest.approx(expected, abs=1e-3)
     assert extent([3.0, 1.0, 2.0]) == (1, 3)

@@ -9,10 +9,7 @@ from matplotlib.text import Text
 from catchup_eval.core.files import slugify
 from catchup_eval.plotting import figure, style
 from catchup_eval.report.figures import save
-from catchup_eval.report.plots.agreement import agreement_plot
-from catchup_eval.report.plots.differences import difference_plot
-from catchup_eval.report.plots.ranks import ranking_plot
-from catchup_eval.report.plots.tradeoffs import tradeoff_plot
+from catchup_eval.report.plots import agreement_plot, difference_plot, ranking_plot, tradeoff_plot
 from catchup_eval.report.sections import with_display_names
 from catchup_eval.results import comparison, summary
 from catchup_eval.results.agreement import Agreement
@@ -37,14 +34,10 @@ def test_a_saved_figure_is_the_same_each_time_and_has_no_date(tmp_path):
             assert word not in one.read_bytes()
 
 
-def test_text_stays_text(tmp_path):
-    save(line_figure(), tmp_path, "line", "a line")
+def test_text_stays_text_and_the_size_is_known(tmp_path):
+    picture = save(line_figure(), tmp_path, "line", "a line")
     assert b">epoch</text>" in (tmp_path / "figures" / "line.svg").read_bytes()
     assert b"/FontType 3" not in (tmp_path / "figures" / "line.pdf").read_bytes()
-
-
-def test_a_picture_knows_its_size_and_files(tmp_path):
-    picture = save(line_figure(), tmp_path, "line", "a line")
     assert picture.width / picture.height == pytest.approx(3.25 / 2.4, rel=0.01)
     assert all((tmp_path / path).is_file() for _, path in picture.links)
     assert picture.data_uri.startswith("data:image/png;base64,iVBOR")
@@ -74,39 +67,38 @@ def texts(fig: Figure) -> list[str]:
     return [text.get_text() for text in fig.findobj(Text) if text.get_text()]
 
 
+def differences(study, analyses) -> tuple[list[comparison.PairwiseComparison], Figure]:
+    compared = comparison.compare_to_reference(summary.summarize(study, analyses), "baseline")
+    return compared, difference_plot(compared, "baseline", style.plot_styles(study.groups))
+
+
 def marks(fig: Figure, marker: str) -> list:
     return [line for axes in fig.axes for line in axes.lines if line.get_marker() == marker]
 
 
 @pytest.mark.parametrize("kind", ["three", "methods"])
 def test_a_filled_diamond_for_each_significant_difference(request, analyses, kind):
-    study = request.getfixturevalue(kind)
-    verdicts = comparison.compare_to_reference(summary.summarize(study, analyses), "baseline")
-    fig = difference_plot(verdicts, "baseline", style.plot_styles(study.groups))
-    assert len(marks(fig, "D")) == sum(verdict.significant for verdict in verdicts)
-    assert len(marks(fig, "o")) == sum(not verdict.significant for verdict in verdicts)
+    compared, fig = differences(request.getfixturevalue(kind), analyses)
+    assert len(marks(fig, "D")) == sum(one.significant for one in compared)
+    assert len(marks(fig, "o")) == sum(not one.significant for one in compared)
     assert all(to_hex(line.get_markerfacecolor()) == "#ffffff" for line in marks(fig, "o"))
 
 
 def test_right_is_better_in_every_row(methods, analyses):
-    verdicts = comparison.compare_to_reference(summary.summarize(methods, analyses), "baseline")
-    fig = difference_plot(verdicts, "baseline", style.plot_styles(methods.groups))
-    shown = {"points": fig.axes[0], "others": fig.axes[1]}
-    drawn = {
-        name: [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() in "Do"]
-        for name, axes in shown.items()
-    }
-    rates = [verdict for verdict in verdicts if verdict.line.unit == "%"]
-    assert drawn["points"] == pytest.approx([verdict.gain.value for verdict in rates])
-    sharp = [verdict for verdict in verdicts if verdict.line.unit != "%"]
+    compared, fig = differences(methods, analyses)
+    points, others = (
+        [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() in "Do"]
+        for axes in fig.axes
+    )
+    rates = [one for one in compared if one.line.unit == "%"]
+    assert points == pytest.approx([one.gain.value for one in rates])
+    sharp = [one for one in compared if one.line.unit != "%"]
     base = sharp[0].line.readings["baseline"].mean
-    assert drawn["others"] == pytest.approx([100 * verdict.gain.value / base for verdict in sharp])
+    assert others == pytest.approx([100 * one.gain.value / base for one in sharp])
 
 
 def test_differences_without_any_interval_can_be_drawn(three, analyses):
-    lines = [line for line in summary.summarize(three, analyses) if line.analysis == "sharp"]
-    looks = style.plot_styles(three.groups)
-    fig = difference_plot(comparison.compare_to_reference(lines, "baseline"), "baseline", looks)
+    _, fig = differences(three, {"sharp": analyses["sharp"]})
     assert len(marks(fig, "o")) == 2
 
 
@@ -126,14 +118,10 @@ def test_up_and_right_is_better_in_a_trade_off(methods, analyses):
     assert tradeoff_plot(lines[:2], style.plot_styles(methods.groups)) is None
 
 
-def test_the_lower_triangle_of_agreement():
+def test_the_lower_triangle_of_agreement_with_the_diagonal_of_seeds():
     kappa = np.array([[np.nan, 0.5, 0.25], [0.5, np.nan, 0.75], [0.25, 0.75, np.nan]])
     fig = agreement_plot(Agreement("correctness", ("a", "b", "c"), kappa))
-    found = sorted(text for text in texts(fig) if text.startswith("0."))
-    assert found == ["0.25", "0.50", "0.75"]
-
-
-def test_with_seeds_the_diagonal_is_shown():
+    assert sorted(text for text in texts(fig) if text[:2] == "0.") == ["0.25", "0.50", "0.75"]
     kappa = np.array([[0.9, 0.5], [0.5, 0.8]])
     fig = agreement_plot(Agreement("correctness", ("a", "b"), kappa))
     assert {"0.90", "0.50", "0.80"} <= set(texts(fig))
@@ -141,12 +129,8 @@ def test_with_seeds_the_diagonal_is_shown():
 
 def test_text_is_never_smaller_than_can_be_read(three, analyses):
     lines = summary.summarize(three, analyses)
-    verdicts = comparison.compare_to_reference(lines, "baseline")
-    looks = style.plot_styles(three.groups)
-    for fig in (
-        difference_plot(verdicts, "baseline", looks),
-        ranking_plot(comparison.rankings([line for line in lines if line.primary]), looks),
-        tradeoff_plot(lines, looks),
-    ):
+    primary, styles = [line for line in lines if line.primary], style.plot_styles(three.groups)
+    ranks = ranking_plot(comparison.rankings(primary), styles)
+    for fig in (differences(three, analyses)[1], ranks, tradeoff_plot(lines, styles)):
         assert min(t.get_fontsize() for t in fig.findobj(Text) if t.get_text()) >= 6.5
         assert fig.get_size_inches()[0] in (figure.COLUMN, style.PAGE)

@@ -41,16 +41,17 @@ def test_what_rounds_to_zero_has_no_sign():
     assert formatting.format_number(-0.0, "nats") == "0"
 
 
-def test_an_interval_has_the_decimals_of_its_value():
-    assert (
-        formatting.format_with_interval(41.237, Interval(38.1, 44), "nats") == "41.2 [38.1, 44.0]"
-    )
-    assert (
-        formatting.format_with_interval(0.0, Interval(0.0, 0.031), "nats")
-        == "0.0000 [0.0000, 0.0310]"
-    )
-    assert formatting.format_with_interval(3.0, Interval(2.44, 3.61), "nats") == "3.00 [2.44, 3.61]"
-    assert formatting.format_with_interval(7.0, Interval(math.nan, math.nan), "epochs") == "7"
+@pytest.mark.parametrize(
+    ("value", "limits", "unit", "text"),
+    [
+        (41.237, (38.1, 44), "nats", "41.2 [38.1, 44.0]"),
+        (0.0, (0.0, 0.031), "nats", "0.0000 [0.0000, 0.0310]"),
+        (3.0, (2.44, 3.61), "nats", "3.00 [2.44, 3.61]"),
+        (7.0, (math.nan, math.nan), "epochs", "7"),
+    ],
+)
+def test_an_interval_has_the_decimals_of_its_value(value, limits, unit, text):
+    assert formatting.format_with_interval(value, Interval(*limits), unit) == text
 
 
 def test_seeds_one_two_and_more():

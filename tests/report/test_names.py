@@ -26,7 +26,7 @@ from catchup_eval.results.study import Study
 from catchup_eval.results.summary import summarize
 
 HARD = [
-    "value", "metric", "unit", "Analysis", "n", "p", "index", "Number", "Question", "Protocol",
+    "value", "metric", "unit", "Analysis", "n", "p", "index", "Metric", "Check", "Protocol",
     "Chance", "Model", "Claim", "Seed", "which", "tau", "paper", "model", "seed", "", " ", "\t",
     "\u200b", "a\nb", "\r", "[bold]", "[/]", ":smile:", "|", "&", "_", "%", "$x$", "\\", "~~x~~",
     "`a`", "<b>", "&lt;", "NA", "nan", "None", "1.0", "n (model)", "' '", "é", "\N{SNOWMAN}",
@@ -153,7 +153,7 @@ def test_every_name_has_a_column_of_its_own_in_every_table(
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(names=NAMES)
-@example(names=["n", "Protocol", "Question", "paper"])
+@example(names=["n", "Protocol", "Analysis", "paper"])
 def test_the_summary_holds_each_models_own_numbers(
     made: Callable[..., Study], analyses: dict[str, Any], names: list[str]
 ) -> None:
@@ -161,7 +161,7 @@ def test_the_summary_holds_each_models_own_numbers(
     plain = report_page.summary(study_of(made, [f"m{i}" for i in range(len(names))]), analyses)
     assert summary.shape == plain.shape and summary.columns.is_unique
     assert (summary.to_numpy() == plain.to_numpy()).all()
-    kept = summary.drop(columns=["Question", "n", "Protocol"])
+    kept = summary.drop(columns=["Analysis", "n", "Protocol"])
     assert kept.shape[1] == len(names) + 2, "what the terminal shows"
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from catchup_eval.report import formatting
+from catchup_eval.report import formatting, page
 from catchup_eval.report.page import summary, write
 from catchup_eval.results import study
 from catchup_eval.results.store import Store
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("module_sketches")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
 
-class Page(HTMLParser):
+class Html(HTMLParser):
     """What a browser would see; fails where a tag is not closed by its own end."""
 
     def __init__(self, text: str):
@@ -71,35 +71,48 @@ def pages(module_sketches, tmp_path_factory, made, three, methods, analyses) -> 
 KINDS = ["one", "three", "methods", "wild", "nothing"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_tag_is_closed(pages, kind):
-    page = Page(pages[kind].read_text())
-    assert page.all("html")[0]["lang"] == "en"
-    assert len(page.all("h1")) == len(page.all("main")) == 1
+@pytest.fixture(params=KINDS)
+def index(request, pages) -> Path:
+    return pages[request.param]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_needs_nothing_from_elsewhere_and_runs_only_its_own_script(pages, kind):
-    text = pages[kind].read_text()
-    page = Page(text)
-    assert page.all("script") == [{}] and not page.all("link") and not page.all("iframe")
-    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+def test_a_page_is_whole_and_self_contained(index):
+    text = index.read_text()
+    html = Html(text)
+    assert html.all("html")[0]["lang"] == "en"
+    assert len(html.all("h1")) == len(html.all("main")) == 1
+    assert html.all("script") == [{}] and not html.all("link") and not html.all("iframe")
+    assert all(image["src"].startswith("data:image/png;base64,") for image in html.all("img"))
     assert "@import" not in text and "url(" not in text
+    levels = [int(tag[1]) for tag, _ in html.seen if re.match("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_link_leads_somewhere(pages, kind):
-    page = Page(pages[kind].read_text())
-    anchors = [a["id"] for _, a in page.seen if a.get("id")]
+def test_every_link_leads_somewhere_and_every_file_is_linked(index):
+    html = Html(index.read_text())
+    anchors = [a["id"] for _, a in html.seen if a.get("id")]
     assert len(anchors) == len(set(anchors))
-    for link in page.all("a"):
+    for link in html.all("a"):
         target = link["href"]
         if target.startswith("#"):
             assert target[1:] in anchors
         elif not target.startswith("https://"):
             path, _, rows = unquote(target).partition("#row=")
-            content = (pages[kind].parent / path).read_bytes()
+            content = (index.parent / path).read_bytes()
             assert all(2 <= int(row) <= content.count(b"\n") for row in re.findall(r"\d+", rows))
+    files = {path.relative_to(index.parent).as_posix() for path in index.parent.glob("*/*.*")}
+    assert page._linked_files(index) == files
+    for path in re.findall(r"\]\((figures/[^)]+)\)", (index.parent / "report.md").read_text()):
+        assert path in files
+
+
+def test_figures_and_tables_are_described(index):
+    html = Html(index.read_text())
+    ids = {a.get("id") for _, a in html.seen}
+    assert all(len(image["alt"]) > 10 for image in html.all("img"))
+    assert all(table["aria-labelledby"] in ids for table in html.all("table"))
+    assert all(head.get("scope") for head in html.all("th"))
 
 
 @pytest.mark.parametrize("kind", ["three", "methods"])
@@ -112,51 +125,22 @@ def test_a_row_of_the_summary_links_the_lines_that_hold_its_numbers(pages, kind)
     assert told == names + names  # once in the summary, once below their questions
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_pictures_and_tables_say_what_they_are(pages, kind):
-    page = Page(pages[kind].read_text())
-    ids = {a.get("id") for _, a in page.seen}
-    assert all(len(image["alt"]) > 10 for image in page.all("img"))
-    assert all(table["aria-labelledby"] in ids for table in page.all("table"))
-    assert all(head.get("scope") for head in page.all("th"))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_headings_go_down_by_one(pages, kind):
-    levels = [
-        int(tag[1]) for tag, _ in Page(pages[kind].read_text()).seen if re.match("h[1-6]", tag)
-    ]
-    assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in pairwise(levels))
-
-
 def test_names_are_shown_and_never_run(pages):
     text = pages["wild"].read_text()
     assert text.lower().count("<script") == 1  # the page's own
     assert "<i>wild" not in text and "'<x>'" not in text
-    assert '<script>alert("x")</script>' in Page(text).text
+    assert '<script>alert("x")</script>' in Html(text).text
     markdown = (pages["wild"].parent / "report.md").read_text()
     outside_code = re.sub(r"```.*?```", "", markdown, flags=re.S)
     assert "<script" not in outside_code
 
 
-def test_the_comparison_is_there_where_there_is_something_to_compare(pages):
-    assert 'id="comparison"' not in pages["one"].read_text()
-    for kind in ("three", "methods", "wild"):
-        assert 'id="comparison"' in pages[kind].read_text()
-
-
 def test_sections_stand_in_order(pages):
-    ids = [a["id"] for a in Page(pages["three"].read_text()).all("section")]
-    assert ids == ["summary", "comparison", "checks", "skipped", "questions", "provenance"]
-
-
-def test_what_was_skipped_and_why(pages):
-    assert "needs boxes (baseline)" in Page(pages["three"].read_text()).text
-
-
-def test_the_command_repeats_it(pages):
-    assert "catchup-eval run" in Page(pages["three"].read_text()).text
+    ids = [a["id"] for a in Html(pages["three"].read_text()).all("section")]
+    assert ids == ["summary", "comparison", "checks", "skipped", "analyses", "provenance"]
+    assert 'id="comparison"' not in pages["one"].read_text()
+    text = Html(pages["three"].read_text()).text
+    assert "needs boxes (baseline)" in text and "catchup-eval run" in text
 
 
 @pytest.mark.parametrize("kind", ["three", "methods"])
@@ -164,7 +148,7 @@ def test_every_number_of_the_summary_is_the_frames(request, pages, analyses, kin
     """From the stored frames by hand: value, interval, n, chance, protocol."""
     one: Study = request.getfixturevalue(kind)
     frame = summary(one, analyses)
-    row = frame[frame["Number"] == "accuracy (%) ↑"].iloc[0]
+    row = frame[frame["Metric"] == "accuracy (%) ↑"].iloc[0]
     for group in one.groups:
         rows = [m.result.rows("accuracy").iloc[0] for m in one.members("right") if m.model == group]
         values = [r["value"] for r in rows]
@@ -173,16 +157,16 @@ def test_every_number_of_the_summary_is_the_frames(request, pages, analyses, kin
         )
         mean = sum(values) / len(values)
         assert row[group] == f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-        assert row[group] in Page(pages[kind].read_text()).text
+        assert row[group] in Html(pages[kind].read_text()).text
     assert (row["Chance"], row["n"], row["Protocol"]) == ("10.0", "400", "clean@1")
 
 
 def test_the_summary_has_a_row_for_each_headline_and_a_column_for_each_group(three, analyses):
     frame = summary(three, analyses)
     assert list(frame.columns) == [
-        *("Question", "Number", "baseline", "cutmix", "catchup", "Chance", "n", "Protocol")
+        *("Analysis", "Metric", "baseline", "cutmix", "catchup", "Chance", "n", "Protocol")
     ]
-    assert list(frame["Number"]) == [
+    assert list(frame["Metric"]) == [
         *("accuracy (%) ↑", "error (%) ↓", "AUROC (%) ↑", "top eigenvalue (curvature) ↓")
     ]
 
@@ -204,7 +188,7 @@ def test_the_csv_files_hold_the_numbers_in_full(pages, three, analyses):
 
 
 def test_the_page_has_all_numbers_of_a_question(pages, three):
-    text = Page(pages["three"].read_text()).text
+    text = Html(pages["three"].read_text()).text
     for member in three.members("sharp"):
         for value in member.result.rows("eigenvalue")["value"]:
             assert formatting.format_number(value, "curvature") in text
@@ -232,50 +216,36 @@ def test_a_study_from_disk_gives_the_same_page(pages, three, analyses, stored, t
         assert path.read_bytes() == (tmp_path / "tables" / path.name).read_bytes()
 
 
-def test_a_failed_check_is_on_top_and_in_its_section(made, analyses, tmp_path):
+def test_a_failed_check_is_on_top_and_in_its_section_with_its_likely_cause(
+    made, analyses, tmp_path
+):
     one = made(abilities=ONE)
     frame = one.results["m0-s0", "right"].frame
     frame.loc[frame["unit"] == "check", "value"] = 0.0
-    text = Page(write(one, analyses, tmp_path).read_text()).text
-    assert "A self-check failed. Clean accuracy: accuracy and error make 100." in text
-    assert "1 of 1 self-checks failed" in text
-
-
-def test_a_failed_check_names_its_likely_cause(made, analyses, tmp_path):
-    one = made(abilities=ONE)
-    frame = one.results["m0-s0", "right"].frame
+    text = Html(write(one, analyses, tmp_path).read_text()).text
+    assert "A sanity check failed. Clean accuracy: accuracy and error make 100." in text
+    assert "1 of 1 sanity checks failed" in text
     frame["cause"] = pd.Series(index=frame.index, dtype=object)
-    frame.loc[frame["unit"] == "check", ["value", "cause"]] = 0.0, "dropout is on"
-    text = Page(write(one, analyses, tmp_path).read_text()).text
+    frame.loc[frame["unit"] == "check", "cause"] = "dropout is on"
+    text = Html(write(one, analyses, tmp_path).read_text()).text
     assert "accuracy and error make 100 (likely cause for only: dropout is on)" in text
 
 
-def test_results_of_an_unknown_question_are_said_to_be_unknown(made, analyses, tmp_path):
+def test_results_of_an_unknown_analysis_are_listed_as_unknown(made, analyses, tmp_path):
     known = {name: analyses[name] for name in ("right", "sharp")}
-    text = Page(write(made(abilities=ONE), known, tmp_path).read_text()).text
-    assert "outside : this version does not know the question (all models)" in text
+    text = Html(write(made(abilities=ONE), known, tmp_path).read_text()).text
+    assert "outside : this version does not know the analysis (all models)" in text
 
 
-def test_a_question_without_headlines_has_figures_and_numbers(made, analyses, tmp_path):
-    """Not every question ends in one number."""
-    curves = {**analyses, "sharp": Curves(analyses["sharp"])}
-    text = Page(write(made(abilities=ONE), curves, tmp_path).read_text()).text
+def test_an_analysis_without_headlines_has_figures_and_numbers(made, analyses, tmp_path):
+    class Curves(type(analyses["sharp"])):
+        def plot(self, result):
+            return analyses["sharp"].plot(result)
+
+    curves = {**analyses, "sharp": Curves("Curvature of the loss", "How sharp is it?", ())}
+    text = Html(write(made(abilities=ONE), curves, tmp_path).read_text()).text
     assert "Curvature of the loss" in text
     assert "All 2 rows of numbers" in text
-
-
-class Curves:
-    """An analysis that draws, but stands for nothing in the summary."""
-
-    HEADLINES = ()
-
-    def __init__(self, like):
-        self.TITLE, self.DESCRIPTION, self.INTERPRETATION = (
-            like.TITLE,
-            like.DESCRIPTION,
-            like.INTERPRETATION,
-        )
-        self.REFERENCE, self.plot = like.REFERENCE, like.plot
 
 
 def colors(css: str) -> dict[str, str]:
@@ -305,13 +275,23 @@ def test_every_ink_can_be_read_in_light_and_in_dark(pages, dark):
     assert contrast(found["caution"], found["caution-sheet"]) >= 4.5
 
 
-def test_markdown_links_its_pictures(pages):
-    for kind in KINDS:
-        folder = pages[kind].parent
-        for path in re.findall(r"\]\((figures/[^)]+)\)", (folder / "report.md").read_text()):
-            assert (folder / path).is_file()
-
-
 def test_every_table_is_there_for_latex(pages):
     names = {path.stem for path in (pages["three"].parent / "tables").glob("*.tex")}
     assert {"summary", "verdicts", "right", "outside", "sharp", "models", "cost", "checks"} <= names
+
+
+def test_what_only_the_previous_page_linked_to_is_removed(tmp_path, monkeypatch):
+    (tmp_path / "tables").mkdir()
+    for name in ("old.csv", "new.csv", "users.csv"):
+        (tmp_path / "tables" / name).write_text("before")
+    outside = tmp_path.parent / "outside.csv"
+    outside.write_text("another's")
+    names = ("old.csv", "new.csv#row=2", "../../outside.csv", "gone.csv")
+    (tmp_path / "index.html").write_text("".join(f'<a href="tables/{name}">' for name in names))
+    monkeypatch.setattr(page, "contents", lambda *_: None)
+    monkeypatch.setattr(page, "_write_tables", lambda *_: None)
+    monkeypatch.setattr(page.report_contents, "render", lambda _: "")
+    monkeypatch.setattr(page, "render", lambda _: '<a href="tables/new.csv">')
+    page.write(None, {}, tmp_path)
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"new.csv", "users.csv"}
+    assert outside.is_file()

@@ -7,13 +7,17 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.feature_learning.losses import CutMix, Cutout, PatchLoss, cutmix_optimum
+from catchup_eval.feature_learning.losses import CutMix, Cutout, cutmix_optimum
 
 SEEDS, N, P = 2, 5, 4
-LOSSES = {"erm": Cutout(P, 0), "cutout": Cutout(P, 1), "two cut": Cutout(P, 2), "cutmix": CutMix(P)}
+LOSSES: dict[str, Cutout | CutMix] = {
+    "erm": Cutout(P, 0),
+    "cutout": Cutout(P, 1),
+    "two cut": Cutout(P, 2),
+    "cutmix": CutMix(P),
+}
 
 
 @pytest.fixture
@@ -43,24 +47,15 @@ def cutmix_of(outputs: np.ndarray, labels: np.ndarray, i: int, j: int, first: tu
     return share * log_loss(logit, labels[i]) + (1 - share) * log_loss(logit, labels[j])
 
 
-def test_erm_is_the_mean_logistic_loss(outputs: Tensor, positive: Tensor) -> None:
-    expected = binary_cross_entropy_with_logits(outputs.sum(-1), positive, reduction="none")
-    torch.testing.assert_close(LOSSES["erm"].value(outputs, positive), expected.mean(-1))
-
-
-@pytest.mark.parametrize("cut", [1, 2])
+@pytest.mark.parametrize("cut", [0, 1, 2])
 def test_cutout_is_the_mean_over_all_cuts(outputs: Tensor, positive: Tensor, cut: int) -> None:
     x, y = outputs.numpy(), positive.numpy()
-    values = [
-        np.mean(
-            [
-                log_loss(sum(x[s, i, p] for p in range(P) if p not in away), y[s, i])
-                for i in range(N)
-                for away in combinations(range(P), cut)
-            ]
-        )
-        for s in range(SEEDS)
-    ]
+
+    def loss(s: int, i: int, away: tuple[int, ...]) -> float:
+        return log_loss(sum(x[s, i, p] for p in range(P) if p not in away), y[s, i])
+
+    cuts = list(combinations(range(P), cut))
+    values = [np.mean([loss(s, i, away) for i in range(N) for away in cuts]) for s in range(SEEDS)]
     np.testing.assert_allclose(Cutout(P, cut).value(outputs, positive), values)
 
 
@@ -91,7 +86,7 @@ def test_sampled_mixtures_come_to_the_expectation(outputs: Tensor, positive: Ten
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_gradient_is_that_of_the_value(name: str, outputs: Tensor, positive: Tensor) -> None:
-    loss: PatchLoss = LOSSES[name]
+    loss = LOSSES[name]
     outputs.requires_grad_()
     (expected,) = torch.autograd.grad(loss.value(outputs, positive).sum(), outputs)
     torch.testing.assert_close(loss.gradient(outputs.detach(), positive), expected)

@@ -1,8 +1,8 @@
-"""What every question that trains its own networks owes: what `ANALYSES` owe, but for a subject."""
+"""The contract of every simulation: that of `ANALYSES`, without a context; and its numbers."""
 
 import re
 from collections.abc import Callable
-from io import BytesIO
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,8 @@ from catchup_eval.results.result import CHECK, COLUMNS, ModelResult, Result, joi
 from catchup_eval.results.store import Key, Provenance, ResultRecord, Store
 
 QUICK: dict[str, Any] = {
-    "seeds": 3,
-    "tests": 200,
-    "points": 40,
-    "dimension": 60,
-    "iterations": 60,
-    "records": 6,
-}
+    "seeds": 3, "tests": 200, "points": 40, "dimension": 60, "iterations": 60, "records": 6
+}  # fmt: skip
 Measured = Callable[[str], Result]
 everyone = pytest.mark.parametrize("name", SIMULATIONS)
 
@@ -32,14 +27,7 @@ everyone = pytest.mark.parametrize("name", SIMULATIONS)
 @pytest.fixture(scope="module")
 def measured() -> Measured:
     """`measured(name)`: a small simulation, computed once in this module."""
-    known: dict[str, Result] = {}
-
-    def of(name: str) -> Result:
-        if name not in known:
-            known[name] = SIMULATIONS[name].measure(**QUICK)
-        return known[name]
-
-    return of
+    return cache(lambda name: SIMULATIONS[name].measure(**QUICK))
 
 
 @everyone
@@ -56,12 +44,16 @@ def test_it_gives_every_method_and_seed_joined(name: str, measured: Measured) ->
     assert found == [(seed, method) for seed in range(3) for method in SIMULATIONS[name].METHODS]
 
 
+def check_equal(result: Result, expected: Result) -> None:
+    pd.testing.assert_frame_equal(result.frame, expected.frame)
+    assert result.samples.keys() == expected.samples.keys()
+    for key, array in result.samples.items():
+        np.testing.assert_array_equal(array, expected.samples[key], err_msg=key)
+
+
 @everyone
 def test_the_same_numbers_twice(name: str, measured: Measured) -> None:
-    again, first = SIMULATIONS[name].measure(**QUICK), measured(name)
-    pd.testing.assert_frame_equal(again.frame, first.frame)
-    for key, array in again.samples.items():
-        np.testing.assert_array_equal(array, first.samples[key], err_msg=key)
+    check_equal(SIMULATIONS[name].measure(**QUICK), measured(name))
 
 
 @everyone
@@ -96,33 +88,33 @@ def test_its_headlines_are_in_the_frame(name: str, measured: Measured) -> None:
                 assert 100 * member.result.samples[outcome].mean() == pytest.approx(value)
 
 
-def pictures(name: str, result: Result) -> dict[str, bytes]:
-    drawn = {}
-    for key, figure in SIMULATIONS[name].plot(result).items():
-        buffer = BytesIO()
+def draw(name: str, result: Result) -> set[str]:
+    figures = SIMULATIONS[name].plot(result)
+    for figure in figures.values():
         with style.figure_style():
-            figure.savefig(buffer, format="png", dpi=60)
-        drawn[key] = buffer.getvalue()
-    return drawn
+            figure.draw_without_rendering()
+    return set(figures)
 
 
 @everyone
-def test_it_redraws_from_stored_members(name: str, tmp_path: Path, measured: Measured) -> None:
+def test_it_draws_stored_results_alike(name: str, tmp_path: Path, measured: Measured) -> None:
     store, stored = Store(tmp_path), []
+    key = Key(weights="w", data="d", analysis=name, version=1, seed=0, settings={})
+    record = ResultRecord(
+        key=key, provenance=Provenance(seconds=0, device="cpu", versions={}, date="")
+    )
     for member in members(measured(name)):
-        key = Key(weights="w", data="d", analysis=name, version=1, seed=0, settings={})
-        how = Provenance(seconds=0, device="cpu", versions={}, date="")
         folder = f"{member.model}-s{member.seed}"
-        store.put(folder, member.result, ResultRecord(key=key, provenance=how))
+        store.put(folder, member.result, record)
         stored.append(ModelResult(member.model, member.seed, store.get(folder, name)))
-    drawn = pictures(name, measured(name))
-    assert drawn and drawn == pictures(name, join(stored))
+    check_equal(join(stored), measured(name))
+    assert {"outputs", "accuracy"} <= draw(name, join(stored))
 
 
 @everyone
 def test_it_draws_a_single_seed_and_some_of_the_methods(name: str, measured: Measured) -> None:
     some = [m for m in members(measured(name)) if m.seed == 1 and m.model in ("erm", "cutmix")]
-    assert pictures(name, join(some))
+    assert draw(name, join(some))
 
 
 def test_what_is_measured_of_the_outputs_by_hand(measured: Measured) -> None:
@@ -142,8 +134,8 @@ def test_what_is_measured_of_the_filters_by_hand(measured: Measured) -> None:
         knows = responses >= 0.5
         assert result.value("features_per_filter") == pytest.approx(knows.sum() / 8)
         for k, feature in enumerate(DataModel().kinds):
-            share = result.value("filters_learned", feature=feature)
-            assert share == pytest.approx(100 * knows[:, :, k].mean())
+            percent = result.value("filters_learned", feature=feature)
+            assert percent == pytest.approx(100 * knows[:, :, k].mean())
 
 
 def test_a_lower_bar_lets_more_features_count_as_learned() -> None:
@@ -157,4 +149,4 @@ def test_other_frequencies_than_three() -> None:
     """Two kinds, as from TOML, where there are lists only."""
     result = features.measure(**QUICK | {"seeds": 1, "frequencies": [0.9, 0.1]})
     assert set(result.frame["feature"].dropna()) == {"common", "rare"}
-    assert {"outputs", "accuracy"} <= pictures("feature_learning", result).keys()
+    assert {"outputs", "accuracy"} <= draw("feature_learning", result)

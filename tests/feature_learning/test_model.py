@@ -4,9 +4,10 @@ import torch
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
-from catchup_eval.feature_learning.model import DataModel, Points, draw_points
+from catchup_eval.feature_learning.model import DataModel, Points, TwoLayerNetwork, draw_points
 
 MANY = DataModel(points=20_000, dimension=9, patches=3)
+NETWORK = TwoLayerNetwork(leak=0.1, smoothing=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +20,12 @@ def within(value: float, expected: float, variance: float, n: int) -> bool:
     return bool(abs(value - expected) < 4 * np.sqrt(variance / n))
 
 
-def test_the_features_are_orthonormal(many: Points) -> None:
+def test_every_point_has_the_one_orthonormal_feature_of_its_label_and_kind(many: Points) -> None:
     features = many.vectors[: MANY.features]
     torch.testing.assert_close(features @ features.T, torch.eye(MANY.features).double())
-
-
-def test_every_point_has_the_one_feature_of_its_label_and_kind(many: Points) -> None:
     is_feature = many.patch < MANY.features
     assert (is_feature.sum(1) == 1).all()
-    kinds = len(MANY.frequencies)
-    expected = many.kind + kinds * (many.positive == 0)
+    expected = many.kind + len(MANY.frequencies) * (many.positive == 0)
     torch.testing.assert_close(many.patch[is_feature], expected)
     noise = many.patch[~is_feature]
     assert len(noise.unique()) == len(noise) == MANY.points * (MANY.patches - 1)
@@ -51,18 +48,15 @@ def test_the_noise_is_orthogonal_to_the_features_but_for_the_feature_noise(many:
     assert not background[..., : MANY.features].any()
     on_features = dominant[:, : MANY.features]
     assert (on_features.count_nonzero(1) == 1).all()
-    kinds = len(MANY.frequencies)
-    on_common = on_features[:, [0, kinds]]
-    torch.testing.assert_close(
-        on_common.sum(1), torch.full((MANY.points,), MANY.feature_noise).double()
-    )
+    on_common = on_features[:, [0, len(MANY.frequencies)]]
+    assert (on_common.sum(1) == MANY.feature_noise).all()
     assert within(float((on_common[:, 0] > 0).double().mean()), 0.5, 0.25, MANY.points)
     for part, deviation in ((dominant, MANY.dominant_noise), (background, MANY.background_noise)):
         values = part[..., MANY.features :]
         assert within(float(values.square().mean()), deviation**2, 2 * deviation**4, values.numel())
 
 
-def test_from_patches_to_vectors_is_the_transpose_of_the_way_back() -> None:
+def test_summing_over_patches_is_the_transpose_of_to_patches() -> None:
     model = DataModel(points=5, dimension=8, patches=4)
     drawn = [draw_points(model, generator(seed)) for seed in (0, 1)]
     points = Points(*(torch.stack(field) for field in zip(*drawn, strict=True)))
@@ -91,6 +85,33 @@ def test_kinds_have_names() -> None:
         ({"patches": 1}, "2 patches"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings: dict, words: str) -> None:
+def test_contradicting_settings_are_refused(settings: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
         DataModel(**settings)
+
+
+def test_the_activation_by_hand() -> None:
+    """Below 0: 0.1 z. Between: 0.9 z^2 / 4 + 0.1 z. From 2 on: z - 0.9."""
+    inner = torch.tensor([-3.0, 0.0, 1.0, 2.0, 5.0])
+    expected = torch.tensor([-0.3, 0.0, 0.325, 1.1, 4.1])
+    torch.testing.assert_close(NETWORK.activation(inner), expected)
+
+
+def test_the_slope_is_the_derivative() -> None:
+    inner = torch.linspace(-3, 5, 101, dtype=torch.double, requires_grad=True)
+    (slope,) = torch.autograd.grad(NETWORK.activation(inner).sum(), inner)
+    torch.testing.assert_close(NETWORK.slope(inner.detach()), slope)
+
+
+def test_half_of_the_filters_belong_to_each_label() -> None:
+    network = TwoLayerNetwork(neurons=3, init=0.5)
+    assert network.signs(torch.zeros(1)).tolist() == [1, 1, 1, -1, -1, -1]
+    first = network.first_filters(10_000, generator(0))
+    assert first.shape == (6, 10_000)
+    assert float(first.std()) == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("setting", [{"neurons": 0}, {"leak": 0.0}, {"smoothing": 0.0}])
+def test_network_settings_out_of_range_are_refused(setting: dict) -> None:
+    with pytest.raises(UserError, match="expected neurons of 1 or more"):
+        TwoLayerNetwork(**setting)
