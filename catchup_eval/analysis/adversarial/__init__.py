@@ -49,15 +49,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor
 
 from catchup_eval.analysis.adversarial import attacks as gradient_attacks
-from catchup_eval.analysis.adversarial import masking
+from catchup_eval.analysis.adversarial import libraries, masking
 from catchup_eval.analysis.adversarial.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.adversarial.figures import plot as plot
-from catchup_eval.analysis.adversarial.libraries import (
-    AttackSpec,
-    AutoAttack,
-    LibraryAttack,
-    parse_attacks,
-)
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import UserError
@@ -114,16 +108,11 @@ def _as_list(lines: object) -> object:
 
 
 class PGDSettings(NamedTuple):
-    """How PGD runs.
-
-    Args:
-        step_size: in 1/255.
-        restarts: runs at most.
-    """
+    """How PGD runs."""
 
     steps: int
-    step_size: float
-    restarts: int = 1
+    step_size: float  # in 1/255
+    restarts: int = 1  # runs at most
 
     @property
     def protocol(self) -> str:
@@ -145,7 +134,7 @@ def _check_attacks(settings: Mapping[str, Any]) -> None:
     for epsilon in settings["pgd_epsilons"]:
         steps, size = settings["pgd_steps"], settings["pgd_step_size"]
         gradient_attacks.check_reach("PGD", epsilon, steps, size, "/255")
-    parse_attacks(settings["attacks"])
+    libraries.parse_attacks(settings["attacks"])
 
 
 @validate_settings(_check_attacks)
@@ -177,7 +166,7 @@ def measure(
         UserError, UnknownName: a setting that makes no sense or an attack that cannot be had,
             before anything is computed.
     """
-    specs = parse_attacks(attacks)
+    specs = libraries.parse_attacks(attacks)
     built = [spec.build(context.model, context.batch_size) for spec in specs]
     settings = PGDSettings(pgd_steps, pgd_step_size, pgd_restarts)
     work = chain(
@@ -265,12 +254,14 @@ def _outcomes(
 
 
 def _library_outcomes(
-    context: EvaluationContext, spec: AttackSpec, attack: LibraryAttack | AutoAttack
+    context: EvaluationContext,
+    spec: libraries.AttackSpec,
+    attack: libraries.LibraryAttack | libraries.AutoAttack,
 ) -> dict[str, np.ndarray]:
     """Who withstands a library's attack; on which images, what it warned of."""
     split = context.data.split("test")
     split = split.subsample(spec.images or len(split))
-    size = context.batch_size * (CALL if isinstance(attack, AutoAttack) else 1)
+    size = context.batch_size * (CALL if isinstance(attack, libraries.AutoAttack) else 1)
     correct = []
     for batch in split.to(context.device).batches(size):
         generator = context.generator(spec.label, int(batch.index[0]))
@@ -279,7 +270,7 @@ def _library_outcomes(
     found = {spec.label: np.concatenate(correct)}
     if spec.images:
         found[f"{spec.label}-index"] = split.index.cpu().numpy()
-    if isinstance(attack, AutoAttack):
+    if isinstance(attack, libraries.AutoAttack):
         found[f"{spec.label}-flags"] = attack.flags
     return found
 
@@ -287,9 +278,7 @@ def _library_outcomes(
 def _unbounded_outcomes(context: EvaluationContext, count: int) -> np.ndarray:
     split = context.data.split("test").subsample(count).to(context.device)
     attack = partial(
-        gradient_attacks.unbounded_pgd_correct,
-        step_size=FREE_STEP_SIZE / 255,
-        steps=FREE_STEPS,
+        gradient_attacks.unbounded_pgd_correct, step_size=FREE_STEP_SIZE / 255, steps=FREE_STEPS
     )
     batches = split.batches(context.batch_size)
     correct = [attack(context.model, batch.images, batch.labels) for batch in batches]
@@ -297,14 +286,15 @@ def _unbounded_outcomes(context: EvaluationContext, count: int) -> np.ndarray:
 
 
 def _rows(
-    samples: Mapping[str, np.ndarray], settings: PGDSettings, specs: Sequence[AttackSpec]
+    samples: Mapping[str, np.ndarray], settings: PGDSettings, specs: Sequence[libraries.AttackSpec]
 ) -> Rows:
     rows = Rows("fgsm@1")
     for epsilon, correct in masking.outcomes_by_epsilon(samples, "fgsm").items():
         rows.rate("accuracy", correct, attack="fgsm", epsilon=epsilon)
         rows.rate("error", ~correct, attack="fgsm", epsilon=epsilon)
+    pgd: dict[str, Any] = {"attack": "pgd", "protocol": settings.protocol}
     for epsilon, correct in masking.outcomes_by_epsilon(samples, "pgd").items():
-        rows.rate("accuracy", correct, attack="pgd", epsilon=epsilon, protocol=settings.protocol)
+        rows.rate("accuracy", correct, **pgd, epsilon=epsilon)
     if "pgd-unbounded" in samples:
         left, protocol = samples["pgd-unbounded"], f"pgd-{FREE_STEPS}x{FREE_STEP_SIZE}-unbounded@1"
         rows.rate("accuracy", left, attack="pgd-unbounded", epsilon=255.0, protocol=protocol)
@@ -314,16 +304,8 @@ def _rows(
         rows.rate("accuracy", samples[spec.label], protocol=f"{spec.protocol}@1", **condition)
     n = len(samples["clean"])
     for epsilon, (value, low, high, _) in masking.gaps(samples).items():
-        rows.add(
-            "masking_gap",
-            value,
-            unit="points",
-            n=n,
-            interval=Interval(low, high),
-            protocol=settings.protocol,
-            attack="pgd",
-            epsilon=epsilon,
-        )
+        limits = Interval(low, high)
+        rows.add("masking_gap", value, unit="points", n=n, interval=limits, **pgd, epsilon=epsilon)
     if "zero-gradient" in samples:
         rows.rate("zero_gradient", samples["zero-gradient"], attack="fgsm", epsilon=np.nan)
     _add_checks(rows, samples, settings)

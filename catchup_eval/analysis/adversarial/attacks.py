@@ -23,13 +23,11 @@ SMALLEST = 0.2  # in 1/255; 32/255 and 0.1, typed in units of [0, 1], lie below 
 
 
 def in_levels(radius: float) -> float:
-    """The same radius, in 1/255.
-
-    Radii below 1/255 are in use, down to a quarter. What is smaller than :data:`SMALLEST` was most
-    likely typed in units of [0, 1], and would change no prediction.
+    """The same radius, in 1/255; those in use go down to a quarter.
 
     Raises:
-        UserError: it is not a number from 0 to 255, or that small.
+        UserError: it is no number from 0 to 255, or is below :data:`SMALLEST`: then it was most
+            likely typed in units of [0, 1], and would change no prediction.
     """
     if not 0 <= radius <= LEVELS:
         raise UserError(f"expected a radius from 0 to {LEVELS}, in 1/255, got {radius:g}")
@@ -88,15 +86,7 @@ def compute_logits(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which way each pixel must go for the loss to rise, by one forward and one backward pass.
-
-    Args:
-        model: takes pixels, gives logits (N, K).
-        images: (N, C, H, W) in [0, 1].
-        labels: (N,) the true classes.
-
-    Returns:
-        (N, C, H, W): with a pixel, the loss rises (1), falls (-1) or stays (0); logits (N, K).
+    """The sign of the loss's gradient (N, C, H, W), and the logits (N, K); arguments as for FGSM.
 
     Raises:
         UserError: a gradient that is not a number.
@@ -206,11 +196,8 @@ def unbounded_pgd_correct(
     """(N,) bool: who is still classified correctly after PGD without a bound, from the image.
 
     An image that fools the model gets no further step. Whatever the model, nothing should be left:
-    a network whose images withstand this hides its gradients (Athalye et al. 2018).
-
-    Args:
-        model, images, labels: as for :func:`fgsm`.
-        step_size: in units of [0, 1].
+    a network whose images withstand this hides its gradients (Athalye et al. 2018). Arguments as
+    for :func:`pgd`.
 
     Raises:
         UserError: pixels outside [0, 1].

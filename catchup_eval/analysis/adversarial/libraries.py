@@ -59,19 +59,12 @@ FLAGS: Mapping[str, str] = {  # a word of the library's warning: what then does 
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack as its line names it.
+    """An attack as its line names it."""
 
-    Args:
-        name: of a class of torchattacks, or "AutoAttack".
-        epsilon: radius of the l_inf ball in 1/255; None for an attack that has none.
-        settings: keywords of the class, the radius included.
-        images: how many test images it is given; None for all.
-    """
-
-    name: str
-    epsilon: float | None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    images: int | None = None
+    name: str  # of a class of torchattacks, or "AutoAttack"
+    epsilon: float | None  # radius of the l_inf ball in 1/255; None for an attack without one
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the class, with the radius
+    images: int | None = None  # how many test images it is given; None for all
 
     @property
     def label(self) -> str:
@@ -80,10 +73,7 @@ class AttackSpec:
 
     @property
     def protocol(self) -> str:
-        """Library, version, attack and what was set, such as `torchattacks-3.5.1-MIFGSM-steps20`.
-
-        Settings that are not named have the library's defaults.
-        """
+        """Library, version, attack and what is set, such as `torchattacks-3.5.1-MIFGSM-steps20`."""
         if self.name == AUTOATTACK:
             return f"autoattack-standard-pyautoattack-{version('pyautoattack')}"
         named = [
@@ -109,9 +99,8 @@ def parse_attacks(texts: str | Iterable[str]) -> list[AttackSpec]:
     """The attacks that one line, or several, name.
 
     Raises:
-        UserError: a library that is not installed; a line, a radius or a setting that makes no
-            sense; steps that do not reach the border of the ball; an attack that is named twice at
-            one radius.
+        UserError: a library that is not installed; a line, a radius, a setting or steps that make
+            no sense; an attack that is named twice at one radius.
         UnknownName: no such attack.
     """
     attacks = [_parse_attack(text) for text in ([texts] if isinstance(texts, str) else texts)]
@@ -273,7 +262,7 @@ def _not_installed(attack: str, library: str, extra: str) -> UserError:
 
 
 class AutoAttack:
-    """Standard AutoAttack in the l_inf ball (Croce & Hein 2020), as pyautoattack has it.
+    """Standard AutoAttack in the l_inf ball (Croce & Hein 2020), by pyautoattack.
 
     Four attacks, each on the images that the one before left: APGD on the cross-entropy (100
     steps), targeted APGD on the DLR loss and targeted FAB (100 steps each against the 9 likeliest

@@ -44,13 +44,8 @@ from pydantic import Field
 
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext
-from catchup_eval.analysis.corruption import alexnet, released
-from catchup_eval.analysis.corruption.cache import (
-    CorruptionVariant,
-    cached_split,
-    corrupt_split,
-    fits_on_disk,
-)
+from catchup_eval.analysis.corruption import alexnet, cache, released
+from catchup_eval.analysis.corruption.cache import CorruptionVariant, corrupt_split
 from catchup_eval.analysis.corruption.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.corruption.figures import plot as plot
 from catchup_eval.analysis.corruption.registry import BENCHMARK_19, CORRUPTIONS, PRESETS, preset_for
@@ -119,8 +114,8 @@ def measure(
     variant = CorruptionVariant(context.seed, preset, ice)
     source = variant if files is None else released.find_released(Path(files), split)
     cells = [(name, severity) for name in corruptions for severity in severities]
-    columns = [_correct(context, split, source, *cell) for cell in context.track(cells, len(cells))]
-    correct = np.stack(columns, axis=1)
+    tracked = context.track(cells, len(cells))
+    correct = np.stack([_correct(context, split, source, *cell) for cell in tracked], axis=1)
     samples = {
         "index": split.index.numpy(),
         "clean": context.clean_correct,
@@ -170,10 +165,10 @@ def _correct(
     root = context.data_root
     if not isinstance(source, CorruptionVariant):
         corrupt = partial(source.read_cell, name=name, severity=severity)
-    elif root is None or not root.is_dir() or not fits_on_disk(root, split):
+    elif root is None or not root.is_dir() or not cache.fits_on_disk(root, split):
         corrupt = partial(corrupt_split, name=name, severity=severity, variant=source)
     else:
-        images = cached_split(root / "corrupted", split, name, severity, source)
+        images = cache.cached_split(root / "corrupted", split, name, severity, source)
         return context.correct(images, lambda batch: batch.images)
     return context.correct(split, corrupt)
 

@@ -39,10 +39,8 @@ def _thresholds(models: dict[str, list[Result]]) -> Figure:
         axes.plot(at, otherwise, look.marker, color=look.color, fillstyle="none")
         axes.axvline(at, color=GREY, linewidth=0.8, zorder=0)
     _draw_baselines(axes, next(iter(models.values()))[0])
-    axes.set(
-        xlabel="threshold (fraction of the map's maximum)", ylabel="GT-known (%)", ylim=(0, 100)
-    )
-    axes.set_title(f"protocol {protocol}; hollow: {other}")
+    axes.set(xlabel="threshold (fraction of the map's maximum)", ylabel="GT-known (%)")
+    axes.set(ylim=(0, 100), title=f"protocol {protocol}; hollow: {other}")
     figure.legend_below(fig, axes, columns=1)
     return fig
 

@@ -99,7 +99,7 @@ def glass_blur(images: Tensor, rngs: Rngs, sigma: float, reach: int, passes: int
 
 
 def glass_sources(steps: np.ndarray, reach: int) -> np.ndarray:
-    """(N, H, W) which pixel each one shows at the end, as its flat number.
+    """(N, H, W) which pixel each one has at the end, as its flat number.
 
     Args:
         steps: (N, passes, 2, H - 2 reach, W - 2 reach), -reach to reach - 1 down and right, for the
@@ -109,12 +109,12 @@ def glass_sources(steps: np.ndarray, reach: int) -> np.ndarray:
     height, width = rows + 2 * reach, columns + 2 * reach
     pixels = np.arange(n * height * width).reshape(n, height, width)
     inside = np.s_[:, reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
-    shown = pixels
+    sources = pixels
     for turn in range(passes):
         look = pixels.copy()
         look[inside] += steps[:, turn, 0].astype(int) * width + steps[:, turn, 1]
-        shown = shown.take(_resolve_pass(look, inside))
-    return np.asarray(shown % (height * width))
+        sources = sources.take(_resolve_pass(look, inside))
+    return np.asarray(sources % (height * width))
 
 
 def _resolve_pass(look: np.ndarray, inside: tuple[slice, ...]) -> np.ndarray:
