@@ -5,11 +5,11 @@
     python benchmarks/corruptions.py --fidelity resnet20@net.th?norm=imagenet \\
         --data cifar10 --photographs data/frost               # a quarter of an hour
 
-The other side is tests/corruptions/reference.py: numpy, scipy, Pillow and OpenCV as the original
-script uses them, on the same images and with the same draws. Both sides run interleaved in one
-thread. Printed for each type: milliseconds of the processor per image on both sides (median of the
-rounds), the median ratio and its quartiles. The reference's fog and shot noise take a slower way
-than the original: they have no ratio, and the last line leaves them out on both sides.
+The other side is tests/analysis/corruption/reference.py: numpy, scipy, Pillow and OpenCV as the
+original script uses them, on the same images and with the same random numbers. Both sides run
+interleaved in one thread. Printed for each type: milliseconds of the processor per image on both
+sides (median of the rounds), the median ratio and its quartiles. The reference's fog and shot noise
+take a slower way than the original: they have no ratio, and the last line leaves them out.
 
 `--fidelity` prints the accuracy of a network on the first 2,000 test images of CIFAR-10, mean over
 the severities, beside what it was when the original script corrupted them (one draw, hendrycks/
@@ -35,7 +35,7 @@ from catchup_eval.analysis.corruption.transforms import frost
 from catchup_eval.core.rng import generator
 from catchup_eval.jobs.networks import load_models
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "corruptions"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "analysis" / "corruption"))
 import reference  # type: ignore[import-not-found]
 
 BATCH = {32: 100, 64: 25, 224: 4}  # images that are corrupted at once

@@ -76,7 +76,7 @@ def print_summary(
     """
     title = ", ".join(filter(None, (finished.info.data.name, finished.info.data.subset)))
     summary = report_page.summary(finished, feature_learning.KNOWN)
-    console.table(summary.drop(columns=["Question", "n", "Protocol"]), title)
+    console.table(summary.drop(columns=["Analysis", "n", "Protocol"]), title)
     for warning in published.warnings(finished):
         console.result(warning)
     lacking = [skip for skip in finished.info.skipped if not skip.by_design]

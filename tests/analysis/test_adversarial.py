@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from catchup_eval.analysis import adversarial, check_settings
 from catchup_eval.analysis.adversarial import figures, masking
 from catchup_eval.analysis.adversarial.attacks import fgsm
-from catchup_eval.analysis.adversarial.autoattack import FLAGS
-from catchup_eval.analysis.adversarial.libraries import AttackSpec
+from catchup_eval.analysis.adversarial.libraries import FLAGS, AttackSpec
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
@@ -24,113 +23,103 @@ from catchup_eval.results.result import ModelResult, Result, join
 Networks = Callable[..., Classifier]
 
 
+def dataset(images: Tensor, labels: Tensor, first: int = 0) -> TensorDataset:
+    split = Split(images, labels, first + torch.arange(len(images)))
+    return TensorDataset("made", {"test": split}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+
+
 @pytest.fixture(scope="module")
-def subject(networks: Networks, noise: Split) -> EvaluationContext:
-    """A network and images that it is right about, nearly all."""
+def context(networks: Networks, noise: Split) -> EvaluationContext:
+    """A network and images that it classifies correctly, nearly all."""
     model = networks(0)
     with torch.no_grad():
         labels = model(noise.images.float() / 255).argmax(1)
     labels[:2] = (labels[:2] + 1) % 10
-    part = Split(noise.images, labels, torch.arange(100, 132))
-    data = TensorDataset("noise", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
-    return EvaluationContext(model, data)
+    return EvaluationContext(model, dataset(noise.images, labels, 100))
 
 
 @pytest.fixture(scope="module")
-def result(subject: EvaluationContext) -> Result:
-    return adversarial.measure(subject, epsilons=(0, 0.5, 4), pgd_epsilons=(0.5,), pgd_steps=4)
+def result(context: EvaluationContext) -> Result:
+    return adversarial.measure(context, epsilons=(0, 0.5, 4), pgd_epsilons=(0.5,), pgd_steps=4)
 
 
-def test_rows_are_what_the_attack_leaves(subject: EvaluationContext, result: Result) -> None:
-    batch = subject.data.split("test").batch(slice(None))
-    points = fgsm(subject.model, batch.images, batch.labels, 4 / 255)
-    right = (subject.logits(points).argmax(1) == batch.labels).numpy()
-    np.testing.assert_array_equal(result.samples["fgsm@4"], right)
+def test_rows_are_what_the_attack_leaves(context: EvaluationContext, result: Result) -> None:
+    batch = context.data.split("test").batch(slice(None))
+    points = fgsm(context.model, batch.images, batch.labels, 4 / 255)
+    correct = (context.logits(points).argmax(1) == batch.labels).numpy()
+    np.testing.assert_array_equal(result.samples["fgsm@4"], correct)
     accuracy = result.value("accuracy", attack="fgsm", epsilon=4)
-    assert accuracy == pytest.approx(100 * right.mean())
+    assert accuracy == pytest.approx(100 * correct.mean())
     assert result.value("error", attack="fgsm", epsilon=4) == pytest.approx(100 - accuracy)
     np.testing.assert_array_equal(result.samples["index"], np.arange(100, 132))
+    assert result.value("zero_gradient", attack="fgsm") == 0
+    assert not result.samples["zero-gradient"].any()
 
 
-def test_epsilon_0_is_the_clean_accuracy(result: Result) -> None:
-    assert result.value("accuracy", attack="fgsm", epsilon=0) == 100 * 30 / 32
+def test_epsilon_0_is_the_clean_accuracy_and_the_gap_that_of_two(result: Result) -> None:
+    clean = result.value("accuracy", attack="fgsm", epsilon=0)
+    assert clean == 100 * 30 / 32
     np.testing.assert_array_equal(result.samples["fgsm@0"], np.arange(32) >= 2)
-
-
-def test_the_gap_is_that_of_the_two_accuracies(result: Result) -> None:
     one, many = (result.value("accuracy", attack=attack, epsilon=0.5) for attack in ("fgsm", "pgd"))
     assert result.value("masking_gap", epsilon=0.5) == pytest.approx(one - many)
-    assert many < result.value("accuracy", attack="fgsm", epsilon=0)
+    assert many < clean
 
 
-def test_without_a_bound_nothing_is_left(subject: EvaluationContext) -> None:
-    result = adversarial.measure(subject, epsilons=(0,), pgd_epsilons=(), unbounded=10)
+def test_without_a_bound_nothing_is_left(context: EvaluationContext) -> None:
+    result = adversarial.measure(context, epsilons=(0,), pgd_epsilons=(), unbounded=10)
     rows = result.rows("accuracy", attack="pgd-unbounded")
     assert rows[["value", "n", "epsilon"]].values.tolist() == [[0, 10, 255]]
     assert (result.checks["value"] == 1).all()
 
 
-def test_protocols_name_what_was_set(subject: EvaluationContext, result: Result) -> None:
-    assert set(result.rows("accuracy")["protocol"]) == {
-        "fgsm@1",
-        "pgd-4x2@1",
-        "pgd-32x8-unbounded@1",
-    }
-    again = adversarial.measure(
-        subject, epsilons=(), pgd_epsilons=(1,), pgd_steps=1, pgd_restarts=3, unbounded=0
-    )
-    assert set(again.rows("accuracy")["protocol"]) == {"pgd-1x2-r3@1"}
+def test_protocols_name_what_was_set(result: Result) -> None:
+    found = set(result.rows("accuracy")["protocol"])
+    assert found == {"fgsm@1", "pgd-4x2@1", "pgd-32x8-unbounded@1"}
+    assert adversarial.PGDSettings(1, 2, 3).protocol == "pgd-1x2-r3@1"
 
 
-def test_attacks_of_libraries_have_rows_of_their_own(subject: EvaluationContext) -> None:
+NOTHING: dict[str, Any] = {"epsilons": (), "pgd_epsilons": (), "unbounded": 0}
+
+
+def test_attacks_of_libraries_have_rows_of_their_own(context: EvaluationContext) -> None:
     pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
     attacks = ["PGD@0.5?alpha=1/255&steps=1&random_start=false", "Square@4?images=10&n_queries=2"]
     result = adversarial.measure(
-        subject, epsilons=(0.5,), pgd_epsilons=(4,), pgd_steps=2, unbounded=0, attacks=attacks
+        context, epsilons=(0.5,), pgd_epsilons=(4,), pgd_steps=2, unbounded=0, attacks=attacks
     )
     one_step = result.rows("accuracy", attack="PGD", epsilon=0.5)
     assert one_step["value"].item() == result.value("accuracy", attack="fgsm", epsilon=0.5)
     assert one_step["protocol"].str.match(r"torchattacks-3\.[\d.]+-PGD-alpha0\.00392").all()
     assert result.rows("accuracy", attack="Square", epsilon=4)["n"].item() == 10
     index = result.samples["Square@4-index"]
-    np.testing.assert_array_equal(index, subject.data.split("test").subsample(10).index)
+    np.testing.assert_array_equal(index, context.data.split("test").subsample(10).index)
     claim = result.checks[result.checks["metric"].str.startswith("Square")]
     assert claim[["value", "n"]].values.tolist() == [[1, 10]]
-
-
-def test_one_attack_may_be_asked_for_without_a_list(subject: EvaluationContext) -> None:
-    pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
-    result = adversarial.measure(subject, epsilons=(), pgd_epsilons=(), unbounded=0, attacks="GN")
-    row = result.rows("accuracy", attack="GN")
+    row = adversarial.measure(context, **NOTHING, attacks="GN").rows("accuracy", attack="GN")
     assert row["n"].item() == 32 and row["epsilon"].isna().all()
 
 
-def test_autoattack_brings_its_own_checks(subject: EvaluationContext) -> None:
+def test_autoattack_brings_its_own_checks(context: EvaluationContext) -> None:
     pytest.importorskip("pyautoattack", reason="needs the extra `autoattack`")
-    result = adversarial.measure(
-        subject, epsilons=(), pgd_epsilons=(), unbounded=0, attacks="AutoAttack@8?images=6"
-    )
+    result = adversarial.measure(context, **NOTHING, attacks="AutoAttack@8?images=6")
     row = result.rows("accuracy", attack="AutoAttack", epsilon=8)
-    assert row[["value", "n"]].values.tolist() == [
-        [0, 6]
-    ]  # an untrained network withstands nothing
-    checks = result.checks
+    # An untrained network withstands nothing.
+    assert row[["value", "n"]].values.tolist() == [[0, 6]]
+    checks = result.checks[result.checks["metric"].str.startswith("AutoAttack")]
     assert checks["metric"].tolist() == list(FLAGS.values())
     assert (checks["n"] == 6).all() and (checks["value"] == 1).all()
 
 
-def test_a_wrong_attack_stops_before_anything_is_computed(subject: EvaluationContext) -> None:
+def test_a_wrong_attack_stops_before_anything_is_computed(context: EvaluationContext) -> None:
     pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
-    fresh = EvaluationContext(
-        subject.model, subject.data, progress=lambda done, total: pytest.fail("began")
-    )
+    fresh = EvaluationContext(wrap(Unasked()), context.data)
     with pytest.raises(UnknownName, match="MIFGSN"):
         adversarial.measure(fresh, attacks="MIFGSN")
     with pytest.raises(UserError, match="colour"):
         adversarial.measure(fresh, attacks="MIFGSM?colour=red")
 
 
-CLIMB = adversarial.Climb(20, 2)
+DEFAULT = adversarial.PGDSettings(20, 2)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +160,9 @@ CLIMB = adversarial.Climb(20, 2)
     ],
 )
 def test_a_setting_that_makes_no_sense_costs_no_pass(
-    subject: EvaluationContext, settings: dict[str, Any], says: str
+    context: EvaluationContext, settings: dict[str, Any], says: str
 ) -> None:
-    fresh = EvaluationContext(wrap(Unasked()), subject.data)
+    fresh = EvaluationContext(wrap(Unasked()), context.data)
     with pytest.raises(UserError, match=says):
         adversarial.measure(fresh, **settings)
     with pytest.raises(UserError, match=says):
@@ -259,14 +248,14 @@ SAME = "an image gets the same logits"
         (lambda net: linear(0.0), [ZERO, FREE], "at chance or constant"),
     ],
 )
-def test_right_accusations_and_right_acquittals(
+def test_failed_checks_name_their_cause_and_ordinary_networks_pass(
     networks: Networks,
     noise: Split,
     change: Callable[[nn.Module], nn.Module],
     failing: list[str],
     cause: str,
 ) -> None:
-    """Labels are the network's own answers, so that all are right before they are attacked."""
+    """Labels are the network's own predictions, so that all are correct before the attack."""
     net = change(networks(0))
     model = wrap(net, head="net.head" if isinstance(net, Changed) else None)
     images = SMALL if isinstance(net, nn.Sequential) else noise.images[:, :, :16, :16]
@@ -274,8 +263,7 @@ def test_right_accusations_and_right_acquittals(
         labels = model(images.float() / 255).argmax(1)
         if not model(images.float() / 255).any():
             labels = torch.arange(len(images)) % 2
-        part = Split(images.contiguous(), labels, torch.arange(len(images)))
-        data = TensorDataset("own", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+        data = dataset(images.contiguous(), labels)
         result = adversarial.measure(EvaluationContext(model, data), pgd_steps=4)
     failed = result.checks[result.checks["value"] == 0]
     assert len(failed) == len(failing), failed["metric"].tolist()
@@ -290,25 +278,50 @@ def test_published_networks_are_not_accused(
     """ResNet-8 of 200 images: FGSM 3.5 % at 4/255 and 4.0 % at 8/255, PGD 0; here 20 of them."""
     weights = shared / "checkpoints" / "karanchahal_resnet8_cifar10.pth"
     pixels, labels = cifar10_test(20)
-    part = Split((255 * pixels).round().to(torch.uint8), labels, torch.arange(20))
-    data = TensorDataset("cifar10", {"test": part}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
-    subject = EvaluationContext(loading.load(f"{weights}?norm=cifar10").model, data)
-    result = adversarial.measure(subject, epsilons=(0, 4, 8), pgd_steps=2)
+    data = dataset((255 * pixels).round().to(torch.uint8), labels)
+    context = EvaluationContext(loading.load(f"{weights}?norm=cifar10").model, data)
+    result = adversarial.measure(context, epsilons=(0, 4, 8), pgd_steps=2)
     assert result.samples["clean"].mean() > 0.7
     assert (result.checks["value"] == 1).all()
 
 
-@pytest.mark.parametrize(("n", "accused"), [(20, False), (200, True)])
-def test_few_images_accuse_nobody(n: int, accused: bool) -> None:
+SQUARE = AttackSpec("Square", 4.0, {}, 50)
+FIFTY = np.arange(0, 100, 2)
+NONE = np.zeros(100, bool)
+ALL = np.ones(100, bool)
+
+
+def with_samples(
+    settings: adversarial.PGDSettings = DEFAULT,
+    library: Sequence[AttackSpec] = (),
+    **samples: np.ndarray,
+) -> Result:
+    whole = {"index": np.arange(100), "clean": ALL} | samples
+    return Result(adversarial._rows(whole, settings, library).frame(), whole)
+
+
+def faked(
+    fgsm_rate: float, pgd_rate: float, *, clean: float = 1.0, square: float | None = None
+) -> Result:
+    """The result of a network of 100 images with these rates at 4/255; Square had every second."""
+    rates = {"fgsm@0": clean, "fgsm@4": fgsm_rate, "pgd@4": pgd_rate}
+    samples = {name: np.arange(100) < 100 * rate for name, rate in rates.items()}
+    if square is None:
+        return with_samples(**samples)
+    samples |= {"Square@4": 100 * square > FIFTY, "Square@4-index": FIFTY}
+    return with_samples(library=[SQUARE], **samples)
+
+
+@pytest.mark.parametrize(("n", "fails"), [(20, False), (200, True)])
+def test_few_images_fail_no_check(n: int, fails: bool) -> None:
     """PGD leaves 5 points more than FGSM, on images that FGSM changes: 1 of 20, 10 of 200."""
     ranks = np.arange(n)
-    samples = {"index": ranks, "clean": ranks >= 0, "fgsm@4": ranks < n // 2}
-    samples["pgd@4"] = ranks < n // 2 + n // 20
-    checks = Result(adversarial._rows(samples, CLIMB, []).frame(), samples).checks
-    assert checks[checks["value"] == 0]["metric"].tolist() == [masking.BELOW] * accused
+    samples = {"fgsm@4": ranks < n // 2, "pgd@4": ranks < n // 2 + n // 20}
+    checks = with_samples(index=ranks, clean=ranks >= 0, **samples).checks
+    assert checks[checks["value"] == 0]["metric"].tolist() == [masking.BELOW] * fails
 
 
-def test_pgd_is_held_against_fgsm_of_smaller_balls() -> None:
+def test_pgd_is_compared_with_fgsm_of_smaller_balls() -> None:
     """No FGSM at 8/255, but what leaves 90 at 8/255 cannot leave 60 at 4/255."""
     result = with_samples(**{"fgsm@4": np.arange(100) < 60, "pgd@8": np.arange(100) < 90})
     checks = result.checks.set_index("metric")
@@ -318,38 +331,9 @@ def test_pgd_is_held_against_fgsm_of_smaller_balls() -> None:
 
 def test_steps_that_barely_reach_the_border_are_the_first_suspect() -> None:
     """Four steps of 1/255 reach 4/255, but from the other side of the ball not its border."""
-    samples = {"index": np.arange(100), "clean": ALL, "fgsm@4": np.arange(100) < 60, "pgd@4": ALL}
-    rows = adversarial._rows(samples, adversarial.Climb(4, 1), []).frame()
-    assert rows[rows["metric"] == masking.BELOW]["cause"].tolist() == [masking.STEPS]
-
-
-def test_images_without_a_gradient_are_counted(result: Result) -> None:
-    assert result.value("zero_gradient", attack="fgsm") == 0
-    assert not result.samples["zero-gradient"].any()
-
-
-SQUARE = AttackSpec("Square", 4.0, {}, 50)
-FIFTY = np.arange(0, 100, 2)
-NONE = np.zeros(100, bool)
-ALL = np.ones(100, bool)
-
-
-def faked(
-    fgsm_rate: float, pgd_rate: float, *, clean: float = 1.0, square: float | None = None
-) -> Result:
-    """The result of a network of 100 images with these rates at 4/255; Square had every second."""
-    rates = {"clean": 1.0, "fgsm@0": clean, "fgsm@4": fgsm_rate, "pgd@4": pgd_rate}
-    samples = {name: np.arange(100) < 100 * rate for name, rate in rates.items()}
-    samples["index"] = np.arange(100)
-    library = [] if square is None else [SQUARE]
-    if square is not None:
-        samples |= {"Square@4": 100 * square > FIFTY, "Square@4-index": FIFTY}
-    return Result(adversarial._rows(samples, CLIMB, library).frame(), samples)
-
-
-def with_samples(**samples: np.ndarray) -> Result:
-    whole = {"index": np.arange(100), "clean": np.ones(100, bool)} | samples
-    return Result(adversarial._rows(whole, CLIMB, []).frame(), whole)
+    samples = {"fgsm@4": np.arange(100) < 60, "pgd@4": ALL}
+    checks = with_samples(adversarial.PGDSettings(4, 1), **samples).checks.set_index("metric")
+    assert checks["cause"][masking.BELOW] == masking.STEPS
 
 
 @pytest.mark.parametrize(
@@ -379,30 +363,19 @@ def with_samples(**samples: np.ndarray) -> Result:
         ),
     ],
 )
-def test_each_self_check_can_fail(result: Result, failing: list[str]) -> None:
+def test_each_sanity_check_can_fail(result: Result, failing: list[str]) -> None:
     checks = result.checks
     failed = checks[checks["value"] == 0]["metric"].tolist()
     assert len(failed) == len(failing)
     assert all(claim.startswith(start) for claim, start in zip(failed, failing, strict=True))
-
-
-def test_square_is_checked_only_where_it_ran() -> None:
-    assert not faked(0.6, 0.5).checks["metric"].str.startswith("Square").any()
-    assert faked(0.6, 0.5, square=0.5).checks["metric"].str.startswith("Square").any()
+    ran = any(name.startswith("Square") for name in result.samples)
+    assert checks["metric"].str.startswith("Square").any() == ran
 
 
 def test_the_figure_warns_where_gradients_may_be_masked() -> None:
-    figure = figures.plot(
-        join(
-            [
-                ModelResult("a", 0, faked(0.6, 0.5)),
-                ModelResult("b", 0, faked(0.9, 0.3)),
-                ModelResult("c", 0, faked(0.5, 0.6)),
-                ModelResult("d", 0, faked(0.6, 0.5, square=0.3)),
-            ]
-        )
-    )
-    title = figure["accuracy"].get_suptitle().split("\n")
+    results = faked(0.6, 0.5), faked(0.9, 0.3), faked(0.5, 0.6), faked(0.6, 0.5, square=0.3)
+    joined = join(ModelResult(name, 0, one) for name, one in zip("abcd", results))
+    title = figures.plot(joined)["accuracy"].get_suptitle().split("\n")
     assert title == [
         "b: FGSM 60 points above PGD (4/255) (one step",
         "is too weak here: read PGD's accuracy)",
@@ -447,13 +420,13 @@ def test_a_published_robust_network_has_its_measured_accuracies(
     shared: Path, tmp_path: Path
 ) -> None:
     """MNIST, trained with FGSM at 0.3 (Wong et al. 2020); of all 10,000 images 98.50 % are right,
-    94.87 % under FGSM and 91.02 % under PGD of 50 steps of 0.01. Here every tenth of them."""
+    94.87 % under FGSM and 91.02 % under PGD of 50 steps of 0.01. Here every 20th of them."""
     (tmp_path / "mnist.py").write_text(MNIST_NET)
     weights = shared / "checkpoints" / "fast_adversarial_mnist_fgsm.pth"
     model = loading.load(f"{tmp_path}/mnist.py:net@{weights}?norm=0/1&head=7").model
     with np.load(shared / "mnist_t10k.npz") as pack:
         images, labels = (torch.from_numpy(pack[name]) for name in ("images", "labels"))
-    part = Split(images.unsqueeze(1), labels.long())[slice(None, None, 10)]
+    part = Split(images.unsqueeze(1), labels.long())[slice(None, None, 20)]
     data = TensorDataset("mnist", {"test": part}, tuple("0123456789"), (0.0,), (1.0,))
     radius = 0.3 * 255
     result = adversarial.measure(
@@ -464,6 +437,6 @@ def test_a_published_robust_network_has_its_measured_accuracies(
         pgd_step_size=2.55,
     )
     for name, percent in (("fgsm@0", 98.50), (f"fgsm@{radius:g}", 94.87), ("pgd@76.5", 91.02)):
-        low, high = wilson(int(result.samples[name].sum()), 1000)
+        low, high = wilson(int(result.samples[name].sum()), 500)
         assert low <= percent <= high, name
     assert (result.checks["value"] == 1).all()

@@ -1,4 +1,4 @@
-"""The corruption question on networks whose answers are known."""
+"""The corruption analysis on networks whose answers are known."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,34 +24,41 @@ from catchup_eval.metrics.intervals import bootstrap_mean
 from catchup_eval.models.classifier import Classifier, wrap
 from catchup_eval.results.result import ModelResult, Result, join
 
-ALEXNETS = np.array(list(alexnet.ERRORS.values()))
+Contexts = Callable[..., EvaluationContext]
 TWO: dict[str, Any] = {"corruptions": ("contrast", "gaussian_noise"), "severities": (1, 5)}
 
 
 class Spread(nn.Module):
-    """Says class 1 where the grey levels of an image spread by more than `limit`."""
+    """Says class 1 where the grey levels of an image spread by more than `limit`; keeps images."""
 
     def __init__(self, limit: float):
         super().__init__()
         self.limit, self.head = limit, nn.Linear(2, 2)
+        self.images: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
+        self.images.append(x)
         spread = x.flatten(1).std(1)
         return torch.stack([torch.full_like(spread, self.limit), spread], 1)
 
 
-def stripes(n: int = 12) -> TensorDataset:
-    """Class 1: black and white stripes, spread 0.5 of 1."""
-    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+def stripes(labels: Tensor, classes: int = 2, side: int = 32) -> TensorDataset:
+    """Black and white stripes, spread 0.5 of 1."""
+    image = torch.zeros(3, side, side, dtype=torch.uint8)
     image[:, ::2] = 255
-    part = Split(image.repeat(n, 1, 1, 1), torch.ones(n).long())
-    return TensorDataset("stripes", {"test": part}, ("flat", "striped"), (0.5,) * 3, (0.25,) * 3)
+    split = Split(image.repeat(len(labels), 1, 1, 1), labels)
+    names = tuple(map(str, range(classes)))
+    return TensorDataset("stripes", {"test": split}, names, (0.5,) * 3, (0.25,) * 3)
+
+
+def striped(n: int, limit: float = 0.22, **options: Any) -> EvaluationContext:
+    """A network that says class 1 above the limit, and n images of class 1."""
+    return EvaluationContext(wrap(Spread(limit)), stripes(torch.ones(n).long()), **options)
 
 
 def test_a_network_that_needs_contrast_fails_where_contrast_falls() -> None:
     # Contrast times 0.75, 0.5, 0.4, 0.3, 0.15: the spread passes 0.22 between 0.5 and 0.4.
-    subject = EvaluationContext(wrap(Spread(0.22)), stripes())
-    result = corruption.measure(subject, corruptions=("contrast", "brightness"))
+    result = corruption.measure(striped(12), corruptions=("contrast", "brightness"))
     assert result.value("clean_error") == 0
     errors = result.rows("error", corruption="contrast").set_index("severity")["value"]
     assert errors.to_dict() == {1: 0, 2: 0, 3: 100, 4: 100, 5: 100}
@@ -62,27 +69,21 @@ def test_a_network_that_needs_contrast_fails_where_contrast_falls() -> None:
 
 
 @pytest.fixture(scope="module")
-def asked(
-    few_digits: TensorDataset, networks: Callable[..., Classifier]
-) -> Callable[..., EvaluationContext]:
-    return lambda seed=0, **settings: EvaluationContext(networks(seed), few_digits, **settings)
+def contexts(few_digits: TensorDataset, networks: Callable[..., Classifier]) -> Contexts:
+    return lambda **settings: EvaluationContext(networks(0), few_digits, **settings)
 
 
 @pytest.fixture(scope="module")
-def result(asked: Callable[..., EvaluationContext]) -> Result:
-    return corruption.measure(asked(), **TWO)
+def result(contexts: Contexts) -> Result:
+    return corruption.measure(contexts(), **TWO)
 
 
 def test_every_number_follows_from_the_samples(result: Result) -> None:
     wrong = ~result.samples["correct"]
     cells = result.rows("error")
     np.testing.assert_allclose(cells["value"], 100 * wrong.mean(0))
-    assert list(zip(cells["corruption"], cells["severity"])) == [
-        ("contrast", 1),
-        ("contrast", 5),
-        ("gaussian_noise", 1),
-        ("gaussian_noise", 5),
-    ]
+    expected = [(name, severity) for name in TWO["corruptions"] for severity in TWO["severities"]]
+    assert list(zip(cells["corruption"], cells["severity"])) == expected
     np.testing.assert_allclose(result.samples["error"], wrong.mean(1))
     assert result.value("mean_error") == pytest.approx(cells["value"].mean())
     row = result.rows("mean_error").iloc[0]
@@ -90,149 +91,106 @@ def test_every_number_follows_from_the_samples(result: Result) -> None:
     assert (result.checks["value"] == 1).all()
 
 
-def test_a_cell_is_the_error_on_the_corrupted_images(
-    result: Result, asked: Callable[..., EvaluationContext]
-) -> None:
-    subject = asked()
-    part = subject.data.split("test")
-    images = corrupt(part.images, "gaussian_noise", 5, index=part.index)
-    right = subject.model(images.float() / 255).argmax(1) == part.labels
+def test_a_cell_is_the_error_on_the_corrupted_images(result: Result, contexts: Contexts) -> None:
+    context = contexts()
+    split = context.data.split("test")
+    images = corrupt(split.images, "gaussian_noise", 5, index=split.index)
+    correct = context.model(images.float() / 255).argmax(1) == split.labels
     value = result.value("error", corruption="gaussian_noise", severity=5)
-    assert value == pytest.approx(100 * (1 - right.double().mean().item()))
+    assert value == pytest.approx(100 * (1 - correct.double().mean().item()))
 
 
 def test_the_interval_knows_that_cells_share_their_images() -> None:
     # All cells of an image are equal: thirty cells say no more than one.
-    subject = EvaluationContext(wrap(Spread(0.0)), stripes(40))
-    part = subject.data.split("test")
-    labels = (torch.arange(40) % 2).long()
-    data = TensorDataset(
-        "half", {"test": Split(part.images, labels)}, ("a", "b"), (0.5,) * 3, (0.25,) * 3
-    )
-    result = corruption.measure(
-        EvaluationContext(subject.model, data), corruptions=("contrast", "pixelate")
-    )
+    context = EvaluationContext(wrap(Spread(0.0)), stripes(torch.arange(40) % 2))
+    result = corruption.measure(context, corruptions=("contrast", "pixelate"))
     row = result.rows("mean_error").iloc[0]
     one = result.rows("error", corruption="contrast", severity=1).iloc[0]
     assert row["value"] == one["value"] == 50
     assert row["high"] - row["low"] == pytest.approx(one["high"] - one["low"], abs=3)
 
 
-class Recorder(Spread):
-    """Keeps what it was shown."""
-
-    def __init__(self) -> None:
-        super().__init__(0.2)
-        self.shown: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.shown.append(x)
-        return super().forward(x)
-
-
-def test_the_subjects_seed_decides_and_the_batch_size_does_not() -> None:
-    shown = []
+def test_the_contexts_seed_decides_and_the_batch_size_does_not() -> None:
+    images = []
     for seed, batch_size in ((0, 12), (0, 5), (1, 12)):
-        network = Recorder()
-        subject = EvaluationContext(wrap(network), stripes(), seed=seed, batch_size=batch_size)
-        corruption.measure(subject, corruptions=("impulse_noise",), severities=(3,))
-        shown.append(torch.cat(network.shown))
-    assert torch.equal(shown[0], shown[1])
-    assert not torch.equal(shown[0], shown[2])
+        context = striped(12, seed=seed, batch_size=batch_size)
+        corruption.measure(context, corruptions=("impulse_noise",), severities=(3,))
+        images.append(torch.cat(context.model.net.images))
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
 
 
-@pytest.mark.parametrize(
-    ("settings", "protocol"),
-    [
-        ({}, "cifar19of19-proceduralfrost@2"),
-        ({"severities": (3, 1)}, "cifar19of19s13-proceduralfrost@2"),
-        ({"preset": "tiny_imagenet"}, "tiny_imagenet19of19-proceduralfrost@2"),
-    ],
-)
-def test_the_protocol_says_what_was_asked(settings: dict[str, Any], protocol: str) -> None:
-    data = stripes(2)
-    result = corruption.measure(EvaluationContext(wrap(Spread(0.2)), data), **settings)
-    assert set(result.frame["protocol"]) == {protocol}
-
-
-def test_another_choice_of_types_has_another_protocol() -> None:
-    names = list(CORRUPTIONS)
+def test_the_protocol_says_what_was_measured() -> None:
+    default, tiny = CorruptionVariant(), CorruptionVariant(preset="tiny_imagenet")
+    every, names = (1, 2, 3, 4, 5), list(CORRUPTIONS)
+    protocol = corruption._protocol
+    assert protocol(default, BENCHMARK_19, every) == "cifar19of19-proceduralfrost@2"
+    assert protocol(default, BENCHMARK_19, (3, 1)) == "cifar19of19s13-proceduralfrost@2"
+    assert protocol(tiny, BENCHMARK_19, every) == "tiny_imagenet19of19-proceduralfrost@2"
     choices = (names[:2], names[1:3], names[1::-1])
-    first, second, turned = (
-        corruption._protocol(CorruptionVariant(), c, (1, 2, 3, 4, 5)) for c in choices
-    )
-    assert first != second and first == turned
+    first, second, reversed_ = (protocol(default, choice, every) for choice in choices)
+    assert first != second and first == reversed_
     assert first.startswith("cifar2of19-")
 
 
 def test_the_size_of_the_images_names_the_constants(networks: Callable[..., Classifier]) -> None:
-    part = Split(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([0, 1]))
-    data = TensorDataset("large", {"test": part}, ("a", "b"), (0.5,) * 3, (0.25,) * 3)
-    result = corruption.measure(EvaluationContext(networks(0), data), **TWO)
+    context = EvaluationContext(networks(0), stripes(torch.tensor([0, 1]), side=64))
+    result = corruption.measure(context, **TWO)
     assert result.frame["protocol"].str.startswith("tiny_imagenet2of19").all()
 
 
-def test_nineteen_and_fifteen_types_are_two_means(asked: Callable[..., EvaluationContext]) -> None:
-    result = corruption.measure(asked(), severities=(3,))
+def test_nineteen_and_fifteen_types_are_two_means(contexts: Contexts) -> None:
+    result = corruption.measure(contexts(), severities=(3,))
     errors = result.rows("error").set_index("corruption")["value"]
     assert tuple(errors.index) == BENCHMARK_19
     assert result.value("mean_error") == pytest.approx(errors.mean())
     assert result.value("mean_error_15") == pytest.approx(errors[:15].mean())
     without_snow = [name for name in BENCHMARK_19 if name != "snow"]
-    result = corruption.measure(asked(), corruptions=without_snow, severities=(3,))
+    result = corruption.measure(striped(2), corruptions=without_snow, severities=(3,))
     assert result.rows("mean_error_15").empty
 
 
-def of_a_thousand_classes(data: TensorDataset) -> TensorDataset:
-    names = tuple(map(str, range(1000)))
-    return TensorDataset("many", data.parts, names, data.mean, data.std)
-
-
 def test_alexnet_divides_only_what_is_imagenets() -> None:
-    network = wrap(Spread(0.22))
-    many = of_a_thousand_classes(stripes(2))
-    result = corruption.measure(EvaluationContext(network, many), preset="imagenet")
+    few = striped(2)
+    many = replace(few, data=stripes(torch.ones(2).long(), classes=1000), _outputs={})
+    result = corruption.measure(many, preset="imagenet")
     errors = result.rows("corruption_error").set_index("corruption")["value"]
-    shares = [errors[name] / error for name, error in alexnet.ERRORS.items()]
-    assert 0 < np.mean(shares) == pytest.approx(result.value("mce_alexnet"))
-    for data, settings in (
-        (stripes(2), {"preset": "imagenet"}),
+    relative = [errors[name] / error for name, error in alexnet.ERRORS.items()]
+    assert 0 < np.mean(relative) == pytest.approx(result.value("mce_alexnet"))
+    for context, settings in (
+        (few, {"preset": "imagenet"}),
         (many, {"preset": "cifar"}),
         (many, {"preset": "imagenet", "severities": (1, 2, 3, 4)}),
         (many, {"preset": "imagenet", "corruptions": BENCHMARK_19[:14]}),
     ):
-        result = corruption.measure(EvaluationContext(network, data), **settings)
-        assert result.rows("mce_alexnet").empty
+        assert corruption.measure(context, **settings).rows("mce_alexnet").empty
 
 
 def test_alexnet_itself_has_100() -> None:
-    # Its own errors, as shares of 10,000 images, at each of five severities.
+    # Its own errors, as fractions of 10,000 images, at each of five severities.
     rank = np.linspace(0, 1, 10_000, endpoint=False)[:, None]
-    wrong = np.repeat(rank < ALEXNETS, 5, axis=1)
+    wrong = np.repeat(rank < np.array(list(alexnet.ERRORS.values())), 5, axis=1)
     names = [name for name in alexnet.ERRORS for _ in range(5)]
     assert tuple(alexnet.ERRORS) == BENCHMARK_19[:15]
     assert alexnet.alexnet_relative_error(wrong, names).mean() == pytest.approx(100, abs=0.02)
 
 
-def test_kept_images_give_the_same_numbers(
-    result: Result, asked: Callable[..., EvaluationContext], tmp_path: Path
+def test_cached_images_give_the_same_numbers(
+    result: Result, contexts: Contexts, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        again = corruption.measure(replace(asked(), data_root=tmp_path), **TWO)
+        again = corruption.measure(contexts(data_root=tmp_path), **TWO)
         pd.testing.assert_frame_equal(again.frame, result.frame)
     assert len(list((tmp_path / "corrupted").rglob("*.npy"))) == 4
-    corruption.measure(replace(asked(), data_root=tmp_path / "absent"), **TWO)
+    corruption.measure(contexts(data_root=tmp_path / "absent"), **TWO)
     assert not (tmp_path / "absent").exists(), "a data root is used, not made"
 
 
-def test_photographs_of_frost_are_named_by_the_protocol(
-    tmp_path: Path, asked: Callable[..., EvaluationContext]
-) -> None:
-    one: dict[str, Any] = {"corruptions": ("frost",), "severities": (5,)}
-
+def test_photographs_of_frost_are_named_by_the_protocol(tmp_path: Path) -> None:
     def protocol(**settings: str) -> str:
-        frame = corruption.measure(asked(), **one, **settings).frame
-        return str(frame["protocol"].unique().item())
+        context = striped(2)
+        result = corruption.measure(context, corruptions=("frost",), severities=(5,), **settings)
+        return str(result.frame["protocol"].unique().item())
 
     assert protocol().endswith("s5-proceduralfrost@2")
     with pytest.raises(BadFile, match=r"there is no .*frost1"):
@@ -252,14 +210,9 @@ def test_photographs_of_frost_are_named_by_the_protocol(
         ({"preset": "cifar10"}, UnknownName, "did you mean 'cifar'"),
     ],
 )
-def test_mistakes_are_named(
-    settings: dict[str, Any],
-    error: type[UserError],
-    message: str,
-    asked: Callable[..., EvaluationContext],
-) -> None:
+def test_mistakes_are_named(settings: dict[str, Any], error: type[UserError], message: str) -> None:
     with pytest.raises(error, match=message):
-        corruption.measure(asked(), **settings)
+        corruption.measure(striped(1), **settings)
 
 
 def test_the_difference_is_drawn_only_between_models(result: Result) -> None:
@@ -274,25 +227,22 @@ def test_the_difference_is_drawn_only_between_models(result: Result) -> None:
 
 
 def test_the_heat_map_shows_the_measured_errors_and_their_means(result: Result) -> None:
-    fig = figures.plot(result)["corruption"]
-    heat = fig.axes[1]
-    shown = [float(text.get_text()) for text in heat.texts]
+    heat = figures.plot(result)["corruption"].axes[1]
+    printed = [float(text.get_text()) for text in heat.texts]
     table = result.rows("error")["value"].to_numpy().reshape(2, 2)[::-1]  # noise comes first
     expected = np.vstack([table, table.mean(0)])
     expected = np.hstack([expected, expected.mean(1, keepdims=True)])
-    np.testing.assert_allclose(shown, expected.flatten(), atol=0.051)
+    np.testing.assert_allclose(printed, expected.flatten(), atol=0.051)
 
 
-def test_released_files_are_shown_in_place_of_corrupting(
-    result: Result, asked: Callable[..., EvaluationContext], tmp_path: Path
-) -> None:
-    subject = asked()
-    part = subject.data.split("test")
-    numbered = replace(part, index=torch.arange(len(part)))
-    data = replace(subject.data, parts={"test": numbered})
+def test_released_files_are_used_in_place_of_corrupting(contexts: Contexts, tmp_path: Path) -> None:
+    context = contexts()
+    split = context.data.split("test")
+    numbered = replace(split, index=torch.arange(len(split)))
+    context = replace(context, data=replace(context.data, parts={"test": numbered}), _outputs={})
     export(tmp_path, numbered, TWO["corruptions"], CorruptionVariant())
-    again = corruption.measure(replace(subject, data=data), **TWO, files=str(tmp_path))
-    assert again.frame["protocol"].unique().item().startswith("released2of19")
-    assert (again.checks["value"] == 1).all()
-    made = corruption.measure(replace(subject, data=data), **TWO)
-    np.testing.assert_array_equal(again.samples["correct"], made.samples["correct"])
+    released = corruption.measure(context, **TWO, files=str(tmp_path))
+    assert released.frame["protocol"].unique().item().startswith("released2of19")
+    assert (released.checks["value"] == 1).all()
+    computed = corruption.measure(context, **TWO)
+    np.testing.assert_array_equal(released.samples["correct"], computed.samples["correct"])

@@ -3,13 +3,11 @@
 Images are in [0, 1] and the normalisation is inside the model, so that `epsilon` means the same for
 every network. The loss is the sum of the cross-entropies, whose sign is that of the mean but does
 not underflow. Passes are in float32 (autocast off; whether a GPU rounds to TF32 is torch's
-setting), in evaluation mode, and leave no trace on the model. Attacks of other libraries are in
-:mod:`catchup_eval.analysis.adversarial.libraries`.
+setting), in evaluation mode, and leave no trace on the model.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,29 +23,28 @@ SMALLEST = 0.2  # in 1/255; 32/255 and 0.1, typed in units of [0, 1], lie below 
 
 
 def in_levels(radius: float) -> float:
-    """The same radius, in 1/255.
-
-    Radii below 1/255 are in use, down to a quarter. What is smaller than :data:`SMALLEST` was most
-    likely typed in units of [0, 1], and would change no prediction.
+    """The same radius, in 1/255; those in use go down to a quarter.
 
     Raises:
-        UserError: it is not a number from 0 to 255, or that small.
+        UserError: it is no number from 0 to 255, or is below :data:`SMALLEST`: then it was most
+            likely typed in units of [0, 1], and would change no prediction.
     """
     if not 0 <= radius <= LEVELS:
         raise UserError(f"expected a radius from 0 to {LEVELS}, in 1/255, got {radius:g}")
     if 0 < radius < SMALLEST:
+        levels = _format_levels(radius)
         raise UserError(
             f"expected a radius in 1/255, of {SMALLEST} or more, got {radius:g}; "
-            f"{radius:g} in units of [0, 1] is {_levels(radius)}/255: write {_levels(radius)}"
+            f"{radius:g} in units of [0, 1] is {levels}/255: write {levels}"
         )
     return radius
 
 
-def _levels(share: float) -> str:
-    """A share of [0, 1] in 1/255; as a whole number where it is one, rounded as people type it."""
-    value = LEVELS * share
-    near = round(value)
-    return str(near) if abs(value - near) < 0.01 * near else f"{value:.3g}"
+def _format_levels(value: float) -> str:
+    """A value in [0, 1] in 1/255; as a whole number where it is one, rounded as people type it."""
+    levels = LEVELS * value
+    near = round(levels)
+    return str(near) if abs(levels - near) < 0.01 * near else f"{levels:.3g}"
 
 
 def check_reach(attack: str, radius: float, steps: int, step_size: float, unit: str = "") -> None:
@@ -63,37 +60,33 @@ def check_reach(attack: str, radius: float, steps: int, step_size: float, unit: 
     reach = steps * step_size
     if reach >= radius * (1 - 1e-6):
         return
-    meant = f"; {step_size:g} in units of [0, 1] is {_levels(step_size)}/255" if unit else ""
+    hint = ""
+    if unit and LEVELS * reach >= radius:
+        hint = f"; {step_size:g} in units of [0, 1] is {_format_levels(step_size)}/255"
     raise UserError(
         f"expected {attack} to reach the border of the ball, {radius:g}{unit}, but {steps} steps "
-        f"of {step_size:g}{unit} reach {reach:g}{unit}"
-        + (meant if LEVELS * reach >= radius else "")
+        f"of {step_size:g}{unit} reach {reach:g}{unit}{hint}"
     )
-
-
-class Ascent(NamedTuple):
-    """What one forward and one backward pass tell of some images."""
-
-    sign: Tensor  # (N, C, H, W): with a pixel, the loss rises (1), falls (-1) or stays (0)
-    right: Tensor  # (N,) bool: whether the largest logit is the label's
-    logits: Tensor  # (N, K)
 
 
 @contextmanager
 def attack_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode, frozen parameters, gradients on, autocast off; all given back."""
+    """Evaluation mode, frozen parameters, gradients on, autocast off; all restored."""
     off = torch.autocast(device.type, enabled=False)
     with eval_mode(model), freeze_parameters(model), torch.enable_grad(), off:
         yield
 
 
-def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> Ascent:
-    """Which way each pixel must go for the loss to rise, and who is recognised before it goes.
+@torch.no_grad()
+def compute_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """(N, K) in evaluation mode, without gradients."""
+    with eval_mode(model):
+        logits: Tensor = model(images)
+    return logits
 
-    Args:
-        model: takes pixels, gives logits (N, K).
-        images: (N, C, H, W) in [0, 1].
-        labels: (N,) the true classes.
+
+def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The sign of the loss's gradient (N, C, H, W), and the logits (N, K); arguments as for FGSM.
 
     Raises:
         UserError: a gradient that is not a number.
@@ -108,7 +101,7 @@ def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> Ascent:
         )
     if gradient.isnan().any():
         raise UserError("expected a gradient at every pixel, got one that is not a number")
-    return Ascent(gradient.sign(), logits.argmax(1) == labels, logits.detach())
+    return gradient.sign(), logits.detach()
 
 
 def perturb(images: Tensor, change: Tensor) -> Tensor:
@@ -134,7 +127,7 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
         UserError: pixels outside [0, 1].
     """
     check_pixel_range(images)
-    return perturb(images, epsilon * ascent(model, images, labels).sign)
+    return perturb(images, epsilon * ascent(model, images, labels)[0])
 
 
 def pgd(
@@ -150,7 +143,7 @@ def pgd(
 ) -> Tensor:
     """Projected gradient descent in the l_inf ball (Madry et al. 2018).
 
-    Each run begins at a point drawn uniformly from the ball and ends at its last iterate. An image
+    Each run begins at a uniformly random point of the ball and ends at its last iterate. An image
     whose run does not fool the model is started again; where none of its runs does, the one with
     the largest loss stands.
 
@@ -169,44 +162,29 @@ def pgd(
     """
 
     def run(rows: Tensor) -> Tensor:
-        centres = images[rows]
-        draws = None if generators is None else [generators[row] for row in rows.tolist()]
-        points = _start(centres, epsilon, draws)
+        centres = points = images[rows]
+        if generators is not None:
+            shape = tuple(images.shape[1:])
+            noise = np.stack([generators[row].uniform(-1, 1, shape) for row in rows.tolist()])
+            points = perturb(centres, epsilon * torch.from_numpy(noise).to(images))
         for _ in range(steps):
-            step = step_size * ascent(model, points, labels[rows]).sign
+            step = step_size * ascent(model, points, labels[rows])[0]
             points = perturb(centres, (points + step - centres).clamp(-epsilon, epsilon))
         return points
 
     check_pixel_range(images)
     worst = run(torch.arange(len(images), device=images.device))
     for _ in range(restarts - 1):
-        left = torch.nonzero(_logits(model, worst).argmax(1) == labels).flatten()
+        left = torch.nonzero(compute_logits(model, worst).argmax(1) == labels).flatten()
         if len(left):
             worst[left] = _select_worse(model, labels[left], worst[left], run(left))
     return worst
 
 
-def _start(
-    images: Tensor, epsilon: float, generators: Sequence[np.random.Generator] | None
-) -> Tensor:
-    if generators is None:
-        return images
-    shape = tuple(images.shape[1:])
-    noise = np.stack([draw.uniform(-1, 1, shape) for draw in generators])
-    return perturb(images, epsilon * torch.from_numpy(noise).to(images))
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, points: Tensor) -> Tensor:
-    with eval_mode(model):
-        logits: Tensor = model(points)
-    return logits
-
-
 def _select_worse(model: nn.Module, labels: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """For each image the second point where it fools the model or has the larger loss."""
-    logits = _logits(model, second)
-    before = F.cross_entropy(_logits(model, first), labels, reduction="none")
+    logits = compute_logits(model, second)
+    before = F.cross_entropy(compute_logits(model, first), labels, reduction="none")
     loss = F.cross_entropy(logits, labels, reduction="none")
     swap = (logits.argmax(1) != labels) | (loss > before)
     return torch.where(swap.view(-1, 1, 1, 1), second, first)
@@ -215,28 +193,23 @@ def _select_worse(model: nn.Module, labels: Tensor, first: Tensor, second: Tenso
 def unbounded_pgd_correct(
     model: nn.Module, images: Tensor, labels: Tensor, *, step_size: float, steps: int
 ) -> Tensor:
-    """Who is still recognised when the loss is climbed without a bound, from the image itself.
+    """(N,) bool: who is still classified correctly after PGD without a bound, from the image.
 
-    An image that fools the model is climbed no further. Whatever the model, nothing should be
-    left: a network whose images withstand this hides its gradients (Athalye et al. 2018).
-
-    Args:
-        model, images, labels: as for :func:`fgsm`.
-        step_size: in units of [0, 1].
-
-    Returns:
-        (N,) bool.
+    An image that fools the model gets no further step. Whatever the model, nothing should be left:
+    a network whose images withstand this hides its gradients (Athalye et al. 2018). Arguments as
+    for :func:`pgd`.
 
     Raises:
         UserError: pixels outside [0, 1].
     """
     check_pixel_range(images)
+    correct = torch.zeros_like(labels, dtype=torch.bool)
     left, points = torch.arange(len(images), device=images.device), images
     for _ in range(steps):
-        sign, right, _ = ascent(model, points, labels[left])
-        left, points = left[right], perturb(points, step_size * sign)[right]
+        sign, logits = ascent(model, points, labels[left])
+        standing = logits.argmax(1) == labels[left]
+        left, points = left[standing], perturb(points, step_size * sign)[standing]
         if not len(left):
-            return torch.zeros_like(labels, dtype=torch.bool)
-    still = torch.zeros_like(labels, dtype=torch.bool)
-    still[left] = _logits(model, points).argmax(1) == labels[left]
-    return still
+            return correct
+    correct[left] = compute_logits(model, points).argmax(1) == labels[left]
+    return correct

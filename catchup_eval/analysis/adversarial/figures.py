@@ -18,7 +18,7 @@ from catchup_eval.results.result import Result, group_by_model
 PAPER = 4  # epsilon of the paper, in 1/255
 WIDTH = 46  # characters of the warning that fit one column
 DASHED = (0, (4, 1.5))
-POINTS = ("*", "X", "P", "h")  # markers of the libraries' attacks
+MARKERS = ("*", "X", "P", "h")  # of the libraries' attacks
 DODGE = 0.12  # in 1/255, between the points of two models, so that none hides the other's
 
 
@@ -34,11 +34,15 @@ def plot(result: Result) -> dict[str, Figure]:
         axes.axvline(PAPER, color=GREY, linewidth=0.8, zorder=1)
         looks = plot_styles(list(models))
         for number, (name, results) in enumerate(models.items()):
-            _lines(axes, results, looks[name], name, pale=band_alpha(len(models)))
-            aside = DODGE * (number - (len(models) - 1) / 2)
-            for other, marker in others.items():
-                _points(axes, results, looks[name], other, marker, aside)
-        _name_attacks(axes, result, others)
+            _draw_lines(axes, results, looks[name], name, band_alpha(len(models)))
+            shift = DODGE * (number - (len(models) - 1) / 2)
+            for attack, marker in others.items():
+                _draw_points(axes, results, looks[name], attack, marker, shift)
+        for attack, dash in (("fgsm", "-"), ("pgd", DASHED)):
+            for protocol in result.rows("accuracy", attack=attack)["protocol"].unique():
+                axes.plot([], [], color=GREY, linestyle=dash, label=protocol)
+        for attack, marker in others.items():
+            axes.plot([], [], color=GREY, linestyle="none", marker=marker, label=attack)
         axes.set(xlabel="epsilon (1/255)", ylabel="accuracy (%)", ylim=(-3, 103))
         if warning:
             fig.suptitle(warning, fontsize=7, fontweight="bold", x=0.02, ha="left")
@@ -50,36 +54,28 @@ def _library_markers(result: Result) -> dict[str, str]:
     """The markers of the libraries' attacks that have a radius, by name."""
     rows = result.rows("accuracy").dropna(subset="epsilon")
     names = [name for name in rows["attack"].unique() if not name.startswith(("fgsm", "pgd"))]
-    return dict(zip(names, cycle(POINTS)))
+    return dict(zip(names, cycle(MARKERS)))
 
 
-def _lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, pale: float) -> None:
-    fgsm = curve(results, "accuracy", "epsilon", attack="fgsm")
-    draw(axes, fgsm, look, shade=pale, marker=look.marker, label=escape_label(name))
-    strong = curve(results, "accuracy", "epsilon", attack="pgd")
+def _draw_lines(
+    axes: Axes, results: list[Result], look: PlotStyle, name: str, alpha: float
+) -> None:
+    fgsm, pgd = (curve(results, "accuracy", "epsilon", attack=attack) for attack in ("fgsm", "pgd"))
+    draw(axes, fgsm, look, shade=alpha, marker=look.marker, label=escape_label(name))
     clean = Curve(*(values[fgsm.x == 0] for values in fgsm))
-    pgd_line = Curve(*(np.concatenate(pair) for pair in zip(clean, strong, strict=True)))
-    measured = list(range(len(clean.x), len(pgd_line.x)))
+    line = Curve(*(np.concatenate(pair) for pair in zip(clean, pgd, strict=True)))
+    measured = list(range(len(clean.x), len(line.x)))
     style = {"marker": look.marker, "markerfacecolor": "white", "markevery": measured}
-    draw(axes, pgd_line, look, dash=DASHED, shade=pale, **style)
+    draw(axes, line, look, dash=DASHED, shade=alpha, **style)
 
 
-def _points(
-    axes: Axes, results: list[Result], look: PlotStyle, attack: str, marker: str, aside: float
+def _draw_points(
+    axes: Axes, results: list[Result], look: PlotStyle, attack: str, marker: str, shift: float
 ) -> None:
     x, value, low, high = curve(results, "accuracy", "epsilon", attack=attack)
-    reach = (value - low, high - value)
-    bars = axes.errorbar(x + aside, value, reach, color=look.color, linestyle="none", marker=marker)
+    limits = (value - low, high - value)
+    bars = axes.errorbar(x + shift, value, limits, color=look.color, ls="none", marker=marker)
     bars.lines[0].set(markersize=6, markeredgecolor="white", markeredgewidth=0.4)
-
-
-def _name_attacks(axes: Axes, result: Result, others: Mapping[str, str]) -> None:
-    """What is solid, dashed or a point, with the protocol's name."""
-    for attack, dash in (("fgsm", "-"), ("pgd", DASHED)):
-        for protocol in result.rows("accuracy", attack=attack)["protocol"].unique():
-            axes.plot([], [], color=GREY, linestyle=dash, label=protocol)
-    for attack, marker in others.items():
-        axes.plot([], [], color=GREY, linestyle="none", marker=marker, label=attack)
 
 
 def _warning(models: Mapping[str, list[Result]]) -> str:

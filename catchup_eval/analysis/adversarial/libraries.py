@@ -1,6 +1,6 @@
 """Attacks of other libraries by name: torchattacks' (Kim 2020) and pyautoattack's AutoAttack.
 
-They are extras, `attacks` and `autoattack`. An attack is asked for in one line,
+They are extras, `attacks` and `autoattack`. An attack is named in one line,
 `NAME[@EPSILON][?key=value&...]`:
 
     MIFGSM@8?steps=20         radius 8/255, 20 steps
@@ -9,15 +9,19 @@ They are extras, `attacks` and `autoattack`. An attack is asked for in one line,
     AutoAttack@1              the standard one, of pyautoattack
 
 The libraries draw from the global generators of torch and numpy, for a whole batch at once. Here
-each batch's draws follow from one numpy generator, and the global states are given back: the same
-seed, batch size and device give the same images; another batch size gives others.
+each batch's random numbers follow from one numpy generator, and the global states are restored: the
+same seed, batch size and device give the same images; another batch size gives others.
 """
 
 import inspect
+import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from importlib import import_module
 from importlib.metadata import version
 from math import inf, isfinite
 from typing import Any
@@ -26,8 +30,12 @@ from urllib.parse import parse_qsl
 import numpy as np
 from torch import Tensor, nn
 
-from catchup_eval.analysis.adversarial.attacks import attack_mode, check_reach, in_levels
-from catchup_eval.analysis.adversarial.autoattack import AUTOATTACK, AutoAttack, classes
+from catchup_eval.analysis.adversarial.attacks import (
+    attack_mode,
+    check_reach,
+    compute_logits,
+    in_levels,
+)
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng
 from catchup_eval.models.classifier import check_pixel_range
@@ -38,22 +46,25 @@ DEFAULT_EPSILON = 4.0  # in 1/255: the paper's, where no radius is named
 COUNTS = ("steps", "nb_iter", "n_queries", "n_restarts", "restarts", "eot_iter", "num_iter_set")
 SIZES = ("eps", "alpha", "max_epsilon")  # in units of [0, 1]
 
+AUTOATTACK = "AutoAttack"
+TARGETS = 9  # classes that its targeted attacks try
+FLAGS: Mapping[str, str] = {  # a word of the library's warning: what then does not hold
+    "randomized": "AutoAttack: an image gets the same answer every time",
+    "probability": "AutoAttack: the outputs are logits",
+    "dynamic": "AutoAttack: the network takes no gradient to answer",
+    "zero gradient": "AutoAttack: no image has a gradient of zero",
+    "Square Attack": "AutoAttack: Square finds at most 0.2 % that gradients missed",
+}
+
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """An attack as it was asked for.
+    """An attack as its line names it."""
 
-    Args:
-        name: of a class of torchattacks, or "AutoAttack".
-        epsilon: radius of the l_inf ball in 1/255; None for an attack that has none.
-        settings: keywords of the class, the radius included.
-        images: how many test images it is given; None for all.
-    """
-
-    name: str
-    epsilon: float | None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    images: int | None = None
+    name: str  # of a class of torchattacks, or "AutoAttack"
+    epsilon: float | None  # radius of the l_inf ball in 1/255; None for an attack without one
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the class, with the radius
+    images: int | None = None  # how many test images it is given; None for all
 
     @property
     def label(self) -> str:
@@ -62,10 +73,7 @@ class AttackSpec:
 
     @property
     def protocol(self) -> str:
-        """Library, version, attack and what was set, such as `torchattacks-3.5.1-MIFGSM-steps20`.
-
-        Settings that are not named have the library's defaults.
-        """
+        """Library, version, attack and what is set, such as `torchattacks-3.5.1-MIFGSM-steps20`."""
         if self.name == AUTOATTACK:
             return f"autoattack-standard-pyautoattack-{version('pyautoattack')}"
         named = [
@@ -88,19 +96,18 @@ class AttackSpec:
 
 
 def parse_attacks(texts: str | Iterable[str]) -> list[AttackSpec]:
-    """The attacks that one line, or several, ask for.
+    """The attacks that one line, or several, name.
 
     Raises:
-        UserError: a library that is not installed; a line, a radius or a setting that makes no
-            sense; steps that do not reach the border of the ball; an attack that is asked for
-            twice at one radius.
+        UserError: a library that is not installed; a line, a radius, a setting or steps that make
+            no sense; an attack that is named twice at one radius.
         UnknownName: no such attack.
     """
     attacks = [_parse_attack(text) for text in ([texts] if isinstance(texts, str) else texts)]
     labels = [attack.label for attack in attacks]
     for label in labels:
         if labels.count(label) > 1:
-            raise UserError(f"{label} is asked for twice; name and radius tell attacks apart")
+            raise UserError(f"expected attacks that differ in name or radius, got {label} twice")
     return attacks
 
 
@@ -125,48 +132,11 @@ def _parse_attack(text: str) -> AttackSpec:
     if _is_linf_attack(name, settings):
         settings.setdefault("eps", DEFAULT_EPSILON / 255)
         epsilon = round(255 * settings["eps"], 6)
-        _check_radius(name, epsilon, typed=not radius)
+        _check_radius(name, epsilon, in_units=not radius)
     elif radius:
         raise UserError(f"{name} is not bound by a radius in l_inf: leave out @{radius}")
     _check_steps(name, settings, in_linf=epsilon is not None)
     return AttackSpec(name, epsilon, settings, images)
-
-
-def _check_numbers(name: str, settings: Mapping[str, Any]) -> None:
-    for key, value in settings.items():
-        if key in COUNTS and (type(value) is not int or value < 1):
-            raise UserError(f"{name}: expected {key} as a whole number of 1 or more, got {value}")
-        if key in SIZES and not (isinstance(value, int | float) and 0 < value < inf):
-            raise UserError(f"{name}: expected {key} as a number above 0, got {value}")
-        if isinstance(value, float) and not isfinite(value):
-            raise UserError(f"{name}: expected {key} as a finite number, got {value}")
-
-
-def _check_radius(name: str, epsilon: float, *, typed: bool) -> None:
-    """Refuse a radius of 0, above 255, or in the other unit: `@` is in 1/255, `eps` in [0, 1]."""
-    if typed and epsilon > 255:
-        eps = epsilon / 255
-        raise UserError(f"{name}: expected eps in units of [0, 1], got {eps:g}; or {name}@{eps:g}")
-    try:
-        in_levels(epsilon)
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from None
-
-
-def _check_steps(name: str, settings: Mapping[str, Any], *, in_linf: bool) -> None:
-    """Refuse steps that do not reach the border of the ball; the library's own where not named."""
-    if name == AUTOATTACK:
-        return
-    takes = inspect.signature(_torchattack(name)).parameters
-    radius, size, steps = (
-        settings.get(key, takes[key].default if key in takes else None)
-        for key in ("eps", "alpha", "steps")
-    )
-    if in_linf and size and size > 1:
-        raise UserError(f"{name}: expected alpha in units of [0, 1], such as 2/255, got {size:g}")
-    if radius and size and steps:
-        unit, scale = ("/255", 255) if in_linf else ("", 1)
-        check_reach(name, scale * radius, steps, scale * size, unit)
 
 
 def _parse_value(value: str) -> Any:
@@ -179,15 +149,48 @@ def _parse_value(value: str) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value)
 
 
+def _check_numbers(name: str, settings: Mapping[str, Any]) -> None:
+    for key, value in settings.items():
+        if key in COUNTS and (type(value) is not int or value < 1):
+            raise UserError(f"{name}: expected {key} as a whole number of 1 or more, got {value}")
+        if key in SIZES and not (isinstance(value, int | float) and 0 < value < inf):
+            raise UserError(f"{name}: expected {key} as a number above 0, got {value}")
+        if isinstance(value, float) and not isfinite(value):
+            raise UserError(f"{name}: expected {key} as a finite number, got {value}")
+
+
 def _is_linf_attack(name: str, settings: Mapping[str, Any]) -> bool:
     """Whether the attack keeps to an l_inf ball of radius `eps`."""
     if name == AUTOATTACK:
         if settings.keys() - {"eps"}:
             raise UserError(f"{AUTOATTACK} is the standard one and takes `images` alone")
         return True
-    takes = inspect.signature(_torchattack(name)).parameters
     norm = settings.get("norm", "Linf")
-    return "eps" in takes and norm == "Linf" and not name.endswith("L2")
+    return "eps" in _parameters(name) and norm == "Linf" and not name.endswith("L2")
+
+
+def _check_radius(name: str, epsilon: float, *, in_units: bool) -> None:
+    """Refuse a radius of 0, above 255, or in the other unit: `@` is in 1/255, `eps` in [0, 1]."""
+    if in_units and epsilon > 255:
+        eps = epsilon / 255
+        raise UserError(f"{name}: expected eps in units of [0, 1], got {eps:g}; or {name}@{eps:g}")
+    try:
+        in_levels(epsilon)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _check_steps(name: str, settings: Mapping[str, Any], *, in_linf: bool) -> None:
+    """Refuse steps that do not reach the border of the ball; the library's own where not named."""
+    if name == AUTOATTACK:
+        return
+    defaults = {key: parameter.default for key, parameter in _parameters(name).items()}
+    radius, size, steps = ({**defaults, **settings}.get(key) for key in ("eps", "alpha", "steps"))
+    if in_linf and size and size > 1:
+        raise UserError(f"{name}: expected alpha in units of [0, 1], such as 2/255, got {size:g}")
+    if radius and size and steps:
+        unit, scale = ("/255", 255) if in_linf else ("", 1)
+        check_reach(name, scale * radius, steps, scale * size, unit)
 
 
 def torchattacks_attack(name: str, model: nn.Module, **settings: Any) -> LibraryAttack:
@@ -211,35 +214,36 @@ def torchattacks_attack(name: str, model: nn.Module, **settings: Any) -> Library
         UserError: torchattacks is not installed, or the attack has no such setting.
         UnknownName: it has no such attack.
     """
-    kind = _torchattack(name)
-    takes = inspect.signature(kind).parameters
+    kind, parameters = _torchattack(name), _parameters(name)
     try:
         inspect.signature(kind).bind(model, **settings)
     except TypeError as error:
-        raise UserError(f"torchattacks' {name}: {error}; it takes {', '.join(takes)}") from None
+        takes = ", ".join(parameters)
+        raise UserError(f"torchattacks' {name}: {error}; it takes {takes}") from None
 
     def attack(images: Tensor, labels: Tensor, generator: np.random.Generator) -> Tensor:
         check_pixel_range(images)
-        filled = dict(settings)
-        if "seed" in takes:
-            filled.setdefault("seed", int(generator.integers(2**31)))
-        if "n_classes" in takes:
-            filled.setdefault("n_classes", classes(model, images))
+        complete = dict(settings)
+        if "seed" in parameters:
+            complete.setdefault("seed", int(generator.integers(2**31)))
+        if "n_classes" in parameters:
+            complete.setdefault("n_classes", compute_logits(model, images[:1]).shape[1])
         with attack_mode(model, images.device), fork_global_rng(generator):
-            adversarial: Tensor = kind(model, **filled)(images, labels)
+            adversarial: Tensor = kind(model, **complete)(images, labels)
         return adversarial.detach()
 
     return attack
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(_torchattack(name)).parameters
 
 
 def _torchattack(name: str) -> Callable[..., Any]:
     try:
         import torchattacks
     except ImportError:
-        raise UserError(
-            f"the attack {name} needs torchattacks, which is not installed; "
-            'pip install "catchup-eval[attacks]"'
-        ) from None
+        raise _not_installed(name, "torchattacks", "attacks") from None
     kinds = {
         key: kind
         for key, kind in vars(torchattacks).items()
@@ -248,3 +252,86 @@ def _torchattack(name: str) -> Callable[..., Any]:
     if name not in kinds:
         raise UnknownName("torchattacks attack", name, kinds)
     return kinds[name]
+
+
+def _not_installed(attack: str, library: str, extra: str) -> UserError:
+    return UserError(
+        f"the attack {attack} needs {library}, which is not installed; "
+        f'pip install "catchup-eval[{extra}]"'
+    )
+
+
+class AutoAttack:
+    """Standard AutoAttack in the l_inf ball (Croce & Hein 2020), by pyautoattack.
+
+    Four attacks, each on the images that the one before left: APGD on the cross-entropy (100
+    steps), targeted APGD on the DLR loss and targeted FAB (100 steps each against the 9 likeliest
+    other classes, or all there are), Square (5,000 queries).
+
+    Args:
+        model: takes pixels in [0, 1], gives logits (N, K), K >= 4.
+        epsilon: radius of the l_inf ball, in units of [0, 1].
+        batch_size: images at a time; the more images a call is given, the fuller the batches of
+            the later attacks.
+
+    Attributes:
+        warnings: what the library warned of, in its words; see :data:`FLAGS`.
+
+    Raises:
+        UserError: pyautoattack is not installed.
+    """
+
+    def __init__(self, model: nn.Module, epsilon: float, batch_size: int):
+        try:
+            self._build: Callable[..., Any] = import_module("pyautoattack").AutoAttack
+        except ImportError:
+            raise _not_installed(AUTOATTACK, "pyautoattack", "autoattack") from None
+        self._model, self._epsilon, self._batch_size = model, epsilon, batch_size
+        self.warnings: list[str] = []
+
+    def __call__(self, images: Tensor, labels: Tensor, generator: np.random.Generator) -> Tensor:
+        """Adversarial images (N, C, H, W); an image that withstands stays as it is.
+
+        Raises:
+            UserError: pixels outside [0, 1], or fewer than four classes.
+        """
+        check_pixel_range(images)
+        others = compute_logits(self._model, images[:1]).shape[1] - 1
+        if others < 3:
+            raise UserError(f"{AUTOATTACK}'s DLR loss needs 4 classes or more, got {others + 1}")
+        seed = int(generator.integers(2**31))
+        with (
+            attack_mode(self._model, images.device),
+            fork_global_rng(generator),
+            _capture_warnings(self.warnings),
+        ):
+            attack = self._build(self._model, eps=self._epsilon, seed=seed, device=images.device)
+            for targeted in (attack.apgd_targeted, attack.fab):
+                targeted.n_target_classes = min(TARGETS, others)
+            adversarial: Tensor = attack.run_standard_evaluation(
+                images, labels, batch_size=self._batch_size
+            )[0]
+        return adversarial.detach()
+
+    @property
+    def flags(self) -> np.ndarray:
+        """(5,) bool: which of :data:`FLAGS` were raised."""
+        return np.array([any(word in text for text in self.warnings) for word in FLAGS])
+
+
+@contextmanager
+def _capture_warnings(warnings: list[str]) -> Iterator[None]:
+    """Collect what pyautoattack logs instead of printing it; restore the tracer it takes away."""
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            warnings.append(record.getMessage())
+        return False
+
+    logger, tracer = logging.getLogger("auto-attack"), sys.gettrace()
+    logger.addFilter(collect)
+    try:
+        yield
+    finally:
+        logger.removeFilter(collect)
+        sys.settrace(tracer)

@@ -9,31 +9,32 @@ One row per number, without a condition; `unit` says the unit:
 - `brier`: squared error summed over all classes (Brier 1950), 0 to 2; bootstrap over images
 - `ece`: expected calibration error in percent, equal-width bins (Guo et al. 2017)
 - `ece_after_temperature`: the same, after temperature scaling
-- `aurc`: area under risk over coverage in percent (Geifman et al. 2019): the error among the surest
-  images, averaged over all shares of them; confidence as trained, ranked by `log_doubt`, so that
-  no two images tie because their confidence is rounded to 1; bootstrap over images. In a random
-  order, `aurc_chance`, it is the error of all: a network that is right more often has a lower one
+- `aurc`: area under risk over coverage in percent (Geifman et al. 2019): the error among the most
+  confident images, averaged over all fractions of them; confidence as trained, ranked by
+  `log_doubt`, so that no two images tie because their confidence is rounded to 1; bootstrap over
+  images. In a random order, `aurc_chance`, it is the error of all: a network that is correct more
+  often has a lower one
 - `temperature`: what the logits are divided by; geometric mean over the images. Above 1: the
   network was over-confident, below 1: under-confident, which is usual after mixed-label training
 
-The temperature is two-fold cross-fitted on the test part: two random halves, each scaled by the
-temperature that fits the other one, so that no image is judged by a temperature that saw its label.
-It needs no other data, and it is not fitted on training images, where a network is over-confident.
+The temperature is two-fold cross-fitted on the test split: each of two random halves is scaled by
+the temperature that fits the other one, so that no image's own label decides its temperature. It
+needs no other data, and not the training images, where a network is over-confident.
 
 The calibration error is biased upwards where images are few, and a resampled one is biased again;
 its interval is therefore the reflected ("basic") bootstrap, cut at 0 and never short of the value
 itself. In 500 simulated sets of 500 images with true errors of 0, 2.5 and 4.0 % it covered them in
 69, 82 and 92 %, the plain percentile interval in 0, 80 and 81 %: read it as a rough one.
 
-Where all images contribute the same (all right, and sure of it) a bootstrap sees no spread: the
+Where all images contribute the same (all correct, and confident) a bootstrap sees no spread: the
 interval is then that of :func:`catchup_eval.metrics.intervals.at_edge`; `nll`, which is not
 bounded, has none. One image has no interval.
 
 Common columns: `metric`, `value`, `unit`, `n` images, `low` and `high` (95 % interval),
 `protocol`. Samples, each (N,): `index`, `label`, `prediction`, `correct`, `nll`, `brier`,
 `confidence`, `log_doubt` (the logarithm of 1 less it), `confidence_after_temperature`,
-`temperature`, `margin` (the largest logit less the
-next: how far the prediction is from another one); and `bins` (1,).
+`temperature`, `margin` (the largest logit less the next: how far the prediction is from another
+one); and `bins` (1,).
 """
 
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ INTERPRETATION = (
     "On the diagonal, confidence equals accuracy; below it the network is over-confident, above it "
     "under-confident. Temperature scaling takes away a mere difference in scale, which training "
     "with mixed labels brings by itself. Bins with fewer than 10 images are counted, not drawn. "
-    "The last picture has the error where only the surest images are answered: lower is better."
+    "The last picture has the error among the most confident images alone: lower is better."
 )
 REFERENCE = "Guo et al. 2017, On Calibration of Modern Neural Networks; Geifman et al. 2019 (AURC)"
 NEEDS = frozenset({"test"})
@@ -78,16 +79,16 @@ RECHECK = Recheck()
 
 
 @validate_settings()
-def measure(subject: EvaluationContext, *, bins: Count = 15) -> Result:
+def measure(context: EvaluationContext, *, bins: Count = 15) -> Result:
     """The rows and samples described above.
 
     Args:
         bins: of the calibration error; Guo et al. take 15.
     """
-    outputs = subject.outputs("test")
+    outputs = context.outputs("test")
     logits, labels = outputs.logits.double().numpy(), outputs.labels.numpy()
     temperature = calibration.cross_fitted_temperature(
-        logits, labels, subject.generator("clean", "temperature halves")
+        logits, labels, context.generator("clean", "temperature halves")
     )
     log_p = calibration.log_probabilities(logits)
     scaled = calibration.log_probabilities(logits, temperature)
@@ -124,23 +125,30 @@ def _rows(logits: np.ndarray, samples: dict[str, np.ndarray]) -> Rows:
     rows.add("chance", 100 / classes, unit="%", n=n)
     for score, unit in (("nll", "nats"), ("brier", "squared error")):
         rows.mean(score, samples[score], unit=unit)
-    _calibration_rows(rows, samples)
-    _selective_rows(rows, samples)
+    for confidence in PANELS:
+        _add_calibration_error(rows, samples, confidence)
+    temperature = float(np.exp(np.log(samples["temperature"]).mean()))
+    rows.add("temperature", temperature, unit="divisor", n=n)
+    _add_aurc(rows, samples)
     return rows
 
 
-def _calibration_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
+def _add_calibration_error(rows: Rows, samples: dict[str, np.ndarray], confidence: str) -> None:
     correct, bins = samples["correct"], int(samples["bins"][0])
-    for confidence in PANELS:
-        metric = confidence.replace("confidence", "ece")
-        value = calibration.expected_calibration_error(samples[confidence], correct, bins=bins)
-        interval = reflected_bootstrap_interval(samples[confidence], correct, bins, value)
-        rows.add(metric, 100 * value, unit="%", n=len(correct), interval=interval)
-    temperature = float(np.exp(np.log(samples["temperature"]).mean()))
-    rows.add("temperature", temperature, unit="divisor", n=len(correct))
+    numbers = calibration.bin_numbers(samples[confidence], bins)
+    gaps = correct - samples[confidence]
+
+    def resampled(chosen: np.ndarray) -> float:
+        return float(np.abs(np.bincount(numbers[chosen], gaps[chosen])).sum()) / len(chosen)
+
+    value = calibration.expected_calibration_error(samples[confidence], correct, bins=bins)
+    low, high = reflected(resampled, len(gaps), value)
+    interval = Interval(100 * low, 100 * high)
+    metric = confidence.replace("confidence", "ece")
+    rows.add(metric, 100 * value, unit="%", n=len(gaps), interval=interval)
 
 
-def _selective_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
+def _add_aurc(rows: Rows, samples: dict[str, np.ndarray]) -> None:
     errors = selective.errors_by_confidence(-samples["log_doubt"], samples["correct"])
 
     def resampled(chosen: np.ndarray) -> float:
@@ -151,17 +159,3 @@ def _selective_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
     interval = Interval(min(low, value), max(high, value))
     rows.add("aurc", value, unit="%", n=n, interval=interval)
     rows.add("aurc_chance", 100 * errors.mean(), unit="%", n=n)
-
-
-def reflected_bootstrap_interval(
-    confidence: np.ndarray, correct: np.ndarray, bins: int, value: float
-) -> Interval:
-    """Basic bootstrap of the calibration error in percent: resampling adds to it, so reflect."""
-
-    def resampled(chosen: np.ndarray) -> float:
-        return float(np.abs(np.bincount(numbers[chosen], gaps[chosen])).sum()) / len(chosen)
-
-    numbers = calibration.bin_numbers(confidence, bins)
-    gaps = correct - confidence
-    low, high = reflected(resampled, len(gaps), value)
-    return Interval(100 * low, 100 * high)

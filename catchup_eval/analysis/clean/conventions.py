@@ -1,10 +1,8 @@
 """Top-1 of these weights, and what is printed as calibration error.
 
-15 or 10 bins, of equal width or equally full, or the root of the mean square.
-
 From each image's confidence and outcome, as `clean` stores them. Hendrycks et al.
 (natural-adv-examples) print the root of the mean squared gap over bins of 100 images in the order
-of confidence; their loop leaves out the last bin, that is the surest 100 to 199 images.
+of confidence; their loop leaves out the last bin, that is the most confident 100 to 199 images.
 """
 
 from collections.abc import Callable
@@ -12,15 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from catchup_eval.analysis.conventions import (
-    Compute,
-    Convention,
-    ConventionFamily,
-    Conventions,
-    ConventionValue,
-    accuracy_and_error,
-    row,
-)
+from catchup_eval.analysis import conventions
+from catchup_eval.analysis.conventions import Compute, Convention, ConventionFamily, ConventionValue
 from catchup_eval.core.errors import Missing
 from catchup_eval.metrics.calibration import expected_calibration_error
 from catchup_eval.metrics.intervals import Interval, reflected
@@ -43,8 +34,7 @@ def equal_mass_calibration_error(
         0.25
     """
     gaps = (correct - confidence)[np.argsort(confidence, kind="stable")]
-    parts = np.array_split(gaps, bins)
-    return float(sum(abs(part.sum()) for part in parts) / len(gaps))
+    return float(sum(abs(part.sum()) for part in np.array_split(gaps, bins)) / len(gaps))
 
 
 def rms_calibration_error(
@@ -67,95 +57,82 @@ def rms_calibration_error(
     return float(np.sqrt(sum(len(part) * part.mean() ** 2 for part in counted) / len(gaps)))
 
 
-def _ece_compute(error: Error, confidence: str = "confidence") -> Compute:
-    def of(result: Result) -> ConventionValue:
+def _from_samples(error: Error, confidence: str = "confidence") -> Compute:
+    def compute(result: Result) -> ConventionValue:
         order = np.argsort(sureness(result.samples), kind="stable")
-        sure = np.asarray(result.samples[confidence], float)[order]
-        right = np.asarray(result.samples["correct"], float)[order]
-        value = error(sure, right)
-        return ConventionValue(
-            100 * value, reflected_bootstrap_interval(error, sure, right, value), len(right)
-        )
+        confidences = np.asarray(result.samples[confidence], float)[order]
+        correct = np.asarray(result.samples["correct"], float)[order]
 
-    return of
+        def resampled(chosen: np.ndarray) -> float:
+            rows = np.sort(chosen)  # so that equal confidences stay in their order
+            return error(confidences[rows], correct[rows])
 
+        value = error(confidences, correct)
+        low, high = reflected(resampled, len(correct), value, resamples=RESAMPLES)
+        return ConventionValue(100 * value, Interval(100 * low, 100 * high), len(correct))
 
-def reflected_bootstrap_interval(
-    error: Error, sure: np.ndarray, right: np.ndarray, value: float
-) -> Interval:
-    """Basic bootstrap in percent: resampling adds to such an error, so reflect."""
-
-    def resampled(chosen: np.ndarray) -> float:
-        rows = np.sort(chosen)  # so that equal confidences stay in the order of `sureness`
-        return error(sure[rows], right[rows])
-
-    low, high = reflected(resampled, len(sure), value, resamples=RESAMPLES)
-    return Interval(100 * low, 100 * high)
+    return compute
 
 
-def _binned_ece(bins: int, metric: str = "ece", confidence: str = "confidence") -> Compute:
+def _binned(bins: int, metric: str = "ece", confidence: str = "confidence") -> Compute:
     """From the frame where it was measured with so many bins, else from the samples."""
-    stored = row(metric, "the question clean")
-    fresh = _ece_compute(partial(expected_calibration_error, bins=bins), confidence)
+    stored = conventions.row(metric, "the analysis clean")
+    fresh = _from_samples(partial(expected_calibration_error, bins=bins), confidence)
     return lambda result: (stored if int(result.samples["bins"][0]) == bins else fresh)(result)
 
 
-def _convention(name: str, used_by: str, how: str, of: Compute) -> Convention:
-    return Convention(name, used_by, how, "clean", of, "lower")
-
-
-_SCALED = "confidence_after_temperature"
+_ECE = (
+    (
+        "15 bins of equal width",
+        "Guo et al. 2017 and most that follow it",
+        "mean gap between confidence and accuracy, weighted by how full each bin is",
+        _binned(15),
+    ),
+    (
+        "10 bins of equal width",
+        "OpenMixup's number of bins; its own code sorts them wrongly",
+        "the same with 10 bins",
+        _binned(10),
+    ),
+    (
+        "15 bins equally full",
+        "adaptive calibration error, torch-uncertainty",
+        "the same with bins of equally many images",
+        _from_samples(equal_mass_calibration_error),
+    ),
+    (
+        "15 bins of equal width, after temperature",
+        "Guo et al. 2017",
+        "each half of the images scaled by the temperature that fits the other half",
+        _binned(15, "ece_after_temperature", "confidence_after_temperature"),
+    ),
+    (
+        "RMS, bins of 100 images",
+        "Hendrycks et al. 2019, AugMix",
+        "root of the mean squared gap over bins of 100 images, by confidence",
+        _from_samples(rms_calibration_error),
+    ),
+    (
+        "RMS, bins of 100 images, without the last",
+        "natural-adv-examples and pytorch-ood 0.2 as their code runs",
+        "the same without the bin of the most confident images",
+        _from_samples(partial(rms_calibration_error, whole=False)),
+    ),
+)
 ECE = ConventionFamily(
     "ECE",
-    (
-        _convention(
-            "15 bins of equal width",
-            "Guo et al. 2017 and most that follow it",
-            "mean gap between confidence and accuracy, weighted by how full each bin is",
-            _binned_ece(15),
-        ),
-        _convention(
-            "10 bins of equal width",
-            "OpenMixup's number of bins; its own code sorts them wrongly",
-            "the same with 10 bins",
-            _binned_ece(10),
-        ),
-        _convention(
-            "15 bins equally full",
-            "adaptive calibration error, torch-uncertainty",
-            "the same with bins of equally many images",
-            _ece_compute(equal_mass_calibration_error),
-        ),
-        _convention(
-            "15 bins of equal width, after temperature",
-            "Guo et al. 2017",
-            "each half of the images scaled by the temperature that fits the other half",
-            _binned_ece(15, "ece_after_temperature", _SCALED),
-        ),
-        _convention(
-            "RMS, bins of 100 images",
-            "Hendrycks et al. 2019, AugMix",
-            "root of the mean squared gap over bins of 100 images, by confidence",
-            _ece_compute(rms_calibration_error),
-        ),
-        _convention(
-            "RMS, bins of 100 images, without the last",
-            "natural-adv-examples and pytorch-ood 0.2 as their code runs",
-            "the same without the bin of the surest images",
-            _ece_compute(partial(rms_calibration_error, whole=False)),
-        ),
-    ),
+    tuple(Convention(name, who, how, "clean", of, "lower") for name, who, how, of in _ECE),
     also=("calibration error",),
 )
 TOP1 = ConventionFamily(
     "top1",
-    accuracy_and_error(
+    conventions.accuracy_and_error(
         "these weights",
         ("most tables", "Catch-up Mix, Tables 1 and 2"),
         "the weights that were given",
         "clean",
-        row("accuracy", "the question clean", sample="correct"),
+        conventions.row("accuracy", "the analysis clean", sample="correct"),
     ),
     also=("accuracy", "error", "top-1 error", "top-1 accuracy"),
 )
-CONVENTIONS: Conventions = (TOP1, ECE)
+CONVENTIONS: conventions.Conventions = (TOP1, ECE)

@@ -14,7 +14,7 @@ from catchup_eval.results.result import Result, group_by_model
 
 PANELS = {"confidence": "as trained", "confidence_after_temperature": "after temperature"}
 DRAWN = 10  # images that a bin must hold to be drawn: below, its accuracy says nothing
-COVERED = np.linspace(0.02, 1, 99)  # shares of the images; below, a few decide
+COVERED = np.linspace(0.02, 1, 99)  # fractions of the images; below, a few decide
 FEW = 3  # models up to which intervals are drawn
 
 
@@ -26,7 +26,7 @@ def plot(result: Result) -> dict[str, Figure]:
 
 
 def _reliability(models: dict[str, list[Result]]) -> Figure:
-    """Both diagrams, with the share of images below."""
+    """Both diagrams, with the fraction of images below."""
     fig = figure.figure(style.PAGE, 3.2 + 0.16 * len(models))
     grid = fig.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
     for (top, strip), (confidence, title) in zip(grid.T, PANELS.items(), strict=True):
@@ -46,14 +46,14 @@ def _selective(models: dict[str, list[Result]]) -> Figure:
         risk = 100 * np.mean([_risk(result) for result in results], axis=0)
         label = f"{style.escape_label(name)}: area {mean_value(results, 'aurc'):.2f} %"
         axes.plot(100 * COVERED, risk, color=looks[name].color, ls=looks[name].dash, label=label)
-    axes.set(xlabel="answered, the surest first (%)", ylabel="error among these (%)")
+    axes.set(xlabel="most confident images (%)", ylabel="error among these (%)")
     axes.set(xlim=(0, 101), ylim=(0, None))
     figure.legend_below(fig, axes, columns=1)
     return fig
 
 
 def _risk(result: Result) -> np.ndarray:
-    """The error among the surest images, at the shares `COVERED`."""
+    """The error among the most confident images, at the fractions `COVERED`."""
     risk = selective.risks(selective.sureness(result.samples), result.samples["correct"])
     return np.asarray(np.interp(COVERED, np.arange(1, len(risk) + 1) / len(risk), risk))
 
@@ -62,11 +62,18 @@ def _panel(top: Axes, strip: Axes, models: dict[str, list[Result]], confidence: 
     looks = style.plot_styles(list(models))
     top.plot([0, 100], [0, 100], color=style.GREY, linewidth=0.8, zorder=1)
     for name, results in models.items():
-        diagrams = [_diagram(result, confidence) for result in results]
-        _line(top, diagrams, looks[name], _label(name, results), whiskers=len(models) <= FEW)
-        share = np.mean([100 * d.counts / d.counts.sum() for d in diagrams], axis=0)
-        edges = np.linspace(0, 100, len(share) + 1)
-        strip.stairs(share, edges, color=looks[name].color, linestyle=looks[name].dash)
+        diagrams = [
+            calibration.reliability(
+                result.samples[confidence],
+                result.samples["correct"],
+                bins=int(result.samples["bins"][0]),
+            )
+            for result in results
+        ]
+        _draw_diagram(top, diagrams, looks[name], _label(name, results), len(models) <= FEW)
+        fractions = np.mean([100 * d.counts / d.counts.sum() for d in diagrams], axis=0)
+        edges = np.linspace(0, 100, len(fractions) + 1)
+        strip.stairs(fractions, edges, color=looks[name].color, linestyle=looks[name].dash)
     top.set(xlim=(-2, 102), ylim=(-3, 103))
     strip.set(yscale="symlog", ylim=(0, 130), yticks=(0, 1, 10, 100), xlabel="confidence (%)")
     strip.set_yticklabels(["0", "1", "10", "100"])
@@ -80,38 +87,26 @@ def _label(name: str, results: Sequence[Result]) -> str:
     return f"{name}: ECE {before:.1f} %; {after:.1f} % after temperature {divisor:.2f}"
 
 
-def _diagram(result: Result, confidence: str) -> calibration.Reliability:
-    samples = result.samples
-    bins = int(samples["bins"][0])
-    return calibration.reliability(samples[confidence], samples["correct"], bins=bins)
-
-
-def _line(
+def _draw_diagram(
     axes: Axes,
     diagrams: Sequence[calibration.Reliability],
     look: style.PlotStyle,
     label: str,
-    *,
-    whiskers: bool,
+    with_limits: bool,
 ) -> None:
-    """One model, the mean over its seeds, in the bins that are full enough in each seed."""
+    """One model, the mean over its seeds, in the bins that are full enough in each seed.
+
+    The 95 % limits of the accuracy are over seeds or, of one, Wilson's over images.
+    """
     full = np.min([diagram.counts for diagram in diagrams], axis=0) >= DRAWN
     x = 100 * np.mean([diagram.confidence[full] for diagram in diagrams], axis=0)
-    y = 100 * np.mean([diagram.accuracy[full] for diagram in diagrams], axis=0)
+    accuracies = 100 * np.array([diagram.accuracy[full] for diagram in diagrams])
     color, marker, dash = look
-    axes.plot(x, y, color=color, marker=marker, linestyle=dash, label=label)
-    if whiskers:
-        low, high = _limits(diagrams, full)
-        axes.vlines(x, low, high, color=color, linewidth=0.6)
-
-
-def _limits(
-    diagrams: Sequence[calibration.Reliability], full: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """95 % limits of the accuracy in each of these bins: over seeds, or Wilson's over images."""
+    axes.plot(x, accuracies.mean(0), color=color, marker=marker, linestyle=dash, label=label)
+    if not with_limits:
+        return
     if len(diagrams) > 1:
-        values = 100 * np.array([diagram.accuracy[full] for diagram in diagrams])
-        low, high = np.array([t_interval(column) for column in values.T]).reshape(-1, 2).T
+        low, high = np.array([t_interval(column) for column in accuracies.T]).reshape(-1, 2).T
     else:
         low, high = 100 * score_limits(diagrams[0].accuracy[full], diagrams[0].counts[full])
-    return np.clip(low, 0, 100), np.clip(high, 0, 100)
+    axes.vlines(x, low.clip(0, 100), high.clip(0, 100), color=color, linewidth=0.6)

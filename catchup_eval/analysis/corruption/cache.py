@@ -1,10 +1,9 @@
-"""Corrupted images on disk: computed once, then shown to many models.
+"""Corrupted images on disk: computed once, then used for many models.
 
 FOLDER/FINGERPRINT-PRESET-seedSEED-vVERSION/NAME-SEVERITY.npy    uint8 (N, 3, H, W)
 
 Files are written a batch at a time and read as memory maps, so no more than a batch is in memory.
 One process writes a file while others wait for it, and one that is not whole is computed again.
-The official layout, which other tools read, is written by :func:`export`.
 """
 
 import shutil
@@ -34,44 +33,44 @@ class CorruptionVariant(NamedTuple):
     photographs: Photographs = ()
 
 
-def corrupt_split(part: Split, name: str, severity: int, variant: CorruptionVariant) -> Tensor:
-    """The part's images, corrupted: (N, 3, H, W) uint8."""
-    return corrupt(part.images, name, severity, index=part.index, **variant._asdict())
+def corrupt_split(split: Split, name: str, severity: int, variant: CorruptionVariant) -> Tensor:
+    """The split's images, corrupted: (N, 3, H, W) uint8."""
+    return corrupt(split.images, name, severity, index=split.index, **variant._asdict())
 
 
 def cached_split(
-    folder: Path, part: Split, name: str, severity: int, variant: CorruptionVariant
+    folder: Path, split: Split, name: str, severity: int, variant: CorruptionVariant
 ) -> Split:
-    """The part with corrupted images, as a memory map; computed where there is no file yet.
+    """The split with corrupted images, as a memory map; computed where there is no file yet.
 
     Args:
-        folder: of all kept images; each file's path names all that it depends on.
+        folder: of all cached images; each file's path names all that it depends on.
 
     Raises:
         UnknownName: no such corruption or preset.
         UserError: another severity; the disk is full, or the folder cannot be written.
     """
     frost = f"-{fingerprint(variant.photographs)}" if name == "frost" else ""
-    group = f"{part.fingerprint}-{variant.preset}-seed{variant.seed}-v{VERSION}"
-    path, shape = folder / group / f"{name}{frost}-{severity}.npy", tuple(part.images.shape)
-    images = memmap.load_or_compute(path, shape, lambda: _blocks(part, name, severity, variant))
-    return replace(part, images=images)
+    group = f"{split.fingerprint}-{variant.preset}-seed{variant.seed}-v{VERSION}"
+    path, shape = folder / group / f"{name}{frost}-{severity}.npy", tuple(split.images.shape)
+    images = memmap.load_or_compute(path, shape, lambda: _blocks(split, name, severity, variant))
+    return replace(split, images=images)
 
 
-def fits_on_disk(folder: Path, part: Split) -> bool:
-    """Whether the part at all types and severities takes less than half of what is free here."""
-    return 2 * CELLS * part.images.nbytes < shutil.disk_usage(folder).free
+def fits_on_disk(folder: Path, split: Split) -> bool:
+    """Whether the split at all types and severities takes less than half of what is free here."""
+    return 2 * CELLS * split.images.nbytes < shutil.disk_usage(folder).free
 
 
 def _blocks(
-    part: Split, name: str, severity: int, variant: CorruptionVariant
+    split: Split, name: str, severity: int, variant: CorruptionVariant
 ) -> Iterator[np.ndarray]:
-    for start in range(0, len(part), BATCH):
-        yield corrupt_split(part[start : start + BATCH], name, severity, variant).cpu().numpy()
+    for start in range(0, len(split), BATCH):
+        yield corrupt_split(split[start : start + BATCH], name, severity, variant).cpu().numpy()
 
 
-def export(folder: Path, part: Split, names: Sequence[str], variant: CorruptionVariant) -> None:
-    """Write the layout of the released CIFAR-10-C and CIFAR-100-C.
+def export(folder: Path, split: Split, names: Sequence[str], variant: CorruptionVariant) -> None:
+    """Write the layout of the released CIFAR-10-C and CIFAR-100-C, which other tools read.
 
     Each `NAME.npy` has uint8 (5 N, H, W, 3): all images at severity 1, then all at 2, to 5.
     `labels.npy` has the N labels five times, int64.
@@ -80,13 +79,13 @@ def export(folder: Path, part: Split, names: Sequence[str], variant: CorruptionV
         UnknownName: no such corruption or preset.
         UserError: the disk is full, or the folder cannot be written.
     """
-    n, channels, height, width = part.images.shape
+    n, channels, height, width = split.images.shape
     for name in names:
         blocks = (
             block.transpose(0, 2, 3, 1)
             for severity in range(1, 6)
-            for block in _blocks(part, name, severity, variant)
+            for block in _blocks(split, name, severity, variant)
         )
         memmap.write(folder / f"{name}.npy", (5 * n, height, width, channels), blocks)
     with atomic_path(folder / "labels.npy") as temporary:
-        np.save(temporary, np.tile(part.labels.cpu().numpy(), 5))
+        np.save(temporary, np.tile(split.labels.cpu().numpy(), 5))

@@ -10,14 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from catchup_eval.analysis.conventions import (
-    Convention,
-    ConventionFamily,
-    Conventions,
-    ConventionValue,
-    complement,
-    row,
-)
+from catchup_eval.analysis import conventions
+from catchup_eval.analysis.conventions import Convention, ConventionFamily, ConventionValue
 from catchup_eval.analysis.corruption import alexnet
 from catchup_eval.analysis.corruption.registry import BENCHMARK_19
 from catchup_eval.core.errors import Missing
@@ -32,10 +26,10 @@ ALEXNET = (
 
 
 def mean_error(result: Result, types: Collection[str], metric: str) -> ConventionValue:
-    """Plain mean of the error over these types and the severities that were asked, in percent.
+    """Plain mean of the error over these types and the measured severities, in percent.
 
     Args:
-        metric: the row that has it, where all of the types were asked.
+        metric: the row that has it, where all of the types were measured.
 
     Raises:
         Missing: one of them was not.
@@ -44,81 +38,72 @@ def mean_error(result: Result, types: Collection[str], metric: str) -> Conventio
     names, severities = (cells[name].to_numpy() for name in ("corruption", "severity"))
     here = set(types) & set(names)
     if len(here) < len(types):
-        raise Missing(f"all {len(types)} types; {len(here)} of them were asked")
+        raise Missing(f"all {len(types)} types; {len(here)} of them were measured")
     wrong = ~np.asarray(result.samples["correct"], bool)[:, np.isin(names, list(types))]
-    errors, note = 100 * wrong.mean(1), _severities(set(severities))
+    errors, note = 100 * wrong.mean(1), ""
+    if len(set(severities)) < SEVERITIES:
+        note = f"severities {', '.join(f'{number:g}' for number in sorted(set(severities)))} only"
     if metric == "mean_error" and here < set(names):  # that row is over others, too
         limits = bootstrap_mean(errors, bounds=RANGES["%"])
         return ConventionValue(float(errors.mean()), limits, len(errors), (errors,), note)
-    number = row(metric, "the question corruption")(result)
+    number = conventions.row(metric, "the analysis corruption")(result)
     return number._replace(outcomes=(errors,), note=note)
 
 
-def _severities(asked: set[float]) -> str:
-    if len(asked) == SEVERITIES:
-        return ""
-    return f"severities {', '.join(f'{one:g}' for one in sorted(asked))} only"
-
-
 def relative_to_alexnet(result: Result) -> ConventionValue:
-    """ImageNet-C's mCE, where the question found that it applies.
+    """ImageNet-C's mCE, where the analysis found that it applies.
 
     Raises:
         Missing: it does not.
     """
-    number = row("mce_alexnet", ALEXNET)(result)
+    number = conventions.row("mce_alexnet", ALEXNET)(result)
     names = result.rows("error")["corruption"].to_numpy()
     counted = np.isin(names, list(alexnet.ERRORS))
     wrong = ~np.asarray(result.samples["correct"], bool)[:, counted]
-    return number._replace(
-        outcomes=(alexnet.alexnet_relative_error(wrong, names[counted].tolist()),)
-    )
+    errors = alexnet.alexnet_relative_error(wrong, names[counted].tolist())
+    return number._replace(outcomes=(errors,))
 
 
 _OVER_19 = partial(mean_error, types=BENCHMARK_19, metric="mean_error")
 _OVER_15 = partial(mean_error, types=alexnet.ERRORS, metric="mean_error_15")
+_CONVENTIONS = (
+    (
+        "mean error over 19 types",
+        "Catch-up Mix and the mixup papers; ImageNet-C's own test.py, as 'unnormalized'",
+        "plain mean of the error over 19 types and their severities",
+        _OVER_19,
+    ),
+    (
+        "mean error over 15 types",
+        "AugMix on CIFAR-C",
+        "the same without speckle noise, Gaussian blur, spatter and saturate",
+        _OVER_15,
+    ),
+    (
+        "AlexNet-normalised over 15 types",
+        "Hendrycks and Dietterich 2019, AugMix on ImageNet-C",
+        "mean over the types of each one's error as a fraction of AlexNet's",
+        relative_to_alexnet,
+    ),
+    (
+        "mean accuracy over 19 types",
+        "PuzzleMix's test_robust.py, which prints it as mCE; OpenMixup",
+        "100 less the mean error over 19 types",
+        conventions.complement(_OVER_19),
+    ),
+    (
+        "mean accuracy over 15 types",
+        "RobustBench",
+        "100 less the mean error over 15 types",
+        conventions.complement(_OVER_15),
+    ),
+)
 MCE = ConventionFamily(
     "mCE",
-    (
-        Convention(
-            "mean error over 19 types",
-            "Catch-up Mix and the mixup papers; ImageNet-C's own test.py, as 'unnormalized'",
-            "plain mean of the error over 19 types and their severities",
-            "corruption",
-            _OVER_19,
-            "lower",
-        ),
-        Convention(
-            "mean error over 15 types",
-            "AugMix on CIFAR-C",
-            "the same without speckle noise, Gaussian blur, spatter and saturate",
-            "corruption",
-            _OVER_15,
-            "lower",
-        ),
-        Convention(
-            "AlexNet-normalised over 15 types",
-            "Hendrycks and Dietterich 2019, AugMix on ImageNet-C",
-            "mean over the types of each one's error as a share of AlexNet's",
-            "corruption",
-            relative_to_alexnet,
-            "lower",
-        ),
-        Convention(
-            "mean accuracy over 19 types",
-            "PuzzleMix's test_robust.py, which prints it as mCE; OpenMixup",
-            "100 less the mean error over 19 types",
-            "corruption",
-            complement(_OVER_19),
-        ),
-        Convention(
-            "mean accuracy over 15 types",
-            "RobustBench",
-            "100 less the mean error over 15 types",
-            "corruption",
-            complement(_OVER_15),
-        ),
+    tuple(
+        Convention(name, who, how, "corruption", of, "higher" if "accuracy" in name else "lower")
+        for name, who, how, of in _CONVENTIONS
     ),
     also=("mean_error", "corruption"),
 )
-CONVENTIONS: Conventions = (MCE,)
+CONVENTIONS: conventions.Conventions = (MCE,)

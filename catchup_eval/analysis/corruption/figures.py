@@ -1,7 +1,6 @@
 """Figures of the corruption analysis, from its result alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -20,14 +19,6 @@ FEW = 4  # models up to which intervals are drawn
 ABREAST = 3  # heat maps beside each other
 ROW = 0.2  # inches
 MEAN = "mean"
-
-
-class Point(NamedTuple):
-    """A value with its interval; NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -105,41 +96,36 @@ def _height(places: Mapping[str, float]) -> float:
 
 
 def _dots(axes: Axes, models: Mapping[str, Sequence[Result]], places: Mapping[str, float]) -> None:
-    looks = style.plot_styles(list(models))
     step = min(0.22, 0.75 / len(models))  # models stand a little below each other
-    points = {name: _points(results, places) for name, results in models.items()}
-    shifts = {name: step * (i - (len(models) - 1) / 2) for i, name in enumerate(models)}
-    for row, down in places.items():
-        path = [(points[name][row].value, down + shifts[name]) for name in models]
-        axes.plot(*zip(*path), color=style.GREY, linewidth=0.8, zorder=1)
-    for name, look in looks.items():
-        x = np.array([points[name][row] for row in places])
-        y = np.array(list(places.values())) + shifts[name]
-        axes.plot(x[:, 0], y, look.marker, color=look.color)
+    shifts = step * (np.arange(len(models)) - (len(models) - 1) / 2)
+    rows = np.array(list(places.values()))
+    points = np.array([[_point(results, row) for row in places] for results in models.values()])
+    for values, row in zip(points[..., 0].T, rows, strict=True):
+        axes.plot(values, row + shifts, color=style.GREY, linewidth=0.8, zorder=1)
+    looks = style.plot_styles(list(models)).values()
+    for look, (values, low, high), shift in zip(looks, points.swapaxes(1, 2), shifts, strict=True):
+        axes.plot(values, rows + shift, look.marker, color=look.color)
         if len(models) <= FEW:
-            axes.hlines(y, x[:, 1].clip(0), x[:, 2].clip(0, 100), color=look.color, linewidth=0.7)
-    labels = [row.replace("_", " ") for row in places]
-    axes.set_yticks(list(places.values()), labels)
-    axes.set_ylim(max(places.values()) + 0.6, -0.6)
+            low, high = low.clip(0), high.clip(0, 100)
+            axes.hlines(rows + shift, low, high, color=look.color, linewidth=0.7)
+    _label_rows(axes, places)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("error (%), mean over severities")
 
 
-def _points(results: Sequence[Result], rows: Mapping[str, float]) -> dict[str, Point]:
-    return {
-        row: _point(results, "mean_error")
-        if row == MEAN
-        else _point(results, "corruption_error", corruption=row)
-        for row in rows
-    }
+def _label_rows(axes: Axes, places: Mapping[str, float]) -> None:
+    axes.set_yticks(list(places.values()), [name.replace("_", " ") for name in places])
+    axes.set_ylim(max(places.values()) + 0.6, -0.6)
 
 
-def _point(results: Sequence[Result], metric: str, **condition: str) -> Point:
-    """One seed: its own interval; several: their mean and Student's."""
+def _point(results: Sequence[Result], row: str) -> tuple[float, ...]:
+    """Value, low, high; of one seed its own interval, of several their mean and Student's."""
+    condition = {} if row == MEAN else {"corruption": row}
+    metric = "corruption_error" if condition else "mean_error"
     rows = pd.concat([result.rows(metric, **condition) for result in results])
     if len(rows) == 1:
-        return Point(*rows[["value", "low", "high"]].iloc[0])
-    return Point(float(rows["value"].mean()), *t_interval(rows["value"].tolist()))
+        return tuple(rows[["value", "low", "high"]].iloc[0])
+    return (float(rows["value"].mean()), *t_interval(rows["value"].tolist()))
 
 
 def _heat(
@@ -160,9 +146,8 @@ def _heat(
             label = text.format(value)
             axes.text(x, down, label, ha="center", va="center", color=ink, fontsize=6.5)
     axes.set_xticks(across, table.columns)
-    axes.set_yticks(list(places.values()), [row.replace("_", " ") for row in places])
+    _label_rows(axes, places)
     axes.set(xlim=(-0.5, across[-1] + 0.5), xlabel="severity")
-    axes.set_ylim(max(places.values()) + 0.6, -0.6)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

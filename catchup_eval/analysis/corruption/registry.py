@@ -2,17 +2,16 @@
 
 Nineteen types in five families, each at severities 1 to 5. The constants depend on the size of the
 images: a preset names them. An image's corruption depends on the seed, the type, the severity and
-the image's own number, never on the batch: every model is shown the same pixels.
+the image's own number, never on the batch: every model gets the same pixels.
 
-One more type is a file of its own and a line of `CORRUPTIONS`; it is measured where it is asked for
-by name, and is in no mean over the benchmark's.
+One more type is a function in a file of its own and a line of `CORRUPTIONS`; it is measured where
+`corruptions` names it, and is in no mean over the benchmark's.
 
 The released CIFAR-10-C and CIFAR-100-C files were drawn without a seed, so nobody can draw them
 again; what is computed here follows their distribution.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from math import log
 from typing import NamedTuple
 
@@ -22,20 +21,14 @@ from torch import Tensor
 from catchup_eval.analysis.corruption.transforms import (
     blur,
     digital,
-    elastic,
     frost,
-    glass,
     noise,
-    snow,
     spatter,
     weather,
 )
-from catchup_eval.analysis.corruption.transforms.frost import Photographs
 from catchup_eval.analysis.corruption.transforms.pixels import Severities
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import image_rngs
-
-__all__ = ["BENCHMARK_19", "CORRUPTIONS", "PRESETS", "Corruption", "corrupt", "preset_for"]
 
 # In the order of the released files; the last four their authors call validation types. These are
 # what a mean over "all" types is over, whatever else `CORRUPTIONS` lists.
@@ -52,7 +45,7 @@ PRESETS: Mapping[str, int] = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}
 
 
 class Corruption(NamedTuple):
-    """One type: `function(images, draws, *setting)`, and its settings by preset and severity.
+    """One type: `function(images, rngs, *setting)`, and its settings by preset and severity.
 
     Figures set the types of one `family` apart from those of others.
     """
@@ -67,15 +60,15 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "shot_noise": Corruption(noise.shot_noise, "noise", noise.SHOT),
     "impulse_noise": Corruption(noise.impulse_noise, "noise", noise.IMPULSE),
     "defocus_blur": Corruption(blur.defocus_blur, "blur", blur.DEFOCUS),
-    "glass_blur": Corruption(glass.glass_blur, "blur", glass.GLASS),
+    "glass_blur": Corruption(blur.glass_blur, "blur", blur.GLASS),
     "motion_blur": Corruption(blur.motion_blur, "blur", blur.MOTION),
     "zoom_blur": Corruption(blur.zoom_blur, "blur", blur.ZOOM),
-    "snow": Corruption(snow.snow, "weather", snow.SNOW),
+    "snow": Corruption(weather.snow, "weather", weather.SNOW),
     "frost": Corruption(frost.frost, "weather", frost.FROST),
     "fog": Corruption(weather.fog, "weather", weather.FOG),
     "brightness": Corruption(weather.brightness, "weather", weather.BRIGHTNESS),
     "contrast": Corruption(digital.contrast, "digital", digital.CONTRAST),
-    "elastic_transform": Corruption(elastic.elastic_transform, "digital", elastic.ELASTIC),
+    "elastic_transform": Corruption(digital.elastic_transform, "digital", digital.ELASTIC),
     "pixelate": Corruption(digital.pixelate, "digital", digital.PIXELATE),
     "jpeg_compression": Corruption(digital.jpeg_compression, "digital", digital.JPEG),
     "speckle_noise": Corruption(noise.speckle_noise, "extra", noise.SPECKLE),
@@ -93,20 +86,19 @@ def corrupt(
     index: Tensor,
     seed: int = 0,
     preset: str = "cifar",
-    photographs: Photographs = (),
+    photographs: frost.Photographs = (),
 ) -> Tensor:
-    """The same images, corrupted; computed on the CPU, given back on their device.
+    """The same images, corrupted; computed on the CPU, returned on their device.
 
     Args:
         images: (N, 3, H, W) uint8.
         name: one of :data:`CORRUPTIONS`.
         severity: 1 to 5.
         index: (N,) the images' stable numbers.
-        seed: of all draws.
+        seed: of all randomness.
         preset: one of :data:`PRESETS`.
-        photographs: of frost (see
-            :func:`catchup_eval.analysis.corruption.transforms.frost.photographs`); where there are
-            none, frost is procedural.
+        photographs: as :func:`catchup_eval.analysis.corruption.transforms.frost.photographs` reads
+            them; where there are none, frost is procedural.
 
     Returns:
         (N, 3, H, W) uint8.
@@ -115,31 +107,26 @@ def corrupt(
         UnknownName: no such corruption or preset.
         UserError: another severity, or images of another shape or type.
     """
-    kind, setting = _setting(name, severity, preset)
+    for kind, key, known in (("corruption", name, CORRUPTIONS), ("preset", preset, PRESETS)):
+        if key not in known:
+            raise UnknownName(kind, key, known)
+    if severity not in range(1, 6):
+        raise UserError(f"expected a severity from 1 to 5, got {severity}")
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise UserError(
             f"expected images as uint8 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}"
         )
-    change = partial(kind.function, photographs=photographs) if name == "frost" else kind.function
-    few = max(1, CHUNK // images[0].numel())
-    pairs = zip(torch.split(images.cpu(), few), torch.split(index.cpu(), few), strict=True)
-    changed = [
-        change(some, image_rngs(seed, f"{name} {severity}", numbers.numpy()), *setting)
-        for some, numbers in pairs
+    function, _, severities = CORRUPTIONS[name]
+    setting = severities[preset][severity - 1]
+    settings = setting if isinstance(setting, tuple) else (setting,)
+    extra = {"photographs": photographs} if name == "frost" else {}
+    size = max(1, CHUNK // images[0].numel())
+    chunks = zip(torch.split(images.cpu(), size), torch.split(index.cpu(), size), strict=True)
+    corrupted = [
+        function(chunk, image_rngs(seed, f"{name} {severity}", numbers.numpy()), *settings, **extra)
+        for chunk, numbers in chunks
     ]
-    return torch.cat(changed).to(images.device)
-
-
-def _setting(name: str, severity: int, preset: str) -> tuple[Corruption, tuple[float, ...]]:
-    if name not in CORRUPTIONS:
-        raise UnknownName("corruption", name, CORRUPTIONS)
-    if preset not in PRESETS:
-        raise UnknownName("preset", preset, PRESETS)
-    kind = CORRUPTIONS[name]
-    if severity not in range(1, 6):
-        raise UserError(f"expected a severity from 1 to 5, got {severity}")
-    setting = kind.severities[preset][severity - 1]
-    return kind, setting if isinstance(setting, tuple) else (setting,)
+    return torch.cat(corrupted).to(images.device)
 
 
 def preset_for(side: int) -> str:

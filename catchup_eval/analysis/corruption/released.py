@@ -4,12 +4,12 @@ Of CIFAR each `NAME.npy` is a memory map and holds uint8 (5 N, H, W, 3): all ima
 then all at 2, to 5. `labels.npy` holds the N labels five times; the same layout is written by
 :func:`catchup_eval.analysis.corruption.cache.export`.
 
-ImageNet-C lies as files, photographs of 224 pixels that are decoded as they are shown:
+ImageNet-C lies as files of 224 pixels that are decoded as they are used:
 
 FOLDER/NAME/SEVERITY/WNID/*.JPEG    the validation images, under their own names
 
-They are never resized: a network is shown them as they lie there, whatever its own view of
-photographs is (RobustBench found in 2022 that resizing and cropping them again changes ranks).
+They are never resized, whatever the network's own preprocessing is (RobustBench found in 2022 that
+resizing and cropping them again changes ranks).
 """
 
 import os
@@ -31,37 +31,39 @@ LOOKED_AT = 100  # images, for the check that rows belong together
 
 
 class ReleasedArrays(NamedTuple):
-    """A folder of such files, found to belong to a part."""
+    """A folder of such arrays of N images, which belong to a split."""
 
     folder: Path
     images: int  # N
 
-    def read_cell(self, part: Split, name: str, severity: int) -> Tensor:
-        """These images as the file has them, (n, 3, H, W) uint8; `part.index` are their rows.
+    def read_cell(self, split: Split, name: str, severity: int) -> Tensor:
+        """These images as the file has them, (n, 3, H, W) uint8; `split.index` are their rows.
 
         Raises:
             BadFile: there is no such file, or it has another shape.
         """
-        rows = (severity - 1) * self.images + part.index.cpu().numpy()
-        size = part.images.shape[2:]
-        file = _open_memmap(self.folder / f"{name}.npy", (SEVERITIES * self.images, *size, 3))
-        return torch.from_numpy(file[rows]).permute(0, 3, 1, 2)
+        rows = (severity - 1) * self.images + split.index.cpu().numpy()
+        path, shape = self.folder / f"{name}.npy", (5 * self.images, *split.images.shape[2:], 3)
+        array = _open_memmap(path)
+        if array.shape != shape or array.dtype != np.uint8:
+            raise BadFile(f"expected uint8 {shape} in {path}, got {array.dtype} {array.shape}")
+        return torch.from_numpy(array[rows]).permute(0, 3, 1, 2)
 
 
 class ReleasedFolders(NamedTuple):
-    """A folder of such folders, found to belong to a part."""
+    """A folder of such folders, which belong to a split."""
 
     folder: Path
     paths: np.ndarray  # (N,) bytes, below FOLDER/NAME/SEVERITY
 
-    def read_cell(self, part: Split, name: str, severity: int) -> Tensor:
-        """These images as the files have them, (n, 3, H, W) uint8; `part.index` are their places.
+    def read_cell(self, split: Split, name: str, severity: int) -> Tensor:
+        """These images as the files have them, (n, 3, H, W) uint8; by `split.index`.
 
         Raises:
             BadFile: one is absent, damaged, or of another size than the others.
         """
         below = self.folder / name / str(severity)
-        paths = [below / os.fsdecode(self.paths[place]) for place in part.index.tolist()]
+        paths = [below / os.fsdecode(self.paths[row]) for row in split.index.tolist()]
         images = decode_images(paths, None)
         for path, image in zip(paths, images, strict=True):
             if image.shape != images[0].shape:
@@ -74,34 +76,46 @@ class ReleasedFolders(NamedTuple):
 Released = ReleasedArrays | ReleasedFolders
 
 
-def find_released(folder: Path, part: Split) -> Released:
-    """The files in this folder, once their labels are found to be those of `part`.
+def find_released(folder: Path, split: Split) -> Released:
+    """The files in this folder, once their labels are found to be those of `split`.
 
     Raises:
-        BadFile: no `labels.npy`, no five times the same labels, or other ones than the part's.
+        BadFile: no `labels.npy` and no folders of images; labels that are not five times the same;
+            other labels or classes than the split's, or fewer images.
     """
-    folders = find_released_folders(folder, part)
-    return _arrays(folder, part) if folders is None else folders
-
-
-def _arrays(folder: Path, part: Split) -> ReleasedArrays:
-    labels = _open_memmap(folder / "labels.npy", None).astype(np.int64)
-    blocks = np.split(labels, SEVERITIES) if len(labels) % SEVERITIES == 0 else [labels[:0]]
-    if not len(blocks[0]) or any((block != blocks[0]).any() for block in blocks):
+    first = next(iter(sorted(folder.glob("*/[1-5]"))), None)
+    if first is not None:
+        found = listing(first)
+        if not _agree(found.labels, split):
+            raise BadFile(
+                f"{first} has {len(found.paths)} images in {len(found.classes)} classes, which are "
+                f"not those of these {len(split)} images; both are taken in the order of their "
+                "sorted paths"
+            )
+        return ReleasedFolders(folder, found.paths)
+    path = folder / "labels.npy"
+    labels = _open_memmap(path).astype(np.int64)
+    n = len(labels) // SEVERITIES
+    if not n or not np.array_equal(labels, np.tile(labels[:n], SEVERITIES)):
         raise BadFile(
-            f"expected the same labels {SEVERITIES} times, once for each severity, in "
-            f"{folder / 'labels.npy'}, got {len(labels)} that do not repeat"
+            f"expected the same labels {SEVERITIES} times, once for each severity, in {path}, "
+            f"got {len(labels)} that do not repeat"
         )
-    index, expected = part.index.cpu().numpy(), part.labels.cpu().numpy()
-    if index.max() >= len(blocks[0]) or (blocks[0][index] != expected).any():
+    if not _agree(labels[:n], split):
         raise BadFile(
-            f"{folder / 'labels.npy'} has {len(blocks[0])} labels, which are not those of these "
-            f"{len(index)} images; the files are in the official order of the test set"
+            f"{path} has {n} labels, which are not those of these {len(split)} images; the files "
+            "are in the official order of the test set"
         )
-    return ReleasedArrays(folder, len(blocks[0]))
+    return ReleasedArrays(folder, n)
 
 
-def _open_memmap(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
+def _agree(labels: np.ndarray, split: Split) -> bool:
+    """Whether the labels in these rows are those of the split."""
+    index = split.index.cpu().numpy()
+    return bool(index.max() < len(labels) and (labels[index] == split.labels.cpu().numpy()).all())
+
+
+def _open_memmap(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r")
     except FileNotFoundError:
@@ -109,37 +123,13 @@ def _open_memmap(path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
         raise BadFile(f"there is no {path}; .npy files beside it: {there}") from None
     except (OSError, ValueError, EOFError) as error:
         raise BadFile(f"{path} cannot be read: {error}") from error
-    if shape is not None and (array.shape != shape or array.dtype != np.uint8):
-        raise BadFile(f"expected uint8 {shape} in {path}, got {array.dtype} {array.shape}")
     return array
 
 
-def matches_originals(part: Split, corrupted: Tensor) -> bool:
+def matches_originals(split: Split, corrupted: Tensor) -> bool:
     """Whether corrupted images are nearer to their own originals than to their neighbours'."""
-    clean, other = part.images.cpu().float(), corrupted.float()
-    if clean.shape != other.shape:  # another view of the same photographs
+    clean, other = split.images.cpu().float(), corrupted.float()
+    if clean.shape != other.shape:  # another preprocessing of the same photographs
         clean = F.interpolate(clean, other.shape[2:], mode="bilinear", antialias=True)
     own = (clean - other).abs().mean()
     return bool(own < (clean.roll(1, 0) - other).abs().mean()) or len(clean) < 2
-
-
-def find_released_folders(folder: Path, part: Split) -> ReleasedFolders | None:
-    """The files in this folder, once their classes are found to be those of `part`.
-
-    Returns:
-        None where there is no such folder of folders.
-
-    Raises:
-        BadFile: other classes, or fewer images, than the part has.
-    """
-    first = next(iter(sorted(folder.glob("*/[1-5]"))), None)
-    if first is None:
-        return None
-    found = listing(first)
-    index, expected = part.index.cpu().numpy(), part.labels.cpu().numpy()
-    if index.max() >= len(found.paths) or (found.labels[index] != expected).any():
-        raise BadFile(
-            f"{first} has {len(found.paths)} images in {len(found.classes)} classes, which are not "
-            f"those of these {len(index)} images; both are taken in the order of their sorted paths"
-        )
-    return ReleasedFolders(folder, found.paths)

@@ -13,19 +13,19 @@ random maps 63 % of the pairs overlap by less than half. The column `protocol` s
 
 One row per number, all in percent but `best_threshold`:
 
-- `gt_known`: hits, whatever the network answers; `centred_box`: hits of one box in the middle that
-  knows no image, the yardstick; `whole_image`: hits of the whole image as a box
-- `top1_localization`: hits among right answers, of all images (then the true class's map is the
-  predicted class's, too); `centred_box_top1`: right answers whose object the centred box hits;
-  `accuracy`: right answers
+- `gt_known`: hits, whatever the network predicts; `centred_box`: hits of one box in the middle that
+  knows no image, the baseline; `whole_image`: hits of the whole image as a box
+- `top1_localization`: hits among correct predictions, of all images (then the true class's map is
+  the predicted class's, too); `centred_box_top1`: correct predictions whose object the centred box
+  hits; `accuracy`: correct predictions
 - `mean_iou`, `centred_box_mean_iou`: IoU on average, bootstrap over images
 - `gt_known_minmax`, `gt_known_max`, `top1_localization_minmax`, `top1_localization_max`: both
-  readings of "0.2", side by side
+  interpretations of "0.2", side by side
 - `centred_width`, `centred_height`: sides of the centred box, of the image's: the mean of the boxes
-  of the part `train`, or 70 where it has none
+  of the split `train`, or 70 where it has none
 - `gt_known_at`: hits at another `threshold` (a column, 0 to 1; empty in all other rows);
   `max_box_accuracy` the best of these (Choe et al. 2020), chosen on the very images and therefore
-  optimistic; `best_threshold` where it lies, a share of the maximum
+  optimistic; `best_threshold` where it lies, a fraction of the maximum
 - `max_box_accuracy_v2_at`: images where *any* component's box reaches an IoU of `overlap` (a
   column; .3, .5, .7), at the best threshold for that IoU; `max_box_accuracy_v2` their mean, as
   optimistic (wsolevaluation); `centred_box_at`, `centred_box_v2`: the same of the centred box
@@ -35,11 +35,10 @@ be known here: what resizing did to the boxes before they came with the images (
 :func:`catchup_eval.metrics.boxes.resize_boxes`); on images that were cropped hits mean less.
 
 Common columns: `metric`, `value`, `unit`, `n` images, `low` and `high` (95 %; Wilson for a rate),
-`protocol`. Samples: `gt_known`, `top1_localization`, `max_box`,
-`correct`, `iou`, `index`, each (N,);
-`predicted` and `truth`, boxes (N, 4) `x0 y0 x1 y1`, ends exclusive; `threshold` (1,); and of the
-contact sheet `sheet_images` (12, H, W, 3) uint8, `sheet_maps` (12, H, W), `sheet_rows` (12,): nine
-random images, the same for every model, then the three of smallest IoU among the others.
+`protocol`. Samples: `gt_known`, `top1_localization`, `max_box`, `correct`, `iou`, `index`, each
+(N,); `predicted` and `truth`, boxes (N, 4) `x0 y0 x1 y1`, ends exclusive; `threshold` (1,); and of
+the contact sheet `sheet_images` (12, H, W, 3) uint8, `sheet_maps` (12, H, W), `sheet_rows` (12,):
+nine random images, the same for every model, then the three of smallest IoU among the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,13 +50,7 @@ from pydantic import Field
 
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext, require
-from catchup_eval.analysis.localization.cam import (
-    READINGS,
-    compute_cams,
-    other_normalization,
-    size_of,
-    upsample,
-)
+from catchup_eval.analysis.localization import cam
 from catchup_eval.analysis.localization.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.localization.figures import WORST
 from catchup_eval.analysis.localization.figures import plot as plot
@@ -70,31 +63,22 @@ from catchup_eval.results.result import Result, Rows
 TITLE = "Weakly supervised localization"
 DESCRIPTION = "Does the network look at the object that it names?"
 INTERPRETATION = (
-    "GT-known is the share of images whose class activation map draws a box that overlaps the "
+    "GT-known is the fraction of images whose class activation map draws a box that overlaps the "
     "object by half or more. A box in the middle of every image reaches the dotted line without "
     "looking: only what lies above it was seen. A model whose curve peaks elsewhere than at the "
     "marked threshold is judged by a scale that does not suit it. Hollow marks are the other "
-    "reading of the threshold."
+    "interpretation of the threshold."
 )
 REFERENCE = "Zhou et al. 2016, Learning Deep Features for Discriminative Localization"
 NEEDS = frozenset({"test", "boxes"})
 VERSION = 2
 COST = 4
-HEADLINES = (
-    Headline(
-        "gt_known",
-        "GT-known localization",
-        "higher",
-        outcomes=("gt_known",),
-        chance="centred_box",
-    ),
-    Headline(
-        "top1_localization",
-        "Top-1 localization",
-        "higher",
-        outcomes=("top1_localization",),
-        chance="centred_box_top1",
-    ),
+HEADLINES = tuple(
+    Headline(metric, f"{name} localization", "higher", outcomes=(metric,), chance=chance)
+    for metric, name, chance in (
+        ("gt_known", "GT-known", "centred_box"),
+        ("top1_localization", "Top-1", "centred_box_top1"),
+    )
 )
 PER_SAMPLE: PerSample = {
     "test": ("correct", "gt_known", "top1_localization", "iou", "predicted", "truth"),
@@ -109,9 +93,9 @@ RANDOM = 9  # images on the contact sheet, and the worst of the others
 
 @validate_settings()
 def measure(
-    subject: EvaluationContext,
+    context: EvaluationContext,
     *,
-    protocol: Annotated[str, one_of("protocol", READINGS)] = "minmax",
+    protocol: Annotated[str, one_of("protocol", cam.NORMALIZATIONS)] = "minmax",
     threshold: Fraction = 0.2,  # the paper's
     centred: Annotated[float, Field(gt=0, le=1)] | None = None,
     sweep: Annotated[Sequence[Fraction], Field(min_length=1)] = SWEEP,
@@ -119,45 +103,47 @@ def measure(
     """The rows and samples described above.
 
     Args:
-        protocol: "minmax" or "max", what a threshold is a share of.
-        threshold: share of a map's maximum above which a pixel counts.
-        centred: share of the image's sides that the centred box takes; None is that of the
+        protocol: "minmax" or "max", what a threshold is a fraction of.
+        threshold: fraction of a map's maximum above which a pixel counts.
+        centred: fraction of the image's sides that the centred box takes; None is that of the
             training boxes, or 0.7 where there are none.
         sweep: the thresholds of `gt_known_at` and of the maxima.
 
     Raises:
         Missing: no boxes, or a head that does not average one feature map.
         UnknownName: another `protocol`.
-        UserError: `centred` is no share.
+        UserError: `centred` is no fraction.
     """
-    require(subject, NEEDS)
-    sides = _sides(subject, centred)
-    seen = compute_cams(subject, (threshold, *sweep), protocol)
-    overlaps = np.stack([boxes.iou(found, seen.truth) for found in seen.found.swapaxes(0, 1)])
+    require(context, NEEDS)
+    output = cam.compute_cams(context, (threshold, *sweep), protocol)
+    truth, correct = output.truth, output.correct
+    overlaps = np.stack([boxes.iou(found, truth) for found in output.found.swapaxes(0, 1)])
     hits, overlap = overlaps >= HIT, overlaps[0]
     samples = {
         "gt_known": hits[0],
-        "top1_localization": hits[0] & seen.correct,
-        "correct": seen.correct,
+        "top1_localization": hits[0] & correct,
+        "correct": correct,
         "iou": overlap,
-        "index": seen.numbers,
-        "predicted": seen.found[:, 0],
-        "truth": seen.truth,
+        "index": output.numbers,
+        "predicted": output.found[:, 0],
+        "truth": truth,
         "max_box": hits[1:][hits[1:].mean(1).argmax()],
         "threshold": np.array([threshold]),
     }
-    rows = Rows(_name(protocol))
-    size = size_of(subject.data.split("test").images)
-    middle, whole = (_centred_overlaps(seen.truth, each, size) for each in (sides, (1.0, 1.0)))
-    _outcome_rows(rows, samples, middle)
-    otherwise = boxes.iou(seen.other, seen.truth) >= HIT
-    _reading_rows(rows, {protocol: hits[0], other_normalization(protocol): otherwise}, seen.correct)
-    _yardstick_rows(rows, sides, whole)
-    _sweep_rows(rows, sweep, hits[1:])
-    _version_2_rows(rows, seen.best[:, 1:], middle)
-    explained = bool(seen.error.max() < 1e-3)
+    rows = Rows(f"cam-{protocol}@{VERSION}")
+    sides, size = _sides(context, centred), cam.size_of(context.data.split("test").images)
+    middle, whole = (_centred_overlaps(truth, each, size) for each in (sides, (1.0, 1.0)))
+    _add_outcomes(rows, samples, middle)
+    other_hits = boxes.iou(output.other, truth) >= HIT
+    _add_normalizations(rows, {protocol: hits[0], cam.other(protocol): other_hits}, correct)
+    rows.rate("whole_image", whole >= HIT)
+    for metric, side in zip(("centred_width", "centred_height"), sides, strict=True):
+        rows.add(metric, 100 * side, unit="%", n=len(whole))
+    _add_sweep(rows, sweep, hits[1:])
+    _add_version_2(rows, output.best[:, 1:], middle)
+    explained = bool(output.error.max() < 1e-3)
     rows.check("mean of the map + bias is the logit to 0.001", explained, len(overlap))
-    return Result(rows.frame(), samples | _sheet(subject, seen.maps, overlap, protocol))
+    return Result(rows.frame(), samples | _sheet(context, output.maps, overlap, protocol))
 
 
 def row_links(result: Result) -> Iterator[RowLink]:
@@ -167,18 +153,14 @@ def row_links(result: Result) -> Iterator[RowLink]:
     yield RowLink("max_box_accuracy", {}, result.samples["max_box"])
 
 
-def _name(reading: str) -> str:
-    return f"cam-{reading}@{VERSION}"
-
-
-def _sides(subject: EvaluationContext, centred: float | None) -> tuple[float, float]:
-    """Width and height of the centred box, as shares of the image's."""
+def _sides(context: EvaluationContext, centred: float | None) -> tuple[float, float]:
+    """Width and height of the centred box, as fractions of the image's."""
     if centred is not None:
         return centred, centred
-    train = subject.data.parts.get("train")
+    train = context.data.parts.get("train")
     if train is None or train.boxes is None:
         return SIDE, SIDE
-    height, width = size_of(train.images)
+    height, width = cam.size_of(train.images)
     sides = (train.boxes[:, 2:] - train.boxes[:, :2]).mean(0).tolist()
     return sides[0] / width, sides[1] / height
 
@@ -190,34 +172,24 @@ def _centred_overlaps(
     return boxes.iou(np.broadcast_to(boxes.centre_box(*sides, size), truth.shape), truth)
 
 
-def _outcome_rows(rows: Rows, samples: dict[str, np.ndarray], middle: np.ndarray) -> None:
+def _add_outcomes(rows: Rows, samples: dict[str, np.ndarray], middle: np.ndarray) -> None:
     rows.rate("gt_known", samples["gt_known"])
     rows.rate("centred_box", middle >= HIT)
     rows.rate("top1_localization", samples["top1_localization"])
     rows.rate("centred_box_top1", (middle >= HIT) & samples["correct"])
     rows.rate("accuracy", samples["correct"])
-    _mean_row(rows, "mean_iou", samples["iou"])
-    _mean_row(rows, "centred_box_mean_iou", middle)
+    rows.mean("mean_iou", 100 * samples["iou"], unit="%")
+    rows.mean("centred_box_mean_iou", 100 * middle, unit="%")
 
 
-def _mean_row(rows: Rows, metric: str, shares: np.ndarray) -> None:
-    rows.mean(metric, 100 * shares, unit="%")
-
-
-def _reading_rows(rows: Rows, hits: dict[str, np.ndarray], correct: np.ndarray) -> None:
+def _add_normalizations(rows: Rows, hits: dict[str, np.ndarray], correct: np.ndarray) -> None:
     for metric, among in (("gt_known", np.ones_like(correct)), ("top1_localization", correct)):
-        for reading in READINGS:
-            name = f"{metric}_{reading}"
-            rows.rate(name, hits[reading] & among, protocol=_name(reading))
+        for name in cam.NORMALIZATIONS:
+            protocol = f"cam-{name}@{VERSION}"
+            rows.rate(f"{metric}_{name}", hits[name] & among, protocol=protocol)
 
 
-def _yardstick_rows(rows: Rows, sides: tuple[float, float], whole: np.ndarray) -> None:
-    rows.rate("whole_image", whole >= HIT)
-    for metric, side in zip(("centred_width", "centred_height"), sides, strict=True):
-        rows.add(metric, 100 * side, unit="%", n=len(whole))
-
-
-def _sweep_rows(rows: Rows, sweep: Sequence[float], hits: np.ndarray) -> None:
+def _add_sweep(rows: Rows, sweep: Sequence[float], hits: np.ndarray) -> None:
     for threshold, row in zip(sweep, hits, strict=True):
         rows.rate("gt_known_at", row, threshold=threshold)
     best = int(hits.mean(1).argmax())
@@ -225,7 +197,7 @@ def _sweep_rows(rows: Rows, sweep: Sequence[float], hits: np.ndarray) -> None:
     rows.add("best_threshold", sweep[best], unit="share", n=hits.shape[1])
 
 
-def _version_2_rows(rows: Rows, best: np.ndarray, middle: np.ndarray) -> None:
+def _add_version_2(rows: Rows, best: np.ndarray, middle: np.ndarray) -> None:
     """MaxBoxAccV2 of the best overlaps (N, S) at each threshold, beside the centred box's."""
     maxima = [hits[:, hits.mean(0).argmax()] for hits in (best >= each for each in OVERLAPS)]
     centred = [middle >= each for each in OVERLAPS]
@@ -233,22 +205,22 @@ def _version_2_rows(rows: Rows, best: np.ndarray, middle: np.ndarray) -> None:
         ("max_box_accuracy_v2", "max_box_accuracy_v2_at", maxima),
         ("centred_box_v2", "centred_box_at", centred),
     ):
-        _mean_row(rows, metric, np.mean(outcomes, axis=0))
+        rows.mean(metric, 100 * np.mean(outcomes, axis=0), unit="%")
         for each, outcome in zip(OVERLAPS, outcomes, strict=True):
             rows.rate(of, outcome, overlap=each)
 
 
 def _sheet(
-    subject: EvaluationContext, maps: np.ndarray, overlap: np.ndarray, reading: str
+    context: EvaluationContext, maps: np.ndarray, overlap: np.ndarray, protocol: str
 ) -> dict[str, np.ndarray]:
-    drawn = generator(0, "contact sheet").permutation(len(overlap))[:RANDOM]
-    others = np.setdiff1d(np.arange(len(overlap)), drawn)
+    first = generator(0, "contact sheet").permutation(len(overlap))[:RANDOM]
+    others = np.setdiff1d(np.arange(len(overlap)), first)
     worst = others[np.argsort(overlap[others], kind="stable")][:WORST]
-    rows = np.concatenate([np.sort(drawn), worst])
-    images = subject.data.split("test").images[torch.from_numpy(rows)]
-    heat = READINGS[reading](upsample(torch.from_numpy(maps[rows]), size_of(images)))
+    rows = np.concatenate([np.sort(first), worst])
+    images = context.data.split("test").images[torch.from_numpy(rows)]
+    upsampled = cam.upsample(torch.from_numpy(maps[rows]), cam.size_of(images))
     return {
         "sheet_images": images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy(),
-        "sheet_maps": heat.astype(np.float16),
+        "sheet_maps": cam.NORMALIZATIONS[protocol](upsampled).astype(np.float16),
         "sheet_rows": rows,
     }

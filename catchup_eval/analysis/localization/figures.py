@@ -29,7 +29,8 @@ def _thresholds(models: dict[str, list[Result]]) -> Figure:
     looks = plot_styles(list(models))
     for name, results in models.items():
         look, at = looks[name], float(results[0].samples["threshold"][0])
-        protocol, other = _protocol(results[0]), _other_normalization(results[0])
+        protocol = _protocol(results[0])
+        other = "max" if protocol.startswith("cam-minmax") else "minmax"
         value, otherwise = (mean_value(results, m) for m in ("gt_known", f"gt_known_{other}"))
         label = f"{name}: {value:.1f} % at {at:g} ({other}: {otherwise:.1f} %)"
         line = curve(results, "gt_known_at", "threshold")
@@ -38,19 +39,14 @@ def _thresholds(models: dict[str, list[Result]]) -> Figure:
         axes.plot(at, otherwise, look.marker, color=look.color, fillstyle="none")
         axes.axvline(at, color=GREY, linewidth=0.8, zorder=0)
     _draw_baselines(axes, next(iter(models.values()))[0])
-    axes.set(xlabel="threshold (share of the map's maximum)", ylabel="GT-known (%)", ylim=(0, 100))
-    axes.set_title(f"protocol {protocol}; hollow: {other}")
+    axes.set(xlabel="threshold (fraction of the map's maximum)", ylabel="GT-known (%)")
+    axes.set(ylim=(0, 100), title=f"protocol {protocol}; hollow: {other}")
     figure.legend_below(fig, axes, columns=1)
     return fig
 
 
 def _protocol(result: Result) -> str:
     return str(result.frame["protocol"].iloc[0])
-
-
-def _other_normalization(result: Result) -> str:
-    """The reading of the threshold that is not the protocol's."""
-    return "max" if _protocol(result).startswith("cam-minmax") else "minmax"
 
 
 def _draw_baselines(axes: Axes, result: Result) -> None:
@@ -81,15 +77,11 @@ def _contact_sheet(models: dict[str, list[Result]]) -> Figure:
             _example(axes, result, place)
         if len(models) > 1:
             line[0].set_title(name, loc="left", pad=2)
-    fig.suptitle(_sheet_title(models), fontsize=8)
-    return fig
-
-
-def _sheet_title(models: dict[str, list[Result]]) -> str:
-    protocol = _protocol(next(iter(models.values()))[0])
     marks = f"solid: object; dashed: box of the map; number: IoU; last {WORST}: the worst others"
-    title = f"protocol {protocol}; {marks}"
-    return title + ("; first seed" if max(map(len, models.values())) > 1 else "")
+    title = f"protocol {_protocol(next(iter(firsts.values())))}; {marks}"
+    seeds = "; first seed" if max(map(len, models.values())) > 1 else ""
+    fig.suptitle(title + seeds, fontsize=8)
+    return fig
 
 
 def _example(axes: Axes, result: Result, place: int) -> None:

@@ -1,5 +1,7 @@
 import inspect
+import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from catchup_eval.analysis.adversarial.attacks import fgsm, pgd
-from catchup_eval.analysis.adversarial.autoattack import AutoAttack
 from catchup_eval.analysis.adversarial.libraries import (
+    FLAGS,
     AttackSpec,
+    AutoAttack,
     parse_attacks,
     torchattacks_attack,
 )
@@ -30,17 +33,6 @@ COUNTS = ("steps", "nb_iter", "n_queries")
 @pytest.fixture
 def library() -> Any:
     return pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
-
-
-@pytest.fixture
-def images() -> Tensor:
-    draw = torch.Generator().manual_seed(0)
-    return torch.rand(12, 3, 16, 16, generator=draw)
-
-
-@pytest.fixture
-def labels() -> Tensor:
-    return torch.arange(12) % 10
 
 
 @pytest.mark.parametrize(
@@ -81,7 +73,10 @@ def test_autoattack_is_not_the_one_of_torchattacks(network: Classifier) -> None:
         ("MIFGSM?eps=4/0", "MIFGSM: expected eps as 0.01 or 4/255, got 4/0"),
         ("Square?images=some", "Square: expected a number of images, got some"),
         ("AutoAttack?version=plus", "AutoAttack is the standard one and takes `images` alone"),
-        (["Square@4?images=9", "Square"], "Square@4 is asked for twice"),
+        (
+            ["Square@4?images=9", "Square"],
+            "expected attacks that differ in name or radius, got Square@4 twice",
+        ),
         ("PGD@0.0157", "PGD: expected a radius in 1/255, .* write 4"),
         ("PGD@0", "PGD: expected eps as a number above 0, got 0"),
         ("PGD@-4", "PGD: expected eps as a number above 0"),
@@ -144,17 +139,15 @@ def test_equal_to_torchattacks_bit_for_bit(
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ["PGD", "APGD"])  # APGD has a seed of its own, 0 for every batch
 @pytest.mark.usefixtures("library")
-def test_an_attack_is_decided_by_its_generator(
-    network: Classifier, images: Tensor, name: str
-) -> None:
+def test_an_attack_is_decided_by_its_generator(network: Classifier, images: Tensor) -> None:
     with torch.no_grad():
         labels = network(images).argmax(1)
-    attack = torchattacks_attack(name, network, eps=EPSILON, steps=1)
-    first, again, other = (attack(images, labels, generator(seed)) for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    for name in ("PGD", "APGD"):  # APGD has a seed of its own, 0 for every batch
+        attack = torchattacks_attack(name, network, eps=EPSILON, steps=1)
+        first, again, other = (attack(images, labels, generator(seed)) for seed in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
 
 
 @pytest.mark.usefixtures("library")
@@ -171,38 +164,26 @@ def test_the_library_is_told_how_many_classes_there_are() -> None:
         attack(images, labels, generator(0))
 
 
-@pytest.mark.parametrize("name", ["PGD", "CW", "Square"])
 @pytest.mark.usefixtures("library")
-def test_the_model_and_the_generators_are_given_back(
-    network: Classifier, images: Tensor, labels: Tensor, name: str
+def test_the_model_and_the_generators_are_restored(
+    network: Classifier, images: Tensor, labels: Tensor, state: Callable[[], dict[str, Any]]
 ) -> None:
-    def state() -> dict[str, Any]:
-        return {
-            "tensors": {key: value.clone() for key, value in network.state_dict().items()},
-            "gradients": [p.grad is None for p in network.parameters()],
-            "modes": [module.training for module in network.modules()],
-            "requires": [p.requires_grad for p in network.parameters()],
-            "torch": torch.get_rng_state(),
-            "numpy": torch.from_numpy(np.random.get_state()[1].astype(np.int64)),
-        }
-
-    network.train()
-    network.net.layer1[0].bn1.eval()  # a batch norm that its owner froze
-    network.net.conv1.weight.requires_grad_(False)
-    kept, before = images.clone(), state()
-    settings = {"n_queries": 3} if name == "Square" else {"steps": 2}
-    torchattacks_attack(name, network, **settings)(images, labels, generator(0))
-    torch.testing.assert_close(state(), before, rtol=0, atol=0)
-    assert torch.equal(images, kept)
+    before = state()
+    for name, settings in (
+        ("PGD", {"steps": 2}),
+        ("CW", {"steps": 2}),
+        ("Square", {"n_queries": 3}),
+    ):
+        torchattacks_attack(name, network, **settings)(images, labels, generator(0))
+        torch.testing.assert_close(state(), before, rtol=0, atol=0)
 
 
 @pytest.mark.usefixtures("library")
 def test_unknown_attacks_and_settings_are_named(network: Classifier) -> None:
     with pytest.raises(UnknownName, match="did you mean 'MIFGSM'"):
         parse_attacks("MIFGSN")
-    with pytest.raises(
-        UserError, match=r"epsilon.*it takes model, eps, alpha, steps, random_start"
-    ):
+    takes = r"epsilon.*it takes model, eps, alpha, steps, random_start"
+    with pytest.raises(UserError, match=takes):
         torchattacks_attack("PGD", network, epsilon=EPSILON)
 
 
@@ -210,5 +191,82 @@ def test_without_the_extra_the_command_that_installs_it_is_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchattacks", None)
+    monkeypatch.setitem(sys.modules, "pyautoattack", None)
     with pytest.raises(UserError, match=r'pip install "catchup-eval\[attacks\]"'):
         parse_attacks("FGSM")
+    with pytest.raises(UserError, match=r'pip install "catchup-eval\[autoattack\]"'):
+        AutoAttack(nn.Identity(), EPSILON, batch_size=10)
+
+
+@pytest.fixture
+def autoattack() -> None:
+    pytest.importorskip("pyautoattack", reason="needs the extra `autoattack`")
+
+
+def linear(classes: int = 5) -> nn.Linear:
+    rng = torch.Generator().manual_seed(0)
+    head = nn.Linear(16, classes)
+    head.weight.data = torch.randn(classes, 16, generator=rng)
+    head.bias.data = -head.weight.data.sum(1) / 2  # a grey image belongs to no class
+    return head
+
+
+def greys(count: int) -> Tensor:
+    """Around grey, so far from black and white that no attack meets them."""
+    rng = torch.Generator().manual_seed(1)
+    return 0.5 + 0.15 * torch.randn(count, 1, 4, 4, generator=rng).clamp(-2, 2)
+
+
+@pytest.mark.usefixtures("autoattack")
+def test_autoattack_on_a_linear_model_fools_whom_the_closed_form_says() -> None:
+    """Class j is ahead within the ball where (w_y - w_j) x < epsilon |w_y - w_j|_1."""
+    head, points, epsilon = linear(), greys(12), 0.05
+    model = nn.Sequential(nn.Flatten(), head)
+    with torch.no_grad():
+        logits = model(points)
+        labels = logits.argmax(1)
+        apart = head.weight[labels][:, None] - head.weight[None]  # (N, K, 16)
+        margins = logits.gather(1, labels[:, None]) - logits - epsilon * apart.abs().sum(2)
+        margins[torch.arange(len(labels)), labels] = torch.inf
+    standing = margins.amin(1) > 0
+    attack = AutoAttack(model, epsilon, batch_size=10)
+    adversarial = attack(points, labels, generator(0))
+    assert torch.equal(model(adversarial).argmax(1) == labels, standing)
+    assert 0 < standing.sum() < len(labels)
+    assert margins.amin(1).abs().min() > 1e-3  # none so near the boundary that rounding decides
+    assert (adversarial - points).abs().max() <= epsilon + 1e-6
+    assert torch.equal(adversarial[standing], points[standing])
+    assert not attack.flags.any()
+    few = AutoAttack(nn.Sequential(nn.Flatten(), linear(3)), epsilon, batch_size=10)
+    with pytest.raises(UserError, match="needs 4 classes or more, got 3"):
+        few(greys(2), torch.zeros(2, dtype=torch.long), generator(0))
+
+
+@pytest.mark.usefixtures("autoattack")
+def test_autoattack_restores_everything_and_its_warnings_become_flags(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model = nn.Sequential(nn.Flatten(), linear(), nn.Softmax(1), nn.Dropout()).train()
+    points, modes = greys(3), [module.training for module in model.modules()]
+    with torch.no_grad():
+        labels = (model[:2](points).argmax(1) + 1) % 5  # wrong already: no attack is needed
+    states = torch.get_rng_state(), torch.from_numpy(np.random.get_state()[1].astype(np.int64))
+    logger, before = logging.getLogger("auto-attack"), sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        attack = AutoAttack(model, EPSILON, batch_size=10)
+        assert torch.equal(attack(points, labels, generator(0)), points)
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    now = torch.get_rng_state(), torch.from_numpy(np.random.get_state()[1].astype(np.int64))
+    torch.testing.assert_close(now, states)
+    assert [module.training for module in model.modules()] == modes
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not logger.handlers and not logger.filters and logger.propagate
+    assert [word for word, raised in zip(FLAGS, attack.flags) if raised] == ["probability"]
+    assert capfd.readouterr() == ("", "")
+
+
+def tracer(*_: object) -> None:
+    return None

@@ -43,7 +43,7 @@ def test_a_photograph_too_small_is_enlarged() -> None:
 def test_all_five_photographs_and_all_places_are_drawn() -> None:
     rows, columns = np.indices((40, 38), dtype=np.uint8)
     marked = [np.dstack([rows, columns, np.full_like(rows, i)]) for i in range(5)]
-    pieces = frost.pieces(image_rngs(0, "test", np.arange(2000)), marked, 1, (32, 32))
+    pieces = frost.crop_pieces(image_rngs(0, "test", np.arange(2000)), marked, 1, (32, 32))
     tops, lefts, which = (pieces[:, 0, 0, c].unique().tolist() for c in range(3))
     assert (tops, lefts, which) == (list(range(8)), list(range(6)), list(range(5)))
     assert (pieces[:, 31, 31, 0] - pieces[:, 0, 0, 0] == 31).all()

@@ -49,7 +49,7 @@ def test_an_accuracy_is_what_the_error_leaves(corruption: Callable[..., Result])
 def test_fewer_types_have_no_mean_over_all(corruption: Callable[..., Result]) -> None:
     result = corruption({"fog": [True]}, types=list(ERRORS))
     assert number("mean error over 15 types", result).value == pytest.approx(100 / 15)
-    with pytest.raises(Missing, match="all 19 types; 15 of them were asked"):
+    with pytest.raises(Missing, match="all 19 types; 15 of them were measured"):
         number("mean error over 19 types", result)
 
 

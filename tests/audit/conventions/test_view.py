@@ -123,7 +123,7 @@ def test_a_group_that_lacks_a_seeds_number_has_none(
     study = made({"a": [{"corruption": whole}], "b": [{"corruption": whole}, {"corruption": part}]})
     row = named(evaluate_conventions(study), "mCE").seen[0]
     assert list(row.readings) == ["a"]
-    assert row.needs == "all 19 types; 1 of them were asked"
+    assert row.needs == "all 19 types; 1 of them were measured"
 
 
 def test_strays_swap_two_networks(strays: Study) -> None:

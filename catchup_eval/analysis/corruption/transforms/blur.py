@@ -1,7 +1,4 @@
-"""Blur by the lens, by its shake, by its zoom.
-
-Constants: hendrycks/robustness, make_cifar_c.py, make_tinyimagenet_c.py, make_imagenet_c.py.
-"""
+"""Blur by the lens, by frosted glass, by the camera's shake and by its zoom."""
 
 from math import ceil
 
@@ -12,12 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from catchup_eval.analysis.corruption.transforms import linear
-from catchup_eval.analysis.corruption.transforms.pixels import (
-    Draws,
-    Severities,
-    draw_per_image,
-    levels_to_uint8,
-)
+from catchup_eval.analysis.corruption.transforms.pixels import Rngs, Severities, levels_to_uint8
 
 GAUSSIAN: Severities = {
     "cifar": (0.4, 0.6, 0.7, 0.8, 1),
@@ -46,20 +38,26 @@ ZOOM: Severities = {
     "imagenet": ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
 }
 
+# standard deviation of the blur, reach in pixels, passes over the image
+GLASS: Severities = {
+    "cifar": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+    "tiny_imagenet": ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+    "imagenet": ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+}
 
-def gaussian_blur(images: Tensor, _draws: Draws, sigma: float) -> Tensor:
+
+def gaussian_blur(images: Tensor, _rngs: Rngs, sigma: float) -> Tensor:
     """A normal kernel of `sigma` pixels, cut at four of them; the edge is repeated outwards."""
     return levels_to_uint8(linear.gaussian_filter(images.double(), sigma))
 
 
-def defocus_blur(images: Tensor, _draws: Draws, radius: float, rim: float) -> Tensor:
+def defocus_blur(images: Tensor, _rngs: Rngs, radius: float, rim: float) -> Tensor:
     """A disk of `radius` pixels whose rim is smoothed; the image is mirrored at its edge."""
     kernel = disk(radius, rim)
     weights = linear.quantize(kernel.reshape(1, -1), linear.KERNEL_BITS).view(1, *kernel.shape)
     reach = len(kernel) // 2
-    return levels_to_uint8(
-        linear.correlate(images.double(), weights, (reach, reach), mode="reflect")
-    )
+    blurred = linear.correlate(images.double(), weights, (reach, reach), mode="reflect")
+    return levels_to_uint8(blurred)
 
 
 def disk(radius: float, rim: float) -> np.ndarray:
@@ -73,7 +71,9 @@ def disk(radius: float, rim: float) -> np.ndarray:
     reach = max(8, int(radius))
     at = np.arange(-reach, reach + 1)
     sharp = (at**2 + at[:, None] ** 2 <= radius**2).astype(float)
-    weights = _bell(rim, 1 if radius <= 8 else 2)
+    size = 1 if radius <= 8 else 2
+    weights = np.exp(-0.5 * (np.arange(-size, size + 1) / rim) ** 2)
+    weights /= weights.sum()
     blurred = sharp / sharp.sum()
     for axis in (0, 1):
         blurred = ndimage.correlate1d(blurred, weights, axis, mode="mirror")
@@ -82,14 +82,62 @@ def disk(radius: float, rim: float) -> np.ndarray:
     return np.asarray(blurred[margin : len(at) - margin, margin : len(at) - margin])
 
 
-def _bell(sigma: float, radius: int) -> np.ndarray:
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return np.asarray(weights / weights.sum())
+def glass_blur(images: Tensor, rngs: Rngs, sigma: float, reach: int, passes: int) -> Tensor:
+    """Blurred, each pixel replaced by one up to `reach` away, blurred again.
+
+    The original means to swap pixels; on numpy's views its line copies, and so do the released
+    files: `(h, w)` gets what stands at `(h + dy, w + dx)`, which keeps it.
+    """
+    smooth = levels_to_uint8(linear.gaussian_filter(images.double(), sigma))
+    height, width = images.shape[-2:]
+    # Where each pixel looks, but for the outermost `reach` (one more above and left).
+    shape = (passes, 2, height - 2 * reach, width - 2 * reach)
+    steps = np.stack([rng.integers(-reach, reach, shape, dtype=np.int8) for rng in rngs])
+    taken = torch.from_numpy(glass_sources(steps, reach)).flatten(1)[:, None].expand(-1, 3, -1)
+    shuffled = smooth.flatten(2).gather(2, taken).view_as(smooth)
+    return levels_to_uint8(linear.gaussian_filter(shuffled.double(), sigma))
 
 
-def motion_blur(images: Tensor, draws: Draws, radius: float, sigma: float) -> Tensor:
+def glass_sources(steps: np.ndarray, reach: int) -> np.ndarray:
+    """(N, H, W) which pixel each one has at the end, as its flat number.
+
+    Args:
+        steps: (N, passes, 2, H - 2 reach, W - 2 reach), -reach to reach - 1 down and right, for the
+            pixels from (reach + 1, reach + 1) to (H - reach, W - reach). The last one looks first.
+    """
+    n, passes, _, rows, columns = steps.shape
+    height, width = rows + 2 * reach, columns + 2 * reach
+    pixels = np.arange(n * height * width).reshape(n, height, width)
+    inside = np.s_[:, reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
+    sources = pixels
+    for turn in range(passes):
+        look = pixels.copy()
+        look[inside] += steps[:, turn, 0].astype(int) * width + steps[:, turn, 1]
+        sources = sources.take(_resolve_pass(look, inside))
+    return np.asarray(sources % (height * width))
+
+
+def _resolve_pass(look: np.ndarray, inside: tuple[slice, ...]) -> np.ndarray:
+    """What a pass leaves where, when pixels copy one after the other from the last to the first.
+
+    A pixel that looks at a later one finds there what that one has copied before. Following such
+    looks to their end takes as many steps as the path's logarithm when paths are doubled.
+    """
+    pixels = np.arange(look.size).reshape(look.shape)
+    copies = np.zeros(look.shape, bool)
+    copies[inside] = True
+    onwards = (look > pixels) & copies.take(look)
+    path = np.where(onwards, look, pixels)
+    while True:
+        doubled = path.take(path)
+        if (doubled == path).all():
+            return np.asarray(look.take(path))
+        path = doubled
+
+
+def motion_blur(images: Tensor, rngs: Rngs, radius: float, sigma: float) -> Tensor:
     """A trail in a direction up to 45 degrees off the horizontal, drawn for each image."""
-    angles = draw_per_image(draws, lambda draw: np.asarray(draw.uniform(-45, 45))).numpy()
+    angles = np.array([rng.uniform(-45, 45) for rng in rngs])
     return apply_motion(images, angles, radius, sigma)
 
 
@@ -119,7 +167,7 @@ def _trails(weights: Tensor, angles: np.ndarray) -> tuple[Tensor, tuple[int, int
     return torch.from_numpy(kernels), (int(top), int(left))
 
 
-def zoom_blur(images: Tensor, _draws: Draws, largest: float, step: float) -> Tensor:
+def zoom_blur(images: Tensor, _rngs: Rngs, largest: float, step: float) -> Tensor:
     """The mean of the image (which counts twice) and of its enlargements up to `largest`."""
     x = images.double().contiguous(memory_format=torch.channels_last)
     factors = np.arange(1, largest, step)
@@ -135,12 +183,12 @@ def zoom_centre(planes: Tensor, factor: float) -> Tensor:
     The outermost pixels keep their places at the edge, as in scipy's `zoom`.
     """
     sides = planes.shape[-2:]
-    kept = [ceil(side / factor) for side in sides]
-    size = [round(side * factor) for side in kept]
-    middle = _middle(planes, kept)
-    return _middle(F.interpolate(middle, size, mode="bilinear", align_corners=True), sides)
+    cropped = [ceil(side / factor) for side in sides]
+    size = [round(side * factor) for side in cropped]
+    middle = _crop_middle(planes, cropped)
+    return _crop_middle(F.interpolate(middle, size, mode="bilinear", align_corners=True), sides)
 
 
-def _middle(planes: Tensor, size: list[int] | torch.Size) -> Tensor:
+def _crop_middle(planes: Tensor, size: list[int] | torch.Size) -> Tensor:
     top, left = ((have - want) // 2 for have, want in zip(planes.shape[-2:], size, strict=True))
     return planes[..., top : top + size[0], left : left + size[1]]

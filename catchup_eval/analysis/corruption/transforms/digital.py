@@ -1,7 +1,4 @@
-"""What processing does to an image: contrast, colour, resolution, compression.
-
-Constants: hendrycks/robustness, make_cifar_c.py, make_tinyimagenet_c.py, make_imagenet_c.py.
-"""
+"""What processing does to an image: contrast, colour, resolution, compression, elastic tilt."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -10,15 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from catchup_eval.analysis.corruption.transforms.pixels import (
-    Draws,
-    Severities,
-    merge_value_saturation,
-    split_value_saturation,
-    to_uint8,
-    to_unit_float,
-)
+from catchup_eval.analysis.corruption.transforms import linear, pixels
+from catchup_eval.analysis.corruption.transforms.pixels import Rngs, Setting, Severities
 
 CONTRAST: Severities = {
     "cifar": (0.75, 0.5, 0.4, 0.3, 0.15),
@@ -44,26 +36,49 @@ JPEG: Severities = {
 }
 
 
-def contrast(images: Tensor, _draws: Draws, factor: float) -> Tensor:
+def _times(side: int, fractions: tuple[tuple[float, ...], ...]) -> tuple[Setting, ...]:
+    return tuple(tuple(side * fraction for fraction in row) for row in fractions)
+
+
+# strength and smoothness (a standard deviation) of the stretching, strength of the tilt, in pixels;
+# written as multiples of the side: for 224 pixels the original says 244, and so it stays
+ELASTIC: Severities = {
+    "cifar": _times(
+        32,
+        ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
+    ),
+    "tiny_imagenet": _times(
+        64,
+        ((0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)),
+    ),
+    "imagenet": _times(
+        244,
+        ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
+    ),
+}
+GRID = 2**16  # steps of the noise between 0 and 1
+
+
+def contrast(images: Tensor, _rngs: Rngs, factor: float) -> Tensor:
     """Each channel drawn towards its mean over the image."""
     # Whole numbers add up exactly, in any order.
     sums = images.sum((2, 3), dtype=torch.long, keepdim=True)
     means = sums.double() / (255 * images[0, 0].numel())
-    return to_uint8((to_unit_float(images) - means) * factor + means)
+    return pixels.to_uint8((pixels.to_unit_float(images) - means) * factor + means)
 
 
-def saturate(images: Tensor, _draws: Draws, factor: float, offset: float) -> Tensor:
+def saturate(images: Tensor, _rngs: Rngs, factor: float, offset: float) -> Tensor:
     """The saturation (of hue, saturation, value) times `factor` plus `offset`."""
-    value, saturation, below = split_value_saturation(to_unit_float(images))
-    return to_uint8(
-        merge_value_saturation(value, (saturation * factor + offset).clamp(0, 1), below)
+    value, saturation, below = pixels.split_value_saturation(pixels.to_unit_float(images))
+    return pixels.to_uint8(
+        pixels.merge_value_saturation(value, (saturation * factor + offset).clamp(0, 1), below)
     )
 
 
-def pixelate(images: Tensor, _draws: Draws, share: float) -> Tensor:
-    """Shrunk to `share` of height and width with a box filter and brought back with one."""
+def pixelate(images: Tensor, _rngs: Rngs, fraction: float) -> Tensor:
+    """Shrunk to `fraction` of height and width with a box filter and brought back with one."""
     height, width = images.shape[-2:]
-    small = int(width * share), int(height * share)
+    small = int(width * fraction), int(height * fraction)
 
     def change(image: Image.Image) -> Image.Image:
         box = Image.Resampling.BOX
@@ -72,7 +87,7 @@ def pixelate(images: Tensor, _draws: Draws, share: float) -> Tensor:
     return _apply_pil(images, change)
 
 
-def jpeg_compression(images: Tensor, _draws: Draws, quality: float) -> Tensor:
+def jpeg_compression(images: Tensor, _rngs: Rngs, quality: float) -> Tensor:
     """Written and read again as JPEG; the bytes depend on the libjpeg inside Pillow."""
 
     def change(image: Image.Image) -> Image.Image:
@@ -88,3 +103,59 @@ def _apply_pil(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> 
     arrays = images.permute(0, 2, 3, 1).contiguous().numpy()
     changed = np.stack([np.asarray(change(Image.fromarray(array))) for array in arrays])
     return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
+
+
+def elastic_transform(
+    images: Tensor, rngs: Rngs, strength: float, sigma: float, tilt: float
+) -> Tensor:
+    """A random affine map, then a random smooth displacement; interpolated linearly both times."""
+    height, width = images.shape[-2:]
+    shape = (2, height, width)
+    shifts, noise = [], []
+    for rng in rngs:
+        shifts.append(rng.uniform(-tilt, tilt, (3, 2)))
+        noise.append(rng.integers(-GRID, GRID, shape, dtype=np.int32, endpoint=True))
+    positions = _tilt(torch.from_numpy(np.stack(shifts)), height, width)
+    tilted = _read(images.double(), positions, mirror=True)
+    if not strength:
+        return pixels.levels_to_uint8(tilted)
+    steps = torch.from_numpy(np.stack(noise)).double()
+    smooth = linear.gaussian_filter(steps, sigma, mode="reflect", truncate=3) * (strength / GRID)
+    return pixels.levels_to_uint8(_read(tilted, _grid(height, width) + smooth, mirror=False))
+
+
+def _tilt(shifts: Tensor, height: int, width: int) -> Tensor:
+    """(N, 2, H, W) where each pixel of the tilted image comes from, row and column.
+
+    Args:
+        shifts: (N, 3, 2) where three corners of a square in the middle go, column and row, relative
+            to where they were: below right, above right, above left.
+    """
+    middle, half = torch.tensor([width // 2, height // 2]), min(height, width) // 3
+    before = middle + half * torch.tensor([[1, 1], [1, -1], [-1, -1]])
+    ones = torch.ones(3, 1, dtype=torch.double)
+    after = torch.cat([before + shifts, ones.expand(len(shifts), 3, 1)], 2)
+    maps = torch.linalg.solve(after, before.double().expand(len(shifts), 3, 2))  # (N, 3, 2)
+    row, column = _grid(height, width)
+    across, down, offset = maps.flip(2)[..., None, None].unbind(1)
+    positions: Tensor = across * column + down * row + offset
+    return positions
+
+
+def _grid(height: int, width: int) -> Tensor:
+    rows, columns = (torch.arange(side, dtype=torch.double) for side in (height, width))
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+
+
+def _read(images: Tensor, positions: Tensor, *, mirror: bool) -> Tensor:
+    """Images (N, C, H, W) float64 read at positions (N, 2, H, W), row and column, linearly.
+
+    Args:
+        mirror: outside, the image is mirrored at the centres of its outermost pixels; else at
+            their outer edges.
+    """
+    size = torch.tensor(images.shape[-2:], dtype=torch.double).view(2, 1, 1)
+    unit = 2 * positions / (size - 1) - 1 if mirror else (2 * positions + 1) / size - 1
+    grid = unit.flip(1).permute(0, 2, 3, 1)
+    read: Tensor = F.grid_sample(images, grid, padding_mode="reflection", align_corners=mirror)
+    return read

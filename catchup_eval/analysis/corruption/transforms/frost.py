@@ -2,8 +2,6 @@
 
 The official photographs are not part of this package. Those of `hendrycks/robustness`
 (`ImageNet-C/create_c/frost1.png` and so on) are read from a folder of the user's.
-
-Constants: hendrycks/robustness, make_cifar_c.py, make_tinyimagenet_c.py, make_imagenet_c.py.
 """
 
 import hashlib
@@ -16,7 +14,7 @@ from numpy.random import Generator
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from catchup_eval.analysis.corruption.transforms.pixels import Draws, Severities, draw_per_image
+from catchup_eval.analysis.corruption.transforms.pixels import Rngs, Severities, draw_per_image
 from catchup_eval.analysis.corruption.transforms.weather import plasma
 from catchup_eval.core.errors import BadFile
 
@@ -24,11 +22,8 @@ from catchup_eval.core.errors import BadFile
 FROST: Severities = {
     "cifar": ((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
     "tiny_imagenet": (
-        (1, 0.3, 0.3),
-        (0.9, 0.4, 0.3),
-        (0.8, 0.45, 0.3),
-        (0.75, 0.5, 0.3),
-        (0.7, 0.55, 0.3),
+        *((1, 0.3, 0.3), (0.9, 0.4, 0.3), (0.8, 0.45, 0.3)),
+        *((0.75, 0.5, 0.3), (0.7, 0.55, 0.3)),
     ),
     "imagenet": ((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
 }
@@ -72,7 +67,7 @@ def fingerprint(given: Photographs) -> str:
 
 def frost(
     images: Tensor,
-    draws: Draws,
+    rngs: Rngs,
     image_weight: float,
     frost_weight: float,
     scale: float,
@@ -80,22 +75,22 @@ def frost(
 ) -> Tensor:
     """The image and a random piece of a random photograph of frost, weighted and added."""
     size = images.shape[-2:]
-    ice = pieces(draws, photographs, scale, size) if photographs else crystals(draws, size)
+    ice = crop_pieces(rngs, photographs, scale, size) if photographs else crystals(rngs, size)
     levels = image_weight * images.double() + frost_weight * ice.permute(0, 3, 1, 2)
     return levels.clamp(0, 255).to(torch.uint8)
 
 
-def pieces(draws: Draws, photographs: Photographs, scale: float, size: Sequence[int]) -> Tensor:
-    """(N, H, W, 3) uint8: for each image a photograph, and a place in it, drawn at random."""
-    fitting = [resize_bilinear(photograph, scale, size) for photograph in photographs]
+def crop_pieces(rngs: Rngs, photographs: Photographs, scale: float, size: Sequence[int]) -> Tensor:
+    """(N, H, W, 3) uint8: for each image a random photograph, cropped at a random place."""
+    resized = [resize_bilinear(photograph, scale, size) for photograph in photographs]
     height, width = size
 
-    def one(draw: Generator) -> np.ndarray:
-        ice = fitting[draw.integers(len(fitting))]
-        top, left = (int(draw.integers(n - k)) for n, k in zip(ice.shape, size, strict=False))
+    def crop_piece(rng: Generator) -> np.ndarray:
+        ice = resized[rng.integers(len(resized))]
+        top, left = (int(rng.integers(n - k)) for n, k in zip(ice.shape, size, strict=False))
         return ice[top : top + height, left : left + width]
 
-    return draw_per_image(draws, one)
+    return draw_per_image(rngs, crop_piece)
 
 
 def resize_bilinear(photograph: np.ndarray, scale: float, size: Sequence[int]) -> np.ndarray:
@@ -118,19 +113,19 @@ def resize_bilinear(photograph: np.ndarray, scale: float, size: Sequence[int]) -
 
 
 def _neighbours(size: int, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each pixel of a rescaled line: the two around its place, the second one's share."""
+    """For each pixel of a rescaled line: the two around its place, the second one's weight."""
     at = ((np.arange(round(size * scale)) + 0.5) / scale - 0.5).clip(0, size - 1)
     before = np.floor(at).astype(int)
     return before, np.minimum(before + 1, size - 1), at - before
 
 
-def crystals(draws: Draws, size: Sequence[int]) -> Tensor:
+def crystals(rngs: Rngs, size: Sequence[int]) -> Tensor:
     """Procedural frost (N, H, W, 3): bright ridges of fractal noise on a bluish ground.
 
     Not the official frost: brightness and contrast are about the photographs', the shapes are not.
     """
     side = 1 << (max(size) - 1).bit_length()
-    noise = draw_per_image(draws, lambda draw: draw.uniform(-1, 1, side * side)).numpy()
+    noise = draw_per_image(rngs, lambda rng: rng.uniform(-1, 1, side * side)).numpy()
     clouds = plasma(noise[:, 1:], side, FADE)[:, : size[0], : size[1]]
     ridges = 1 - np.abs(2 * clouds - 1)
     ground = 145 + 50 * noise[:, 0, None, None]

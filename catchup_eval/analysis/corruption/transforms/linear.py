@@ -1,13 +1,12 @@
 """Linear filters in whole numbers: the same bits for every batch, thread count and processor.
 
-A sum of floating-point numbers depends on its order, and libraries choose the order by the batch
-and by the threads; truncation then makes a grey level of the last bit wherever the image is flat.
-So weights are rounded to multiples of a power of two. Sums of whole numbers below 2^53 are exact in
-any order, and what is flat stays exactly as it is.
+A sum of floating-point numbers depends on its order, which libraries choose by the batch and the
+threads; truncation then makes a grey level of the last bit wherever the image is flat. So weights
+are rounded to multiples of a power of two: sums of whole numbers below 2^53 are exact in any order,
+and what is flat stays exactly as it is.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,30 +28,21 @@ def quantize(weights: np.ndarray, bits: int) -> Tensor:
     return torch.from_numpy(units)
 
 
-class KernelBand(NamedTuple):
-    """Some neighbouring values of a blurred line: which values they are made of, and how."""
-
-    taken: slice
-    weights: Tensor  # (values made, values taken), whole
-
-
 @lru_cache(maxsize=32)
-def bands(size: int, sigma: float, mode: str, truncate: float) -> list[KernelBand]:
-    """The blur of a line of `size` values with normal weights: scipy's, in pieces.
+def _bands(size: int, sigma: float, mode: str, truncate: float) -> list[tuple[slice, Tensor]]:
+    """scipy's normal blur of a line of `size` values: for each piece what it reads, the weights.
 
     Pieces, because most weights of the whole matrix are zero.
     """
     line = np.eye(size)
     if sigma > 0:
         line = ndimage.gaussian_filter1d(line, sigma, axis=0, mode=mode, truncate=truncate)
-    weights = quantize(line, LINE_BITS)
-    return [_band(rows) for rows in torch.split(weights, PIECE)]
-
-
-def _band(weights: Tensor) -> KernelBand:
-    used = weights.any(0).nonzero()
-    taken = slice(int(used[0]), int(used[-1]) + 1)
-    return KernelBand(taken, weights[:, taken].contiguous())
+    bands = []
+    for weights in torch.split(quantize(line, LINE_BITS), PIECE):
+        used = weights.any(0).nonzero()
+        taken = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append((taken, weights[:, taken].contiguous()))
+    return bands
 
 
 def gaussian_filter(
@@ -63,9 +53,9 @@ def gaussian_filter(
     Exact but for the rounded weights, for values up to 2^16 in size.
     """
     height, width = planes.shape[-2:]
-    rows, columns = (bands(side, sigma, mode, truncate) for side in (height, width))
-    down = torch.cat([band.weights @ planes[..., band.taken, :] for band in rows], -2)
-    across = torch.cat([down[..., band.taken] @ band.weights.T for band in columns], -1)
+    rows, columns = (_bands(side, sigma, mode, truncate) for side in (height, width))
+    down = torch.cat([weights @ planes[..., taken, :] for taken, weights in rows], -2)
+    across = torch.cat([down[..., taken] @ weights.T for taken, weights in columns], -1)
     return across.div_(4.0**LINE_BITS)
 
 

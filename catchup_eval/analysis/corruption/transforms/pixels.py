@@ -1,9 +1,8 @@
 """What the corruptions share: grey levels to [0, 1] and back, and saturation and value.
 
-Grey levels become [0, 1] and come back as in the original scripts. Saturation and value (of hue,
-saturation, value) are those of whole batches, all of them in [0, 1]. A colour of constant hue is
-`value * (1 - saturation * below)`, where `below` says how far each channel is under the largest
-one, as a share of the distance to the smallest. The hue itself is never needed.
+Saturation and value (of hue, saturation, value) are those of whole batches, all in [0, 1]. A colour
+of constant hue is `value * (1 - saturation * below)`, where `below` says how far each channel is
+under the largest one, as a fraction of the distance to the smallest; the hue is never needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-Draws = Iterator[Generator]  # one generator for each image of the batch
+Rngs = Iterator[Generator]  # one generator for each image of the batch
 Setting = float | tuple[float, ...]
 Severities = Mapping[str, tuple[Setting, ...]]  # by preset: the settings of severities 1 to 5
 
@@ -24,7 +23,7 @@ def to_unit_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """(N, 3, H, W) uint8: clipped to [0, 1], then cut and not rounded.
+    """(N, 3, H, W) uint8: clipped to [0, 1], then truncated, not rounded.
 
     As in the originals; the images become half a grey level darker on average.
     """
@@ -39,9 +38,9 @@ def levels_to_uint8(levels: Tensor) -> Tensor:
     return (levels + 1e-6).clamp_(0, 255).to(torch.uint8)
 
 
-def draw_per_image(draws: Draws, draw_one: Callable[[Generator], np.ndarray]) -> Tensor:
-    """(N, ...) what `draw_one` draws for each image."""
-    return torch.from_numpy(np.stack([draw_one(draw) for draw in draws]))
+def draw_per_image(rngs: Rngs, draw: Callable[[Generator], np.ndarray]) -> Tensor:
+    """(N, ...) what `draw` gives for each image."""
+    return torch.from_numpy(np.stack([draw(rng) for rng in rngs]))
 
 
 def split_value_saturation(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:

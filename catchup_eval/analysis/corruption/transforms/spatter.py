@@ -3,8 +3,6 @@
 How drops break the light is worked out in the whole numbers of OpenCV, on batches of (N, H, W).
 Each step is OpenCV's function to the bit: Canny, distanceTransform (DIST_L2, 5x5; in fixed point as
 in versions 3 and 4, within 1e-4 of version 5), equalizeHist, filter2D and blur.
-
-Constants: hendrycks/robustness, make_cifar_c.py, make_tinyimagenet_c.py, make_imagenet_c.py.
 """
 
 import numpy as np
@@ -12,13 +10,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from catchup_eval.analysis.corruption.transforms.pixels import (
-    Draws,
-    Severities,
-    draw_per_image,
-    to_uint8,
-    to_unit_float,
-)
+from catchup_eval.analysis.corruption.transforms import pixels
+from catchup_eval.analysis.corruption.transforms.pixels import Rngs, Severities
 
 # mean and standard deviation of the noise, its blur, the threshold of liquid; then how much water
 # brightens, or the blur of the mud's rim; whether it is mud
@@ -45,52 +38,11 @@ SPATTER: Severities = {
         (0.67, 0.4, 1, 0.65, 1.5, 1),
     ),
 }
-WATER = (175, 238, 238)  # pale turquoise, red first
-MUD = (63, 42, 20)
-SURE = 0.8  # mud thinner than this is not seen
-
-
-def spatter(
-    images: Tensor,
-    draws: Draws,
-    mean: float,
-    sd: float,
-    sigma: float,
-    threshold: float,
-    strength: float,
-    muddy: float,
-) -> Tensor:
-    """Where blurred noise is above a threshold there is liquid: water brightens, mud covers."""
-    size = images.shape[-2:]
-    noise = draw_per_image(draws, lambda draw: draw.normal(mean, sd, size)).numpy()
-    liquid = ndimage.gaussian_filter(noise, (0, sigma, sigma), mode="nearest", truncate=4)
-    liquid[liquid < threshold] = 0
-    if muddy:
-        return add_mud(images, liquid > threshold, strength)
-    return add_water(images, liquid, strength)
-
-
-def add_water(images: Tensor, liquid: np.ndarray, strength: float) -> Tensor:
-    """Images brightened towards pale turquoise where liquid (N, H, W) breaks the light."""
-    levels = (liquid * 255).astype(np.int64).astype(np.uint8)  # above 255 it starts anew
-    light = torch.from_numpy(levels * caustics(levels).astype(float))[:, None]
-    most = light.amax((1, 2, 3), keepdim=True)
-    share = light / torch.where(most > 0, most, 1) * strength
-    return to_uint8(to_unit_float(images) + share * _colour(WATER))
-
-
-def add_mud(images: Tensor, wet: np.ndarray, sigma: float) -> Tensor:
-    """Images covered with brown where `wet` (N, H, W), blurred by `sigma`, is nearly one."""
-    blurred = ndimage.gaussian_filter(
-        wet.astype(float), (0, sigma, sigma), mode="nearest", truncate=4
-    )
-    cover = torch.from_numpy(np.where(blurred < SURE, 0, blurred))[:, None]
-    return to_uint8(to_unit_float(images) * (1 - cover) + cover * _colour(MUD))
-
-
-def _colour(levels: tuple[int, ...]) -> Tensor:
-    return torch.tensor(levels, dtype=torch.double).view(3, 1, 1) / 255
-
+WATER, MUD = (
+    torch.tensor(levels, dtype=torch.double).view(3, 1, 1) / 255
+    for levels in ((175, 238, 238), (63, 42, 20))  # pale turquoise and brown, red first
+)
+OPAQUE = 0.8  # mud thinner than this is not seen
 
 LOW, HIGH = 50, 150  # Canny's thresholds
 
@@ -108,30 +60,60 @@ STEPS = (
 )
 
 
+def spatter(
+    images: Tensor,
+    rngs: Rngs,
+    mean: float,
+    sd: float,
+    sigma: float,
+    threshold: float,
+    strength: float,
+    muddy: float,
+) -> Tensor:
+    """Where blurred noise is above a threshold there is liquid: water brightens, mud covers."""
+    size = images.shape[-2:]
+    noise = pixels.draw_per_image(rngs, lambda rng: rng.normal(mean, sd, size)).numpy()
+    liquid = _blur(noise, sigma)
+    liquid[liquid < threshold] = 0
+    if muddy:
+        return add_mud(images, liquid > threshold, strength)
+    return add_water(images, liquid, strength)
+
+
+def add_water(images: Tensor, liquid: np.ndarray, strength: float) -> Tensor:
+    """Images brightened towards pale turquoise where liquid (N, H, W) breaks the light."""
+    levels = (liquid * 255).astype(np.int64).astype(np.uint8)  # above 255 it starts anew
+    light = torch.from_numpy(levels * caustics(levels).astype(float))[:, None]
+    most = light.amax((1, 2, 3), keepdim=True)
+    fraction = light / torch.where(most > 0, most, 1) * strength
+    return pixels.to_uint8(pixels.to_unit_float(images) + fraction * WATER)
+
+
+def add_mud(images: Tensor, wet: np.ndarray, sigma: float) -> Tensor:
+    """Images covered with brown where `wet` (N, H, W), blurred by `sigma`, is nearly one."""
+    blurred = _blur(wet.astype(float), sigma)
+    cover = torch.from_numpy(np.where(blurred < OPAQUE, 0, blurred))[:, None]
+    return pixels.to_uint8(pixels.to_unit_float(images) * (1 - cover) + cover * MUD)
+
+
+def _blur(x: np.ndarray, sigma: float) -> np.ndarray:
+    sigmas = (0, sigma, sigma)
+    return np.asarray(ndimage.gaussian_filter(x, sigmas, mode="nearest", truncate=4))
+
+
 def caustics(liquid: np.ndarray) -> np.ndarray:
     """Brightness (N, H, W) uint8 of the light through liquid (N, H, W) uint8.
 
     The distance from the drops' edges, equalised, embossed and blurred.
     """
-    far = _mean(distance(edges(liquid)) / FIXED)
-    relief = _filter3x3(
-        equalize_histogram(far.astype(np.float32).astype(np.uint8)).astype(np.int32), EMBOSS
-    )
-    return np.asarray(np.rint(_mean(relief.clip(0, 255))), np.uint8)
+    far = _mean3x3(distance(edges(liquid)) / FIXED).astype(np.float32).astype(np.uint8)
+    levels = equalize_histogram(far).astype(np.int32)
+    relief = ndimage.correlate(levels, EMBOSS[None], mode="mirror")
+    return np.asarray(np.rint(_mean3x3(relief.clip(0, 255))), np.uint8)
 
 
-def _mean(x: np.ndarray) -> np.ndarray:
-    return np.asarray(_filter3x3(x, np.ones((3, 3))) * (1 / 9))
-
-
-def _filter3x3(x: np.ndarray, weights: np.ndarray, mode: str = "reflect") -> np.ndarray:
-    """Each value's 3x3 neighbours (N, H, W), weighted and added; by default mirrored outside."""
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode=mode)  # type: ignore[call-overload]
-    total = np.zeros_like(x)
-    for (row, column), weight in np.ndenumerate(weights.astype(x.dtype)):
-        if weight:
-            total += weight * _shift(padded, row - 1, column - 1)
-    return total
+def _mean3x3(x: np.ndarray) -> np.ndarray:
+    return np.asarray(ndimage.correlate(x, np.ones((1, 3, 3)), mode="mirror") * (1 / 9))
 
 
 def _shift(padded: np.ndarray, down: int, right: int) -> np.ndarray:
@@ -142,7 +124,10 @@ def _shift(padded: np.ndarray, down: int, right: int) -> np.ndarray:
 
 def edges(levels: np.ndarray) -> np.ndarray:
     """Canny's edges (N, H, W) bool: 3x3 Sobel, the sum of both slopes as strength."""
-    down, across = (_filter3x3(levels.astype(np.int32), k, "edge") for k in (SOBEL, SOBEL.T))
+    down, across = (
+        ndimage.correlate(levels.astype(np.int32), slope[None], mode="nearest")
+        for slope in (SOBEL, SOBEL.T)
+    )
     strength = np.abs(down) + np.abs(across)
     thin = (strength > LOW) & _ridge(strength, down, across)
     joined, count = ndimage.label(thin, SAME_IMAGE)

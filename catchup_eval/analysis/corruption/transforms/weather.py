@@ -1,20 +1,11 @@
-"""Weather and light.
-
-Constants: hendrycks/robustness, make_cifar_c.py, make_tinyimagenet_c.py, make_imagenet_c.py.
-"""
+"""Weather and light: brightness, fog, snow; frost is in a file of its own."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from catchup_eval.analysis.corruption.transforms.pixels import (
-    Draws,
-    Severities,
-    merge_value_saturation,
-    split_value_saturation,
-    to_uint8,
-    to_unit_float,
-)
+from catchup_eval.analysis.corruption.transforms import blur, pixels
+from catchup_eval.analysis.corruption.transforms.pixels import Rngs, Severities
 
 # thickness, and how fast the clouds' detail fades from one scale to the next finer one
 FOG: Severities = {
@@ -28,22 +19,51 @@ BRIGHTNESS: Severities = {
     "imagenet": (0.1, 0.2, 0.3, 0.4, 0.5),
 }
 
+# flakes: mean and standard deviation of the noise that they are cut from, its enlargement, the
+# threshold; streaks: radius and standard deviation; how much of the image does not turn pale
+SNOW: Severities = {
+    "cifar": (
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ),
+    "tiny_imagenet": (
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+    ),
+    "imagenet": (
+        (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+        (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+        (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+        (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+        (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+    ),
+}
+LUMA = (0.299, 0.587, 0.114)  # OpenCV's grey of red, green and blue
 
-def brightness(images: Tensor, _draws: Draws, more: float) -> Tensor:
+
+def brightness(images: Tensor, _rngs: Rngs, more: float) -> Tensor:
     """The value (of hue, saturation, value) raised by `more`."""
-    value, saturation, below = split_value_saturation(to_unit_float(images))
-    return to_uint8(merge_value_saturation((value + more).clamp(0, 1), saturation, below))
+    value, saturation, below = pixels.split_value_saturation(pixels.to_unit_float(images))
+    return pixels.to_uint8(
+        pixels.merge_value_saturation((value + more).clamp(0, 1), saturation, below)
+    )
 
 
-def fog(images: Tensor, draws: Draws, thickness: float, fade: float) -> Tensor:
+def fog(images: Tensor, rngs: Rngs, thickness: float, fade: float) -> Tensor:
     """White clouds added, then all of it darkened so that the brightest value could stay."""
-    x = to_unit_float(images)
+    x = pixels.to_unit_float(images)
     height, width = images.shape[-2:]
     side = 1 << (max(height, width) - 1).bit_length()  # the next power of two
-    steps = np.stack([draw.uniform(-1, 1, side * side - 1) for draw in draws])
+    steps = np.stack([rng.uniform(-1, 1, side * side - 1) for rng in rngs])
     clouds = torch.from_numpy(plasma(steps, side, fade)[:, None, :height, :width])
     brightest = x.amax((1, 2, 3), keepdim=True)
-    return to_uint8((x + thickness * clouds) * (brightest / (brightest + thickness)))
+    return pixels.to_uint8((x + thickness * clouds) * (brightest / (brightest + thickness)))
 
 
 def plasma(steps: np.ndarray, side: int, fade: float) -> np.ndarray:
@@ -73,3 +93,31 @@ def plasma(steps: np.ndarray, side: int, fade: float) -> np.ndarray:
         height, gap, used = height / fade, half, used + 3 * count
     clouds -= clouds.min((1, 2), keepdims=True)
     return np.asarray(clouds / clouds.max((1, 2), keepdims=True))
+
+
+def snow(
+    images: Tensor,
+    rngs: Rngs,
+    mean: float,
+    sd: float,
+    zoom: float,
+    threshold: float,
+    radius: float,
+    sigma: float,
+    weight: float,
+) -> Tensor:
+    """Flakes and the same flakes turned by half a circle, over an image that has become paler.
+
+    They fall in streaks, downwards more than across.
+    """
+    noise, angles = [], []
+    for rng in rngs:
+        noise.append(rng.standard_normal(images.shape[-2:]))
+        angles.append(rng.uniform(-135, -45))
+    flakes = blur.zoom_centre(mean + sd * torch.from_numpy(np.stack(noise))[:, None], zoom)
+    flakes = pixels.to_uint8(torch.where(flakes < threshold, 0, flakes))
+    streaks = blur.apply_motion(flakes, np.array(angles), radius, sigma)
+    x, layer = pixels.to_unit_float(images), pixels.to_unit_float(streaks)
+    luma = (x * torch.tensor(LUMA, dtype=torch.double).view(3, 1, 1)).sum(1, keepdim=True)
+    pale = torch.maximum(x, luma * 1.5 + 0.5)
+    return pixels.to_uint8(weight * x + (1 - weight) * pale + layer + layer.flip(2, 3))
