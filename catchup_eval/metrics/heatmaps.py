@@ -1,8 +1,8 @@
-"""Heat maps: where they are above a cut, and the boxes of the regions that are.
+"""Heat maps: masks above a threshold, and the boxes of their connected regions.
 
-Pixels are connected with their 8 neighbours, as OpenCV's contours have it. Masks are taken apart
-into runs of pixels along their rows, for a whole stack at once, and runs that touch from row to row
-are joined as the nodes of a graph: smooth maps have few runs.
+Pixels are connected with their 8 neighbours, as OpenCV's contours have it. Masks are split into
+runs of pixels along their rows, for a whole stack at once, and runs that touch from row to row are
+joined as the nodes of a graph: smooth maps have few runs.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ def minmax(maps: np.ndarray) -> np.ndarray:
 
 
 def threshold_mask(maps: np.ndarray, threshold: float) -> np.ndarray:
-    """(N, H, W) bool: where a map (N, H, W) is above this share of its own maximum, strictly."""
+    """(N, H, W) bool: where a map (N, H, W) is above this fraction of its maximum, strictly."""
     return np.asarray(maps > threshold * maps.max(axis=(1, 2), keepdims=True))
 
 

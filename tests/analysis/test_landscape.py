@@ -11,11 +11,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from catchup_eval.analysis import landscape
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.landscape import figures, hessian
-from catchup_eval.analysis.landscape.checks import NOTES, SETTLED, check_eigenpairs
+from catchup_eval.analysis.landscape.figures import NOTES, SETTLED
 from catchup_eval.analysis.landscape.losses import (
     disjoint_batches,
     filter_normalized_direction,
-    mean_over_square,
+    mean_over_axis,
     orient_axes,
 )
 from catchup_eval.core.errors import Missing, UserError
@@ -106,7 +106,7 @@ def failed_checks(values, residuals=(0.0, 0.0, 0.0)):
     pairs = hessian.Eigenpairs(
         np.array(values), torch.eye(count), np.array(residuals[:count]), "scipy"
     )
-    check_eigenpairs(rows, pairs, samples=10)
+    landscape.check_eigenpairs(rows, pairs, samples=10)
     frame = rows.frame()
     return set(frame["metric"][frame["value"] == 0])
 
@@ -155,7 +155,7 @@ def test_the_mean_over_the_square_hardly_depends_on_the_grid(points):
     axis = np.linspace(-0.5, 0.5, points)
     a, b = np.meshgrid(axis, axis, indexing="ij")
     bilinear, square = 3 + a + 2 * b + 4 * a * b, a**2
-    means = mean_over_square(np.stack([bilinear, square], axis=2))
+    means = mean_over_axis(mean_over_axis(np.stack([bilinear, square], axis=2)))
     step = axis[1] - axis[0]
     assert means == pytest.approx([3, 1 / 12 + step**2 / 6])
 
@@ -265,7 +265,9 @@ def test_each_batch_is_balanced(few_digits):
 
 
 def test_more_batches_than_images_are_refused(subject):
-    with pytest.raises(UserError, match="expected 60 images for 3 batches of 20, got a part of 40"):
+    with pytest.raises(
+        UserError, match="expected 60 images for 3 batches of 20, got a split of 40"
+    ):
         landscape.measure(subject, batches=3, **FEW)
 
 

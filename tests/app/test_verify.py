@@ -108,7 +108,7 @@ def test_an_honest_report_is_confirmed(finished: Path) -> None:
     assert overall_status(findings) == AuditStatus.CONFIRMED, findings
     assert {f"asked again: {question}" for question in QUESTIONS} <= verdicts(findings).keys()
     (power,) = [one.detail for one in findings if one.check.startswith("pairs")]
-    assert power == f"all {ALL} asked again: any altered one is found"
+    assert power == f"all {ALL} re-evaluated: any altered one is found"
 
 
 def test_another_batch_size_passes(finished: Path) -> None:

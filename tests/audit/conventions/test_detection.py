@@ -139,5 +139,5 @@ def test_two_hundred_classes_are_no_all_classes(detection: Callable[..., Result]
 
 def test_an_outside_that_is_not_stored_is_missing(detection: Callable[..., Result]) -> None:
     named = {one.name: one for one in family("AUROC", "letters").conventions}
-    with pytest.raises(Missing, match="the outside letters"):
+    with pytest.raises(Missing, match="the OOD dataset letters"):
         named["area, all classes"].of(detection([0], [1]))
