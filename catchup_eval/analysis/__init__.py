@@ -32,9 +32,7 @@ share_entries(__name__, ANALYSES)
 
 
 def choose(
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    known: Mapping[str, Analysis] = ANALYSES,
+    only: Sequence[str] = (), skip: Sequence[str] = (), known: Mapping[str, Analysis] = ANALYSES
 ) -> list[str]:
     """The names of those to evaluate, in their own order.
 

@@ -36,7 +36,7 @@ class ModelOutputs:
 
 @dataclass
 class EvaluationContext:
-    """A classifier on a dataset.
+    """A classifier on a dataset. Methods that take a split raise `Missing` where there is none.
 
     Args:
         model: evaluated in evaluation mode; restored afterwards.
@@ -71,31 +71,23 @@ class EvaluationContext:
         return self.data.has(need)
 
     def batches(self, split: str) -> Iterator[Batch]:
-        """The split's samples in order, on the device.
-
-        Raises:
-            Missing: there is no such split.
-        """
+        """The split's samples in order, on the device."""
         samples = self.data.split(split)
         if samples.images.nbytes <= MAX_BYTES:
             samples = samples.to(self.device)
         return samples.batches(self.batch_size, self.device)
 
     def outputs(self, split: str) -> ModelOutputs:
-        """Logits and features of a whole split; computed at the first call.
-
-        Raises:
-            Missing: there is no such split.
-        """
+        """Logits and features of a whole split; computed at the first call."""
         if split not in self._outputs:
             self._outputs[split] = self._compute_outputs(split)
         return self._outputs[split]
 
     def features(self, split: str) -> Tensor:
-        """(N, D): what the last linear layer is given, of a whole split, on the CPU.
+        """(N, D): the input of the last linear layer, of a whole split, on the CPU.
 
         Raises:
-            Missing: there is no such split, or the network has no linear head.
+            Missing: the network has no linear head.
         """
         features = self.outputs(split).features
         if features is None:

@@ -21,24 +21,16 @@ FRACTION, CONFIDENCE = 0.01, 0.95  # of altered outcomes that every verification
 
 
 class EffectSize(NamedTuple):
-    """How far a number is from the threshold that a test compares it with.
+    """How far a number is from the threshold that a test compares it with."""
 
-    Args:
-        value: positive, in the unit of the spread.
-        spread: standard deviation over the seeds, of each method that varies.
-    """
-
-    value: float
-    spread: tuple[float, ...]
+    value: float  # positive, in the unit of the spread
+    spread: tuple[float, ...]  # standard deviation over the seeds, of each method that varies
 
 
 def t_test_power(distance: EffectSize, seeds: int, level: float) -> float:
-    """The chance that a one-sided test is significant, with so many seeds a method.
+    """The chance that a one-sided test at this level is significant, with so many seeds a method.
 
     Welch's t test: non-central t with the freedom of Satterthwaite's formula at equal numbers.
-
-    Args:
-        level: of the one-sided test.
     """
     variances = [deviation**2 for deviation in distance.spread]
     if not any(variances):
@@ -54,10 +46,8 @@ def t_test_power(distance: EffectSize, seeds: int, level: float) -> float:
 def seeds_for_all(distances: Sequence[EffectSize], level: float) -> int | None:
     """Seeds with which all of the differences are significant, with :data:`POWER` or more.
 
-    What is missed adds up (Bonferroni's inequality), so no correlation is assumed.
-
-    Returns:
-        None where even :data:`MOST` are too few.
+    What is missed adds up (Bonferroni's inequality), so no correlation is assumed. None where even
+    :data:`MOST` are too few.
     """
     if min(distance.value for distance in distances) <= 0:
         return None

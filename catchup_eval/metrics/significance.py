@@ -11,7 +11,6 @@ the difference is larger than it, a small `below` that it is smaller.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import ceil, comb, copysign, inf, nan, sqrt
 from typing import NamedTuple
 
@@ -56,23 +55,14 @@ class OneSidedPValues(NamedTuple):
 
 @dataclass(frozen=True)
 class Contrast:
-    """A difference (or a single number) that can be held against thresholds.
-
-    Args:
-        value: as measured.
-        interval: 95 %: the thresholds that the test does not reject.
-        spread: standard deviations of the units, one for each side that varies.
-        name: of the test.
-        one_sided_p_values: at a threshold.
-        elsewhere: the test's name at thresholds other than 0, where that is another test.
-    """
+    """A difference (or a single number) that can be tested against thresholds."""
 
     value: float
-    interval: Interval
-    spread: tuple[float, ...]
-    name: str
-    one_sided_p_values: Callable[[float], OneSidedPValues]
-    elsewhere: str = ""
+    interval: Interval  # 95 %: the thresholds that the test does not reject
+    spread: tuple[float, ...]  # standard deviations of the units, of each side that varies
+    name: str  # of the test
+    one_sided_p_values: Callable[[float], OneSidedPValues]  # at a threshold
+    elsewhere: str = ""  # the test's name at thresholds other than 0, where that is another test
 
     def test_name(self, threshold: float) -> str:
         """The test's name at this threshold."""
@@ -269,7 +259,7 @@ class SignFlips:
         )
         return OneSidedPValues(above, below)
 
-    @cached_property
+    @property
     def interval(self) -> Interval:
         """95 %: the means that the two-sided test does not reject; none of values that agree."""
         n = len(self._values)

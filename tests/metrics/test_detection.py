@@ -35,10 +35,6 @@ def test_turned_is_the_sweep_of_the_negated_scores_with_the_sides_exchanged(insi
     other = detection.sweep(-outside, -inside)
     for ours, theirs in zip(turned, other, strict=True):
         assert np.array_equal(ours, theirs)
-    labels, values = labelled(inside, outside)
-    precision = average_precision_score(1 - labels, -values)
-    assert detection.average_precision(turned) == pytest.approx(precision)
-    assert detection.auroc(turned) == pytest.approx(roc_auc_score(labels, values))
 
 
 def test_cases_that_others_computed():

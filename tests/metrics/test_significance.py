@@ -80,14 +80,6 @@ def test_the_edge_s_test_is_the_one_that_its_interval_inverts(n, value, threshol
         assert (p < 0.05) == (not low <= threshold <= high)
 
 
-@given(st.integers(2, 2000), st.data())
-def test_wilson_holds_the_rate_and_stays_between_0_and_100(n, data):
-    hits = data.draw(st.integers(0, n))
-    low, high = intervals.wilson(hits, n)
-    assert 0 <= low <= 100 * hits / n + 1e-9
-    assert 100 * hits / n - 1e-9 <= high <= 100
-
-
 def test_the_bootstrap_of_a_mean_covers_the_truth():
     draw = np.random.default_rng(0)
     covered = 0
@@ -178,9 +170,7 @@ def test_three_samples_cannot_be_significant_even_if_all_differ():
     assert found.p == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize(
-    ("n", "win", "loss"), [(500, 0.02, 0.01), (200, 0.1, 0.05), (60, 0.05, 0.05)]
-)
+@pytest.mark.parametrize(("n", "win", "loss"), [(500, 0.02, 0.01), (60, 0.05, 0.05)])
 def test_the_interval_of_a_paired_rate_covers_the_truth(n, win, loss):
     draw = np.random.default_rng(0)
     covered = 0
@@ -189,23 +179,6 @@ def test_the_interval_of_a_paired_rate_covers_the_truth(n, win, loss):
         found = significance.paired_test([(kind != 1).astype(float)], [(kind != 0).astype(float)])
         covered += found.low <= win - loss <= found.high
     assert covered / 500 >= 0.9  # 0.95, standard error 0.01
-
-
-def test_mcnemar_says_significant_at_most_as_often_as_promised():
-    draw = np.random.default_rng(0)
-    wrong = 0
-    for _ in range(500):
-        ours, theirs = draw.random((2, 150)) < 0.8
-        wrong += significance.paired_test([ours], [theirs]).p < 0.05
-    assert wrong / 500 <= 0.1  # at most 0.05, standard error 0.01
-
-
-def test_sign_flips_agree_with_all_sign_flips():
-    gap = np.random.default_rng(3).normal(0.4, 1, 12)
-    signs = 1 - 2 * ((np.arange(2**12)[:, None] >> np.arange(12)) & 1)
-    exact = np.mean(np.abs(signs @ gap) >= abs(gap.sum()) * (1 - 1e-12))
-    found = significance.paired_test([gap], [np.zeros(12)])
-    assert found.p == exact
 
 
 @pytest.mark.parametrize("n", [2, 5, 6, 9, 13])
@@ -394,7 +367,3 @@ def test_holm_lies_between_the_plain_p_and_bonferronis(p):
     assert (found >= np.array(p) - 1e-15).all()
     assert (found <= np.minimum(1, np.array(p) * len(p)) + 1e-15).all()
     assert (np.diff(found[np.argsort(p, kind="stable")]) >= 0).all()
-
-
-def test_an_interval_is_a_pair():
-    assert Interval(1.0, 2.0) == (1.0, 2.0)

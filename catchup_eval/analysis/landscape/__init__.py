@@ -157,18 +157,19 @@ def measure(
     """
     chosen = losses.disjoint_batches(context.data.split(part), samples, batches)
     batch, n = losses.concatenate_splits(chosen, context.device), len(chosen[0])
-    first = (context.model, batch.images[:n], batch.labels[:n])
     rng = context.generator("landscape")
-    pairs = hessian.top_eigenvectors(
-        *first, count=len(RANKS), solver=solver, tolerance=tolerance, generator=rng
-    )
-    if len(pairs.values) < 2:
-        raise Missing("a loss that depends on two parameters or more")
+    curvature: dict[str, np.ndarray] = {}
+    with hessian.hessian_product(context.model, batch.images[:n], batch.labels[:n]) as product:
+        pairs = hessian.top_eigenvectors(
+            product, count=len(RANKS), solver=solver, tolerance=tolerance, generator=rng
+        )
+        if len(pairs.values) < 2:
+            raise Missing("a loss that depends on two parameters or more")
+        curvature["probes"] = hessian.trace(product, probes=probes, known=pairs, generator=rng)
+        if lanczos:
+            curvature |= hessian.density(product, steps=lanczos, generator=rng)._asdict()
     arrays = _loss_surface(context, batch, pairs, points=points, reach=reach, directions=directions)
-    arrays["batch"] = np.repeat(np.arange(batches), n)
-    arrays["probes"] = hessian.trace(*first, probes=probes, known=pairs, generator=rng)
-    if lanczos:
-        arrays |= hessian.density(*first, steps=lanczos, generator=rng)._asdict()
+    arrays |= {"batch": np.repeat(np.arange(batches), n)} | curvature
     rows = Rows(f"hessian-plane-{part}@{VERSION}")
     _add_losses(rows, arrays, f"filter-normalised-{part}@{FILTER_VERSION}")
     _add_curvature(rows, pairs, arrays["probes"], samples=n)

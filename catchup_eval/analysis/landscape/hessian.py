@@ -36,7 +36,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.errors import Missing
 from catchup_eval.core.rng import fork_global_rng, torch_generator
 
 Solver = Literal["scipy", "pyhessian"]
@@ -64,84 +64,6 @@ class Eigenpairs(NamedTuple):
 
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
-
-
-def top_eigenvectors(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    count: int = 2,
-    solver: Solver = "scipy",
-    tolerance: float = 1e-4,
-    criterion: Criterion = F.cross_entropy,
-    generator: np.random.Generator,
-) -> Eigenpairs:
-    """The Hessian's eigenpairs of largest magnitude; a negative eigenvalue can be among them.
-
-    P is the number of all parameters of the model. Entries that the loss does not reach are zero.
-    A loss that reaches fewer than `count` entries has as many pairs. Where it reaches few, all
-    pairs come from the whole matrix, whatever the solver.
-
-    Args:
-        images, labels: (N, C, H, W) and (N,), one batch.
-        solver: "scipy", Lanczos with restarts; or "pyhessian", power iteration, at most 100
-            products a vector, which needs more of them (benchmarks/hessian.py). Where a residual
-            stays above :data:`CONVERGED`, the other one follows.
-        tolerance: of an eigenvalue, relative. pyhessian's iteration ends at a change as small,
-            Lanczos at a residual of its square root, to which the error is quadratic.
-        criterion: mean loss of logits and labels.
-
-    Raises:
-        UserError: there is no such solver.
-        Missing: the loss or a product is not finite, or the loss depends on no parameter.
-    """
-    if solver not in SOLVERS:
-        raise UserError(f"expected a solver of {', '.join(SOLVERS)}, got {solver!r}")
-    with hessian_product(model, images, labels, criterion) as product:
-        pairs = _converged_pairs(product, count, solver, tolerance, generator)
-        return pairs._replace(vectors=product.expand(pairs.vectors))
-
-
-def trace(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    probes: int,
-    known: Eigenpairs | None = None,
-    criterion: Criterion = F.cross_entropy,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """(probes,) estimates of the Hessian's trace, independent and unbiased each; average them.
-
-    With V the orthonormal known vectors, as rows, P = I - V'V and random signs g, one estimate is
-    tr(VHV') + g'PHPg: the known part exactly, which is the sum of the known eigenvalues, and
-    Hutchinson's estimator (1990) of the rest, one product each. It is Hutch++ (Meyer et al. 2021,
-    "Hutch++: Optimal Stochastic Trace Estimation", algorithm 1) with eigenvectors at hand instead
-    of a basis from further probes. As E[gg'] = I and tr(PHP) = tr(H) - tr(VHV'), the mean is the
-    trace for any V that does not depend on g, converged or not; the variance, twice the sum of
-    squares off the diagonal of PHP, loses what the known eigenvalues contribute.
-
-    Args:
-        images, labels, criterion: as in :func:`top_eigenvectors`.
-        probes: random sign vectors.
-        known: pairs of the same Hessian.
-
-    Raises:
-        Missing: as in :func:`top_eigenvectors`.
-    """
-    with hessian_product(model, images, labels, criterion) as product:
-        exact, vectors = 0.0, torch.zeros(0, product.size).to(product.reached.device)
-        if known is not None:
-            exact, vectors = float(known.values.sum()), known.vectors[:, product.reached]
-        signs = (_project_out(vectors.to(sign), sign) for sign in product.signs(probes, generator))
-        return np.array([exact + float(product(probe) @ probe) for probe in signs])
-
-
-def _project_out(basis: Tensor, vector: Tensor) -> Tensor:
-    """The component of a vector (R,) orthogonal to the rows of an orthonormal basis (k, R)."""
-    return vector - basis.T @ (basis @ vector)
 
 
 class HessianProduct(NamedTuple):
@@ -184,12 +106,6 @@ class HessianProduct(NamedTuple):
         """R, the length of the vectors."""
         return sum(parameter.numel() for parameter in self.parameters)
 
-    def expand(self, vectors: Tensor) -> Tensor:
-        """(count, P) from (count, R): zero where the loss does not reach."""
-        full = vectors.new_zeros(len(vectors), len(self.reached))
-        full[:, self.reached] = vectors
-        return full
-
     def signs(self, count: int, generator: np.random.Generator) -> Iterator[Tensor]:
         """Vectors (R,) of random signs, made on the CPU so that every device gets the same."""
         rng = torch_generator(generator)
@@ -198,14 +114,30 @@ class HessianProduct(NamedTuple):
             yield signs.to(self.parameters[0])
 
 
-def _converged_pairs(
+def top_eigenvectors(
     product: HessianProduct,
-    count: int,
-    solver: Solver,
-    tolerance: float,
+    *,
+    count: int = 2,
+    solver: Solver = "scipy",
+    tolerance: float = 1e-4,
     generator: np.random.Generator,
 ) -> Eigenpairs:
-    """From the solver, and where it does not converge from both."""
+    """The Hessian's eigenpairs of largest magnitude; a negative eigenvalue can be among them.
+
+    Entries that the loss does not reach are zero. A loss that reaches fewer than `count` entries
+    has as many pairs. Where it reaches few, all pairs come from the whole matrix, whatever the
+    solver.
+
+    Args:
+        solver: "scipy", Lanczos with restarts; or "pyhessian", power iteration, at most 100
+            products a vector, which needs more of them (benchmarks/hessian.py). Where a residual
+            stays above :data:`CONVERGED`, the other one follows.
+        tolerance: of an eigenvalue, relative. pyhessian's iteration ends at a change as small,
+            Lanczos at a residual of its square root, to which the error is quadratic.
+
+    Raises:
+        Missing: a product is not finite.
+    """
     if product.size <= _lanczos_vectors(count):
         identity = torch.eye(product.size).to(product.parameters[0])
         return _rayleigh_ritz(product, identity, count, "dense")
@@ -214,8 +146,42 @@ def _converged_pairs(
     pairs = _rayleigh_ritz(product, vectors, count, order[0])
     if pairs.converged:
         return pairs
-    vectors = torch.cat([pairs.vectors, SOLVERS[order[1]](product, count, tolerance, generator)])
+    vectors = torch.cat(
+        [pairs.vectors[:, product.reached], SOLVERS[order[1]](product, count, tolerance, generator)]
+    )
     return _rayleigh_ritz(product, vectors, count, ", then ".join(order))
+
+
+def trace(
+    product: HessianProduct,
+    *,
+    probes: int,
+    known: Eigenpairs | None = None,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """(probes,) estimates of the Hessian's trace, independent and unbiased each; average them.
+
+    With V the orthonormal known vectors, as rows, P = I - V'V and random signs g, one estimate is
+    tr(VHV') + g'PHPg: the known part exactly, which is the sum of the known eigenvalues, and
+    Hutchinson's estimator (1990) of the rest, one product each. It is Hutch++ (Meyer et al. 2021,
+    "Hutch++: Optimal Stochastic Trace Estimation", algorithm 1) with eigenvectors at hand instead
+    of a basis from further probes. As E[gg'] = I and tr(PHP) = tr(H) - tr(VHV'), the mean is the
+    trace for any V that does not depend on g, converged or not; the variance, twice the sum of
+    squares off the diagonal of PHP, loses what the known eigenvalues contribute.
+
+    Raises:
+        Missing: a product is not finite.
+    """
+    exact, vectors = 0.0, torch.zeros(0, product.size).to(product.reached.device)
+    if known is not None:
+        exact, vectors = float(known.values.sum()), known.vectors[:, product.reached]
+    signs = (_project_out(vectors.to(sign), sign) for sign in product.signs(probes, generator))
+    return np.array([exact + float(product(probe) @ probe) for probe in signs])
+
+
+def _project_out(basis: Tensor, vector: Tensor) -> Tensor:
+    """The component of a vector (R,) orthogonal to the rows of an orthonormal basis (k, R)."""
+    return vector - basis.T @ (basis @ vector)
 
 
 class _PyHessian(hessian):  # type: ignore[misc]  # pyhessian has no types
@@ -328,7 +294,9 @@ def _rayleigh_ritz(product: HessianProduct, vectors: Tensor, count: int, solver:
     rounding = 1000 * torch.finfo(basis.dtype).eps * values.abs().max()
     sizes = values.abs().clamp_min(rounding).clamp_min(torch.finfo(torch.double).tiny)
     residuals = left.norm(dim=1).cpu().double() / sizes
-    return Eigenpairs(values.numpy(), vectors, residuals.numpy(), solver)
+    full = vectors.new_zeros(len(vectors), len(product.reached))
+    full[:, product.reached] = vectors
+    return Eigenpairs(values.numpy(), full, residuals.numpy(), solver)
 
 
 SOLVERS: dict[Solver, Callable[[HessianProduct, int, float, np.random.Generator], Tensor]] = {
@@ -339,12 +307,12 @@ SOLVERS: dict[Solver, Callable[[HessianProduct, int, float, np.random.Generator]
 
 @contextmanager
 def hessian_product(
-    model: nn.Module, images: Tensor, labels: Tensor, criterion: Criterion
+    model: nn.Module, images: Tensor, labels: Tensor, criterion: Criterion = F.cross_entropy
 ) -> Iterator[HessianProduct]:
     """Products in evaluation mode; the model stays as it is, and the graph goes with the block.
 
-    All parameters count, also those that require no gradient: a checkpoint does not say what was
-    frozen while it was trained.
+    The criterion gives the mean loss of logits and labels (N,). All parameters count, also those
+    that require no gradient: a checkpoint does not say what was frozen while it was trained.
 
     Raises:
         Missing: the loss is not finite, or depends on no parameter.
@@ -376,15 +344,7 @@ class Density(NamedTuple):
     weights: np.ndarray  # (steps,)
 
 
-def density(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    steps: int,
-    criterion: Criterion = F.cross_entropy,
-    generator: np.random.Generator,
-) -> Density:
+def density(product: HessianProduct, *, steps: int, generator: np.random.Generator) -> Density:
     """The eigenvalue density by stochastic Lanczos quadrature (Ghorbani et al. 2019).
 
     Over the parameters that the loss reaches, from one random sign vector. Each new vector is
@@ -392,15 +352,13 @@ def density(
     node with the weight of them all. Costs `steps` products and copies of the parameters.
 
     Args:
-        images, labels, criterion: as in :func:`top_eigenvectors`.
         steps: at most; a run that exhausts its space earlier has nodes of weight zero.
 
     Raises:
-        Missing: as in :func:`top_eigenvectors`.
+        Missing: a product is not finite.
     """
-    with hessian_product(model, images, labels, criterion) as product:
-        (start,) = product.signs(1, generator)
-        nodes, vectors = np.linalg.eigh(_tridiagonalize(product, start, steps))
+    (start,) = product.signs(1, generator)
+    nodes, vectors = np.linalg.eigh(_tridiagonalize(product, start, steps))
     padding = (0, steps - len(nodes))
     return Density(np.pad(nodes, padding), np.pad(vectors[0] ** 2, padding))
 

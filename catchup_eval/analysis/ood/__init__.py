@@ -50,6 +50,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext, require
 from catchup_eval.analysis.ood.conventions import CONVENTIONS as CONVENTIONS
+from catchup_eval.analysis.ood.conventions import estimate
 from catchup_eval.analysis.ood.figures import name_suffix
 from catchup_eval.analysis.ood.figures import plot as plot
 from catchup_eval.core.errors import UserError
@@ -85,13 +86,10 @@ HEADLINES = (
     Headline("fpr95_out", "OOD FPR95", "lower", where=_FAR, chance=95.0),
     Headline("aupr_out", "OOD AUPR", "higher", where=_FAR, chance="aupr_out_chance"),
 )
-PER_SAMPLE: PerSample = {
-    "test": ("score_in",),
-    "out": ("score_out",),
-    "out:*": ("score_out_{}",),
-}
+PER_SAMPLE: PerSample = {"test": ("score_in",), "out": ("score_out",), "out:*": ("score_out_{}",)}
 RECHECK = Recheck()
 PROTOCOLS = ("hendrycks200", "full")
+METRICS = ("auroc", "aupr_out", "aupr_in", "fpr95_out", "fpr95_in")
 SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # of logits (N, K)
     "msp": calibration.log_doubt,
     "max_logit": lambda logits: -logits.max(1),
@@ -177,7 +175,8 @@ def _add_rows(
 ) -> bool:
     """Adds the rows of one score; whether scikit-learn and our own formulas agree."""
     sizes = len(id_scores), len(ood_scores)
-    own = estimates(detection.sweep(id_scores, ood_scores), recall)
+    curve = detection.sweep(id_scores, ood_scores)
+    own = {metric: estimate(curve, metric, recall) for metric in METRICS}
     truth, scores = np.repeat([0, 1], sizes), np.append(id_scores, ood_scores)
     values = {metric: value for metric, (value, _) in own.items()} | {
         "auroc": float(roc_auc_score(truth, scores)),
@@ -192,23 +191,3 @@ def _add_rows(
         rows.add(f"{metric}_chance", chance, unit="%", n=n, **condition)
     ours = [value for value, _ in own.values()]
     return bool(np.allclose(ours, list(values.values()), rtol=0, atol=1e-9))
-
-
-def estimates(curve: detection.Sweep, recall: str) -> dict[str, tuple[float, Interval]]:
-    """Each number with its 95 % interval, as fractions."""
-    swapped = detection.swap_positive_class(curve)
-
-    def precision(curve: detection.Sweep) -> tuple[float, Interval]:
-        return detection.average_precision(curve), detection.precision_interval(curve)
-
-    def false_positives(curve: detection.Sweep) -> tuple[float, Interval]:
-        interval = detection.false_positives_interval(curve, rule=recall)
-        return detection.fpr_at_recall(curve, rule=recall), interval
-
-    return {
-        "auroc": (detection.auroc(curve), detection.auroc_interval(curve)),
-        "aupr_out": precision(curve),
-        "aupr_in": precision(swapped),
-        "fpr95_out": false_positives(curve),
-        "fpr95_in": false_positives(swapped),
-    }

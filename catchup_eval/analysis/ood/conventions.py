@@ -6,10 +6,10 @@ step sum and 200 classes; ODIN takes ID; OpenOOD and pytorch-ood the first recal
 and trapezoids.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from catchup_eval.metrics.detection import Sweep
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.results.result import Result
 
-T = TypeVar("T")
 CLASSES = (  # name, protocol of `ood`, and what a result under another one needs
     (
         "200 classes",
@@ -48,55 +47,58 @@ def trapezoid(curve: Sweep) -> float:
     return float(doubled.sum() / 2)
 
 
-def _trapezoid_limits(curve: Sweep) -> Interval:
-    """That of the step sum, which more images come to as well, extended to the value itself.
+def estimate(curve: Sweep, metric: str, recall: str = "nearest") -> tuple[float, Interval]:
+    """A number of `ood`, or "trapezoid_out" or "trapezoid_in", and its interval, as fractions.
 
-    Where many scores tie the two sums are apart, and a few images move the trapezoids far.
+    The interval of trapezoids is that of the step sum, which more images come to as well, extended
+    to the value itself: where many scores tie the two sums are apart, and a few images move the
+    trapezoids far.
     """
-    low, high = detection.precision_interval(curve)
-    value = trapezoid(curve)
-    return Interval(min(low, value), max(high, value)) if low == low else NO_INTERVAL
-
-
-def id_as_positive(statistic: Callable[[Sweep], T]) -> Callable[[Sweep], T]:
-    """The same number with ID as the positive class."""
-    return lambda curve: statistic(detection.swap_positive_class(curve))
+    if metric.endswith("_in"):
+        curve = detection.swap_positive_class(curve)
+    if metric == "auroc":
+        return detection.auroc(curve), detection.auroc_interval(curve)
+    if metric.startswith("fpr95"):
+        interval = detection.false_positives_interval(curve, rule=recall)
+        return detection.fpr_at_recall(curve, rule=recall), interval
+    interval = detection.precision_interval(curve)
+    if metric.startswith("aupr"):
+        return detection.average_precision(curve), interval
+    value, (low, high) = trapezoid(curve), interval
+    return value, Interval(min(low, value), max(high, value)) if low == low else NO_INTERVAL
 
 
 class DetectionRule(NamedTuple):
     """One way to make a number of two sides' scores.
 
     Args:
-        limits: its 95 % interval, of fractions.
-        metric: the row of `ood` that has it; empty where none does.
-        rule: the recall rule of `ood` that this row needs; empty for any.
+        metric: as :func:`estimate` names it.
+        recall: its recall rule; empty where it has none.
     """
 
     name: str
     used_by: str
     how: str
-    statistic: Callable[[Sweep], float]
-    limits: Callable[[Sweep], Interval]
-    metric: str = ""
-    rule: str = ""
+    metric: str
+    recall: str = ""
 
 
 def _number(result: Result, out: str, rule: DetectionRule) -> ConventionValue:
-    """The stored row where there is one, else from the scores."""
+    """The stored row where there is one, else from the scores; of AUROC with DeLong's strata."""
     id_scores, ood_scores = result.samples["score_in"], _ood_array(result, "score_out", out)
+    outcomes: tuple[np.ndarray, ...] = ()
+    if rule is AREA:
+        sides = ("placement_out", "placement_in")
+        outcomes = tuple(100 * _ood_array(result, side, out) for side in sides)
     recall = "first" if "-first@" in str(result.frame["protocol"].iloc[0]) else "nearest"
-    if rule.metric and rule.rule in ("", recall):
+    if rule.recall in ("", recall):
         with suppress(Missing):
-            return conventions.row(rule.metric, "a row", out=out, score="msp")(result)
+            stored = conventions.row(rule.metric, "a row", out=out, score="msp")(result)
+            return stored._replace(outcomes=outcomes)
     curve = detection.sweep(id_scores, ood_scores)
-    value, (low, high), n = rule.statistic(curve), rule.limits(curve), len(id_scores)
-    return ConventionValue(100 * value, Interval(100 * low, 100 * high), n + len(ood_scores))
-
-
-def _area(result: Result, out: str) -> ConventionValue:
-    """AUROC, whose outcomes are the two strata of DeLong's test."""
-    strata = [100 * _ood_array(result, f"placement_{side}", out) for side in ("out", "in")]
-    return _number(result, out, AREA)._replace(outcomes=tuple(strata))
+    value, (low, high) = estimate(curve, rule.metric, rule.recall)
+    n = len(id_scores) + len(ood_scores)
+    return ConventionValue(100 * value, Interval(100 * low, 100 * high), n, outcomes)
 
 
 def _ood_array(result: Result, name: str, out: str) -> np.ndarray:
@@ -106,17 +108,11 @@ def _ood_array(result: Result, name: str, out: str) -> np.ndarray:
     return result.samples[name]
 
 
-_NEAREST = partial(detection.fpr_at_recall, rule="nearest")
-_FIRST = partial(detection.fpr_at_recall, rule="first")
-_NEAREST_LIMITS = partial(detection.false_positives_interval, rule="nearest")
-_FIRST_LIMITS = partial(detection.false_positives_interval, rule="first")
 RATES = (
     DetectionRule(
         "outside positive, nearest recall",
         "Hendrycks et al. 2021 (ImageNet-O), Outlier Exposure; Catch-up Mix, most likely",
         "fraction of the ID images flagged where the recall of OOD images is nearest to 95 %",
-        _NEAREST,
-        _NEAREST_LIMITS,
         "fpr95_out",
         "nearest",
     ),
@@ -124,8 +120,6 @@ RATES = (
         "outside positive, first recall",
         "OpenOOD, pytorch-ood",
         "fraction of the ID images flagged where 95 % of the OOD images are first reached",
-        _FIRST,
-        _FIRST_LIMITS,
         "fpr95_out",
         "first",
     ),
@@ -133,8 +127,6 @@ RATES = (
         "inside positive, nearest recall",
         "ODIN's direction by the rule of Hendrycks et al.",
         "fraction of the OOD images accepted where the recall of ID images is nearest to 95 %",
-        id_as_positive(_NEAREST),
-        id_as_positive(_NEAREST_LIMITS),
         "fpr95_in",
         "nearest",
     ),
@@ -142,8 +134,6 @@ RATES = (
         "inside positive, first recall",
         "ODIN (Liang et al. 2018) and most that follow it",
         "fraction of the OOD images accepted where 95 % of the ID images are first reached",
-        id_as_positive(_FIRST),
-        id_as_positive(_FIRST_LIMITS),
         "fpr95_in",
         "first",
     ),
@@ -153,39 +143,31 @@ PRECISIONS = (
         "outside positive, step sum",
         "Hendrycks et al. 2021 (scikit-learn's average precision); Catch-up Mix, most likely",
         "precision at each OOD image, averaged",
-        detection.average_precision,
-        detection.precision_interval,
         "aupr_out",
     ),
     DetectionRule(
         "outside positive, trapezoid",
         "OpenOOD, pytorch-ood, as AUPR_OUT",
         "trapezoids under precision over recall",
-        trapezoid,
-        _trapezoid_limits,
+        "trapezoid_out",
     ),
     DetectionRule(
         "inside positive, step sum",
         "Hendrycks and Gimpel 2017, as one of two",
         "precision at each ID image, averaged",
-        id_as_positive(detection.average_precision),
-        id_as_positive(detection.precision_interval),
         "aupr_in",
     ),
     DetectionRule(
         "inside positive, trapezoid",
         "OpenOOD, as AUPR_IN",
         "trapezoids under precision over recall",
-        id_as_positive(trapezoid),
-        id_as_positive(_trapezoid_limits),
+        "trapezoid_in",
     ),
 )
 AREA = DetectionRule(
     "area",
     "all of them",
     "area under the ROC curve; a tie counts one half; the same with either side positive",
-    detection.auroc,
-    detection.auroc_interval,
     "auroc",
 )
 
@@ -213,7 +195,6 @@ def _conventions(
 ) -> Iterator[conventions.Convention]:
     for classes, protocol, needs in CLASSES:
         for rule in rules:
-            of = partial(_area, out=out) if rule is AREA else partial(_number, out=out, rule=rule)
-            checked = conventions.for_protocol(protocol, of, needs)
+            of = conventions.for_protocol(protocol, partial(_number, out=out, rule=rule), needs)
             name = f"{rule.name}, {classes}"
-            yield conventions.Convention(name, rule.used_by, rule.how, "ood", checked, better)
+            yield conventions.Convention(name, rule.used_by, rule.how, "ood", of, better)
