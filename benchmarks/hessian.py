@@ -77,9 +77,10 @@ def ours(
 ) -> np.ndarray:
     """By the toolkit, with its Rayleigh-Ritz step."""
     draw = generator(number, "benchmark")
-    return hessian.top_eigenvectors(
-        model, images, labels, solver=solver, tolerance=tolerance, generator=draw
-    ).values
+    with hessian.hessian_product(model, images, labels) as product:
+        return hessian.top_eigenvectors(
+            product, solver=solver, tolerance=tolerance, generator=draw
+        ).values
 
 
 def released(

@@ -1,7 +1,4 @@
-"""One question, one file; `ANALYSES` lists them in the order of a report.
-
-Those of other installed packages come last.
-"""
+"""`ANALYSES`, in the order of a report; those of other installed packages come last."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -11,26 +8,22 @@ from catchup_eval.analysis.base import PARTS, Analysis
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.registry import LazyEntry, Registry, share_entries
 
-
-def _entry(name: str) -> LazyEntry:
-    return LazyEntry(f"{__name__}.{name}")
-
-
+NAMES = (
+    "clean",
+    "adversarial",
+    "corruption",
+    "deformation",
+    "ood",
+    "cscore",
+    "feature_drop",
+    "filters",
+    "localization",
+    "landscape",
+    "training",
+)
 ANALYSES: Registry[Analysis] = Registry(
     "analyses",
-    {
-        "clean": _entry("clean"),
-        "adversarial": _entry("adversarial"),
-        "corruption": _entry("corruption"),
-        "deformation": _entry("deformation"),
-        "ood": _entry("ood"),
-        "cscore": _entry("cscore"),
-        "feature_drop": _entry("feature_drop"),
-        "filters": _entry("filters"),
-        "localization": _entry("localization"),
-        "landscape": _entry("landscape"),
-        "training": _entry("training"),
-    },
+    {name: LazyEntry(f"{__name__}.{name}") for name in NAMES},
     parts=PARTS,
     about="DESCRIPTION",
 )
@@ -39,18 +32,16 @@ share_entries(__name__, ANALYSES)
 
 
 def choose(
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    known: Mapping[str, Analysis] = ANALYSES,
+    only: Sequence[str] = (), skip: Sequence[str] = (), known: Mapping[str, Analysis] = ANALYSES
 ) -> list[str]:
-    """The names of those to ask, in their own order.
+    """The names of those to evaluate, in their own order.
 
     Raises:
         UnknownName: a name that is none of them.
     """
     for name in (*only, *skip):
         if name not in known:
-            raise UnknownName("question", name, known)
+            raise UnknownName("analysis", name, known)
     return [name for name in known if (not only or name in only) and name not in skip]
 
 

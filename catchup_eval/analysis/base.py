@@ -1,4 +1,4 @@
-"""The shape of an analysis: numbers first, pictures from the numbers alone."""
+"""The contract of an analysis: numbers first, figures from the numbers alone."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,18 +18,18 @@ PerSample = Mapping[str, tuple[str, ...]]
 
 
 class Recheck(NamedTuple):
-    """How a few images are asked again.
+    """How a few images are evaluated again.
 
     Args:
-        settings: that leave out what is not worth it, or hangs on the batch.
-        unless: settings under which all images decide each outcome, so that a few cannot answer.
+        settings: that leave out what is not worth it, or depends on the batch.
+        unless: settings under which all images decide each outcome, so that a few are not enough.
     """
 
     settings: Mapping[str, Any] = {}
     unless: Mapping[str, Any] = {}
 
     def applies(self, settings: Mapping[str, Any]) -> bool:
-        """Whether a few images can answer what was asked with these settings."""
+        """Whether a few images are enough under these settings."""
         return not any(settings.get(key) == value for key, value in self.unless.items())
 
 
@@ -38,21 +38,21 @@ class Analysis(Protocol):
 
     Attributes:
         TITLE: a few words, for headings.
-        DESCRIPTION: what is asked, one sentence.
+        DESCRIPTION: the question it answers, one sentence.
         INTERPRETATION: how to read the figure and the numbers, one or two sentences.
         REFERENCE: the paper the protocol is from.
-        NEEDS: what it asks of the subject, of: test, train, out, boxes, cscores,
+        NEEDS: what it needs of the context, of: test, train, out, boxes, cscores,
             checkpoints, history.
         VERSION: raised when a number it gives changes.
-        HEADLINES: what stands for it in summaries; the first is the verdict's.
-        measure: numbers, from a subject; settings are keyword-only, their defaults the paper's.
+        HEADLINES: the headline metric, which comparisons go by, then secondary metrics.
+        measure: numbers, from a context; settings are keyword-only, their defaults the paper's.
         plot: figures by name, from a result alone: a single one or several models joined.
 
     It may also have what follows, which is read by :func:`declaration`:
 
-    - `COST`: relative to that of others, for the clock and the dry run; 1 where it says nothing
-    - `PER_SAMPLE`: :data:`PerSample`, and `RECHECK`: :class:`Recheck`; without them an audit asks
-      it again of all images only
+    - `COST`: relative to that of others, for progress and the dry run; default 1
+    - `PER_SAMPLE`: :data:`PerSample`, and `RECHECK`: :class:`Recheck`; without them an audit
+      re-evaluates it with all images only
     - `row_links(result)`: rows of the frame beyond the headlines, and the samples that each is the
       mean of
     - `CONVENTIONS`: the :data:`~catchup_eval.analysis.conventions.Conventions` of its numbers
@@ -64,29 +64,18 @@ class Analysis(Protocol):
     REFERENCE: str
     NEEDS: frozenset[str]
     VERSION: int
-    measure: Callable[..., "Result"]  # (subject, *, settings)
+    measure: Callable[..., "Result"]  # (context, *, settings)
 
     @property
     def HEADLINES(self) -> "tuple[Headline, ...]":  # noqa: N802
-        """What stands for it in summaries and comparisons."""
-        ...
+        """What summaries and comparisons show."""
 
     def plot(self, result: "Result") -> "dict[str, Figure]":
         """Figures by name."""
-        ...
 
 
-PARTS = (
-    "TITLE",
-    "DESCRIPTION",
-    "INTERPRETATION",
-    "REFERENCE",
-    "NEEDS",
-    "VERSION",
-    "HEADLINES",
-    "measure",
-    "plot",
-)
+INFO = ("TITLE", "DESCRIPTION", "INTERPRETATION", "REFERENCE")
+PARTS = (*INFO, "NEEDS", "VERSION", "HEADLINES", "measure", "plot")
 
 
 def _no_links(result: "Result") -> "Iterable[RowLink]":

@@ -1,4 +1,4 @@
-"""A model on a data set: what every question needs of it, computed once and shared."""
+"""A model on a dataset: what every analysis needs of it, computed once and shared."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
 
-WHOLE = 2 * 1024**3  # bytes; a larger part is brought to the device batch by batch
+MAX_BYTES = 2 * 1024**3  # a larger split is moved to the device batch by batch
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """What the model says about one part, in the part's order, on the CPU."""
+    """What the model gives for one split, in the split's order, on the CPU."""
 
     logits: Tensor  # (N, K)
     features: Tensor | None  # (N, D), before the last layer where that is linear
@@ -36,17 +36,17 @@ class ModelOutputs:
 
 @dataclass
 class EvaluationContext:
-    """A classifier on an image set.
+    """A classifier on a dataset. Methods that take a split raise `Missing` where there is none.
 
     Args:
-        model: asked in evaluation mode; given back as it was.
-        data: its parts.
+        model: evaluated in evaluation mode; restored afterwards.
+        data: its splits.
         device: where to compute; the model is expected there.
         batch_size: changes the speed and the memory, no number beyond rounding.
-        seed: of everything an analysis draws.
-        checkpoints: the same network at several epochs, by epoch, for questions about training.
+        seed: of everything random in an analysis.
+        checkpoints: the same network at several epochs, by epoch, for analyses of training.
         history: rows per epoch of a training run, for the same.
-        data_root: the folder of downloaded data, where what many models need may be kept; it is
+        data_root: the folder of downloaded data, where what many models need may be cached; it is
             used where it exists, never made.
         progress: called with (done, total) as an analysis goes on.
     """
@@ -63,49 +63,42 @@ class EvaluationContext:
     _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
 
     def has(self, need: str) -> bool:
-        """Whether this is here: a part, "boxes", "cscores", "checkpoints" or "history"."""
+        """Whether there is a split, "boxes", "cscores", "checkpoints" or "history"."""
         if need == "checkpoints":
             return bool(self.checkpoints)
         if need == "history":
             return self.history is not None
         return self.data.has(need)
 
-    def batches(self, part: str) -> Iterator[Batch]:
-        """The part's samples in order, on the device.
+    def batches(self, split: str) -> Iterator[Batch]:
+        """The split's samples in order, on the device."""
+        samples = self.data.split(split)
+        if samples.images.nbytes <= MAX_BYTES:
+            samples = samples.to(self.device)
+        return samples.batches(self.batch_size, self.device)
+
+    def outputs(self, split: str) -> ModelOutputs:
+        """Logits and features of a whole split; computed at the first call."""
+        if split not in self._outputs:
+            self._outputs[split] = self._compute_outputs(split)
+        return self._outputs[split]
+
+    def features(self, split: str) -> Tensor:
+        """(N, D): the input of the last linear layer, of a whole split, on the CPU.
 
         Raises:
-            Missing: there is no such part.
+            Missing: the network has no linear head.
         """
-        whole = self.data.split(part)
-        fits = whole.images.nbytes <= WHOLE
-        return (whole.to(self.device) if fits else whole).batches(self.batch_size, self.device)
-
-    def outputs(self, part: str) -> ModelOutputs:
-        """Logits and features of a whole part; computed at the first call.
-
-        Raises:
-            Missing: there is no such part.
-        """
-        if part not in self._outputs:
-            self._outputs[part] = self._compute(part)
-        return self._outputs[part]
-
-    def features(self, part: str) -> Tensor:
-        """(N, D): what the last linear layer is given, of a whole part, on the CPU.
-
-        Raises:
-            Missing: there is no such part, or the network has no linear head.
-        """
-        features = self.outputs(part).features
+        features = self.outputs(split).features
         if features is None:
             raise Missing(f"a linear head, which {self.model.name} does not have")
         return features
 
     @torch.no_grad()
-    def _compute(self, part: str) -> ModelOutputs:
+    def _compute_outputs(self, split: str) -> ModelOutputs:
         rows = []
         with eval_mode(self.model):
-            for batch in self.batches(part):
+            for batch in self.batches(split):
                 rows.append((*self._forward(batch.images), batch.labels, batch.index))
         outputs = ModelOutputs(*map(_concatenate, zip(*rows, strict=True)))
         classes = outputs.logits.shape[1]
@@ -124,20 +117,20 @@ class EvaluationContext:
         return trace.logits, trace.features
 
     @torch.no_grad()
-    def maps(self, part: str) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+    def maps(self, split: str) -> Iterator[tuple[Batch, Tensor, Tensor]]:
         """Batch, feature maps (N, D, h, w) and logits (N, K), streamed: maps are large.
 
         Raises:
             Missing: the head does not average one feature map.
         """
         with eval_mode(self.model):
-            for batch in self.batches(part):
+            for batch in self.batches(split):
                 trace = self.model.trace(batch.images)
                 yield batch, self.model.pooled_map(trace), trace.logits
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """(N, K) logits, on the CPU, of images (N, C, H, W) in [0, 1] that are no part of the set.
+        """(N, K) logits, on the CPU, of images (N, C, H, W) in [0, 1] from outside the dataset.
 
         Raises:
             UserError: pixels outside [0, 1].
@@ -149,27 +142,27 @@ class EvaluationContext:
 
     @property
     def clean_correct(self) -> np.ndarray:
-        """(N,) bool: which images of the part "test" are recognised as they are."""
+        """(N,) bool: which images of the split "test" are classified correctly."""
         return self.outputs("test").correct
 
-    def correct(self, part: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
-        """(N,) bool: which images are recognised when they are shown as `change` gives them.
+    def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
+        """(N,) bool: which images are classified correctly after `change`.
 
         Args:
-            change: from some rows of the part to their images (n, C, H, W) uint8.
+            change: from some rows of the split to their images (n, C, H, W) uint8.
         """
-        answers = []
-        for start in range(0, len(part), self.batch_size):
-            some = part[start : start + self.batch_size]
-            answers.append(self.logits(change(some).float() / 255).argmax(1) == some.labels)
-        return torch.cat(answers).numpy()
+        correct = []
+        for start in range(0, len(split), self.batch_size):
+            rows = split[start : start + self.batch_size]
+            correct.append(self.logits(change(rows).float() / 255).argmax(1) == rows.labels)
+        return torch.cat(correct).numpy()
 
     def generator(self, *key: int | str) -> np.random.Generator:
-        """A generator that depends on the subject's seed and this key."""
+        """A generator that depends on the seed and this key."""
         return generator(self.seed, *key)
 
     def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
-        """The same items, with progress told as each is done."""
+        """The same items, with progress reported as each is done."""
         for done, item in enumerate(items, 1):
             yield item
             if self.progress:
@@ -180,8 +173,8 @@ def _concatenate(pieces: tuple[Any, ...]) -> Any:
     return None if pieces[0] is None else torch.cat(pieces).cpu()
 
 
-def require(subject: EvaluationContext, needs: Iterable[str]) -> None:
-    """Raise `Missing` for the first of `needs` that the subject does not have."""
+def require(context: EvaluationContext, needs: Iterable[str]) -> None:
+    """Raise `Missing` for the first of `needs` that the context does not have."""
     for need in sorted(needs):
-        if not subject.has(need):
+        if not context.has(need):
             raise Missing(need)

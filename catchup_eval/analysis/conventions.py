@@ -1,4 +1,4 @@
-"""What a convention is: a name, who uses it, and how its number comes from what is stored."""
+"""Conventions: ways to compute a number that goes by a common name, from what is stored."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from catchup_eval.results.result import Result
 
 
 class ConventionValue(NamedTuple):
-    """What one network reaches under one convention, in percent.
+    """The number of one model under one convention, in percent.
 
     Args:
         n: samples behind it.
         outcomes: per-sample arrays in percent, whose means are the value: one array, or two strata.
-        note: in what it departs from the convention; may be empty.
+        note: how it departs from the convention; may be empty.
     """
 
     value: float
@@ -27,7 +27,7 @@ class ConventionValue(NamedTuple):
     note: str = ""
 
 
-Compute = Callable[[Result], ConventionValue]  # raises Missing, with what it would need
+Compute = Callable[[Result], ConventionValue]  # raises Missing, with what it needs
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Convention:
     Args:
         used_by: papers and code.
         how: from what is stored.
-        analysis: the question whose results hold it.
-        of: the number of one network.
+        analysis: whose results hold it.
+        of: the number of one model.
         better: "higher" or "lower".
     """
 
@@ -62,7 +62,7 @@ class ConventionFamily:
     Args:
         name: the common name, which a quoted number goes by.
         also: other names for the same.
-        about: which of several of this name it is: a kind of images from outside, a strength.
+        about: which of several of this name it is: an OOD set, a strength.
     """
 
     name: str
@@ -77,14 +77,14 @@ class ConventionFamily:
 
 
 Conventions = Sequence[ConventionFamily] | Callable[[Sequence[Result]], Iterable[ConventionFamily]]
-"""What an analysis declares: its families, or a function of its results that are there."""
+"""What an analysis declares: its families, or a function of its stored results."""
 
 
 def row(metric: str, needs: str, *, sample: str = "", **where: Any) -> Compute:
     """The convention whose number is a row of the frame.
 
     Args:
-        needs: what a network without such a row lacks.
+        needs: what a result without such a row needs.
         sample: the array of outcomes, 0 to 1, whose mean it is.
     """
 
@@ -103,35 +103,22 @@ def row(metric: str, needs: str, *, sample: str = "", **where: Any) -> Compute:
 def complement(of: Compute) -> Compute:
     """100 less the number: an error instead of an accuracy, and the other way round."""
 
-    def turned(result: Result) -> ConventionValue:
+    def complemented(result: Result) -> ConventionValue:
         value, (low, high), n, outcomes, note = of(result)
-        limits = Interval(100 - high, 100 - low)
-        return ConventionValue(
-            100 - value, limits, n, tuple(100 - array for array in outcomes), note
-        )
+        rest = tuple(100 - array for array in outcomes)
+        return ConventionValue(100 - value, Interval(100 - high, 100 - low), n, rest, note)
 
-    return turned
+    return complemented
 
 
 def accuracy_and_error(
-    name: str, used_by: tuple[str, str], how: str, analysis: str, right: Compute
+    name: str, used_by: tuple[str, str], how: str, analysis: str, accuracy: Compute
 ) -> tuple[Convention, Convention]:
-    """An accuracy, and the error that is 100 less it.
-
-    Args:
-        used_by: who prints the accuracy, and who the error.
-        right: the accuracy.
-    """
+    """An accuracy, and the error that is 100 less it; `used_by` names who prints which."""
+    error, rest = complement(accuracy), f"100 less it: {how}"
     return (
-        Convention(f"{name}, accuracy", used_by[0], how, analysis, right),
-        Convention(
-            f"{name}, error",
-            used_by[1],
-            f"100 less it: {how}",
-            analysis,
-            complement(right),
-            "lower",
-        ),
+        Convention(f"{name}, accuracy", used_by[0], how, analysis, accuracy),
+        Convention(f"{name}, error", used_by[1], rest, analysis, error, "lower"),
     )
 
 
@@ -147,7 +134,7 @@ def for_protocol(protocol: str, of: Compute, needs: str) -> Compute:
 
 
 def rerun_hint(setting: str) -> str:
-    """What to ask where a result holds one convention at a time.
+    """What to run where a result holds one convention at a time.
 
     Example:
         >>> rerun_hint("deformation.convention=patchup")

@@ -1,4 +1,4 @@
-"""Does the network lean on few of its features, or on many?
+"""Does the network use few of its features, or many?
 
 The latent vector before the last linear layer is dropped dimension by dimension (set to 0, the
 bias stays), from the highest value down or from the lowest up, and the head predicts from the rest
@@ -8,22 +8,21 @@ dimensions that is dropped, 0 to 1), then `metric`, `value`, `unit`, `n` images,
 
 - `accuracy`: top-1 in percent at this fraction, Wilson interval
 - `area`: area under accuracy over fraction in percent, that is the mean accuracy over all
-  fractions (trapezoid); bootstrap over images. 100 would be: right without a single feature
+  fractions (trapezoid); bootstrap over images. 100 would be: correct without a single feature
 - `filters_for_90`: how many dimensions carry 90 % of an image's influence, mean over the images,
   bootstrap over images
 - `share_for_90`: the same in percent of D
 - `gini`: Gini coefficient of influence in percent, mean over the images, bootstrap over images;
   0: all dimensions count alike, near 100: one counts alone
 
-The influence of a dimension in one image is its magnitude as a share of the image's total: the
+The influence of a dimension in one image is its magnitude as a fraction of the image's total: the
 paper's filter influence (equations 4 and 5, before the difference) where a filter is one number.
 
-What the paper leaves open, and what is done here: the ranking is made for each image anew
-(`ranking="dataset"`: once, by the mean over the images; this gives far flatter curves), by the
-signed value (`by="magnitude"`: without the sign; the same after a final ReLU, not for
-PreActResNets without one).
+The paper leaves open the ranking, here made for each image (`ranking="dataset"`: once, by the mean
+over the images; this gives far flatter curves), by the signed value (`by="magnitude"`: without the
+sign; the same after a final ReLU, not for PreActResNets without one).
 
-Self-checks: nothing dropped gives the clean outcomes; everything dropped gives the class of the
+Sanity checks: nothing dropped gives the clean outcomes; everything dropped gives the class of the
 largest bias.
 
 Samples: `index` (N,), `area_top` and `area_bottom` (N,) each image's own area, 0 to 1;
@@ -43,16 +42,9 @@ from matplotlib.font_manager import FontProperties
 from pydantic import Field
 from torch import Tensor, nn
 
+from catchup_eval.analysis import conventions
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext, ModelOutputs
-from catchup_eval.analysis.conventions import (
-    Convention,
-    ConventionFamily,
-    Conventions,
-    for_protocol,
-    rerun_hint,
-    row,
-)
 from catchup_eval.core.settings import validate_settings
 from catchup_eval.metrics import inequality
 from catchup_eval.plotting import figure
@@ -62,7 +54,7 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Feature drop"
-DESCRIPTION = "Does the network lean on few of its features, or on many?"
+DESCRIPTION = "Does the network use few of its features, or many?"
 INTERPRETATION = (
     "The slower the solid line falls, the more features the network can do without; the later the "
     "dashed line falls, the fewer it uses at all. The inset shows how unevenly influence is "
@@ -95,7 +87,7 @@ MARGIN = 0.1  # for the labels left of the inset and below it
 
 @validate_settings()
 def measure(
-    subject: EvaluationContext,
+    context: EvaluationContext,
     *,
     points: Annotated[int, Field(ge=2)] = 33,
     ranking: Literal["sample", "dataset"] = "sample",
@@ -105,29 +97,29 @@ def measure(
 
     Args:
         points: of the grid from nothing to everything dropped; 33 steps 512 dimensions by 16.
-        ranking: for each image anew, or once for the data set.
+        ranking: for each image, or once for the dataset.
         by: what is ranked.
 
     Raises:
         UnknownName: another ranking or value.
         Missing: the network has no linear head.
     """
-    outputs, features = subject.outputs("test"), subject.features("test")
+    outputs, features = context.outputs("test"), context.features("test")
     dropped = np.unique(np.linspace(0, features.shape[1], points).round().astype(int))
-    keys = _keys(features, ranking, by)
-    right = outcomes(subject.model.head, features, outputs.labels, keys, dropped)
+    keys = features.abs() if by == "magnitude" else features
+    if ranking == "dataset":
+        keys = keys.mean(0, keepdim=True).expand_as(keys)
+    correct = outcomes(context.model.head, features, outputs.labels, keys, dropped)
     fractions = dropped / features.shape[1]
+    areas = {end: np.trapezoid(correct[end].astype(float), fractions, axis=0) for end in ENDS}
     samples = {
         "index": outputs.index.numpy(),
-        **{
-            f"area_{end}": np.trapezoid(right[end].astype(float), fractions, axis=0) for end in ENDS
-        },
+        **{f"area_{end}": area for end, area in areas.items()},
         **influence(features),
     }
     rows = Rows(f"drop-{ranking}-{by}@1")
-    _accuracy_rows(rows, right, fractions)
-    _summary_rows(rows, samples)
-    _checks(rows, right["top"], outputs, subject.model.head.bias)
+    _add_rows(rows, correct, fractions, samples)
+    _add_checks(rows, correct["top"], outputs, context.model.head.bias)
     return Result(rows.frame(), samples)
 
 
@@ -138,17 +130,11 @@ def row_links(result: Result) -> Iterator[RowLink]:
     yield RowLink("gini", {}, result.samples["gini"])
 
 
-def _keys(features: Tensor, ranking: str, by: str) -> Tensor:
-    """(N, D): what the dimensions are ranked by, in each image."""
-    keys = features.abs() if by == "magnitude" else features
-    return keys.mean(0, keepdim=True).expand_as(keys) if ranking == "dataset" else keys
-
-
 @torch.no_grad()
 def outcomes(
     head: nn.Linear, features: Tensor, labels: Tensor, keys: Tensor, dropped: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Whether the head is still right; bool (P, N), for dropping from the "top" and the "bottom".
+    """(P, N) bool, whether the head is still correct, for dropping from the "top" and the "bottom".
 
     Args:
         features: (N, D) latent vectors.
@@ -156,56 +142,54 @@ def outcomes(
         keys: (N, D) the largest of a row is its top; of equals, the first.
         dropped: (P,) numbers of dimensions set to 0.
     """
-    parts: dict[str, list[np.ndarray]] = {end: [] for end in ENDS}
+    chunks: dict[str, list[np.ndarray]] = {end: [] for end in ENDS}
     for rows in torch.split(torch.arange(len(features)), ROWS):
         values = features[rows].to(head.weight)
-        ranks = _ranks(keys[rows]).to(values.device)
+        order = keys[rows].argsort(dim=1, descending=True, stable=True)
+        ranks = torch.arange(order.shape[1]).expand_as(order)  # 0 for the largest
+        ranks = torch.empty_like(order).scatter_(1, order, ranks).to(values.device)
         depth = values.shape[1]
-        for end, kept in (
+        for end, masks in (
             ("top", [ranks >= k for k in dropped]),
             ("bottom", [ranks < depth - k for k in dropped]),
         ):
-            predictions = torch.stack([head(values * keep).argmax(1) for keep in kept]).cpu()
-            parts[end].append((predictions == labels[rows]).numpy())
-    return {end: np.concatenate(arrays, axis=1) for end, arrays in parts.items()}
-
-
-def _ranks(keys: Tensor) -> Tensor:
-    """(N, D): the place of each dimension in its row, 0 for the largest."""
-    order = keys.argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(keys.shape[1]).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places)
+            predictions = torch.stack([head(values * mask).argmax(1) for mask in masks]).cpu()
+            chunks[end].append((predictions == labels[rows]).numpy())
+    return {end: np.concatenate(arrays, axis=1) for end, arrays in chunks.items()}
 
 
 def influence(features: Tensor) -> dict[str, np.ndarray]:
     """How unevenly the dimensions of each latent vector (N, D) weigh; the samples of that name."""
     ascending = [inequality.sorted_fractions(rows.abs()) for rows in torch.split(features, ROWS)]
+    carriers = [inequality.min_dims_for_fraction(rows, 0.9) for rows in ascending]
     curves = torch.stack([inequality.lorenz(rows).sum(0) for rows in ascending]).sum(0)
     return {
-        "filters_for_90": torch.cat(
-            [inequality.min_dims_for_fraction(r, 0.9) for r in ascending]
-        ).numpy(),
+        "filters_for_90": torch.cat(carriers).numpy(),
         "gini": torch.cat([inequality.gini(rows) for rows in ascending]).numpy(),
         "lorenz": (curves / len(features)).numpy(),
     }
 
 
-def _accuracy_rows(rows: Rows, right: dict[str, np.ndarray], fractions: np.ndarray) -> None:
+def _add_rows(
+    rows: Rows,
+    correct: dict[str, np.ndarray],
+    fractions: np.ndarray,
+    samples: dict[str, np.ndarray],
+) -> None:
     for end in ENDS:
-        for fraction, hits in zip(fractions, right[end], strict=True):
+        for fraction, hits in zip(fractions, correct[end], strict=True):
             rows.rate("accuracy", hits, drop_from=end, fraction=float(fraction))
-
-
-def _summary_rows(rows: Rows, samples: dict[str, np.ndarray]) -> None:
-    depth = len(samples["lorenz"]) - 1
     for end in ENDS:
         rows.mean("area", 100 * samples[f"area_{end}"], unit="%", drop_from=end)
+    depth = len(samples["lorenz"]) - 1
     rows.mean("filters_for_90", samples["filters_for_90"], unit="filters")
     rows.mean("share_for_90", 100 * samples["filters_for_90"] / depth, unit="%")
     rows.mean("gini", 100 * samples["gini"], unit="%")
 
 
-def _checks(rows: Rows, from_top: np.ndarray, outputs: ModelOutputs, bias: Tensor | None) -> None:
+def _add_checks(
+    rows: Rows, from_top: np.ndarray, outputs: ModelOutputs, bias: Tensor | None
+) -> None:
     n = len(outputs.labels)
     changed = np.mean(from_top[0] != outputs.correct)  # near-ties may flip on another device
     rows.check("nothing dropped changes at most 0.1 % of the outcomes", changed <= 0.001, n)
@@ -215,22 +199,22 @@ def _checks(rows: Rows, from_top: np.ndarray, outputs: ModelOutputs, bias: Tenso
     rows.check(claim, int(from_top[-1].sum()) == hits, n)
 
 
-def _feature_drop_conventions() -> Iterator[Convention]:
+def _area_conventions() -> Iterator[conventions.Convention]:
     for ranking, by in product(("sample", "dataset"), ("value", "magnitude")):
-        ask = rerun_hint(f"feature_drop.ranking={ranking} --set feature_drop.by={by}")
-        of = row("area", ask, sample="area_top", drop_from="top")
+        rerun = conventions.rerun_hint(f"feature_drop.ranking={ranking} --set feature_drop.by={by}")
+        of = conventions.row("area", rerun, sample="area_top", drop_from="top")
         once = "for each image anew" if ranking == "sample" else "once for the data set"
-        yield Convention(
+        yield conventions.Convention(
             f"ranked {once}, by {by}",
             "Catch-up Mix as it reads" if (ranking, by) == ("sample", "value") else "nobody says",
-            "area under accuracy over the share of features dropped from the top",
+            "area under accuracy over the fraction of features dropped from the top",
             "feature_drop",
-            for_protocol(f"drop-{ranking}-{by}@", of, ask),
+            conventions.for_protocol(f"drop-{ranking}-{by}@", of, rerun),
         )
 
 
-CONVENTIONS: Conventions = (
-    ConventionFamily("feature drop", tuple(_feature_drop_conventions()), also=("area",)),
+CONVENTIONS: conventions.Conventions = (
+    conventions.ConventionFamily("feature drop", tuple(_area_conventions()), also=("area",)),
 )
 
 
@@ -243,11 +227,11 @@ def plot(result: Result) -> dict[str, Figure]:
         fig = figure.figure(figure.COLUMN, 2.8 + 0.16 * (len(models) + 2) / columns)
         axes = fig.subplots()
         for name, results in models.items():
-            _lines(axes, results, looks[name], name, band_alpha(len(models)))
+            _plot_lines(axes, results, looks[name], name, band_alpha(len(models)))
         axes.set(
             xlabel="features dropped (%)", ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103)
         )
-        _inset(axes, models, looks)
+        _add_inset(axes, models, looks)
         axes.plot([], [], color=GREY, linestyle="-", label="from the top")
         axes.plot([], [], color=GREY, linestyle=DASHED, label="from the bottom")
         figure.legend_below(fig, axes, columns=columns)
@@ -256,7 +240,7 @@ def plot(result: Result) -> dict[str, Figure]:
         return {"curve": fig}
 
 
-def _lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, pale: float) -> None:
+def _plot_lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, pale: float) -> None:
     top, bottom = (mean_value(results, "area", drop_from=end) for end in ENDS)
     filters = mean_value(results, "filters_for_90")
     label = f"{escape_label(name)}: {top:.1f} / {bottom:.1f} / {filters:.0f}"
@@ -267,7 +251,7 @@ def _lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, pale: 
         draw(axes, line, look, dash=dash, shade=pale, **style)
 
 
-def _inset(axes: Axes, models: dict[str, list[Result]], looks: dict[str, PlotStyle]) -> None:
+def _add_inset(axes: Axes, models: dict[str, list[Result]], looks: dict[str, PlotStyle]) -> None:
     inset = axes.inset_axes(_emptiest_position(axes))
     inset.plot([0, 100], [0, 100], color=GREY, linewidth=0.6)
     for name, results in models.items():
@@ -287,8 +271,8 @@ def _emptiest_position(axes: Axes) -> Box:
     to_axes = axes.transData + axes.transAxes.inverted()
     points = np.concatenate([to_axes.transform(line.get_xydata()) for line in axes.lines])
 
-    def covered(box: Box) -> int:
-        inside = (points > np.array(box[:2]) - MARGIN) & (points < np.add(box[:2], box[2:]) + 0.02)
-        return int(inside.all(1).sum())
+    def count_covered(box: Box) -> int:
+        covered = (points > np.array(box[:2]) - MARGIN) & (points < np.add(box[:2], box[2:]) + 0.02)
+        return int(covered.all(1).sum())
 
-    return min(PLACES, key=covered)
+    return min(PLACES, key=count_covered)

@@ -1,28 +1,27 @@
-"""Do the weak filters still learn, or does the loss call on the strong ones only?
+"""Do the weak filters still learn, or only the strong ones?
 
-The paper's Figure 1 (a and b) and its filter influence. Each image is shown to the network in
-evaluation mode, without augmentation; a filter's activation norm is the l2 norm of its map, its
-gradient norm that of the gradient of the image's own cross-entropy at that map (summed over the
-batch, not averaged: a mean would divide each norm by the batch size). The maps are those of one
-stage, after its last operation. Columns: `moment` ("last": the network that is asked; "epoch 10":
-a checkpoint kept on the way, where there are any), then `metric`, `value`, `unit`, `n` images,
-`low` and `high` (95 %, bootstrap over images) and `protocol`, which names stage and part. Metrics:
+The paper's Figure 1 (a and b) and its filter influence, in evaluation mode, without augmentation: a
+filter's activation norm is the l2 norm of its map, its gradient norm that of the gradient of the
+image's own cross-entropy at that map (summed over the batch, not averaged: a mean would divide each
+norm by the batch size). The maps are those of one stage, after its last operation. Columns:
+`moment` ("last": the network itself; "epoch 10": a checkpoint saved on the way, where there are
+any), then `metric`, `value`, `unit`, `n` images, `low` and `high` (95 %, bootstrap over images) and
+`protocol`, which names stage and split. Metrics:
 
 - `filters_for_90`: how many filters carry 90 % of an image's influence, mean over images;
   `share_for_90`: the same in percent of all filters. Influence is a filter's activation norm as a
-  share of the image's total (equations 4 and 5, before the difference)
-- `weak_half_gradient`: share of the gradient norm, in percent, that goes to the half of the filters
-  that is weaker in the image; 50 where strength does not matter
+  fraction of the image's total (equations 4 and 5, before the difference)
+- `weak_half_gradient`: gradient norm in percent that goes to the half of the filters that is weaker
+  in the image; 50 where strength does not matter
 - `activation_norm`, `gradient_norm`: mean over filters and images, plain numbers (unit "norm")
 - `silent`: maps that are zero everywhere, in percent
 
-What the paper leaves open, and what is done here: the loss, the images (`part="train"`: what is
-scarce there is a gradient to learn from) and the scale of the axes (logarithmic). It names the
-"third layer block" of ResNet-18: the fourth stage, the stem being the first. Strongest and weakest
-maps of a picture are those of the largest and smallest norm; saliency is the sum over channels of
-the absolute gradient at the pixels.
+The paper leaves open the loss, the images (here `part="train"`: what is scarce there is a gradient
+to learn from) and the scale of the axes (here logarithmic). It names the "third layer block" of
+ResNet-18: the fourth stage, the stem being the first. Strongest and weakest maps are those of the
+largest and smallest norm; saliency is the sum over channels of the absolute gradient at the pixels.
 
-Self-check: an image's norms do not depend on its batch.
+Sanity check: an image's norms do not depend on its batch.
 
 Samples, of the last moment: `index`, `filters_for_90`, `share_for_90`, `weak_half_gradient` (N,)
 each; `norms` (E, P, 2): activation and gradient norms of up to 20,000 pairs of image and filter,
@@ -54,12 +53,12 @@ from catchup_eval.results.headline import Headline
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Filters"
-DESCRIPTION = "Do the weak filters still learn, or does the loss call on the strong ones only?"
+DESCRIPTION = "Do the weak filters still learn, or only the strong ones?"
 INTERPRETATION = (
     "Each point is a filter in one training image: to the right, strong activations; upwards, much "
     "to learn. Where the cloud sinks over the epochs while weak filters remain, these have little "
     "left to learn from. More filters for 90 % of the influence: a more even network. Norms of "
-    "different networks are not comparable, shares are."
+    "different networks are not comparable, fractions are."
 )
 REFERENCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
 NEEDS = frozenset({"train"})
@@ -67,18 +66,18 @@ VERSION = 1
 COST = 2
 HEADLINES: tuple[Headline, ...] = ()  # what is even is not thereby better
 LAST = "last"
-PAIRS = 20_000  # kept for the picture
+PAIRS = 20_000  # saved for the figure
 SHOWN = 3  # strongest and weakest maps in a picture
 MOST = 6  # models in a picture
 CELLS = 28  # hexagons across
 
 
 class StageOutput(NamedTuple):
-    """What a batch looks like from within."""
+    """A stage's maps of a batch, and the gradients of each image's loss."""
 
-    maps: Tensor  # (N, C, h, w) of the stage
-    at_maps: Tensor  # likewise, gradient of each image's loss
-    at_pixels: Tensor  # (N, 3, H, W)
+    maps: Tensor  # (N, C, h, w)
+    map_gradients: Tensor  # (N, C, h, w)
+    pixel_gradients: Tensor  # (N, 3, H, W)
 
 
 class Norms(NamedTuple):
@@ -96,7 +95,7 @@ def _check_pictures(settings: Mapping[str, Any]) -> None:
 
 @validate_settings(_check_pictures)
 def measure(
-    subject: EvaluationContext,
+    context: EvaluationContext,
     *,
     stage: Count = 4,
     part: str = "train",
@@ -109,31 +108,31 @@ def measure(
         stage: 1 is the stem; the paper's is 4.
         part: "train" or "test".
         samples: images, the same for every model, as evenly over the classes as they allow.
-        pictures: how many of them are shown.
+        pictures: how many of them the figure has.
 
     Raises:
-        Missing: no such part, or the network's stages have no names.
+        Missing: no such split, or the network's stages have no names.
         UserError: it has no such stage; no picture, or more than samples.
     """
-    batch = subject.data.split(part).subsample(samples).to(subject.device).batch(slice(None))
-    _check_stage(subject.model, stage)
+    batch = context.data.split(part).subsample(samples).to(context.device).batch(slice(None))
+    _check_stage(context.model, stage)
     rows, norms = Rows(f"stage{stage}-{part}@{VERSION}"), {}
-    for moment, model in subject.track(_moments(subject), len(subject.checkpoints) + 1):
-        norms[moment] = filter_norms(model, batch, stage, subject.batch_size)
-        _add(rows, norms[moment], moment)
+    for moment, model in context.track(_moments(context), len(context.checkpoints) + 1):
+        norms[moment] = filter_norms(model, batch, stage, context.batch_size)
+        _add_rows(rows, norms[moment], moment)
     few = Batch(batch.images[:pictures], batch.labels[:pictures], batch.index[:pictures])
-    alone = filter_norms(subject.model, few, stage, 1)
+    alone = filter_norms(context.model, few, stage, 1)
     same = torch.allclose(alone.gradient, norms[LAST].gradient[:pictures], rtol=1e-2, atol=1e-6)
     rows.check("an image's norms do not depend on its batch", same, pictures)
     arrays = {"index": batch.index.cpu().numpy(), **_norm_fractions(norms[LAST]), **_clouds(norms)}
-    return Result(rows.frame(), arrays | _pictures(subject.model, few, stage))
+    return Result(rows.frame(), arrays | _pictures(context.model, few, stage))
 
 
-def _moments(subject: EvaluationContext) -> Iterator[tuple[str, Classifier]]:
+def _moments(context: EvaluationContext) -> Iterator[tuple[str, Classifier]]:
     """One network after the other, so that no two checkpoints are held at once."""
-    for epoch in sorted(subject.checkpoints):
-        yield f"epoch {epoch}", subject.checkpoints[epoch].to(subject.device)
-    yield LAST, subject.model
+    for epoch in sorted(context.checkpoints):
+        yield f"epoch {epoch}", context.checkpoints[epoch].to(context.device)
+    yield LAST, context.model
 
 
 def _check_stage(model: Classifier, stage: int) -> None:
@@ -145,14 +144,14 @@ def _check_stage(model: Classifier, stage: int) -> None:
 
 def filter_norms(model: Classifier, batch: Batch, stage: int, batch_size: int) -> Norms:
     """Activation and gradient norm of each filter of a stage in each image, on the CPU."""
-    parts = [
-        (seen.maps.flatten(2).norm(dim=2).cpu(), seen.at_maps.flatten(2).norm(dim=2).cpu())
-        for seen in _forward_batches(model, batch, stage, batch_size)
+    norms = [
+        [maps.flatten(2).norm(dim=2).cpu() for maps in (output.maps, output.map_gradients)]
+        for output in _stage_outputs(model, batch, stage, batch_size)
     ]
-    return Norms(*(torch.cat(columns) for columns in zip(*parts)))
+    return Norms(*(torch.cat(columns) for columns in zip(*norms)))
 
 
-def _forward_batches(
+def _stage_outputs(
     model: Classifier, batch: Batch, stage: int, batch_size: int
 ) -> Iterator[StageOutput]:
     chunks = zip(torch.split(batch.images, batch_size), torch.split(batch.labels, batch_size))
@@ -168,22 +167,21 @@ def _forward_batches(
 def _forward_and_gradients(
     model: Classifier, hooks: StageHooks, images: Tensor, labels: Tensor, stage: int
 ) -> StageOutput:
-    pixels, seen = images.detach().clone().requires_grad_(), []
+    pixels, outputs = images.detach().clone().requires_grad_(), []
 
-    def keep(maps: Tensor) -> Tensor:
-        seen.append(maps)
+    def record(maps: Tensor) -> Tensor:
+        outputs.append(maps)
         return maps
 
-    with hooks.replace_output(stage, keep):
+    with hooks.replace_output(stage, record):
         loss = cross_entropy(model(pixels), labels, reduction="sum")
-    if len(seen) != 1 or seen[0].ndim != 4:
+    if len(outputs) != 1 or outputs[0].ndim != 4:
         raise Missing("a stage that gives one feature map")
-    at_maps, at_pixels = torch.autograd.grad(loss, [seen[0], pixels])
-    return StageOutput(seen[0].detach(), at_maps, at_pixels)
+    return StageOutput(outputs[0].detach(), *torch.autograd.grad(loss, [outputs[0], pixels]))
 
 
 def _norm_fractions(norms: Norms) -> dict[str, np.ndarray]:
-    """What each image says, (N,) each, and the share of silent filters."""
+    """(N,) each, one value per image."""
     ascending = inequality.sorted_fractions(norms.activation)
     carriers = inequality.min_dims_for_fraction(ascending, 0.9).numpy()
     return {
@@ -206,17 +204,15 @@ def weak_half(norms: Norms) -> Tensor:
     return 100 * (even * weights).sum(1) / even.sum(1)
 
 
-def _add(rows: Rows, norms: Norms, moment: str) -> None:
-    shares = _norm_fractions(norms)
-    units = {"filters_for_90": "filters", "share_for_90": "%", "weak_half_gradient": "%"}
-    values = {name: (shares[name], unit) for name, unit in units.items()}
-    values |= {
-        "activation_norm": (norms.activation.mean(1).numpy(), "norm"),
-        "gradient_norm": (norms.gradient.mean(1).numpy(), "norm"),
-        "silent": (100 * (norms.activation == 0).double().mean(1).numpy(), "%"),
+def _add_rows(rows: Rows, norms: Norms, moment: str) -> None:
+    values = _norm_fractions(norms) | {
+        "activation_norm": norms.activation.mean(1).numpy(),
+        "gradient_norm": norms.gradient.mean(1).numpy(),
+        "silent": 100 * (norms.activation == 0).double().mean(1).numpy(),
     }
-    for metric, (each, unit) in values.items():
-        rows.mean(metric, each, unit=unit, moment=moment)
+    units = ("filters", "%", "%", "norm", "norm", "%")
+    for (metric, per_image), unit in zip(values.items(), units, strict=True):
+        rows.mean(metric, per_image, unit=unit, moment=moment)
 
 
 def _clouds(norms: dict[str, Norms]) -> dict[str, np.ndarray]:
@@ -228,15 +224,15 @@ def _clouds(norms: dict[str, Norms]) -> dict[str, np.ndarray]:
 
 
 def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray]:
-    (seen,) = _forward_batches(model, few, stage, len(few.labels))
-    order = seen.maps.flatten(2).norm(dim=2).argsort(dim=1, descending=True, stable=True)
+    (output,) = _stage_outputs(model, few, stage, len(few.labels))
+    order = output.maps.flatten(2).norm(dim=2).argsort(dim=1, descending=True, stable=True)
     pixels = few.images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
     image = torch.arange(len(order), device=order.device)[:, None]
     arrays = {
         "images": (255 * pixels).round().byte(),
-        "saliency": seen.at_pixels.abs().sum(1),
-        "strongest": seen.maps[image, order[:, :SHOWN]],
-        "weakest": seen.maps[image, order[:, -SHOWN:]],
+        "saliency": output.pixel_gradients.abs().sum(1),
+        "strongest": output.maps[image, order[:, :SHOWN]],
+        "weakest": output.maps[image, order[:, -SHOWN:]],
     }
     return {name: array.cpu().numpy() for name, array in arrays.items()}
 
@@ -244,8 +240,7 @@ def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray
 def plot(result: Result) -> dict[str, Figure]:
     """Gradient against activation norms at each moment, and strongest and weakest maps."""
     models = group_by_model(result)
-    firsts = {name: results[0] for name, results in models.items()}
-    shown = dict([*firsts.items()][:MOST])
+    shown = {name: results[0] for name, results in [*models.items()][:MOST]}
     note = "; first seed of each" if max(map(len, models.values())) > 1 else ""
     note += f"; the first {MOST} of {len(models)} models" if len(models) > MOST else ""
     with figure_style():
@@ -254,10 +249,14 @@ def plot(result: Result) -> dict[str, Figure]:
 
 def _norms_figure(models: dict[str, Result], note: str) -> Figure:
     columns = max(len(result.samples["moments"]) for result in models.values())
-    fig = figure.figure(_width(columns), 0.6 + 1.5 * len(models))
+    width = figure.COLUMN if columns == 1 else PAGE
+    fig = figure.figure(width, 0.6 + 1.5 * len(models))
     panels = fig.subplots(len(models), columns, squeeze=False, sharex=True, sharey=True)
-    logs = {name: _log_norms(result) for name, result in models.items()}
-    limits = _limits([points for each in logs.values() for points in each])
+    logs = {
+        name: [np.log10(cloud[(cloud > 0).all(1)]) for cloud in result.samples["norms"]]
+        for name, result in models.items()
+    }
+    limits = _limits([points for clouds in logs.values() for points in clouds])
     for (name, result), line in zip(models.items(), panels, strict=True):
         for axes, moment, points in zip(line, result.samples["moments"], logs[name]):
             _cloud(axes, points, limits)
@@ -271,17 +270,8 @@ def _norms_figure(models: dict[str, Result], note: str) -> Figure:
     return fig
 
 
-def _width(columns: int) -> float:
-    return figure.COLUMN if columns == 1 else PAGE
-
-
-def _log_norms(result: Result) -> list[np.ndarray]:
-    """The logarithms of the norms (P, 2) at each moment, less those that are 0."""
-    return [np.log10(cloud[(cloud > 0).all(1)]) for cloud in result.samples["norms"]]
-
-
 def _limits(clouds: Sequence[np.ndarray]) -> np.ndarray:
-    """(2, 2), low and high of both axes; a share of 1 in 1,000 may lie beyond, at each end."""
+    """(2, 2), low and high of both axes; 1 in 1,000 points may lie beyond, at each end."""
     points = np.concatenate([cloud for cloud in clouds if len(cloud)] or [np.zeros((1, 2))])
     low, high = np.quantile(points, [0.001, 0.999], axis=0)
     return np.stack([low - 0.1, high + 0.1], axis=1)
@@ -316,11 +306,10 @@ def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     panels = fig.subplots(len(models) * count, columns, squeeze=False)
     for panel in panels.ravel():
         panel.set(xticks=(), yticks=(), frame_on=False)
-    for (name, result), lines in zip(
-        models.items(), panels.reshape(len(models), count, columns), strict=True
-    ):
+    blocks = panels.reshape(len(models), count, columns)
+    for (name, result), lines in zip(models.items(), blocks, strict=True):
         for place, line in enumerate(lines):
-            _picture(line, result.samples, place)
+            _draw_maps(line, result.samples, place)
         lines[0][0].set_title(escape_label(name), loc="left", pad=2)
     fig.suptitle(
         f"image, saliency, {SHOWN} strongest and {SHOWN} weakest maps, each on its own scale{note}",
@@ -329,7 +318,7 @@ def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     return fig
 
 
-def _picture(line: Sequence[Axes], samples: Mapping[str, np.ndarray], place: int) -> None:
+def _draw_maps(line: Sequence[Axes], samples: Mapping[str, np.ndarray], place: int) -> None:
     line[0].imshow(samples["images"][place])
     maps = [*samples["strongest"][place], *samples["weakest"][place]]
     for axes, picture in zip(line[1:], [samples["saliency"][place], *maps], strict=True):

@@ -1,11 +1,11 @@
-"""How did the training go: did it end, did it overfit, how much does the choice of epoch matter?
+"""Did the training end, did it overfit, and how much does the choice of epoch matter?
 
-Read from the run's history; no image is looked at. Columns: `epoch` (from 1; where a number belongs
+Read from the run's history; no image is used. Columns: `epoch` (from 1; where a number belongs
 to one), then `metric`, `value`, `unit`, `n`, `low` and `high` (none here: one run has no interval,
 and the figure's bands are the range over seeds) and `protocol`. Of the whole run, with `n` the
-epochs that the number is drawn from:
+epochs behind the number:
 
-- `last_top1`: top-1 in percent after the last epoch: what all other questions are asked of
+- `last_top1`: top-1 in percent after the last epoch, whose weights all other analyses evaluate
 - `best_top1`: the highest of all epochs, in percent, and its first `epoch`; it was chosen on the
   images it is measured on, so it is too good
 - `median_of_last_10_top1`: median over the last 10 epochs (all, where there are fewer), in percent
@@ -29,14 +29,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from catchup_eval.analysis import conventions
 from catchup_eval.analysis.context import EvaluationContext
-from catchup_eval.analysis.conventions import (
-    Convention,
-    ConventionFamily,
-    Conventions,
-    accuracy_and_error,
-    row,
-)
 from catchup_eval.core.errors import Missing
 from catchup_eval.core.settings import validate_settings
 from catchup_eval.plotting import figure
@@ -55,7 +49,7 @@ from catchup_eval.results.result import Result, Rows, group_by_model
 TITLE = "Training"
 DESCRIPTION = "Did the training end, did it overfit, and how much does the choice of epoch matter?"
 INTERPRETATION = (
-    "The weights of the last epoch (filled mark) are evaluated in all other questions. The best "
+    "The weights of the last epoch (filled mark) are evaluated in all other analyses. The best "
     "epoch (star) was chosen on the images it is measured on; where it lies far above the median "
     "of the last ten (bar), a best-epoch table would flatter. Training losses of methods that mix "
     "labels cannot be compared with those of others."
@@ -86,24 +80,24 @@ STAR: dict[str, Any] = {"marker": "*", "markersize": 9}
 
 
 @validate_settings()
-def measure(subject: EvaluationContext) -> Result:
+def measure(context: EvaluationContext) -> Result:
     """The rows described above.
 
     Raises:
         Missing: there is no history, or it has no epoch with a top-1.
     """
-    history = subject.history
+    history = context.history
     if history is None or "top1" not in history or history["top1"].isna().all():
         raise Missing("a training history with top-1")
     rows = Rows("history@1")
-    _summary(rows, history.dropna(subset=["top1"]))
+    _add_summary(rows, history.dropna(subset=["top1"]))
     for metric in (name for name in UNITS if name in history):
         for epoch, value in history[["epoch", metric]].dropna().itertuples(index=False):
             rows.add(metric, value, unit=UNITS[metric], n=1, epoch=float(epoch))
     return Result(rows.frame())
 
 
-def _summary(rows: Rows, history: pd.DataFrame) -> None:
+def _add_summary(rows: Rows, history: pd.DataFrame) -> None:
     epochs, top1 = (history[name].to_numpy(float) for name in ("epoch", "top1"))
     n, best = len(top1), int(top1.argmax())
     rows.add("last_top1", top1[-1], unit="%", n=1, epoch=epochs[-1])
@@ -112,14 +106,16 @@ def _summary(rows: Rows, history: pd.DataFrame) -> None:
     rows.add("median_of_last_10_top1", float(np.median(tail)), unit="%", n=len(tail))
 
 
-def _top1_conventions() -> Iterator[Convention]:
+def _top1_conventions() -> Iterator[conventions.Convention]:
     how = "from the training's history; n counts epochs"
     for name, (metric, used_by) in EPOCHS.items():
-        of = row(metric, "a training history with top-1")
-        yield from accuracy_and_error(name, (used_by, used_by), how, "training", of)
+        of = conventions.row(metric, "a training history with top-1")
+        yield from conventions.accuracy_and_error(name, (used_by, used_by), how, "training", of)
 
 
-CONVENTIONS: Conventions = (ConventionFamily("top1", tuple(_top1_conventions())),)
+CONVENTIONS: conventions.Conventions = (
+    conventions.ConventionFamily("top1", tuple(_top1_conventions())),
+)
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -129,32 +125,28 @@ def plot(result: Result) -> dict[str, Figure]:
         fig = figure.figure(PAGE, 2.5 + 0.16 * (len(models) // 2))
         losses, accuracy = fig.subplots(1, 2)
         for name, look in plot_styles(list(models)).items():
-            _losses(losses, models[name], look, band_alpha(len(models)))
-            _accuracy(accuracy, models[name], look, band_alpha(len(models)))
-            label = f"{escape_label(name)}: {_summary_text(models[name])}"
-            accuracy.plot([], [], **_style(look), marker=look.marker, label=label)
+            _plot_losses(losses, models[name], look, band_alpha(len(models)))
+            _plot_accuracy(accuracy, models[name], look, band_alpha(len(models)), name)
         losses.set(ylabel="loss (nats)", yscale="log")
         accuracy.set(ylabel="top-1 (%)")
         for axes in (losses, accuracy):
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
         figure.legend_below(fig, accuracy, columns=2)
-        _keys(losses, accuracy)
+        _add_keys(losses, accuracy)
         return {"curves": fig}
 
 
-def _style(look: PlotStyle) -> dict[str, Any]:
-    return {"color": look.color, "linestyle": look.dash}
-
-
-def _losses(axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float) -> None:
+def _plot_losses(axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float) -> None:
     for metric, dash in (("train_loss", "-"), ("validation_loss", DASHED)):
         line = curve(results, metric, "epoch", band=extent)
         if len(line.x):
             draw(axes, line, look, dash=dash, shade=pale)
 
 
-def _accuracy(axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float) -> None:
+def _plot_accuracy(
+    axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float, name: str
+) -> None:
     line = curve(results, "top1", "epoch", band=extent)
     draw(axes, line, look, dash=look.dash, shade=pale)
     last, best, median = (mean_value(results, metric) for metric in MARKED)
@@ -163,23 +155,19 @@ def _accuracy(axes: Axes, results: Sequence[Result], look: PlotStyle, pale: floa
     axes.plot(tail[[0, -1]], [median, median], color=look.color, **BAR)
     axes.plot(peak, best, color=look.color, **STAR)
     axes.plot(tail[-1], last, color=look.color, marker=look.marker, **LAST)
+    label = f"{escape_label(name)}: last {last:.1f}, best {best:.1f}, median {median:.1f}"
+    axes.plot([], [], color=look.color, linestyle=look.dash, marker=look.marker, label=label)
 
 
-def _summary_text(results: Sequence[Result]) -> str:
-    last, best, median = (mean_value(results, metric) for metric in MARKED)
-    return f"last {last:.1f}, best {best:.1f}, median {median:.1f}"
-
-
-def _keys(losses: Axes, accuracy: Axes) -> None:
+def _add_keys(losses: Axes, accuracy: Axes) -> None:
     """What dashes and marks mean, in grey, where the curves are not."""
-    grey: dict[str, Any] = {"color": GREY}
     kinds: list[tuple[str, Any]] = [("training", "-"), ("validation", DASHED)]
-    lines = [Line2D([], [], **grey, linestyle=dash, label=label) for label, dash in kinds]
+    lines = [Line2D([], [], color=GREY, linestyle=dash, label=label) for label, dash in kinds]
     losses.legend(handles=lines, loc="lower left")
     marks: dict[str, dict[str, Any]] = {
         "last epoch": {"linestyle": "", "marker": "o", **LAST},
         "best epoch": {"linestyle": "", **STAR},
         "median of the last 10": BAR,
     }
-    handles = [Line2D([], [], **grey, **style, label=label) for label, style in marks.items()]
+    handles = [Line2D([], [], color=GREY, **style, label=label) for label, style in marks.items()]
     accuracy.legend(handles=handles, loc="lower right")

@@ -1,4 +1,4 @@
-"""Boxes around objects: overlap, and where they are once the image is resized and cropped.
+"""Boxes around objects: overlap, and their place once the image is resized and cropped.
 
 A box is `x0 y0 x1 y1` in pixels with `x1` and `y1` exclusive, so that its width is `x1 - x0` and
 the overlap of two boxes is one of areas. Code that counts inclusive ends and adds 1 to each width
@@ -34,7 +34,7 @@ def area(boxes: np.ndarray) -> np.ndarray:
 
 
 def centre_box(width: float, height: float, image: tuple[int, int]) -> np.ndarray:
-    """(4,) the box in the middle of an image (H, W) that takes these shares of its sides."""
+    """(4,) the box in the middle of an image (H, W) that takes these fractions of its sides."""
     h, w = image
     x, y = (1 - width) / 2 * w, (1 - height) / 2 * h
     return np.array([x, y, w - x, h - y])

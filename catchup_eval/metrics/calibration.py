@@ -1,8 +1,7 @@
-"""How far confidence can be believed: pure numbers from logits or probabilities.
+"""Calibration: pure numbers from logits or probabilities.
 
-Per-sample scores (NLL, Brier) come back per sample, so that they can be averaged, bootstrapped
-and paired, and so do margins, which say how far an outcome is from flipping; the calibration error
-and the temperature belong to a whole set.
+NLL, Brier score and margins (how far an outcome is from flipping) come back per sample, so that
+they can be averaged, bootstrapped and paired.
 """
 
 from typing import NamedTuple
@@ -24,10 +23,9 @@ class Reliability(NamedTuple):
 
 
 def log_probabilities(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
-    """Logarithm of the softmax of `logits / temperature`, in float64.
+    """(N, K) float64 logarithm of the softmax of `logits / temperature`.
 
     Args:
-        logits: (N, K).
         temperature: one number, or (N,) one for each sample.
     """
     divisor = np.asarray(temperature, float).reshape(-1, 1)
@@ -35,12 +33,10 @@ def log_probabilities(logits: np.ndarray, temperature: float | np.ndarray = 1.0)
 
 
 def log_doubt(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of 1 - p (N,), where p is each sample's largest probability; float64.
+    """(N,) float64 logarithm of 1 - p, where p is each sample's largest probability.
 
     It ranks as p does, backwards, and goes on where p is rounded to 1, from a lead of 37 nats on.
-
-    Args:
-        logits: (N, K), 2 or more classes.
+    The logits (N, K) have 2 or more classes.
 
     Example:
         >>> log_doubt(np.array([[0.0, 0.0], [800.0, 0.0], [900.0, 0.0]])).round(3).tolist()
@@ -53,11 +49,7 @@ def log_doubt(logits: np.ndarray) -> np.ndarray:
 
 
 def nll(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Negative log-likelihood of each sample in nats (N,).
-
-    Args:
-        log_p: (N, K) log-probabilities.
-        labels: (N,) class indices.
+    """(N,) negative log-likelihood in nats, of log-probabilities (N, K) and labels (N,).
 
     Example:
         >>> nll(np.log([[0.5, 0.5]]), np.array([0])).round(3)
@@ -68,14 +60,10 @@ def nll(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def brier(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Brier score of each sample (N,), in [0, 2]: squared error summed over all K classes.
+    """(N,) Brier score in [0, 2]: squared error summed over all K classes; arguments as for `nll`.
 
     This is Brier's own definition (Brier 1950); some tools divide it by 2 or by K. With two
     classes it is twice the squared error of the positive class's probability.
-
-    Args:
-        log_p: (N, K) log-probabilities.
-        labels: (N,) class indices.
 
     Example:
         >>> brier(np.log([[0.75, 0.25]]), np.array([1]))
@@ -106,7 +94,7 @@ def expected_calibration_error(
 
     Args:
         confidence: (N,) the largest probability of each sample.
-        correct: (N,) whether the prediction is right.
+        correct: (N,) bool.
         bins: 15 in Guo et al.
 
     Example:
@@ -130,12 +118,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15) 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that minimises the mean NLL of these samples (Guo et al. 2017, section 4.2).
 
-    The NLL has one minimum in the temperature; it is searched within :data:`TEMPERATURES`.
+    The NLL of logits (N, K) has one minimum, which is searched within :data:`TEMPERATURES`.
     Where every prediction is right there is none, and a very low one comes out; without samples 1.
-
-    Args:
-        logits: (N, K).
-        labels: (N,) class indices.
     """
 
     def loss(log_temperature: float) -> float:
@@ -148,15 +132,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def cross_fitted_temperature(
-    logits: np.ndarray, labels: np.ndarray, draw: np.random.Generator
+    logits: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """A temperature for each sample (N,), fitted on the half of the set that lacks it.
+    """(N,) a temperature for each sample, fitted on that of two random halves that lacks it.
 
-    The set is cut into two random halves; each half is scaled by what the other one gives, so
-    that no sample's own label decides its temperature.
+    So no sample's own label decides its temperature.
     """
     first = np.zeros(len(labels), bool)
-    first[draw.permutation(len(labels))[: len(labels) // 2]] = True
+    first[rng.permutation(len(labels))[: len(labels) // 2]] = True
     temperatures = np.empty(len(labels))
     temperatures[first] = fit_temperature(logits[~first], labels[~first])
     temperatures[~first] = fit_temperature(logits[first], labels[first])

@@ -1,8 +1,8 @@
-"""Heat maps: where they are above a cut, and the boxes of the regions that are.
+"""Heat maps: masks above a threshold, and the boxes of their connected regions.
 
-Pixels are connected with their 8 neighbours, as OpenCV's contours have it. Masks are taken apart
-into runs of pixels along their rows, for a whole stack at once, and runs that touch from row to row
-are joined as the nodes of a graph: smooth maps have few runs.
+Pixels are connected with their 8 neighbours, as OpenCV's contours have it. Masks are split into
+runs of pixels along their rows, for a whole stack at once, and runs that touch from row to row are
+joined as the nodes of a graph: smooth maps have few runs.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ def minmax(maps: np.ndarray) -> np.ndarray:
 
 
 def threshold_mask(maps: np.ndarray, threshold: float) -> np.ndarray:
-    """(N, H, W) bool: where a map (N, H, W) is above this share of its own maximum, strictly."""
+    """(N, H, W) bool: where a map (N, H, W) is above this fraction of its maximum, strictly."""
     return np.asarray(maps > threshold * maps.max(axis=(1, 2), keepdims=True))
 
 
@@ -34,15 +34,6 @@ class Components(NamedTuple):
     first: np.ndarray  # (C,) rises with the place of the first pixel, row by row
 
 
-class _Runs(NamedTuple):
-    """Stretches of true pixels along a row, R of them, mask by mask and row by row."""
-
-    image: np.ndarray  # (R,)
-    y: np.ndarray  # (R,)
-    start: np.ndarray  # (R,)
-    stop: np.ndarray  # (R,) exclusive
-
-
 def components(masks: np.ndarray) -> Components:
     """The connected components of each of masks (N, H, W) bool.
 
@@ -51,37 +42,38 @@ def components(masks: np.ndarray) -> Components:
         >>> found.image.tolist(), found.boxes.tolist(), found.size.tolist()
         ([0, 1, 1], [[0, 0, 2, 2], [0, 0, 1, 2], [2, 0, 3, 1]], [2, 2, 1])
     """
-    runs = _runs(masks)
-    count, of = connected_components(_adjacency(runs, masks.shape), directed=False)
-    lengths = runs.stop - runs.start
-    first = np.full(count, len(of))
-    np.minimum.at(first, of, np.arange(len(of)))
-    low, high = np.full((2, count), max(masks.shape)), np.zeros((2, count), int)
-    for axis, start, stop in ((0, runs.start, runs.stop), (1, runs.y, runs.y + 1)):
-        np.minimum.at(low[axis], of, start)
-        np.maximum.at(high[axis], of, stop)
-    size = np.bincount(of, weights=lengths, minlength=count).astype(int)
-    return Components(runs.image[first], np.concatenate([low, high]).T, size, first)
-
-
-def _runs(masks: np.ndarray) -> _Runs:
     n, height, width = masks.shape
     framed = np.zeros((n * height, width + 2), bool)
     framed[:, 1:-1] = masks.reshape(n * height, width)
     edges = np.flatnonzero(framed[:, 1:] != framed[:, :-1])  # where runs start and stop, in turns
     line, start = np.divmod(edges[::2], width + 1)
-    return _Runs(*np.divmod(line, height), start, edges[1::2] - line * (width + 1))
+    stop, (image, y) = edges[1::2] - line * (width + 1), np.divmod(line, height)
+    graph = _adjacency(line * (width + 2), start, stop, last=y == height - 1, stride=width + 2)
+    count, of = connected_components(graph, directed=False)
+    first = np.full(count, len(of))
+    np.minimum.at(first, of, np.arange(len(of)))
+    low, high = np.full((2, count), max(masks.shape)), np.zeros((2, count), int)
+    for axis, from_, to in ((0, start, stop), (1, y, y + 1)):
+        np.minimum.at(low[axis], of, from_)
+        np.maximum.at(high[axis], of, to)
+    size = np.bincount(of, weights=stop - start, minlength=count).astype(int)
+    return Components(image[first], np.concatenate([low, high]).T, size, first)
 
 
-def _adjacency(runs: _Runs, shape: tuple[int, ...]) -> csr_array:
-    """(R, R) which runs touch which of the next row."""
-    _, height, width = shape
-    stride = width + 2  # a diagonal neighbour is still in the same row of places
-    row = (runs.image * height + runs.y) * stride
+def _adjacency(
+    row: np.ndarray, start: np.ndarray, stop: np.ndarray, *, last: np.ndarray, stride: int
+) -> csr_array:
+    """(R, R) which of the runs [start, stop) of each row touch which of the next row.
+
+    Args:
+        row: (R,) where the row of each run begins; rows are `stride` apart, so that a diagonal
+            neighbour is still in the same row.
+        last: (R,) whether that row is the last one of its mask.
+    """
     below = row + stride
-    begin = np.searchsorted(row + runs.stop, below + runs.start, "left")
-    end = np.searchsorted(row + runs.start, below + runs.stop, "right")
-    count = np.where(runs.y == height - 1, 0, end - begin)
+    begin = np.searchsorted(row + stop, below + start, "left")
+    end = np.searchsorted(row + start, below + stop, "right")
+    count = np.where(last, 0, end - begin)
     ends = count.cumsum()
     neighbours = np.repeat(begin - ends + count, count) + np.arange(count.sum())
     ones = np.ones(len(neighbours), np.int8)

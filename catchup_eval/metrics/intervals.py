@@ -1,8 +1,8 @@
-"""95 % intervals: how sure are we of one number?
+"""95 % intervals of one number; rates in percent.
 
-Rates in percent. A single rate has a Wilson interval; a mean over cells of the same images has a
-bootstrap over images, because pooling the cells as if they were independent gives an interval two
-to three times too narrow.
+A single rate has a Wilson interval; a mean over cells of the same images has a bootstrap over
+images, because pooling the cells as if they were independent gives an interval two to three times
+too narrow.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ class Interval(NamedTuple):
 NO_INTERVAL = Interval(float("nan"), float("nan"))
 Z = float(ndtri(0.975))
 ROUNDING = 1e-6  # of the largest value: a spread up to this is float32's, and not a sampled one
-SHARES = Interval(0.0, 1.0)  # the range of a share
+FRACTIONS = Interval(0.0, 1.0)  # the range of a fraction
 
 
 def score_limits(rate: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
-    """(2, ...) Wilson's 95 % score limits of shares of n samples, 0 to 1 (Wilson 1927).
+    """(2, ...) Wilson's 95 % score limits of fractions of n samples (Wilson 1927).
 
     n may be an effective number, and no integer.
     """
@@ -84,16 +84,13 @@ def at_edge(value: float, n: int, bounds: Interval | None) -> Interval:
         bounds: the range of the number; where it is not known there is no interval.
 
     Example:
-        >>> [round(limit, 4) for limit in at_edge(0.0, 30, SHARES)]
+        >>> [round(limit, 4) for limit in at_edge(0.0, 30, FRACTIONS)]
         [0.0, 0.1135]
     """
     if bounds is None or n < 2:
         return NO_INTERVAL
     unseen = Z**2 / (n + Z**2)
-    return Interval(
-        value - unseen * (value - bounds.low),
-        value + unseen * (bounds.high - value),
-    )
+    return Interval(value - unseen * (value - bounds.low), value + unseen * (bounds.high - value))
 
 
 def bootstrap(
@@ -101,7 +98,6 @@ def bootstrap(
     n: int,
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
     bounds: Interval | None = None,
 ) -> Interval:
     """Percentile bootstrap of a statistic over samples; :func:`at_edge` where all resamples agree.
@@ -113,8 +109,8 @@ def bootstrap(
     """
     if n < 2:
         return NO_INTERVAL
-    draw = generator(seed, "bootstrap")
-    values = [statistic(draw.integers(n, size=n)) for _ in range(resamples)]
+    rng = generator(0, "bootstrap")
+    values = [statistic(rng.integers(n, size=n)) for _ in range(resamples)]
     if alike(values, bounds):
         return at_edge(values[0], n, bounds)
     low, high = np.quantile(values, [0.025, 0.975])
@@ -127,7 +123,7 @@ def reflected(
     value: float,
     *,
     resamples: int = RESAMPLES,
-    bounds: Interval = SHARES,
+    bounds: Interval = FRACTIONS,
 ) -> Interval:
     """The basic bootstrap of an error that resampling adds to: reflected about the value.
 
@@ -139,13 +135,7 @@ def reflected(
     return Interval(min(value, max(bounds.low, 2 * value - high)), max(value, 2 * value - low))
 
 
-def bootstrap_mean(
-    values: np.ndarray,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    bounds: Interval | None = None,
-) -> Interval:
+def bootstrap_mean(values: np.ndarray, *, bounds: Interval | None = None) -> Interval:
     """Percentile bootstrap of the mean of one value per sample (N,); `at_edge` of equal ones.
 
     Args:
@@ -154,18 +144,17 @@ def bootstrap_mean(
     n = len(values)
     if n < 2 or alike(values, bounds):
         return at_edge(float(np.mean(values)), n, bounds) if n else NO_INTERVAL
-    draw = generator(seed, "bootstrap")
-    means = np.concatenate(
-        [
-            values[draw.integers(n, size=(rows, n))].mean(axis=1)
-            for rows in _chunks(resamples, max(1, 2_000_000 // n))
-        ]
-    )
-    low, high = np.quantile(means, [0.025, 0.975])
+    rng = generator(0, "bootstrap")
+    means = [
+        values[rng.integers(n, size=(rows, n))].mean(axis=1)
+        for rows in chunk_sizes(RESAMPLES, max(1, 2_000_000 // n))
+    ]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return Interval(float(low), float(high))
 
 
-def _chunks(total: int, size: int) -> list[int]:
+def chunk_sizes(total: int, size: int) -> list[int]:
+    """How many of `total` things each chunk of at most `size` holds."""
     return [min(size, total - start) for start in range(0, total, size)]
 
 

@@ -1,4 +1,4 @@
-"""What is gained by answering only where the network is sure: pure numbers from confidences."""
+"""Selective prediction: the risk of answering only where the network is confident."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def sureness(samples: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(N,) what ranks the images of `clean`, the surest highest.
+    """(N,) what ranks the images of `clean`, the most confident highest.
 
     Results before clean@3 have no `log_doubt`: of them it is the confidence, with its ties at 1.
     """
@@ -18,10 +18,6 @@ def risks(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
 
     Equal confidences are taken in every order alike: each such sample counts as their mean.
 
-    Args:
-        confidence: (N,), higher where the network is surer.
-        correct: (N,) bool.
-
     Example:
         >>> risks(np.array([0.9, 0.5, 0.7]), np.array([True, False, True])).round(3)
         array([0.   , 0.   , 0.333])
@@ -31,7 +27,7 @@ def risks(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
 
 
 def errors_by_confidence(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """(N,): each sample's error, 0 or 1, the surest first; of equally sure ones, their mean."""
+    """(N,): each sample's error, 0 or 1, by falling confidence (N,); of equal ones, their mean."""
     _, block, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
     mean = np.bincount(block, ~np.asarray(correct, bool)) / sizes
     return np.asarray(np.repeat(mean, sizes))
@@ -51,7 +47,7 @@ def area(errors: np.ndarray, times: np.ndarray | None = None) -> float:
         0.25
     """
     times = np.ones(len(errors)) if times is None else times
-    there = times > 0
-    counts = times[there]
-    risk = (errors[there] * counts).cumsum() / counts.cumsum()
+    drawn = times > 0
+    counts = times[drawn]
+    risk = (errors[drawn] * counts).cumsum() / counts.cumsum()
     return float((risk * counts).sum() / counts.sum())

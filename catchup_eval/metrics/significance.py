@@ -1,22 +1,16 @@
-"""Intervals and tests: how sure are we of a number, of a difference, of one beyond a threshold?
+"""Tests of a number or a difference, against 0 or another threshold, with their intervals.
 
-Rates in percent. A single rate has a Wilson interval; a mean over cells of the same images has a
-bootstrap over images, because pooling the cells as if they were independent gives an interval two
-to three times too narrow.
+An interval and the p value beside it are of one test: the interval holds the differences that the
+test does not reject at 5 %, so it lacks 0 exactly where p < .05. Where the data say nothing of
+their own spread there is no interval, that is NaN: one sample; seeds that agree; equal samples,
+unless their range is known (:func:`at_edge`).
 
-Two rules hold throughout. An interval and the p value beside it are of one test: the interval holds
-the differences that the test does not reject at 5 %, so it lacks 0 exactly where p < .05. And where
-the data say nothing of their own spread there is no interval, that is NaN: one sample; seeds that
-agree; equal samples, unless their range is known (:func:`at_edge`).
-
-Whether a difference is above a threshold, or below it, is asked by one-sided tests with the null
-moved there, all in the unit of the values. Each gives two p values: small `above` says that the
-difference is larger than the threshold, small `below` that it is smaller.
+One-sided tests move the null to the threshold, in the unit of the values: a small `above` says that
+the difference is larger than it, a small `below` that it is smaller.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import ceil, comb, copysign, inf, nan, sqrt
 from typing import NamedTuple
 
@@ -30,9 +24,9 @@ from catchup_eval.metrics.intervals import (
     ROUNDING,
     Interval,
     Z,
-    _chunks,
     alike,
     at_edge,
+    chunk_sizes,
     clopper_pearson,
     score_limits,
 )
@@ -40,7 +34,6 @@ from catchup_eval.metrics.intervals import (
 FLIPS = 10_000
 EXACT = 13  # values up to which all patterns of signs are fewer than FLIPS
 LEVEL = 0.05  # of the test that an interval inverts
-
 SMALLEST = 1e-70  # whose fourth power is not 0
 
 
@@ -62,23 +55,14 @@ class OneSidedPValues(NamedTuple):
 
 @dataclass(frozen=True)
 class Contrast:
-    """A difference (or a single number) that can be held against thresholds.
-
-    Args:
-        value: as measured.
-        interval: 95 %: the thresholds that the test does not reject.
-        spread: standard deviations of the units, one for each side that varies.
-        name: of the test.
-        one_sided_p_values: at a threshold.
-        elsewhere: the test's name at thresholds other than 0, where that is another test.
-    """
+    """A difference (or a single number) that can be tested against thresholds."""
 
     value: float
-    interval: Interval
-    spread: tuple[float, ...]
-    name: str
-    one_sided_p_values: Callable[[float], OneSidedPValues]
-    elsewhere: str = ""
+    interval: Interval  # 95 %: the thresholds that the test does not reject
+    spread: tuple[float, ...]  # standard deviations of the units, of each side that varies
+    name: str  # of the test
+    one_sided_p_values: Callable[[float], OneSidedPValues]  # at a threshold
+    elsewhere: str = ""  # the test's name at thresholds other than 0, where that is another test
 
     def test_name(self, threshold: float) -> str:
         """The test's name at this threshold."""
@@ -97,18 +81,18 @@ def edge_tails(value: float, n: int, bounds: Interval, threshold: float) -> tupl
     room = value - bounds.low if distance > 0 else bounds.high - value
     if not distance:
         return 1.0, 1.0
-    share = min(1.0, abs(distance) / room) if room > 0 else 1.0
-    tail = float(stats.norm.sf(sqrt(n * share / (1 - share)))) if share < 1 else 0.0
+    fraction = min(1.0, abs(distance) / room) if room > 0 else 1.0
+    tail = float(stats.norm.sf(sqrt(n * fraction / (1 - fraction)))) if fraction < 1 else 0.0
     return (tail, 1.0) if distance > 0 else (1.0, tail)
 
 
 def effective_size(value: float, variance: float, n: int, m: int) -> float:
-    """How many samples a share `value` of this variance is as good as, for `score_limits`.
+    """How many samples a fraction `value` of this variance is worth, for `score_limits`.
 
     Near 0 and 1 a few samples decide the variance, so that it is as often far too small. It is
     therefore never taken as less than Hanley and McNeil's (1982) of an area under the ROC curve of
     n and m scores, at the middle of Wilson's interval of the smaller side; without any variance
-    only the samples of that side count, the fewest that a share may be worth.
+    only the samples of that side count, the fewest that a fraction may be worth.
     """
     if variance <= 0 or not 0 < value < 1:
         return min(n, m)
@@ -125,7 +109,7 @@ def paired_test(
 
     Each argument is a list of arrays (one stratum each) whose means are all the number of
     interest: a rate has one array (N,) of outcomes; an AUROC has two, the placement values of the
-    out-samples and of the in-samples, and the test is then DeLong's (DeLong et al. 1988).
+    OOD and of the ID samples, and the test is then DeLong's (DeLong et al. 1988).
 
     One stratum of zeros and ones: :func:`mcnemar`. One stratum of other values:
     :class:`SignFlips`. Two strata: normal; p is never below that of exchanging the two networks on
@@ -150,32 +134,25 @@ def paired_test(
 def _delong(gaps: Sequence[np.ndarray], bound: float) -> Contrast:
     """Two AUROC: the differences of placement values, whose errors add up as squares."""
     value, n = float(gaps[0].mean()), min(map(len, gaps))
-    floor, bounds = exchanged_pairs(n) / 2, Interval(-bound, bound)
+    # Half the smallest two-sided p of exchanging two networks on each of n samples, 2 of 2^n.
+    floor, bounds = min(1.0, 2.0 ** (1 - n)) / 2, Interval(-bound, bound)
     if floor < LEVEL / 2 and all(alike(gap, bounds) for gap in gaps):
 
         def tails(threshold: float) -> OneSidedPValues:
-            found = edge_tails(value, n, bounds, threshold)
-            return OneSidedPValues(*(max(floor, tail) for tail in found))
+            edge = edge_tails(value, n, bounds, threshold)
+            return OneSidedPValues(*(max(floor, tail) for tail in edge))
 
         name = "Score test over samples, without spread"
         return Contrast(value, at_edge(value, n, bounds), (0.0,), name, tails)
-    error = standard_error(gaps)
+    error = _standard_error(gaps)
     spread = (error * sqrt(sum(map(len, gaps))),)
     return _t_test(value, error, inf, spread, "DeLong's test over samples", floor, floor=floor)
 
 
-def exchanged_pairs(n: int) -> float:
-    """The smallest two-sided p of exchanging two networks on each of n samples: 2 of 2^n."""
-    return min(1.0, 2.0 ** (1 - n))
-
-
-def standard_error(strata: Sequence[np.ndarray]) -> float:
+def _standard_error(strata: Sequence[np.ndarray]) -> float:
     """Of a number that each stratum has as its mean: the strata's errors, added as squares."""
-    return float(np.sqrt(sum(_squared_error(stratum) for stratum in strata)))
-
-
-def _squared_error(gap: np.ndarray) -> float:
-    return float(gap.var(ddof=1)) / len(gap) if len(gap) > 1 else inf
+    squares = (float(s.var(ddof=1)) / len(s) if len(s) > 1 else inf for s in strata)
+    return float(np.sqrt(sum(squares)))
 
 
 def mcnemar(wins: int, losses: int, n: int) -> Difference:
@@ -235,36 +212,38 @@ def tango(wins: int, losses: int, n: int, difference: float) -> float:
 
 
 class SignFlips:
-    """The mean of one value a sample, tested by flipping signs around a threshold.
+    """The mean of values (N,), one a sample, tested by flipping signs around a threshold.
 
     Up to 13 values that are not 0 in all patterns of signs, more in 10,000 random ones. A sum of
     flipped values is as extreme as the real one exactly where the threshold is beyond the mean of
     the flipped ones: these means are therefore all that any threshold needs (Hartigan 1969), and
     their quantiles bound the interval. Where fewer than 6 values leave it open there is none.
-
-    Args:
-        values: (N,) differences of two networks, or values of one.
     """
 
     def __init__(self, values: np.ndarray):
         self._values = np.asarray(values, float)
-        moved = self._values[self._values != 0]
-        draw = generator(0, "sign flips")
-        self._exact = len(moved) <= EXACT
-        patterns = _all_signs(len(moved)) if self._exact else _random_signs(draw, len(moved))
-        sums = [(signs @ moved, signs.sum(axis=1, dtype=np.int64)) for signs in patterns]
+        nonzero = self._values[self._values != 0]
+        self._total = float(nonzero.sum())
+        rng, n = generator(0, "sign flips"), len(nonzero)
+        self._exact = n <= EXACT
+        patterns = (
+            [1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)]
+            if self._exact
+            else _random_signs(rng, n)
+        )
+        sums = [(signs @ nonzero, signs.sum(axis=1, dtype=np.int64)) for signs in patterns]
         self._sums, self._signs = (np.concatenate(column) for column in zip(*sums, strict=True))
-        still = len(self._values) - len(moved)
-        if still:  # the zeros count where the threshold is another
+        zeros = len(self._values) - n
+        if zeros:  # they count where the threshold is not 0
             times = ceil(FLIPS / len(self._sums))
             self._sums, self._signs = np.tile(self._sums, times), np.tile(self._signs, times)
-            self._signs = self._signs + 2 * draw.binomial(still, 0.5, len(self._sums)) - still
+            self._signs = self._signs + 2 * rng.binomial(zeros, 0.5, len(self._sums)) - zeros
 
     @property
     def p(self) -> float:
         """Two-sided, of a mean of 0."""
         observed = abs(self._total)
-        return self._share(float((np.abs(self._sums) >= observed * (1 - 1e-12)).sum()), 1.0)
+        return self._fraction(float((np.abs(self._sums) >= observed * (1 - 1e-12)).sum()), 1.0)
 
     def one_sided_p_values(self, threshold: float) -> OneSidedPValues:
         """One-sided p of a mean of at most, and of at least, the threshold.
@@ -275,12 +254,12 @@ class SignFlips:
         observed = self._total - len(self._values) * threshold
         slack = 1e-12 * float(np.abs(self._values - threshold).sum())
         above, below = (
-            self._share(float((sums >= limit).sum() + (sums <= -limit).sum()) / 2, 0.5)
+            self._fraction(float((sums >= limit).sum() + (sums <= -limit).sum()) / 2, 0.5)
             for limit in (observed - slack, -observed - slack)
         )
         return OneSidedPValues(above, below)
 
-    @cached_property
+    @property
     def interval(self) -> Interval:
         """95 %: the means that the two-sided test does not reject; none of values that agree."""
         n = len(self._values)
@@ -301,24 +280,16 @@ class SignFlips:
         limits = Interval(float(np.sort(low)[count - 1]), float(np.sort(high)[-count]))
         return limits if np.isfinite(limits).all() else NO_INTERVAL
 
-    @cached_property
-    def _total(self) -> float:
-        return float(self._values[self._values != 0].sum())
-
-    def _share(self, count: float, own: float) -> float:
+    def _fraction(self, count: float, own: float) -> float:
         """Of all patterns; the real signs, which count `own`, are one of the random ones."""
         if self._exact:
             return count / len(self._sums)
         return min(1.0, (count + own) / (len(self._sums) + 1))
 
 
-def _all_signs(n: int) -> list[np.ndarray]:
-    return [1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)]
-
-
-def _random_signs(draw: np.random.Generator, n: int) -> Iterator[np.ndarray]:
-    for rows in _chunks(FLIPS, max(1, 4_000_000 // n)):
-        yield draw.integers(0, 2, size=(rows, n), dtype=np.int8) * 2 - 1
+def _random_signs(rng: np.random.Generator, n: int) -> Iterator[np.ndarray]:
+    for rows in chunk_sizes(FLIPS, max(1, 4_000_000 // n)):
+        yield rng.integers(0, 2, size=(rows, n), dtype=np.int8) * 2 - 1
 
 
 def welch_test(values: Sequence[float], reference: Sequence[float]) -> Difference:
@@ -388,12 +359,12 @@ def _t_test(
     rounding: float = 0.0,
     floor: float = 0.0,
 ) -> Contrast:
-    """A number whose error is known: t, or normal where the freedom is infinite.
+    """Tests a number of known error by t, or as normal where the freedom is infinite.
 
     Args:
         least: the one-sided p where there is no spread to go by.
         rounding: the distance up to which a value without spread is at the threshold.
-        floor: below which no one-sided p goes; from .025 on nothing is told, nor an interval.
+        floor: below which no one-sided p goes; from .025 on there is no interval.
     """
     law, shape = (stats.norm, ()) if freedom == inf else (stats.t, (freedom,))
 
@@ -418,11 +389,7 @@ def _t_test(
 def paired_contrast(
     ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], scale: float
 ) -> Contrast:
-    """Two networks on the same samples, each a list of strata of outcomes.
-
-    Args:
-        scale: what the outcomes were multiplied by: 100 for percent.
-    """
+    """Two networks on the same samples, each a list of strata of outcomes times `scale`."""
     gaps = [np.asarray(a, float) - b for a, b in zip(ours, theirs, strict=True)]
     if len(gaps) > 1:
         return _delong(gaps, scale)
@@ -432,13 +399,12 @@ def paired_contrast(
 
 
 def rates_contrast(wins: int, losses: int, n: int) -> Contrast:
-    """Two rates over the same samples, in points: at 0 McNemar's exact test, elsewhere Tango's.
+    """Rates of the same n samples, in points: at 0 McNemar's exact test, elsewhere Tango's.
 
     Args:
         wins, losses: samples that only ours, and only theirs, has.
-        n: all samples.
     """
-    value, found = 100 * (wins - losses) / n, mcnemar(wins, losses, n)
+    value, exact = 100 * (wins - losses) / n, mcnemar(wins, losses, n)
     spread = 100 * sqrt((wins + losses) / n - (value / 100) ** 2)
 
     def tails(threshold: float) -> OneSidedPValues:
@@ -447,7 +413,7 @@ def rates_contrast(wins: int, losses: int, n: int) -> Contrast:
             return OneSidedPValues(float(stats.norm.sf(z)), float(stats.norm.cdf(z)))
         return _binomial(wins, wins + losses, 0.5)
 
-    interval = Interval(100 * found.low, 100 * found.high)
+    interval = Interval(100 * exact.low, 100 * exact.high)
     name, elsewhere = "McNemar's exact test over samples", "Tango's score test over samples"
     return Contrast(value, interval, (spread,), name, tails, elsewhere)
 
@@ -489,10 +455,10 @@ def single_contrast(ours: Sequence[np.ndarray], scale: float) -> Contrast:
 
 def _area_contrast(strata: Sequence[np.ndarray], scale: float) -> Contrast:
     """One AUROC: Wilson's interval at the effective size, and the score test that it inverts."""
-    share, sizes = float(strata[0].mean()) / scale, [len(a) for a in strata]
-    error = standard_error(strata) / scale
-    size = effective_size(share, error**2 if min(sizes) > 1 else 0.0, *sizes)
-    value = scale * share
+    fraction, sizes = float(strata[0].mean()) / scale, [len(a) for a in strata]
+    error = _standard_error(strata) / scale
+    size = effective_size(fraction, error**2 if min(sizes) > 1 else 0.0, *sizes)
+    value = scale * fraction
 
     def tails(threshold: float) -> OneSidedPValues:
         """Normal, with the error that the threshold would have."""

@@ -14,7 +14,7 @@ from scipy.stats import beta, spearmanr
 from catchup_eval import feature_learning
 from catchup_eval.core.files import atomic_path, write_text
 from catchup_eval.core.words import count_noun
-from catchup_eval.metrics.intervals import Interval
+from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.paper.plan import ReproductionStage
 from catchup_eval.paper.reproduction import Reproduction, ReproductionColumn, Row
 from catchup_eval.paper.tables import column_rows
@@ -24,7 +24,7 @@ from catchup_eval.report.figures import SavedFigure
 from catchup_eval.report.page import render_page
 from catchup_eval.report.tables import PAPER, Cell, Table, escape_markdown, latex, markdown
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import UNKNOWN, Estimate
+from catchup_eval.results.summary import Estimate
 
 NUMBERS = (
     "Ours, and in italics the paper's. In brackets the 95 % interval: over the test samples where "
@@ -133,7 +133,7 @@ def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Est
         return 100 - value if column.complement else value
 
     values = tuple(complement(float(rows["value"].mean())) for rows in found)
-    limits = UNKNOWN
+    limits = NO_INTERVAL
     if len(found) == 1 and len(found[0]) == 1:
         limits = Interval(*sorted(complement(float(found[0][e].iloc[0])) for e in ("low", "high")))
     return Estimate(values, limits), str(found[0]["unit"].iloc[0])

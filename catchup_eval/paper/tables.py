@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from catchup_eval.metrics.intervals import Interval
+from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.paper.reproduction import (
     Layout,
     Reproduction,
@@ -21,7 +21,7 @@ from catchup_eval.report.tables import Cell, Table
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.result import Result
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import PERCENT, UNKNOWN, seeds_interval
+from catchup_eval.results.summary import PERCENT, seeds_interval
 
 DECIMALS = 2  # as the paper prints most of its numbers
 FEW = 5  # columns up to which intervals are shown
@@ -33,7 +33,7 @@ class LayoutValue(NamedTuple):
     """One number in percent; NaN where it was not measured, limits also where none are shown."""
 
     value: float = nan
-    interval: Interval = UNKNOWN
+    interval: Interval = NO_INTERVAL
     bold: bool = False
 
 
@@ -61,7 +61,8 @@ def _fill(
     values = {group: [_value(study, group, c, better) for c in columns] for group in study.groups}
     if len(columns) > FEW:
         values = {
-            group: [one._replace(interval=UNKNOWN) for one in row] for group, row in values.items()
+            group: [one._replace(interval=NO_INTERVAL) for one in row]
+            for group, row in values.items()
         }
     name = "paper-" + wanted.title.lower().replace(" ", "-")
     bold = BOLD.format(reference=study.info.reference)

@@ -114,7 +114,7 @@ def test_a_large_part_is_moved_batch_by_batch(network, few_digits, monkeypatch):
 
     monkeypatch.setattr(Split, "to", to)
     monkeypatch.setattr(
-        "catchup_eval.analysis.context.WHOLE", few_digits.split("test").images.nbytes - 1
+        "catchup_eval.analysis.context.MAX_BYTES", few_digits.split("test").images.nbytes - 1
     )
     assert torch.equal(
         EvaluationContext(network, few_digits, batch_size=7).outputs("test").logits, expected

@@ -46,7 +46,7 @@ Networks = Callable[..., Classifier]
 everyone = pytest.mark.parametrize("name", ANALYSES)
 
 
-def subject(model: Classifier, data: TensorDataset, batch_size: int = 16) -> EvaluationContext:
+def make_context(model: Classifier, data: TensorDataset, batch_size: int = 16) -> EvaluationContext:
     return EvaluationContext(model, data, batch_size=batch_size, history=HISTORY)
 
 
@@ -57,8 +57,8 @@ def measured(few_digits: TensorDataset, networks: Networks) -> Callable[[str, in
 
     def of(name: str, seed: int = 0) -> Result:
         if (name, seed) not in known:
-            asked = subject(networks(seed), few_digits)
-            known[name, seed] = ANALYSES[name].measure(asked, **QUICK.get(name, {}))
+            context = make_context(networks(seed), few_digits)
+            known[name, seed] = ANALYSES[name].measure(context, **QUICK.get(name, {}))
         return known[name, seed]
 
     return of
@@ -96,11 +96,18 @@ def test_a_setting_that_it_does_not_have_is_refused_first(name: str) -> None:
 
 
 @everyone
-def test_the_same_numbers_twice(
+def test_the_same_numbers_twice_and_all_that_it_changed_is_restored(
     name: str, few_digits: TensorDataset, measured: Measured, networks: Networks
 ) -> None:
-    again = ANALYSES[name].measure(subject(networks(0), few_digits), **QUICK.get(name, {}))
-    first = measured(name)
+    first, model = measured(name), networks(0).train()
+    model.net.layer1[0].bn1.eval()  # a batch norm that its owner froze
+    model.net.conv1.weight.requires_grad_(False)
+    model.head.bias.grad = torch.ones(10)
+    before = state(model)
+    again = ANALYSES[name].measure(make_context(model, few_digits), **QUICK.get(name, {}))
+    after = state(model)
+    torch.testing.assert_close(after.pop("gradients"), before.pop("gradients"))
+    assert after == before
     pd.testing.assert_frame_equal(again.frame, first.frame)
     assert again.samples.keys() == first.samples.keys()
     for key, array in again.samples.items():
@@ -111,26 +118,11 @@ def test_the_same_numbers_twice(
 def test_another_batch_size_changes_nothing_but_rounding(
     name: str, few_digits: TensorDataset, measured: Measured, networks: Networks
 ) -> None:
-    asked = subject(networks(0), few_digits, batch_size=7)
-    again = ANALYSES[name].measure(asked, **QUICK.get(name, {}))
+    context = make_context(networks(0), few_digits, batch_size=7)
+    again = ANALYSES[name].measure(context, **QUICK.get(name, {}))
     values = measured(name).frame["value"].to_numpy()
     # One sample of forty is 2.5 points: rounding may flip a near-tie, no more.
     np.testing.assert_allclose(again.frame["value"].to_numpy(), values, rtol=0.02, atol=2.6)
-
-
-@everyone
-def test_what_was_lent_is_given_back(
-    name: str, few_digits: TensorDataset, networks: Networks
-) -> None:
-    model = networks(0).train()
-    model.net.layer1[0].bn1.eval()  # a batch norm that its owner froze
-    model.net.conv1.weight.requires_grad_(False)
-    model.head.bias.grad = torch.ones(10)
-    before = state(model)
-    ANALYSES[name].measure(subject(model, few_digits), **QUICK.get(name, {}))
-    after = state(model)
-    torch.testing.assert_close(after.pop("gradients"), before.pop("gradients"))
-    assert after == before
 
 
 @everyone
@@ -205,7 +197,7 @@ def test_it_draws_several_models_and_seeds(name: str, measured: Measured) -> Non
 
 
 @everyone
-def test_a_subject_that_lacks_something_is_told_so(
+def test_what_the_context_lacks_is_named(
     name: str, few_digits: TensorDataset, networks: Networks
 ) -> None:
     empty = TensorDataset("empty", {}, few_digits.classes, few_digits.mean, few_digits.std)

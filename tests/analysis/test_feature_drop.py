@@ -126,8 +126,7 @@ def sharp(drop_at: float) -> Result:
         "filters_for_90": np.full(40, 10), "gini": np.full(40, 0.5), "lorenz": fractions**3,
     }  # fmt: skip
     rows = Rows("drop-sample-value@1")
-    feature_drop._accuracy_rows(rows, right, fractions)
-    feature_drop._summary_rows(rows, samples)
+    feature_drop._add_rows(rows, right, fractions, samples)
     return Result(rows.frame(), samples)
 
 

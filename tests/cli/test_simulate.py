@@ -201,7 +201,7 @@ def test_what_another_version_simulated_is_not_drawn(
     [
         ({"only": ["feature_lerning"]}, "did you mean 'feature_learning'"),
         ({"set": ["feature_learning.sedes=1"]}, "did you mean 'seeds'"),
-        ({"set": ["landscape.points=3"]}, "there is no question 'landscape'"),
+        ({"set": ["landscape.points=3"]}, "there is no analysis 'landscape'"),
         (
             {"set": ["feature_learning.seeds=0"]},
             "feature_learning: expected seeds as a number greater than or equal to 1, got 0",

@@ -83,11 +83,7 @@ def test_a_calibrated_model_nears_zero_as_samples_grow() -> None:
     assert errors[1] < errors[0] / 3 and errors[1] < 0.01
 
 
-@given(
-    arrays(float, 30, elements=st.floats(0, 1)),
-    arrays(bool, 30),
-    st.integers(1, 40),
-)
+@given(arrays(float, 30, elements=st.floats(0, 1)), arrays(bool, 30), st.integers(1, 40))
 def test_calibration_error_is_the_mean_gap_of_its_diagram(
     confidence: np.ndarray, correct: np.ndarray, bins: int
 ) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
@@ -35,10 +35,6 @@ def test_turned_is_the_sweep_of_the_negated_scores_with_the_sides_exchanged(insi
     other = detection.sweep(-outside, -inside)
     for ours, theirs in zip(turned, other, strict=True):
         assert np.array_equal(ours, theirs)
-    labels, values = labelled(inside, outside)
-    precision = average_precision_score(1 - labels, -values)
-    assert detection.average_precision(turned) == pytest.approx(precision)
-    assert detection.auroc(turned) == pytest.approx(roc_auc_score(labels, values))
 
 
 def test_cases_that_others_computed():
@@ -89,7 +85,7 @@ def test_the_two_rules_differ_where_the_nearest_recall_is_below():
 def test_both_means_of_the_placements_are_the_auroc(inside, outside):
     placed = detection.placements(inside, outside)
     expected = pytest.approx(float(detection.auroc(detection.sweep(inside, outside))))
-    assert placed.outside.mean() == expected and placed.inside.mean() == expected
+    assert placed.ood.mean() == expected and placed.id.mean() == expected
 
 
 @given(tied, tied, st.sampled_from([-1e3, 1e3]), st.sampled_from([2.0**-20, 2.0**10]))
@@ -118,35 +114,12 @@ def test_an_unknown_rule_is_named():
         detection.fpr_at_recall(detection.sweep(np.zeros(2), np.ones(2)), rule="nearset")
 
 
-@settings(max_examples=30)
-@given(tied, tied, st.integers(0, 2**32 - 1))
-def test_a_resample_counts_as_the_samples_written_out(inside, outside, seed):
-    draw = np.random.default_rng(seed)
-    counts = [
-        np.bincount(draw.integers(len(side), size=len(side)), minlength=len(side))
-        for side in (outside, inside)
-    ]
-    drawn = [np.repeat(side, count) for side, count in zip((outside, inside), counts, strict=True)]
-    levels = detection._Levels(inside, outside)
-    weighted = [
-        np.bincount(side, weights=count, minlength=levels.count).astype(int)
-        for side, count in zip(levels.sides, counts, strict=True)
-    ]
-    curve = levels.sweep(*(count[None] for count in weighted))
-    plain = detection.sweep(drawn[1], drawn[0])
-    for statistic in (detection.auroc, detection.average_precision, detection.fpr_at_recall):
-        assert statistic(detection.swap_positive_class(curve))[0] == pytest.approx(
-            float(statistic(detection.swap_positive_class(plain)))
-        )
-        assert statistic(curve)[0] == pytest.approx(float(statistic(plain)))
-
-
 def test_the_interval_of_an_auroc_is_delongs_in_the_middle():
     draw = np.random.default_rng(0)
     inside, outside = draw.normal(0, 1, 300), draw.normal(1, 1, 200)
     interval = detection.auroc_interval(detection.sweep(inside, outside))
     placed = detection.placements(inside, outside)
-    delong = paired_test([placed.outside, placed.inside], [np.zeros(200), np.zeros(300)])
+    delong = paired_test([placed.ood, placed.id], [np.zeros(200), np.zeros(300)])
     # Over 11 seeds they differ by 0.003, standard deviation 0.002.
     assert interval.low == pytest.approx(delong.low, abs=0.013)
     assert interval.high == pytest.approx(delong.high, abs=0.013)

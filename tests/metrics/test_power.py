@@ -53,5 +53,5 @@ def test_the_fewest_that_are_found() -> None:
 
 
 def test_a_sentence_says_it() -> None:
-    assert statement(10, 10) == "all 10 asked again: any altered one is found"
+    assert statement(10, 10) == "all 10 re-evaluated: any altered one is found"
     assert "299 of 1,500" in statement(1500, 299)

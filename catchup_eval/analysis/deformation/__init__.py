@@ -1,7 +1,7 @@
-"""How often is the network right when images are rotated, sheared, enlarged or shrunk?
+"""How accurate is the network when images are rotated, sheared, enlarged or shrunk?
 
-All test images under the eight conditions of the paper's Table 2. The angles are uniform, one fixed
-draw for each image, the same for every model; the nearest pixel is taken, black fills what is left.
+All test images under the eight conditions of the paper's Table 2. The angles are uniform, one for
+each image, the same for every model; the nearest pixel is taken, black fills what is left.
 Columns: `deformation` ("none", "rotation", "shear", "zoom"), `strength` (largest angle in degrees,
 or zoom in percent), then `metric`, `value`, `unit` (percent), `n` images, `low` and `high` (95 %
 interval) and `protocol`, which names the convention: `manifold8@1` or `patchup8@1`. Metrics:
@@ -13,25 +13,24 @@ The two conventions take zoom the opposite way; see
 :mod:`catchup_eval.analysis.deformation.transforms`. The paper does not say which one it ran. It
 prints the second shear as 57.2 degrees; one radian is 57.3.
 
-Self-checks: a zoom of 100 % changes nothing; an image's draw does not depend on its batch.
+Sanity checks: a zoom of 100 % changes nothing; an image's angle does not depend on its batch.
 
 Samples: `index` (N,), `clean` (N,) bool, `correct` (N, 8) bool in the order of the `accuracy` rows
-after "none", and `accuracy` (N,), each image's share of right conditions.
+after "none", and `accuracy` (N,), the fraction of conditions in which each image is correct.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from catchup_eval.analysis import conventions
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext
-from catchup_eval.analysis.deformation.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.deformation.transforms import (
     AFFINE_CONVENTIONS,
     DEFORMATIONS,
@@ -46,7 +45,7 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Deformations"
-DESCRIPTION = "How often is it right when images are rotated, sheared, enlarged or shrunk?"
+DESCRIPTION = "How accurate is it when images are rotated, sheared, enlarged or shrunk?"
 INTERPRETATION = (
     "Each panel leaves from the untouched images (none); the flatter the line, the less the "
     "deformation matters. Angles are uniform up to the strength. What a zoom below 100 % does "
@@ -74,7 +73,7 @@ BELOW = {"manifold": "enlarges", "patchup": "shrinks"}  # what a zoom below 100 
 
 @validate_settings()
 def measure(
-    subject: EvaluationContext,
+    context: EvaluationContext,
     *,
     convention: Annotated[str, one_of("convention", AFFINE_CONVENTIONS)] = "manifold",
 ) -> Result:
@@ -87,21 +86,22 @@ def measure(
     Raises:
         UnknownName: no such convention.
     """
-    part = subject.data.split("test")
-    change = partial(_deform_split, seed=subject.seed, convention=convention)
+    split = context.data.split("test")
+    change = partial(_deform_split, seed=context.seed, convention=convention)
     columns = [
-        subject.correct(part, partial(change, deformation=deformation))
-        for deformation in subject.track(DEFORMATIONS, len(DEFORMATIONS))
+        context.correct(split, partial(change, deformation=deformation))
+        for deformation in context.track(DEFORMATIONS, len(DEFORMATIONS))
     ]
     correct = np.stack(columns, axis=1)
-    samples = {
-        "index": part.index.numpy(),
-        "clean": subject.clean_correct,
-        "correct": correct,
-        "accuracy": correct.mean(1),
-    }
-    rows = _rows(samples, f"{convention}{len(DEFORMATIONS)}@{VERSION}")
-    _checks(rows, part[:8], change)
+    clean, accuracy = context.clean_correct, correct.mean(1)
+    rows = Rows(f"{convention}{len(DEFORMATIONS)}@{VERSION}")
+    rows.mean("mean_accuracy", 100 * accuracy, unit="%")
+    rows.rate("accuracy", clean, deformation="none", strength=0.0)
+    for column, (kind, strength, _) in zip(columns, DEFORMATIONS, strict=True):
+        rows.rate("accuracy", column, deformation=kind, strength=float(strength))
+    _add_checks(rows, split[:8], change)
+    index = split.index.numpy()
+    samples = {"index": index, "clean": clean, "correct": correct, "accuracy": accuracy}
     return Result(rows.frame(), samples)
 
 
@@ -114,30 +114,53 @@ def row_links(result: Result) -> Iterator[RowLink]:
         yield RowLink("accuracy", where, result.samples["correct"][:, column])
 
 
-def _deform_split(part: Split, deformation: Deformation, seed: int, convention: str) -> Tensor:
-    return deform(part.images, deformation, index=part.index, seed=seed, convention=convention)
+def _deform_split(split: Split, deformation: Deformation, seed: int, convention: str) -> Tensor:
+    return deform(split.images, deformation, index=split.index, seed=seed, convention=convention)
 
 
-def _rows(samples: Mapping[str, np.ndarray], protocol: str) -> Rows:
-    rows = Rows(protocol)
-    share = 100 * samples["accuracy"]
-    rows.mean("mean_accuracy", share, unit="%")
-    rows.rate("accuracy", samples["clean"], deformation="none", strength=0.0)
-    for right, (kind, strength, _) in zip(samples["correct"].T, DEFORMATIONS, strict=True):
-        rows.rate("accuracy", right, deformation=kind, strength=float(strength))
-    return rows
+def _add_checks(rows: Rows, split: Split, change: Callable[..., Tensor]) -> None:
+    n, first = len(split), DEFORMATIONS[0]
+    unchanged = torch.equal(change(split, Deformation("zoom", 100, 1.0)), split.images)
+    rows.check("a zoom of 100 % changes nothing", unchanged, n)
+    alone = torch.cat([change(split[i : i + 1], first) for i in range(n)])
+    same = torch.equal(alone, change(split, first))
+    rows.check("an image's draw does not depend on its batch", same, n)
 
 
-def _checks(rows: Rows, part: Split, change: Callable[..., Tensor]) -> None:
-    whole = change(part, deformation=Deformation("zoom", 100, 1.0))
-    rows.check("a zoom of 100 % changes nothing", torch.equal(whole, part.images), len(part))
-    alone = [change(part[i : i + 1], deformation=DEFORMATIONS[0]) for i in range(len(part))]
-    together = change(part, deformation=DEFORMATIONS[0])
-    rows.check(
-        "an image's draw does not depend on its batch",
-        torch.equal(torch.cat(alone), together),
-        len(part),
-    )
+def _deformation_conventions(
+    name: str, metric: str, **where: Any
+) -> Iterator[conventions.Convention]:
+    users = {
+        "manifold": (
+            "Manifold Mixup's paper and code: a zoom below 100 % enlarges",
+            "one pixel off the true centre, shear in radians as in Keras",
+        ),
+        "patchup": (
+            "PatchUp, whose eight settings Catch-up Mix prints: a zoom below 100 % shrinks",
+            "torchvision's RandomAffine, about the true centre",
+        ),
+    }
+    for convention, (used_by, how) in users.items():
+        rerun = conventions.rerun_hint(f"deformation.convention={convention}")
+        of = conventions.row(metric, rerun, sample="" if where else "accuracy", **where)
+        of = conventions.for_protocol(convention, of, rerun)
+        yield conventions.Convention(f"{convention}{name}", used_by, how, "deformation", of)
+
+
+def _zoom_family(zoom: int) -> conventions.ConventionFamily:
+    where = {"deformation": "zoom", "strength": float(zoom)}
+    zooms = tuple(_deformation_conventions("", "accuracy", **where))
+    return conventions.ConventionFamily("zoom", zooms, about=f"{zoom} %")
+
+
+CONVENTIONS: conventions.Conventions = (
+    conventions.ConventionFamily(
+        "deformation",
+        tuple(_deformation_conventions(", mean of eight", "mean_accuracy")),
+        also=("mean_accuracy",),
+    ),
+    *map(_zoom_family, (60, 80, 120, 140)),
+)
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -151,7 +174,10 @@ def plot(result: Result) -> dict[str, Figure]:
             for name, results in models.items():
                 line = _curve_with_clean(results, kind)
                 draw(axes, line, looks[name], dash=looks[name].dash, marker=looks[name].marker)
-            _name(axes, kind, line.x)
+            names = ["none" if x == UNTOUCHED[kind] else f"{x:g}" for x in line.x]
+            axes.set_xticks(line.x, names)
+            axes.set_xlabel(PANELS[kind])
+            axes.margins(x=0.08)
         panels[0].set(ylabel="accuracy (%)", ylim=(-3, 103))
         convention = str(result.frame["protocol"].iloc[0]).split(f"{len(DEFORMATIONS)}@")[0]
         fig.suptitle(f"{convention} convention: a zoom below 100 % {BELOW[convention]}", fontsize=8)
@@ -168,10 +194,3 @@ def _curve_with_clean(results: Sequence[Result], kind: str) -> Curve:
     columns = [np.concatenate(pair) for pair in zip(untouched, line, strict=True)]
     order = np.argsort(columns[0])
     return Curve(*(column[order] for column in columns))
-
-
-def _name(axes: Axes, kind: str, strengths: np.ndarray) -> None:
-    names = ["none" if x == UNTOUCHED[kind] else f"{x:g}" for x in strengths]
-    axes.set_xticks(strengths, names)
-    axes.set_xlabel(PANELS[kind])
-    axes.margins(x=0.08)

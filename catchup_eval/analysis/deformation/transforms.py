@@ -36,7 +36,7 @@ class Deformation(NamedTuple):
 
     @property
     def random(self) -> bool:
-        """Whether each image draws its own angle, uniform between minus and plus `amount`."""
+        """Whether each image has its own angle, uniform between minus and plus `amount`."""
         return self.kind != "zoom"
 
 
@@ -57,7 +57,7 @@ class AffineConvention(NamedTuple):
     Args:
         matrix: of a kind and amounts (N,): (N, 2, 2), from output (row, column) to input.
         shift: pixels from the true centre to the centre used, along both axes.
-        margin: how far outside the outermost pixels' centres still counts as inside.
+        margin: how far beyond the outermost pixels' centres an image reaches.
     """
 
     matrix: Callable[[str, Tensor], Tensor]
@@ -66,12 +66,8 @@ class AffineConvention(NamedTuple):
 
 
 def _manifold_matrix(kind: str, amount: Tensor) -> Tensor:
-    one, zero, sin, cos = (
-        torch.ones_like(amount),
-        torch.zeros_like(amount),
-        amount.sin(),
-        amount.cos(),
-    )
+    one, zero = torch.ones_like(amount), torch.zeros_like(amount)
+    sin, cos = amount.sin(), amount.cos()
     entries = {
         "rotation": (cos, -sin, sin, cos),
         "shear": (one, -sin, zero, cos),
@@ -82,12 +78,8 @@ def _manifold_matrix(kind: str, amount: Tensor) -> Tensor:
 
 def _patchup_matrix(kind: str, amount: Tensor) -> Tensor:
     """The inverse of torchvision's matrix, in (row, column) instead of (x, y)."""
-    one, zero, sin, cos = (
-        torch.ones_like(amount),
-        torch.zeros_like(amount),
-        amount.sin(),
-        amount.cos(),
-    )
+    one, zero = torch.ones_like(amount), torch.zeros_like(amount)
+    sin, cos = amount.sin(), amount.cos()
     entries = {
         "rotation": (cos, -sin, sin, cos),
         "shear": (one, zero, amount.tan(), one),
@@ -112,17 +104,12 @@ def deform(
     seed: int = 0,
     convention: str = "manifold",
 ) -> Tensor:
-    """The same images, deformed; each image draws its angle by its own number.
+    """The images (N, C, H, W) deformed, of the same type, black where nothing was.
 
     Args:
-        images: (N, C, H, W), any type.
-        deformation: one of :data:`DEFORMATIONS`, or another.
-        index: (N,) the images' stable numbers.
+        index: (N,) the images' stable numbers, which decide their angles.
         seed: of the angles; both conventions are given the same.
         convention: one of :data:`AFFINE_CONVENTIONS`.
-
-    Returns:
-        (N, C, H, W) of the same type, black where nothing was.
 
     Raises:
         UnknownName: no such convention.
@@ -139,28 +126,27 @@ def amounts(deformation: Deformation, index: Tensor, seed: int) -> Tensor:
     if not deformation.random:
         return torch.full((len(index),), deformation.amount, dtype=torch.double)
     name = f"{deformation.kind} {deformation.strength:g}"
-    angles = [draw.uniform(-1, 1) for draw in image_rngs(seed, name, index.cpu().numpy())]
+    angles = [rng.uniform(-1, 1) for rng in image_rngs(seed, name, index.cpu().numpy())]
     return deformation.amount * torch.tensor(angles, dtype=torch.double)
 
 
 def affine(images: Tensor, matrices: Tensor, *, shift: float, margin: float) -> Tensor:
-    """Each output pixel takes the nearest input pixel, or black.
+    """Images (N, C, H, W) in which each output pixel takes the nearest input pixel, or black.
 
     Args:
-        images: (N, C, H, W).
         matrices: (N, 2, 2) float64, from output (row, column) to input, about the centre.
         shift, margin: as in :class:`AffineConvention`.
     """
     size = torch.tensor(images.shape[-2:])
-    source = _positions(matrices, size, shift)
-    inside = ((source >= -margin) & (source <= size - 1 + margin)).all(-1)
+    source = _source_positions(matrices, size, shift)
+    filled = ((source >= -margin) & (source <= size - 1 + margin)).all(-1)
     nearest = (source + 0.5).floor().long().clamp(torch.zeros_like(size), size - 1)
     flat = (nearest[..., 0] * size[1] + nearest[..., 1]).flatten(1).to(images.device)
-    taken = images.flatten(2).gather(2, flat[:, None].expand(-1, images.shape[1], -1))
-    return taken.view_as(images) * inside[:, None].to(images.device)
+    pixels = images.flatten(2).gather(2, flat[:, None].expand(-1, images.shape[1], -1))
+    return pixels.view_as(images) * filled[:, None].to(images.device)
 
 
-def _positions(matrices: Tensor, size: Tensor, shift: float) -> Tensor:
+def _source_positions(matrices: Tensor, size: Tensor, shift: float) -> Tensor:
     """(N, H, W, 2) the input position (row, column) of every output pixel."""
     centre = (size.double() - 1) / 2 + shift
     rows, columns = (torch.arange(n, dtype=torch.double) for n in size.tolist())

@@ -4,9 +4,7 @@ The cross-entropy of one fixed batch, or several, in evaluation mode: on the pla
 and along random lines that do not depend on the weights' scale. v1 and v2 are the Hessian's top two
 unit eigenvectors over all parameters jointly (largest magnitude first), on the first batch; a and b
 go from -`reach` to `reach`. Each direction points to where the loss rises more; where both ends are
-equal to rounding, to where the vector's entry of largest magnitude is positive.
-
-One row per number:
+equal to rounding, to where the vector's entry of largest magnitude is positive. Metrics:
 
 - `loss_rise`: how much higher the loss is than at the centre, in nats, averaged over the square by
   the trapezoid rule and over the images; bootstrap over images
@@ -26,7 +24,7 @@ One row per number:
   over them
 - `parameter_norm`: |w|, over the same parameters
 
-Self-checks. The loss at the centre is the network's. The eigenvalues have converged: where a
+Sanity checks: the loss at the centre is the network's. The eigenvalues have converged: where a
 residual stays above 5 %, the other solver follows, the better vectors of both are taken, and
 `solver` names both; this check fails where that does not help either. The plane is unique: where
 the second and third eigenvalue differ by less than 1 % of their magnitude, it is one of many, and
@@ -38,12 +36,12 @@ batch norm lets a layer's weights be scaled without changing the network, and th
 with them. So a flatter plane of a network with larger weights proves nothing. `filter_rise` does
 not change with that scale, and `parameter_norm` stands beside.
 
-What the paper leaves open. It says "following Yao et al." and no more. PyHessian's recipe is used
-here: top eigenvectors, reach 0.5, 21 points a side, one batch. PyHessian takes training images;
-the default here is `part="test"`, which every set has and no network was fitted to, however it
-mixed its images, but at which the weights are no minimum. `part="train"` is the recipe to the
-letter. A batch is balanced over the classes and the same for every network and seed. The
-protocol names the part: `hessian-plane-test@3`.
+The paper says "following Yao et al." and no more. This is PyHessian's recipe: top eigenvectors,
+reach 0.5, 21 points a side, one batch. PyHessian takes training images; the default here is
+`part="test"`, which every dataset has and no network was fitted to, however it mixed its images,
+but at which the weights are no minimum. `part="train"` is the recipe to the letter. A batch is
+balanced over the classes and the same for every network and seed. The protocol names the split:
+`hessian-plane-test@3`.
 
 Columns: `solver` of eigenvalues and residuals: "scipy" (Lanczos), "pyhessian" (power iteration),
 both, or "dense" (all columns of a small Hessian); then the common ones: `metric`, `value`, `unit`,
@@ -57,31 +55,20 @@ directions; `index` and `batch` (N,), the image's number and its batch's; `probe
 """
 
 import math
-from collections.abc import Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
 from catchup_eval.analysis.context import EvaluationContext
-from catchup_eval.analysis.landscape import hessian
-from catchup_eval.analysis.landscape.checks import check_eigenpairs
+from catchup_eval.analysis.landscape import hessian, losses
+from catchup_eval.analysis.landscape.figures import AXES, CLUSTER, PLANE, SETTLED
 from catchup_eval.analysis.landscape.figures import plot as plot
-from catchup_eval.analysis.landscape.hessian import density
-from catchup_eval.analysis.landscape.losses import (
-    concatenate_splits,
-    disjoint_batches,
-    filter_normalized_direction,
-    line,
-    losses_at,
-    mean_over_axis,
-    mean_over_square,
-    orient_axes,
-    plane,
-)
+from catchup_eval.analysis.landscape.losses import mean_over_axis
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.core.settings import Positive, validate_settings
 from catchup_eval.datasets.dataset import Batch
@@ -125,17 +112,16 @@ def _refuse_too_few(settings: Mapping[str, Any]) -> None:
     names = ("points", "batches", "samples", "directions", "probes")
     points, batches, *at_least_two = (settings[name] for name in names)
     if points < 3 or points % 2 == 0 or batches < 1 or min(at_least_two) < 2:
-        given = {name: settings[name] for name in names}
+        given = ", ".join(f"{name}={settings[name]}" for name in names)
         raise UserError(
             "expected an odd number of points from 3, one batch or more, and two samples, "
-            "directions and probes or more, got "
-            + ", ".join(f"{name}={value}" for name, value in given.items())
+            f"directions and probes or more, got {given}"
         )
 
 
 @validate_settings(_refuse_too_few)
 def measure(
-    subject: EvaluationContext,
+    context: EvaluationContext,
     *,
     part: str = "test",
     samples: int = 200,  # PyHessian's example
@@ -161,44 +147,41 @@ def measure(
         solver: of the eigenvectors: "scipy", or "pyhessian", which needs more products.
         tolerance: relative, of an eigenvalue.
         probes: of the trace.
-        lanczos: steps towards the eigenvalue density, each as dear as a probe; 0: no density.
+        lanczos: steps towards the eigenvalue density, each as expensive as a probe; 0: no density.
 
     Raises:
-        Missing: there is no such part; the loss is not finite, has no finite Hessian or depends on
+        Missing: there is no such split; the loss is not finite, has no finite Hessian or depends on
             fewer than two parameters.
         UserError: `points` is even or below 3; `samples`, `directions` or `probes` is below 2;
-            `batches` is below 1 or more than the part has images for.
+            `batches` is below 1 or more than the split has images for.
     """
-    chosen = disjoint_batches(subject.data.split(part), samples, batches)
-    first, every = (
-        concatenate_splits(chosen[:1], subject.device),
-        concatenate_splits(chosen, subject.device),
-    )
-    asked = (subject.model, first.images, first.labels)
-    draw = subject.generator("landscape")
-    pairs = hessian.top_eigenvectors(
-        *asked, count=len(RANKS), solver=solver, tolerance=tolerance, generator=draw
-    )
-    if len(pairs.values) < 2:
-        raise Missing("a loss that depends on two parameters or more")
-    arrays = _loss_surface(subject, every, pairs, points=points, reach=reach, directions=directions)
-    arrays["batch"] = np.repeat(np.arange(batches), len(first.labels))
-    arrays["probes"] = hessian.trace(*asked, probes=probes, known=pairs, generator=draw)
-    if lanczos:
-        found = density(*asked, steps=lanczos, generator=draw)
-        arrays |= {"nodes": found.nodes[0], "weights": found.weights[0]}
+    chosen = losses.disjoint_batches(context.data.split(part), samples, batches)
+    batch, n = losses.concatenate_splits(chosen, context.device), len(chosen[0])
+    rng = context.generator("landscape")
+    curvature: dict[str, np.ndarray] = {}
+    with hessian.hessian_product(context.model, batch.images[:n], batch.labels[:n]) as product:
+        pairs = hessian.top_eigenvectors(
+            product, count=len(RANKS), solver=solver, tolerance=tolerance, generator=rng
+        )
+        if len(pairs.values) < 2:
+            raise Missing("a loss that depends on two parameters or more")
+        curvature["probes"] = hessian.trace(product, probes=probes, known=pairs, generator=rng)
+        if lanczos:
+            curvature |= hessian.density(product, steps=lanczos, generator=rng)._asdict()
+    arrays = _loss_surface(context, batch, pairs, points=points, reach=reach, directions=directions)
+    arrays |= {"batch": np.repeat(np.arange(batches), n)} | curvature
     rows = Rows(f"hessian-plane-{part}@{VERSION}")
-    _loss_rows(rows, arrays, f"filter-normalised-{part}@{FILTER_VERSION}")
-    _curvature_rows(rows, pairs, arrays["probes"], samples=len(first.labels))
-    norm = float(parameters_to_vector(subject.model.parameters()).detach().norm())
+    _add_losses(rows, arrays, f"filter-normalised-{part}@{FILTER_VERSION}")
+    _add_curvature(rows, pairs, arrays["probes"], samples=n)
+    norm = float(parameters_to_vector(context.model.parameters()).detach().norm())
     rows.add("parameter_norm", norm, unit="norm", n=pairs.vectors.shape[1])
-    check_eigenpairs(rows, pairs, samples=len(first.labels))
-    _check_centre(rows, subject, every, float(arrays["surface"][points // 2, points // 2]))
+    check_eigenpairs(rows, pairs, samples=n)
+    _check_centre(rows, context, batch, float(arrays["surface"][points // 2, points // 2]))
     return Result(rows.frame(), arrays)
 
 
 def _loss_surface(
-    subject: EvaluationContext,
+    context: EvaluationContext,
     batch: Batch,
     pairs: hessian.Eigenpairs,
     *,
@@ -206,25 +189,32 @@ def _loss_surface(
     reach: float,
     directions: int,
 ) -> dict[str, np.ndarray]:
-    """The losses of all steps, and what the samples keep of them."""
+    """The losses of all steps, as the samples have them."""
     axis, filter_axis = (np.linspace(-end, end, points) for end in (reach, FILTER_REACH))
-    draw = subject.generator("landscape", "directions")
-    lines = (
-        line(filter_normalized_direction(subject.model, draw), filter_axis)
-        for _ in range(directions)
+    rng = context.generator("landscape", "directions")
+
+    def steps() -> Iterator[Tensor]:
+        first, second = pairs.vectors[:2]
+        for a in axis:
+            for b in axis:
+                yield float(a) * first + float(b) * second
+        for _ in range(directions):
+            direction = losses.filter_normalized_direction(context.model, rng)
+            yield from (float(step) * direction for step in filter_axis)
+
+    tracked = context.track(
+        losses.losses_at(context.model, batch, steps()), points**2 + directions * points
     )
-    steps = chain(plane(pairs.vectors, axis), chain.from_iterable(lines))
-    losses = losses_at(subject.model, batch, steps)
-    found = np.stack(list(subject.track(losses, points**2 + directions * points)))
-    square = orient_axes(found[: points**2].reshape(points, points, -1))
-    along = found[points**2 :].reshape(directions, points, -1)
+    values = np.stack(list(tracked))
+    square = losses.orient_axes(values[: points**2].reshape(points, points, -1))
+    along = values[points**2 :].reshape(directions, points, -1)
     middle = points // 2
     centre = square[middle, middle]
     return {
         "axis": axis,
         "surface": square.mean(2),
         "cuts": np.stack([square[:, middle], square[middle]]),
-        "rise": mean_over_square(square) - centre,
+        "rise": mean_over_axis(mean_over_axis(square)) - centre,
         "filter_axis": filter_axis,
         "filter_cuts": along.mean(2),
         "filter_rise_by_image": mean_over_axis(along.mean(0)) - centre,
@@ -232,15 +222,29 @@ def _loss_surface(
     }
 
 
-def _check_centre(rows: Rows, subject: EvaluationContext, batch: Batch, centre: float) -> None:
-    """The copy's loss, unmoved, against that of the model which was lent."""
-    logits = subject.logits(batch.images)
+def check_eigenpairs(rows: Rows, pairs: hessian.Eigenpairs, *, samples: int) -> None:
+    """Add a check of the solver, of the plane and of the axes; for two or three pairs."""
+
+    def differ(value: float, smaller: float) -> bool:
+        return abs(value - smaller) >= CLUSTER * abs(value) > 0
+
+    first, second, *rest = pairs.values
+    rows.check(SETTLED, pairs.converged, samples)
+    # In magnitude, by which the plane's two are chosen; the axes also differ by their sign.
+    third = abs(rest[0]) if rest else -abs(second)
+    rows.check(PLANE, differ(abs(second), third), samples)
+    rows.check(AXES, differ(first, second), samples)
+
+
+def _check_centre(rows: Rows, context: EvaluationContext, batch: Batch, centre: float) -> None:
+    """The copy's loss at the centre against that of the model itself."""
+    logits = context.logits(batch.images)
     plain = float(F.cross_entropy(logits, batch.labels.cpu()))
     same = math.isclose(plain, centre, rel_tol=1e-3, abs_tol=1e-5)
     rows.check("the loss at the centre is the network's", same, len(logits))
 
 
-def _loss_rows(rows: Rows, arrays: dict[str, np.ndarray], filter_protocol: str) -> None:
+def _add_losses(rows: Rows, arrays: dict[str, np.ndarray], filter_protocol: str) -> None:
     cut, rise = arrays["cuts"][0], arrays["rise"]
     centre = cut[len(cut) // 2]
     for metric, values in (("loss_rise", rise), ("loss", centre)):
@@ -260,14 +264,16 @@ def _loss_rows(rows: Rows, arrays: dict[str, np.ndarray], filter_protocol: str) 
     )
 
 
-def _curvature_rows(
+def _add_curvature(
     rows: Rows, pairs: hessian.Eigenpairs, estimates: np.ndarray, *, samples: int
 ) -> None:
     unit = "nats per squared unit"
-    numbers = [(f"{rank}_eigenvalue", value, unit) for rank, value in zip(RANKS, pairs.values)]
+    shared: dict[str, Any] = {"n": samples, "solver": pairs.solver}
     residuals = 100 * pairs.residuals
-    numbers += [(f"{rank}_residual", value, "%") for rank, value in zip(RANKS, residuals)]
-    for metric, value, what in [*numbers, ("eigenvector_residual", residuals.max(), "%")]:
-        rows.add(metric, value, unit=what, n=samples, solver=pairs.solver)
+    for rank, value in zip(RANKS, pairs.values):
+        rows.add(f"{rank}_eigenvalue", value, unit=unit, **shared)
+    for rank, value in zip(RANKS, residuals):
+        rows.add(f"{rank}_residual", value, unit="%", **shared)
+    rows.add("eigenvector_residual", residuals.max(), unit="%", **shared)
     interval = t_interval(list(estimates))  # Student's; the probes are independent draws
     rows.add("trace", estimates.mean(), unit=unit, n=len(estimates), interval=interval)

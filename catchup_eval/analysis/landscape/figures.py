@@ -11,8 +11,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from catchup_eval.analysis.landscape.checks import NOTES
-from catchup_eval.analysis.landscape.hessian import Density, gaussian_density
+from catchup_eval.analysis.landscape.hessian import CONVERGED, Density, gaussian_density
 from catchup_eval.core.rng import generator
 from catchup_eval.metrics.intervals import t_interval
 from catchup_eval.plotting import figure, style
@@ -21,6 +20,19 @@ from catchup_eval.results.result import Result, group_by_model
 
 Models = dict[str, list[Result]]
 Limits = tuple[np.ndarray, np.ndarray, np.ndarray]  # value, low, high, each (P,)
+# Eigenvalues that differ by less, relative to the first of them, are near-equal: Lanczos ends at a
+# residual as large.
+CLUSTER = 0.01
+SETTLED = f"the eigenvalues have converged: residuals of at most {100 * CONVERGED:g} %"
+PLANE = (
+    f"the plane is unique: the second and third eigenvalue differ by {100 * CLUSTER:g} % or more"
+)
+AXES = f"the axes are unique: the first two eigenvalues differ by {100 * CLUSTER:g} % or more"
+NOTES = {  # what the figure says where a check fails
+    SETTLED: "eigenvalues not converged",
+    PLANE: "one of many planes",
+    AXES: "axes arbitrary within the plane",
+}
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -30,10 +42,6 @@ def plot(result: Result) -> dict[str, Figure]:
         drawn = {"landscape": _contours(models), "surface": _surfaces(models)}
         dense = {name: rs for name, rs in models.items() if "nodes" in rs[0].samples}
         return drawn | ({"density": _densities(dense, list(models))} if dense else {})
-
-
-def _first_seed(models: Models) -> dict[str, Result]:
-    return {name: results[0] for name, results in models.items()}
 
 
 def _title(name: str, results: Sequence[Result]) -> str:
@@ -49,7 +57,7 @@ def _caption(fig: Figure, models: Models, *metrics: str) -> None:
 
 def _levels(models: Models) -> np.ndarray:
     """1, 2, 5, 10 ... around the losses of all models; at most four decades, from the top."""
-    surfaces = [result.samples["surface"] for result in _first_seed(models).values()]
+    surfaces = [results[0].samples["surface"] for results in models.values()]
     low, high = (float(edge([edge(s) for s in surfaces])) for edge in (np.min, np.max))
     steps = np.array([digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5)])
     below = np.searchsorted(steps, max(low, high / 1e4), "right") - 1
@@ -108,16 +116,14 @@ def _cuts(panels: Sequence[Axes], models: Models) -> None:
             draw(axes, line, looks[name], dash=looks[name].dash, shade=pale, label=label)
         axes.set(xlabel=f"step along v{number + 1}", yscale="log")
     panels[0].set_ylabel("loss (nats)")
-    bands = "mean, range over seeds" if several else f"bands: 95 % over {_source_label(models)}"
+    first = next(iter(models.values()))[0].samples
+    batches = len(np.unique(first["batch"]))
+    units = "images" if batches == 1 else f"{batches} batches"
+    bands = "mean, range over seeds" if several else f"bands: 95 % over {units}"
     panels[0].set_title(bands, loc="left")
     panels[2].set_xlabel("filter-normalised step")
-    lines = len(next(iter(models.values()))[0].samples["filter_cuts"])
+    lines = len(first["filter_cuts"])
     panels[2].set_title(bands if several else f"range over {lines} directions", loc="left")
-
-
-def _source_label(models: Models) -> str:
-    batches = len(np.unique(next(iter(models.values()))[0].samples["batch"]))
-    return "images" if batches == 1 else f"{batches} batches"
 
 
 def _cut_curve(results: Sequence[Result], number: int) -> Limits:
@@ -133,33 +139,23 @@ def _cut_curve(results: Sequence[Result], number: int) -> Limits:
 
 
 def _label(name: str, results: Sequence[Result]) -> str:
-    rise, scaled, first, second, norm = (
-        mean_value(results, metric)
-        for metric in (
-            "loss_rise",
-            "filter_rise",
-            "top_eigenvalue",
-            "second_eigenvalue",
-            "parameter_norm",
-        )
+    """The numbers, and what is wrong with the plane of any seed."""
+    rise, scaled, norm = (
+        mean_value(results, metric) for metric in ("loss_rise", "filter_rise", "parameter_norm")
     )
+    first, second = (mean_value(results, f"{rank}_eigenvalue") for rank in ("top", "second"))
+    checks = pd.concat([result.checks for result in results])
+    failed = set(checks["metric"][checks["value"] == 0])
     return (
         f"{style.escape_label(name)}: mean rise {rise:.3g} nats, filter-normalised {scaled:.3g}; "
         f"eigenvalues {first:.3g} and {second:.3g}; parameter norm {norm:.3g}"
-    ) + "".join(f"; {note}" for note in _notes(results))
-
-
-def _notes(results: Sequence[Result]) -> list[str]:
-    """What is wrong with the plane of any seed."""
-    checks = pd.concat([result.checks for result in results])
-    failed = set(checks["metric"][checks["value"] == 0])
-    return [words for claim, words in NOTES.items() if claim in failed]
+    ) + "".join(f"; {note}" for claim, note in NOTES.items() if claim in failed)
 
 
 def _over_images(cut: np.ndarray) -> Limits:
     """Mean and bootstrap limits of a cut (P, N)."""
-    drawn = generator(0, "cuts").integers(cut.shape[1], size=(1000, cut.shape[1]))
-    low, high = np.quantile([row[drawn].mean(1) for row in cut], [0.025, 0.975], axis=1)
+    resamples = generator(0, "cuts").integers(cut.shape[1], size=(1000, cut.shape[1]))
+    low, high = np.quantile([row[resamples].mean(1) for row in cut], [0.025, 0.975], axis=1)
     return cut.mean(1), low, high
 
 
@@ -182,7 +178,7 @@ def _surfaces(models: Models) -> Figure:
     lines = -(-len(models) // columns)
     fig = figure.figure(style.PAGE if columns > 1 else figure.COLUMN, 2.3 * lines)
     _caption(fig, models, "loss_rise")
-    top = max(float(result.samples["surface"].max()) for result in _first_seed(models).values())
+    top = max(float(results[0].samples["surface"].max()) for results in models.values())
     for place, (name, results) in enumerate(models.items(), 1):
         axes = fig.add_subplot(lines, columns, place, projection="3d")
         _surface(axes, results[0], top)
@@ -208,16 +204,16 @@ def _densities(models: Models, names: Sequence[str]) -> Figure:
     fig = figure.figure(figure.COLUMN, 2.2 + 0.16 * len(models))
     _caption(fig, models, "loss_rise")
     axes = fig.subplots()
-    found = {
-        name: Density(r.samples["nodes"][None], r.samples["weights"][None])
-        for name, r in _first_seed(models).items()
+    densities = {
+        name: Density(*(rs[0].samples[key] for key in Density._fields))
+        for name, rs in models.items()
     }
-    low = min(density.nodes.min() for density in found.values())
-    high = max(density.nodes.max() for density in found.values())
+    low = min(density.nodes.min() for density in densities.values())
+    high = max(density.nodes.max() for density in densities.values())
     width = (high - low or 1.0) / 100  # a Hessian with one eigenvalue has a bell, too
     at = np.linspace(low - 5 * width, high + 5 * width, 500)
     looks, top = style.plot_styles(names), 0.0
-    for name, density in found.items():
+    for name, density in densities.items():
         color, _, dash = looks[name]
         values = gaussian_density(density, at, width)
         axes.plot(at, values, color=color, linestyle=dash, label=_title(name, models[name]))

@@ -18,9 +18,9 @@ Where pyhessian 0.1 goes wrong, and what is done about it:
 - Its density no longer runs, because it calls `torch.eig`, which torch has dropped: stochastic
   Lanczos quadrature is written out here (:func:`density`).
 - Its own constructor calls `backward(create_graph=True)`, which leaves the graph in `.grad` where
-  it is never freed, switches the lent model to evaluation mode, and breaks on a parameter that the
-  loss does not reach. Here products come from `torch.autograd.grad` on the gradient's graph: a copy
-  is differentiated, its graph ends with the block, and such a parameter is left out.
+  it is never freed, switches the model to evaluation mode, and breaks on a parameter that the loss
+  does not reach. Here products come from `torch.autograd.grad` on the gradient's graph: a copy is
+  differentiated, its graph ends with the block, and such a parameter is left out.
 """
 
 import copy
@@ -36,7 +36,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.errors import Missing
 from catchup_eval.core.rng import fork_global_rng, torch_generator
 
 Solver = Literal["scipy", "pyhessian"]
@@ -55,93 +55,15 @@ class Eigenpairs(NamedTuple):
     values: np.ndarray  # (count,)
     vectors: Tensor  # (count, P), in the order of `torch.nn.utils.parameters_to_vector`
     residuals: np.ndarray  # (count,), |Hv - lambda v| / |lambda|: 0 for an exact pair
-    solver: str  # that found them: "scipy", "pyhessian", "dense", or "pyhessian, then scipy"
+    solver: str  # that gave them: "scipy", "pyhessian", "dense", or "pyhessian, then scipy"
 
     @property
     def converged(self) -> bool:
-        """Whether each residual is small enough."""
+        """Whether each residual is at most :data:`CONVERGED`."""
         return bool((self.residuals <= CONVERGED).all())
 
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
-
-
-def top_eigenvectors(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    count: int = 2,
-    solver: Solver = "scipy",
-    tolerance: float = 1e-4,
-    criterion: Criterion = F.cross_entropy,
-    generator: np.random.Generator,
-) -> Eigenpairs:
-    """The Hessian's eigenpairs of largest magnitude; a negative eigenvalue can be among them.
-
-    P is the number of all parameters of the model. Entries that the loss does not reach are zero.
-    A loss that reaches fewer than `count` entries has as many pairs. Where it reaches few, all
-    pairs come from the whole matrix, whatever the solver.
-
-    Args:
-        images, labels: (N, C, H, W) and (N,), one batch.
-        solver: "scipy", Lanczos with restarts; or "pyhessian", power iteration, at most 100
-            products a vector, which needs more of them (benchmarks/hessian.py). Where a residual
-            stays above :data:`CONVERGED`, the other one follows.
-        tolerance: of an eigenvalue, relative. pyhessian's iteration ends at a change as small,
-            Lanczos at a residual of its square root, to which the error is quadratic.
-        criterion: mean loss of logits and labels.
-
-    Raises:
-        UserError: there is no such solver.
-        Missing: the loss or a product is not finite, or the loss depends on no parameter.
-    """
-    if solver not in SOLVERS:
-        raise UserError(f"expected a solver of {', '.join(SOLVERS)}, got {solver!r}")
-    with hessian_product(model, images, labels, criterion) as product:
-        pairs = _converged_pairs(product, count, solver, tolerance, generator)
-        return pairs._replace(vectors=product.expand(pairs.vectors))
-
-
-def trace(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    probes: int,
-    known: Eigenpairs | None = None,
-    criterion: Criterion = F.cross_entropy,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """(probes,) estimates of the Hessian's trace, independent and unbiased each; average them.
-
-    With V the orthonormal known vectors, as rows, P = I - V'V and random signs g, one estimate is
-    tr(VHV') + g'PHPg: the known part exactly, which is the sum of the known eigenvalues, and
-    Hutchinson's estimator (1990) of the rest, one product each. It is Hutch++ (Meyer et al. 2021,
-    "Hutch++: Optimal Stochastic Trace Estimation", algorithm 1) with eigenvectors at hand instead
-    of a basis from further probes. As E[gg'] = I and tr(PHP) = tr(H) - tr(VHV'), the mean is the
-    trace for any V that does not depend on g, converged or not; the variance, twice the sum of
-    squares off the diagonal of PHP, loses what the known eigenvalues contribute.
-
-    Args:
-        images, labels, criterion: as in :func:`top_eigenvectors`.
-        probes: random sign vectors.
-        known: pairs of the same Hessian.
-
-    Raises:
-        Missing: as in :func:`top_eigenvectors`.
-    """
-    with hessian_product(model, images, labels, criterion) as product:
-        exact, vectors = 0.0, torch.zeros(0, product.size).to(product.reached.device)
-        if known is not None:
-            exact, vectors = float(known.values.sum()), known.vectors[:, product.reached]
-        signs = (_outside(vectors.to(sign), sign) for sign in product.signs(probes, generator))
-        return np.array([exact + float(product(probe) @ probe) for probe in signs])
-
-
-def _outside(basis: Tensor, vector: Tensor) -> Tensor:
-    """The part of a vector (R,) that is orthogonal to the rows of an orthonormal basis (k, R)."""
-    return vector - basis.T @ (basis @ vector)
 
 
 class HessianProduct(NamedTuple):
@@ -157,69 +79,109 @@ class HessianProduct(NamedTuple):
         Raises:
             Missing: it is not finite.
         """
-        pairs = zip(self.gradients, self.shaped(vector), strict=True)
-        curved = [(gradient, part) for gradient, part in pairs if gradient.requires_grad]
+        pairs = zip(self.gradients, self.unflatten(vector), strict=True)
+        curved = [(gradient, piece) for gradient, piece in pairs if gradient.requires_grad]
         if not curved:  # the loss is linear
             return torch.zeros_like(vector)
-        gradients, parts = zip(*curved, strict=True)
-        image = flatten(
-            torch.autograd.grad(
-                gradients,
-                self.parameters,
-                grad_outputs=parts,
-                retain_graph=True,
-                materialize_grads=True,  # zero where the gradient does not depend on a parameter
-            )
+        gradients, pieces = zip(*curved, strict=True)
+        products = torch.autograd.grad(
+            gradients,
+            self.parameters,
+            grad_outputs=pieces,
+            retain_graph=True,
+            materialize_grads=True,  # zero where the gradient does not depend on a parameter
         )
+        image = flatten(products)
         if not image.isfinite().all():
             raise Missing("a finite Hessian, whose product with a vector has NaN or infinity here")
         return image
 
-    def shaped(self, vector: Tensor) -> list[Tensor]:
+    def unflatten(self, vector: Tensor) -> list[Tensor]:
         """A vector (R,) in pieces of the parameters' shapes."""
-        parts = torch.split(vector, [parameter.numel() for parameter in self.parameters])
-        return [p.view_as(q) for p, q in zip(parts, self.parameters, strict=True)]
-
-    def identity(self) -> Tensor:
-        """(R, R) all unit vectors."""
-        return torch.eye(self.size).to(self.parameters[0])
+        pieces = torch.split(vector, [parameter.numel() for parameter in self.parameters])
+        return [p.view_as(q) for p, q in zip(pieces, self.parameters, strict=True)]
 
     @property
     def size(self) -> int:
         """R, the length of the vectors."""
         return sum(parameter.numel() for parameter in self.parameters)
 
-    def expand(self, vectors: Tensor) -> Tensor:
-        """(count, P) from (count, R): zero where the loss does not reach."""
-        full = vectors.new_zeros(len(vectors), len(self.reached))
-        full[:, self.reached] = vectors
-        return full
-
     def signs(self, count: int, generator: np.random.Generator) -> Iterator[Tensor]:
-        """Vectors (R,) of random signs, drawn on the CPU so that every device gets the same."""
-        draw = torch_generator(generator)
+        """Vectors (R,) of random signs, made on the CPU so that every device gets the same."""
+        rng = torch_generator(generator)
         for _ in range(count):
-            ones = torch.randint(2, (self.size,), generator=draw) * 2 - 1
-            yield ones.to(self.parameters[0])
+            signs = torch.randint(2, (self.size,), generator=rng) * 2 - 1
+            yield signs.to(self.parameters[0])
 
 
-def _converged_pairs(
+def top_eigenvectors(
     product: HessianProduct,
-    count: int,
-    solver: Solver,
-    tolerance: float,
+    *,
+    count: int = 2,
+    solver: Solver = "scipy",
+    tolerance: float = 1e-4,
     generator: np.random.Generator,
 ) -> Eigenpairs:
-    """From the solver, and where it does not converge from both."""
+    """The Hessian's eigenpairs of largest magnitude; a negative eigenvalue can be among them.
+
+    Entries that the loss does not reach are zero. A loss that reaches fewer than `count` entries
+    has as many pairs. Where it reaches few, all pairs come from the whole matrix, whatever the
+    solver.
+
+    Args:
+        solver: "scipy", Lanczos with restarts; or "pyhessian", power iteration, at most 100
+            products a vector, which needs more of them (benchmarks/hessian.py). Where a residual
+            stays above :data:`CONVERGED`, the other one follows.
+        tolerance: of an eigenvalue, relative. pyhessian's iteration ends at a change as small,
+            Lanczos at a residual of its square root, to which the error is quadratic.
+
+    Raises:
+        Missing: a product is not finite.
+    """
     if product.size <= _lanczos_vectors(count):
-        return _rayleigh_ritz(product, product.identity(), count, "dense")
+        identity = torch.eye(product.size).to(product.parameters[0])
+        return _rayleigh_ritz(product, identity, count, "dense")
     order: list[Solver] = [solver, *(other for other in SOLVERS if other != solver)]
     vectors = SOLVERS[order[0]](product, count, tolerance, generator)
     pairs = _rayleigh_ritz(product, vectors, count, order[0])
     if pairs.converged:
         return pairs
-    vectors = torch.cat([pairs.vectors, SOLVERS[order[1]](product, count, tolerance, generator)])
+    vectors = torch.cat(
+        [pairs.vectors[:, product.reached], SOLVERS[order[1]](product, count, tolerance, generator)]
+    )
     return _rayleigh_ritz(product, vectors, count, ", then ".join(order))
+
+
+def trace(
+    product: HessianProduct,
+    *,
+    probes: int,
+    known: Eigenpairs | None = None,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """(probes,) estimates of the Hessian's trace, independent and unbiased each; average them.
+
+    With V the orthonormal known vectors, as rows, P = I - V'V and random signs g, one estimate is
+    tr(VHV') + g'PHPg: the known part exactly, which is the sum of the known eigenvalues, and
+    Hutchinson's estimator (1990) of the rest, one product each. It is Hutch++ (Meyer et al. 2021,
+    "Hutch++: Optimal Stochastic Trace Estimation", algorithm 1) with eigenvectors at hand instead
+    of a basis from further probes. As E[gg'] = I and tr(PHP) = tr(H) - tr(VHV'), the mean is the
+    trace for any V that does not depend on g, converged or not; the variance, twice the sum of
+    squares off the diagonal of PHP, loses what the known eigenvalues contribute.
+
+    Raises:
+        Missing: a product is not finite.
+    """
+    exact, vectors = 0.0, torch.zeros(0, product.size).to(product.reached.device)
+    if known is not None:
+        exact, vectors = float(known.values.sum()), known.vectors[:, product.reached]
+    signs = (_project_out(vectors.to(sign), sign) for sign in product.signs(probes, generator))
+    return np.array([exact + float(product(probe) @ probe) for probe in signs])
+
+
+def _project_out(basis: Tensor, vector: Tensor) -> Tensor:
+    """The component of a vector (R,) orthogonal to the rows of an orthonormal basis (k, R)."""
+    return vector - basis.T @ (basis @ vector)
 
 
 class _PyHessian(hessian):  # type: ignore[misc]  # pyhessian has no types
@@ -236,7 +198,7 @@ class _PyHessian(hessian):  # type: ignore[misc]  # pyhessian has no types
         """The Rayleigh quotient of a unit vector and the Hessian times it."""
         vector = flatten(v).to(self.params[0])  # pyhessian starts in single precision
         image = self.product(vector)
-        return float(image @ vector), self.product.shaped(image)
+        return float(image @ vector), self.product.unflatten(image)
 
 
 def _power_iteration(
@@ -244,8 +206,8 @@ def _power_iteration(
 ) -> Tensor:
     """(count, R), one vector after the other, each from a start of its own."""
     with fork_global_rng(generator):
-        _, found = _PyHessian(product).eigenvalues(tol=tolerance, top_n=count)
-    return torch.stack([flatten(parts) for parts in found])
+        _, vectors = _PyHessian(product).eigenvalues(tol=tolerance, top_n=count)
+    return torch.stack([flatten(pieces) for pieces in vectors])
 
 
 def _restarted_lanczos(
@@ -284,10 +246,10 @@ def _lanczos(
     random = torch.from_numpy(generator.standard_normal((product.size, count))).to(like)
 
     def multiply(vector: np.ndarray) -> np.ndarray:
-        image = product(_outside(basis, torch.from_numpy(vector.ravel()).to(like)))
-        return np.asarray(_outside(basis, image).cpu().numpy())
+        image = product(_project_out(basis, torch.from_numpy(vector.ravel()).to(like)))
+        return np.asarray(_project_out(basis, image).cpu().numpy())
 
-    start = _outside(basis, random[:, 0]).cpu().numpy()
+    start = _project_out(basis, random[:, 0]).cpu().numpy()
     operator = LinearOperator((product.size,) * 2, matvec=multiply, dtype=start.dtype)
     try:
         sizes, vectors = eigsh(
@@ -302,9 +264,9 @@ def _lanczos(
     except ArpackError as error:  # some did not converge, or every product is zero
         sizes = getattr(error, "eigenvalues", np.zeros(0))
         vectors = getattr(error, "eigenvectors", np.zeros((product.size, 0)))
-    found = torch.from_numpy(np.ascontiguousarray(vectors.T)).to(like)
-    rest = random.T[len(found) :]
-    return np.pad(np.abs(sizes), (0, len(rest))), torch.cat([found, rest])
+    converged = torch.from_numpy(np.ascontiguousarray(vectors.T)).to(like)
+    rest = random.T[len(converged) :]
+    return np.pad(np.abs(sizes), (0, len(rest))), torch.cat([converged, rest])
 
 
 def _lanczos_vectors(count: int) -> int:
@@ -323,19 +285,18 @@ def _rayleigh_ritz(product: HessianProduct, vectors: Tensor, count: int, solver:
     values, turns = torch.linalg.eigh((square + square.T) / 2)
     order = values.abs().argsort(descending=True)[:count]
     values, turns = values[order], turns.T[order].to(basis)
-    turns = turns * _signs(turns @ basis)
+    vectors = turns @ basis
+    # Each vector's entry of largest magnitude becomes positive.
+    turns = turns * vectors.gather(1, vectors.abs().argmax(1, keepdim=True)).sign()
     vectors = turns @ basis
     left = turns @ products - values.to(basis)[:, None] * vectors
     # An eigenvalue below this fraction of the largest is the rounding of the products.
     rounding = 1000 * torch.finfo(basis.dtype).eps * values.abs().max()
     sizes = values.abs().clamp_min(rounding).clamp_min(torch.finfo(torch.double).tiny)
     residuals = left.norm(dim=1).cpu().double() / sizes
-    return Eigenpairs(values.numpy(), vectors, residuals.numpy(), solver)
-
-
-def _signs(vectors: Tensor) -> Tensor:
-    """(count, 1) that make each vector's entry of largest magnitude positive."""
-    return vectors.gather(1, vectors.abs().argmax(1, keepdim=True)).sign()
+    full = vectors.new_zeros(len(vectors), len(product.reached))
+    full[:, product.reached] = vectors
+    return Eigenpairs(values.numpy(), full, residuals.numpy(), solver)
 
 
 SOLVERS: dict[Solver, Callable[[HessianProduct, int, float, np.random.Generator], Tensor]] = {
@@ -346,12 +307,12 @@ SOLVERS: dict[Solver, Callable[[HessianProduct, int, float, np.random.Generator]
 
 @contextmanager
 def hessian_product(
-    model: nn.Module, images: Tensor, labels: Tensor, criterion: Criterion
+    model: nn.Module, images: Tensor, labels: Tensor, criterion: Criterion = F.cross_entropy
 ) -> Iterator[HessianProduct]:
     """Products in evaluation mode; the model stays as it is, and the graph goes with the block.
 
-    All parameters count, also those that require no gradient: a checkpoint does not say what was
-    frozen while it was trained.
+    The criterion gives the mean loss of logits and labels (N,). All parameters count, also those
+    that require no gradient: a checkpoint does not say what was frozen while it was trained.
 
     Raises:
         Missing: the loss is not finite, or depends on no parameter.
@@ -364,62 +325,49 @@ def hessian_product(
             raise Missing(f"a finite loss, which is {float(loss.detach())} here")
         if not loss.requires_grad:
             raise Missing("a parameter that the loss depends on")
-        found = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-        pairs = [(p, g) for p, g in zip(parameters, found, strict=True) if g is not None]
-        reached = [
-            torch.full_like(p, g is not None, dtype=torch.bool)
-            for p, g in zip(parameters, found, strict=True)
-        ]
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        pairs = list(zip(parameters, gradients, strict=True))
+        reached = [torch.full_like(p, g is not None, dtype=torch.bool) for p, g in pairs]
+        pairs = [(p, g) for p, g in pairs if g is not None]
         yield HessianProduct([p for p, _ in pairs], [g for _, g in pairs], flatten(reached))
 
 
-def flatten(parts: Iterable[Tensor]) -> Tensor:
+def flatten(pieces: Iterable[Tensor]) -> Tensor:
     """All entries in one vector, in order, without a graph."""
-    return torch.cat([part.detach().reshape(-1) for part in parts])
+    return torch.cat([piece.detach().reshape(-1) for piece in pieces])
 
 
 class Density(NamedTuple):
-    """Quadrature of the eigenvalue density: in each run the weights add to one."""
+    """Quadrature of the eigenvalue density; the weights add to one."""
 
-    nodes: np.ndarray  # (runs, steps)
-    weights: np.ndarray  # (runs, steps)
+    nodes: np.ndarray  # (steps,)
+    weights: np.ndarray  # (steps,)
 
 
-def density(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    runs: int = 1,
-    steps: int = 30,
-    criterion: Criterion = F.cross_entropy,
-    generator: np.random.Generator,
-) -> Density:
+def density(product: HessianProduct, *, steps: int, generator: np.random.Generator) -> Density:
     """The eigenvalue density by stochastic Lanczos quadrature (Ghorbani et al. 2019).
 
-    Over the parameters that the loss reaches. Each new vector is orthogonal to all before, so that
-    no eigenvalue comes twice by rounding; a multiple one is one node with the weight of them all.
-    Costs `runs * steps` products and the memory of `steps` copies of the parameters.
+    Over the parameters that the loss reaches, from one random sign vector. Each new vector is
+    orthogonal to all before, so that no eigenvalue comes twice by rounding; a multiple one is one
+    node with the weight of them all. Costs `steps` products and copies of the parameters.
 
     Args:
-        images, labels, criterion: as in :func:`top_eigenvectors`.
-        runs: random sign vectors to start from.
         steps: at most; a run that exhausts its space earlier has nodes of weight zero.
 
     Raises:
-        Missing: as in :func:`top_eigenvectors`.
+        Missing: a product is not finite.
     """
-    with hessian_product(model, images, labels, criterion) as product:
-        signs = product.signs(runs, generator)
-        found = [_quadrature(_tridiagonalize(product, start, steps), steps) for start in signs]
-    return Density(np.stack([nodes for nodes, _ in found]), np.stack([w for _, w in found]))
+    (start,) = product.signs(1, generator)
+    nodes, vectors = np.linalg.eigh(_tridiagonalize(product, start, steps))
+    padding = (0, steps - len(nodes))
+    return Density(np.pad(nodes, padding), np.pad(vectors[0] ** 2, padding))
 
 
 def _tridiagonalize(product: HessianProduct, start: Tensor, steps: int) -> np.ndarray:
     """The tridiagonal matrix (k, k), k <= steps, of the Hessian seen from `start`."""
     basis = start.new_zeros(min(steps, len(start)), len(start))
     diagonal: list[float] = []
-    beside: list[float] = []
+    off_diagonal: list[float] = []
     vector = start / start.norm()
     for row in range(len(basis)):
         basis[row] = vector
@@ -427,27 +375,16 @@ def _tridiagonalize(product: HessianProduct, start: Tensor, steps: int) -> np.nd
         diagonal.append(float(image @ vector))
         for _ in range(2):  # once leaves rounding errors that come back as false copies
             image = image - basis.T @ (basis @ image)
-        beside.append(float(image.norm()))
-        if beside[-1] <= 1e-6 * max(map(abs, [*diagonal, *beside])):
+        off_diagonal.append(float(image.norm()))
+        if off_diagonal[-1] <= 1e-6 * max(map(abs, [*diagonal, *off_diagonal])):
             break  # what is left is rounding: the space is exhausted
-        vector = image / beside[-1]
-    off = beside[: len(diagonal) - 1]
+        vector = image / off_diagonal[-1]
+    off = off_diagonal[: len(diagonal) - 1]
     return np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1)
 
 
-def _quadrature(tridiagonal: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    nodes, vectors = np.linalg.eigh(tridiagonal)
-    padding = (0, steps - len(nodes))
-    return np.pad(nodes, padding), np.pad(vectors[0] ** 2, padding)
-
-
-def gaussian_density(found: Density, at: np.ndarray, width: float) -> np.ndarray:
-    """(T,) the density at these eigenvalues, smoothed by a Gaussian of this width.
-
-    Args:
-        at: (T,) eigenvalues.
-        width: standard deviation, in the unit of the eigenvalues.
-    """
-    gap = (at[:, None, None] - found.nodes) / width
+def gaussian_density(density: Density, at: np.ndarray, width: float) -> np.ndarray:
+    """(T,) the density at eigenvalues (T,), smoothed by a Gaussian of this standard deviation."""
+    gap = (at[:, None] - density.nodes) / width
     bell = np.exp(-(gap**2) / 2) / (width * math.sqrt(2 * math.pi))
-    return np.asarray((bell * found.weights).sum(-1).mean(-1))
+    return np.asarray((bell * density.weights).sum(-1))

@@ -1,8 +1,4 @@
-"""Each image's loss at moved weights: on a plane, along lines, and means over both.
-
-The lines may be random directions in a network's weights that do not depend on the weights' scale
-(:func:`filter_normalized_direction`).
-"""
+"""Each image's loss at moved weights, means over steps, and random directions to move along."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -21,39 +17,29 @@ ROUNDING = 1e-5  # of a mean loss in single precision, relative and in nats
 CHUNK = 100  # images at once: on a CPU 1.4 times faster than 200
 
 
-def disjoint_batches(part: Split, samples: int, batches: int) -> list[Split]:
+def disjoint_batches(split: Split, samples: int, batches: int) -> list[Split]:
     """The same images for every model and seed, each batch as even over the classes as can be.
 
     Raises:
-        UserError: several batches, and the part does not have as many images.
+        UserError: several batches, and the split does not have as many images.
     """
-    if batches > 1 and samples * batches > len(part):
+    if batches > 1 and samples * batches > len(split):
         raise UserError(
             f"expected {samples * batches} images for {batches} batches of {samples}, "
-            f"got a part of {len(part)}"
+            f"got a split of {len(split)}"
         )
-    taken = [part.subsample(samples)]
+    taken = [split.subsample(samples)]
     while len(taken) < batches:
-        part = part[~torch.isin(part.index, taken[-1].index)]
-        taken.append(part.subsample(samples))
+        split = split[~torch.isin(split.index, taken[-1].index)]
+        taken.append(split.subsample(samples))
     return taken
 
 
-def concatenate_splits(parts: Sequence[Split], device: torch.device) -> Batch:
-    """All images of these parts, one part after the other, on the device."""
-    batches = [part.to(device).batch(slice(None)) for part in parts]
+def concatenate_splits(splits: Sequence[Split], device: torch.device) -> Batch:
+    """All images of these splits, in order, on the device."""
+    batches = [split.to(device).batch(slice(None)) for split in splits]
     fields = zip(*((b.images, b.labels, b.index) for b in batches), strict=True)
     return Batch(*map(torch.cat, fields))
-
-
-def plane(directions: Tensor, axis: np.ndarray) -> Iterator[Tensor]:
-    """(P,) each step a v1 + b v2, a from the axis first."""
-    return (float(a) * directions[0] + float(b) * directions[1] for a in axis for b in axis)
-
-
-def line(direction: Tensor, axis: np.ndarray) -> Iterator[Tensor]:
-    """(P,) each step along one direction."""
-    return (float(step) * direction for step in axis)
 
 
 @torch.no_grad()
@@ -64,15 +50,11 @@ def losses_at(model: nn.Module, batch: Batch, steps: Iterator[Tensor]) -> Iterat
     """
     twin = copy.deepcopy(model).eval()
     centre = parameters_to_vector(twin.parameters()).detach()
+    images, labels = torch.split(batch.images, CHUNK), torch.split(batch.labels, CHUNK)
     for step in steps:
         vector_to_parameters(centre + step, twin.parameters())
-        yield _losses(twin, batch)
-
-
-def _losses(model: nn.Module, batch: Batch) -> np.ndarray:
-    chunks = zip(torch.split(batch.images, CHUNK), torch.split(batch.labels, CHUNK), strict=True)
-    rows = [F.cross_entropy(model(images), labels, reduction="none") for images, labels in chunks]
-    return np.asarray(torch.cat(rows).cpu().numpy(), float)
+        losses = [F.cross_entropy(twin(x), y, reduction="none") for x, y in zip(images, labels)]
+        yield np.asarray(torch.cat(losses).cpu().numpy(), float)
 
 
 def orient_axes(losses: np.ndarray) -> np.ndarray:
@@ -95,11 +77,6 @@ def mean_over_axis(losses: np.ndarray) -> np.ndarray:
     return np.asarray(np.tensordot(weights / weights.sum(), losses, 1))
 
 
-def mean_over_square(losses: np.ndarray) -> np.ndarray:
-    """(N,) the same over both axes of (P, P, N)."""
-    return mean_over_axis(mean_over_axis(losses))
-
-
 def filter_normalized_direction(model: nn.Module, generator: np.random.Generator) -> Tensor:
     """(P,) a random direction whose every filter is as long as the network's own.
 
@@ -109,20 +86,16 @@ def filter_normalized_direction(model: nn.Module, generator: np.random.Generator
     (biases, batch norm) get 0. A step of 1 so moves each filter by its own length, and a filter
     before batch norm that is ten times longer gives the same losses.
 
-    Args:
-        model: P parameters, in the order of `torch.nn.utils.parameters_to_vector`.
-        generator: draws on the CPU, so that every device gets the same.
+    The P entries are in the order of `torch.nn.utils.parameters_to_vector`, and random on the CPU,
+    so that every device gets the same.
     """
-    draw = torch_generator(generator)
-    return torch.cat(
-        [_normalized_like(parameter.detach(), draw).flatten() for parameter in model.parameters()]
-    )
+    rng = torch_generator(generator)
+    return torch.cat([_normalized_like(p.detach(), rng).flatten() for p in model.parameters()])
 
 
-def _normalized_like(weight: Tensor, draw: torch.Generator) -> Tensor:
+def _normalized_like(weight: Tensor, rng: torch.Generator) -> Tensor:
     if weight.dim() < 2:
         return torch.zeros_like(weight)
-    random = torch.randn(weight.shape, generator=draw).to(weight).flatten(1)
-    own, drawn = (torch.linalg.vector_norm(rows, dim=1) for rows in (weight.flatten(1), random))
-    lengths: Tensor = own / drawn.clamp_min(1e-10)
-    return random * lengths[:, None]
+    random = torch.randn(weight.shape, generator=rng).to(weight).flatten(1)
+    norms, lengths = (torch.linalg.vector_norm(x, dim=1) for x in (random, weight.flatten(1)))
+    return random.mul((lengths / norms.clamp_min(1e-10))[:, None])

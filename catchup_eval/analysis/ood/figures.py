@@ -14,15 +14,16 @@ from catchup_eval.plotting.curves import Curve, draw, mean_value
 from catchup_eval.results.result import Result, group_by_model
 
 OUT_DASH = (0.0, (3.0, 1.5))
+CUTOFF: dict[str, Any] = {"color": style.GREY, "linewidth": 2.5, "alpha": 0.6}
 
 
 def name_suffix(out: str) -> str:
-    """What names of samples and figures of one outside end in; nothing for the one called "out"."""
+    """What names of samples and figures of one OOD dataset end in; nothing for "out"."""
     return "" if out == "out" else f"_{out}"
 
 
 def plot(result: Result) -> dict[str, Figure]:
-    """For each outside: histograms of confidence, ROC and precision-recall curves of `msp`."""
+    """For each OOD dataset: histograms of confidence, ROC and precision-recall curves of `msp`."""
     models = group_by_model(result)
     names = result.frame["out"].dropna().unique()
     with style.figure_style():
@@ -43,52 +44,42 @@ def _figure(models: dict[str, list[Result]], out: str) -> Figure:
         axes.set_title(name + (f" ({len(results)} seeds pooled)" if len(results) > 1 else ""))
     for axes in panels[len(models) :]:
         axes.set_axis_off()
-    fig.suptitle(f"protocol {_protocols(models)}: {out} is the positive class", fontsize=8)
+    frames = [result.frame for results in models.values() for result in results]
+    protocols = ", ".join(dict.fromkeys(str(frame["protocol"].iloc[0]) for frame in frames))
+    fig.suptitle(f"protocol {protocols}: {out} is the positive class", fontsize=8)
     upper.supxlabel("confidence: largest softmax probability", fontsize=8)
     upper.supylabel("images (%)", fontsize=8)
-    upper.legend(handles=_keys(out), loc="outside upper center", ncols=3)
+    handles = [
+        Line2D([], [], color="black", label="test"),
+        Line2D([], [], color="black", linestyle=OUT_DASH, label=out),
+        Line2D([], [], **CUTOFF, label=f"95 % of {out} lies left of it"),
+    ]
+    upper.legend(handles=handles, loc="outside upper center", ncols=3)
     _curves(lower.subplots(1, 2), models, out)
     figure.legend_below(fig, lower.axes[0], columns=1)
     return fig
-
-
-def _protocols(models: dict[str, list[Result]]) -> str:
-    frames = [result.frame for results in models.values() for result in results]
-    return ", ".join(dict.fromkeys(str(frame["protocol"].iloc[0]) for frame in frames))
-
-
-def _keys(out: str) -> list[Line2D]:
-    line = Line2D([], [], color=style.GREY, linewidth=2.5, alpha=0.6)
-    line.set_label(f"95 % of {out} lies left of it")
-    inside = Line2D([], [], color="black", label="test")
-    outside = Line2D([], [], color="black", linestyle=OUT_DASH, label=out)
-    return [inside, outside, line]
 
 
 def _scores(result: Result, out: str) -> tuple[np.ndarray, np.ndarray]:
     return result.samples["score_in"], result.samples[f"score_out{name_suffix(out)}"]
 
 
-def _logarithmic(result: Result) -> bool:
-    """Whether scores are log(1 - p); before version 3 of the protocol they were -p."""
-    return int(str(result.frame["protocol"].iloc[0]).rpartition("@")[2]) >= 3
-
-
-def _confidence(scores: np.ndarray, logarithmic: bool) -> np.ndarray:
-    return np.asarray(-np.expm1(scores) if logarithmic else -scores)
-
-
 def _histogram(axes: Axes, results: Sequence[Result], out: str, look: style.PlotStyle) -> None:
-    """Outlines, and the confidence below which 95 % of the outside lies."""
+    """Outlines, and the confidence below which 95 % of the OOD images lie."""
     pairs = [_scores(result, out) for result in results]
-    inside, outside = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    logarithmic = _logarithmic(results[0])
-    for scores, dash in ((inside, "-"), (outside, OUT_DASH)):
-        share, edges = np.histogram(_confidence(scores, logarithmic), 25, (0, 1))
-        axes.stairs(100 * share / len(scores), edges, color=look.color, linestyle=dash)
-    curve = detection.sweep(inside, outside)
-    line = float(_confidence(curve.thresholds[detection.cutoff(curve)], logarithmic))
-    axes.axvline(line, color=style.GREY, linewidth=2.5, alpha=0.6, zorder=1)
+    id_scores, ood_scores = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    version = int(str(results[0].frame["protocol"].iloc[0]).rpartition("@")[2])
+
+    def confidence(scores: np.ndarray) -> np.ndarray:
+        """From log(1 - p); before version 3 of the protocol scores were -p."""
+        return np.asarray(-np.expm1(scores) if version >= 3 else -scores)
+
+    for scores, dash in ((id_scores, "-"), (ood_scores, OUT_DASH)):
+        counts, edges = np.histogram(confidence(scores), 25, (0, 1))
+        axes.stairs(100 * counts / len(scores), edges, color=look.color, linestyle=dash)
+    curve = detection.sweep(id_scores, ood_scores)
+    cutoff = confidence(curve.thresholds[detection.cutoff(curve)])
+    axes.axvline(float(cutoff), **CUTOFF, zorder=1)
     axes.set(yscale="symlog", ylim=(0, 130), yticks=(0, 1, 10, 100))
     axes.set_yticklabels(["0", "1", "10", "100"])
     axes.minorticks_off()
@@ -99,13 +90,17 @@ def _curves(pair: Sequence[Axes], models: dict[str, list[Result]], out: str) -> 
     _chance_lines(roc, precision, models, out)
     looks = style.plot_styles(list(models))
     for name, results in models.items():
+        look = looks[name]
         sweeps = [detection.sweep(*_scores(result, out)) for result in results]
-        found = _mean([(s.false_positive_rate, s.recall) for s in sweeps], start=0.0)
-        right = _mean([(s.recall, s.precision) for s in sweeps])
-        for axes, line in ((roc, found), (precision, right)):
-            draw(axes, line, looks[name], dash=looks[name].dash, label=_label(name, results, out))
-        false_alarms = mean_value(results, "fpr95_out", out=out, score="msp")
-        roc.plot(false_alarms, 95, looks[name].marker, color=looks[name].color, clip_on=False)
+        recalls = _mean([(s.false_positive_rate, s.recall) for s in sweeps], start=0.0)
+        precisions = _mean([(s.recall, s.precision) for s in sweeps])
+        auroc, fpr95 = (
+            mean_value(results, metric, out=out, score="msp") for metric in ("auroc", "fpr95_out")
+        )
+        label = f"{name}: AUROC {auroc:.1f} %, FPR95 {fpr95:.1f} %"
+        for axes, line in ((roc, recalls), (precision, precisions)):
+            draw(axes, line, look, dash=look.dash, label=label)
+        roc.plot(fpr95, 95, look.marker, color=look.color, clip_on=False)
     several = max(map(len, models.values())) > 1
     roc.set_title("ROC, marks are FPR95")
     precision.set_title("precision and recall" + "; range over seeds" * several)
@@ -115,7 +110,7 @@ def _curves(pair: Sequence[Axes], models: dict[str, list[Result]], out: str) -> 
 
 
 def _chance_lines(roc: Axes, precision: Axes, models: dict[str, list[Result]], out: str) -> None:
-    """Diagonal, and the share of the outside, which differs where protocols do."""
+    """Diagonal, and the fraction of OOD images, which differs where protocols do."""
     dotted: dict[str, Any] = {"color": style.GREY, "linestyle": ":", "linewidth": 1}
     roc.plot([0, 100], [0, 100], **dotted)
     roc.annotate("dotted: chance", (100, 1), ha="right")
@@ -124,11 +119,6 @@ def _chance_lines(roc: Axes, precision: Axes, models: dict[str, list[Result]], o
         precision.plot([0, 100], [level, level], **dotted)
     named = ", ".join(dict.fromkeys(f"{level:.1f} %" for level in levels))
     precision.annotate(f"dotted: chance, {named}", (0, 1))
-
-
-def _label(name: str, results: Sequence[Result], out: str) -> str:
-    auroc, fpr95 = (mean_value(results, m, out=out, score="msp") for m in ("auroc", "fpr95_out"))
-    return f"{name}: AUROC {auroc:.1f} %, FPR95 {fpr95:.1f} %"
 
 
 def _mean(pairs: Sequence[tuple[np.ndarray, np.ndarray]], start: float | None = None) -> Curve:

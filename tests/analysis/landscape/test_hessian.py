@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from catchup_eval.analysis.landscape import hessian
 from catchup_eval.analysis.landscape.hessian import HessianProduct
-from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.errors import Missing
 from catchup_eval.core.rng import fork_global_rng, generator, torch_generator
 
 
@@ -64,6 +64,20 @@ def exact_hessian(net, images, labels, criterion=F.cross_entropy):
     return torch.autograd.functional.hessian(loss, flat)
 
 
+def on_product(function):
+    """The function of a product, called with the network, the batch and the criterion of one."""
+
+    def called(net, images, labels, criterion=F.cross_entropy, **settings):
+        with hessian.hessian_product(net, images, labels, criterion) as product:
+            return function(product, **settings)
+
+    return called
+
+
+top_eigenvectors = on_product(hessian.top_eigenvectors)
+trace, density = on_product(hessian.trace), on_product(hessian.density)
+
+
 @pytest.mark.parametrize("solver", ["pyhessian", "scipy"])
 def test_the_eigenpairs_are_those_of_the_exact_hessian(case, solver):
     net, images, labels = case
@@ -71,7 +85,7 @@ def test_the_eigenpairs_are_those_of_the_exact_hessian(case, solver):
     operator = LinearOperator(exact.shape, matvec=lambda v: exact @ v, dtype=float)
     values, vectors = eigsh(operator, k=2, which="LM")
     order = np.argsort(-np.abs(values))
-    found = hessian.top_eigenvectors(
+    found = top_eigenvectors(
         net, images, labels, solver=solver, tolerance=1e-8, generator=generator(0, "test")
     )
     assert np.allclose(found.values, values[order], rtol=1e-5)
@@ -82,7 +96,7 @@ def test_the_eigenpairs_are_those_of_the_exact_hessian(case, solver):
 
 def test_the_vectors_are_orthonormal_and_zero_where_the_loss_does_not_reach(case):
     net, images, labels = case
-    pairs = hessian.top_eigenvectors(
+    pairs = top_eigenvectors(
         net, images, labels, count=3, tolerance=1e-3, generator=generator(0, "test")
     )
     gram = pairs.vectors @ pairs.vectors.T
@@ -107,9 +121,7 @@ def test_both_solvers_agree_with_pyhessian_where_it_is_right(case):
         [torch.full((p.numel(),), "unused" not in name) for name, p in net.named_parameters()]
     )
     for solver in ("pyhessian", "scipy"):
-        ours = hessian.top_eigenvectors(
-            net, images, labels, solver=solver, generator=generator(0, "test")
-        )
+        ours = top_eigenvectors(net, images, labels, solver=solver, generator=generator(0, "test"))
         assert np.allclose(ours.values, values, rtol=1e-3)
         for own, other in zip(ours.vectors[:, reached], flat, strict=True):
             assert abs(float(own @ other)) == pytest.approx(1, abs=1e-3)
@@ -118,9 +130,7 @@ def test_both_solvers_agree_with_pyhessian_where_it_is_right(case):
 def products(solver, case, **settings):
     """How often the Hessian is multiplied by a vector, and what comes of it."""
     with patch("torch.autograd.grad", wraps=torch.autograd.grad) as spy:
-        pairs = hessian.top_eigenvectors(
-            *case, solver=solver, generator=generator(0, "test"), **settings
-        )
+        pairs = top_eigenvectors(*case, solver=solver, generator=generator(0, "test"), **settings)
     return sum("grad_outputs" in call.kwargs for call in spy.call_args_list), pairs
 
 
@@ -194,9 +204,9 @@ def test_pyhessian_does_the_power_iteration(case):
     with patch.object(
         pyhessian.hessian, "eigenvalues", autospec=True, side_effect=pyhessian.hessian.eigenvalues
     ) as spy:
-        pairs = hessian.top_eigenvectors(*case, solver="pyhessian", generator=generator(0, "test"))
+        pairs = top_eigenvectors(*case, solver="pyhessian", generator=generator(0, "test"))
     assert spy.call_count == 1 and pairs.solver == "pyhessian"
-    assert hessian.top_eigenvectors(*case, generator=generator(0, "test")).solver == "scipy"
+    assert top_eigenvectors(*case, generator=generator(0, "test")).solver == "scipy"
 
 
 def test_lanczos_that_does_not_converge_is_followed_by_power_iteration(case):
@@ -223,13 +233,13 @@ def test_a_hessian_of_zeros_has_eigenvalues_of_zero(solver, criterion):
     net, images, matrix = designed(tail=20)
     labels = torch.zeros_like(matrix) if criterion is quadratic_form else matrix[0]
     case, draw = (net, images, labels), generator(0, "test")
-    pairs = hessian.top_eigenvectors(*case, solver=solver, criterion=criterion, generator=draw)
+    pairs = top_eigenvectors(*case, solver=solver, criterion=criterion, generator=draw)
     assert not pairs.values.any() and not pairs.residuals.any() and pairs.converged
     assert torch.allclose(pairs.vectors @ pairs.vectors.T, torch.eye(2, dtype=torch.double))
-    probes = hessian.trace(*case, probes=2, known=pairs, criterion=criterion, generator=draw)
+    probes = trace(*case, probes=2, known=pairs, criterion=criterion, generator=draw)
     assert not probes.any()
-    found = hessian.density(*case, steps=3, criterion=criterion, generator=draw)
-    assert found.weights.tolist() == [[1, 0, 0]] and not found.nodes.any()
+    found = density(*case, steps=3, criterion=criterion, generator=draw)
+    assert found.weights.tolist() == [1, 0, 0] and not found.nodes.any()
 
 
 def root(outputs, targets):
@@ -242,17 +252,17 @@ def test_what_is_not_finite_ends_with_a_sentence(solver):
     net, images, matrix = designed(tail=20)
     draw = generator(0, "test")
     with pytest.raises(Missing, match="a finite loss, which is nan"):
-        hessian.top_eigenvectors(
+        top_eigenvectors(
             net, images * np.nan, matrix, solver=solver, criterion=root, generator=draw
         )
     nn.init.zeros_(net.weight)
     with pytest.raises(Missing, match="a finite Hessian"):
-        hessian.top_eigenvectors(net, images, matrix, solver=solver, criterion=root, generator=draw)
+        top_eigenvectors(net, images, matrix, solver=solver, criterion=root, generator=draw)
 
 
 def test_a_loss_without_parameters_is_missing_them(case):
     with pytest.raises(Missing, match="a parameter that the loss depends on"):
-        hessian.top_eigenvectors(nn.Flatten(), *case[1:], generator=generator(0, "test"))
+        top_eigenvectors(nn.Flatten(), *case[1:], generator=generator(0, "test"))
 
 
 def test_the_generator_decides_on_the_null_space_too():
@@ -263,21 +273,14 @@ def test_the_generator_decides_on_the_null_space_too():
 
 
 def test_each_vector_has_a_positive_largest_entry(case):
-    vectors = hessian.top_eigenvectors(*case, count=3, generator=generator(0, "test")).vectors
+    vectors = top_eigenvectors(*case, count=3, generator=generator(0, "test")).vectors
     assert (vectors.max(1).values == vectors.abs().max(1).values).all()
-
-
-def test_an_unknown_solver_is_refused(case):
-    with pytest.raises(UserError, match="expected a solver of scipy, pyhessian, got 'qr'"):
-        hessian.top_eigenvectors(*case, solver="qr", generator=generator(0, "test"))
 
 
 def test_a_loose_tolerance_costs_little_after_the_rayleigh_ritz_step(case):
     net, images, labels = case
     exact = np.linalg.eigvalsh(exact_hessian(*case).numpy())
-    pairs = hessian.top_eigenvectors(
-        net, images, labels, tolerance=1e-3, generator=generator(0, "test")
-    )
+    pairs = top_eigenvectors(net, images, labels, tolerance=1e-3, generator=generator(0, "test"))
     assert pairs.values[0] == pytest.approx(exact[np.abs(exact).argmax()], rel=1e-4)
 
 
@@ -285,7 +288,7 @@ def test_frozen_parameters_count(case):
     net, images, labels = case
     frozen = copy.deepcopy(net).requires_grad_(False)
     pairs = [
-        hessian.top_eigenvectors(model, images, labels, generator=generator(0, "test"))
+        top_eigenvectors(model, images, labels, generator=generator(0, "test"))
         for model in (net, frozen)
     ]
     assert np.array_equal(pairs[0].values, pairs[1].values)
@@ -295,7 +298,7 @@ def test_frozen_parameters_count(case):
 def test_the_mean_of_many_probes_is_the_trace(case):
     net, images, labels = case
     exact = float(exact_hessian(*case).trace())
-    probes = hessian.trace(net, images, labels, probes=300, generator=generator(0, "test"))
+    probes = trace(net, images, labels, probes=300, generator=generator(0, "test"))
     error = probes.std(ddof=1) / np.sqrt(len(probes))
     assert abs(probes.mean() - exact) < 5 * error < abs(exact)
 
@@ -318,7 +321,7 @@ def test_known_vectors_leave_the_trace_unbiased_and_the_spread_small(seed):
     spread = []
     for known in (None, any_three, top):
         with patch.object(HessianProduct, "signs", lambda *_: iter(hadamard)):
-            probes = hessian.trace(
+            probes = trace(
                 *case, probes=16, known=known, criterion=quadratic_form, generator=generator(0)
             )
         assert probes.mean() == pytest.approx(float(case[2].trace()), abs=1e-9)
@@ -346,9 +349,7 @@ def test_a_negative_trace_is_not_cut_short(quadratic):
     def mountain(outputs, targets):
         return -half_square(outputs, targets)
 
-    probes = hessian.trace(
-        net, x, y, probes=400, criterion=mountain, generator=generator(0, "test")
-    )
+    probes = trace(net, x, y, probes=400, criterion=mountain, generator=generator(0, "test"))
     assert len(probes) == 400
     assert probes.mean() == pytest.approx(-np.trace(exact), rel=0.05)
 
@@ -359,7 +360,7 @@ def test_the_largest_in_magnitude_may_be_negative(quadratic):
     def mountain(outputs, targets):
         return -half_square(outputs, targets)
 
-    pairs = hessian.top_eigenvectors(
+    pairs = top_eigenvectors(
         net, x, y, criterion=mountain, tolerance=1e-10, generator=generator(0, "test")
     )
     assert np.allclose(pairs.values, -np.sort(np.linalg.eigvalsh(exact))[::-1][:2], rtol=1e-6)
@@ -367,12 +368,10 @@ def test_the_largest_in_magnitude_may_be_negative(quadratic):
 
 def test_lanczos_that_runs_to_its_end_finds_the_whole_spectrum(quadratic):
     net, x, y, exact = quadratic
-    found = hessian.density(
-        net, x, y, runs=3, steps=8, criterion=half_square, generator=generator(0, "test")
-    )
-    assert found.nodes.shape == found.weights.shape == (3, 8)
-    assert np.allclose(found.weights.sum(1), 1)
-    for nodes, weights in zip(found.nodes, found.weights, strict=True):
+    draw = generator(0, "test")
+    for _ in range(3):
+        nodes, weights = density(net, x, y, steps=8, criterion=half_square, generator=draw)
+        assert nodes.shape == weights.shape == (8,) and np.isclose(weights.sum(), 1)
         assert np.allclose(np.sort(nodes[weights > 0]), np.linalg.eigvalsh(exact))
 
 
@@ -380,7 +379,7 @@ def test_a_short_lanczos_run_keeps_the_moments_of_its_start(case):
     """k steps integrate polynomials of degree 2k - 1 exactly: here v'Hv and v'H^3 v."""
     net, images, labels = case
     exact = exact_hessian(*case).numpy()
-    found = hessian.density(net, images, labels, steps=4, generator=generator(0, "test"))
+    found = density(net, images, labels, steps=4, generator=generator(0, "test"))
     reached = np.abs(exact).sum(0) > 0
     draw = torch_generator(generator(0, "test"))
     start = (torch.randint(2, (int(reached.sum()),), generator=draw) * 2 - 1).double().numpy()
@@ -395,10 +394,8 @@ def test_a_short_lanczos_run_keeps_the_moments_of_its_start(case):
 def test_the_density_has_no_ghosts(dtype):
     """Without orthogonal vectors, a dominant eigenvalue comes back again and again."""
     case = designed(1e4, -50.0, dtype=dtype)
-    found = hessian.density(
-        *case, steps=40, criterion=quadratic_form, generator=generator(0, "test")
-    )
-    nodes = np.sort(found.nodes[0])
+    found = density(*case, steps=40, criterion=quadratic_form, generator=generator(0, "test"))
+    nodes = np.sort(found.nodes)
     assert nodes[-1] == pytest.approx(1e4, rel=1e-5) and nodes[-2] < 1
     assert nodes[0] == pytest.approx(-50, rel=1e-3) and nodes[1] > -1
     assert found.weights.sum() == pytest.approx(1, abs=1e-6)
@@ -409,7 +406,7 @@ def test_a_run_that_exhausts_its_space_ends_although_its_diagonal_is_zero():
     pairs = torch.tensor([[0.0, 2], [2, 0]]).double()
     matrix = torch.block_diag(*[pairs] * 10)
     with patch.object(HessianProduct, "signs", lambda *_: iter([torch.eye(20).double()[0]])):
-        found = hessian.density(
+        found = density(
             nn.Linear(20, 1, bias=False).double(),
             torch.eye(20).double(),
             matrix,
@@ -417,12 +414,12 @@ def test_a_run_that_exhausts_its_space_ends_although_its_diagonal_is_zero():
             criterion=quadratic_form,
             generator=generator(0, "test"),
         )
-    assert np.allclose(found.nodes, [[-2, 2, 0, 0, 0]])
-    assert np.allclose(found.weights, [[0.5, 0.5, 0, 0, 0]])
+    assert np.allclose(found.nodes, [-2, 2, 0, 0, 0])
+    assert np.allclose(found.weights, [0.5, 0.5, 0, 0, 0])
 
 
 def test_a_smoothed_density_has_the_area_one():
-    found = hessian.Density(np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[0.3, 0.7], [0.9, 0.1]]))
+    found = hessian.Density(np.array([0.0, 1.0, 2.0]), np.array([0.3, 0.6, 0.1]))
     at = np.linspace(-5, 10, 3001)
     assert np.trapezoid(hessian.gaussian_density(found, at, 0.2), at) == pytest.approx(1)
 
@@ -435,8 +432,8 @@ def test_the_model_and_the_global_generators_are_given_back(case):
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        hessian.top_eigenvectors(net, images, labels, generator=generator(0, "test"))
-        hessian.trace(net, images, labels, probes=2, generator=generator(0, "test"))
+        top_eigenvectors(net, images, labels, generator=generator(0, "test"))
+        trace(net, images, labels, probes=2, generator=generator(0, "test"))
     assert not raised
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
     assert net.training and net.drop.training and not net.norm.training
@@ -453,7 +450,7 @@ def test_the_graph_is_freed_without_the_garbage_collector(case):
     gc.collect()
     gc.disable()
     try:
-        hessian.trace(net, images, labels, probes=1, generator=generator(0, "test"))
+        trace(net, images, labels, probes=1, generator=generator(0, "test"))
         assert weights and all(weight() is None for weight in weights)
     finally:
         gc.enable()
@@ -462,7 +459,7 @@ def test_the_graph_is_freed_without_the_garbage_collector(case):
 def test_the_generator_decides(case):
     net, images, labels = case
     first, again, other = (
-        hessian.trace(net, images, labels, probes=3, generator=generator(seed, "test"))
+        trace(net, images, labels, probes=3, generator=generator(seed, "test"))
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)

@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from catchup_eval.analysis.conventions import ConventionFamily
-from catchup_eval.analysis.ood.conventions import families, id_as_positive, trapezoid
+from catchup_eval.analysis.ood.conventions import families, trapezoid
 from catchup_eval.core.errors import Missing
-from catchup_eval.metrics.detection import sweep
+from catchup_eval.metrics.detection import swap_positive_class, sweep
 from catchup_eval.results import study as studies
 from catchup_eval.results.result import Result
 from catchup_eval.results.study import Study
@@ -40,12 +40,13 @@ def scores(digits: int | None) -> tuple[np.ndarray, np.ndarray]:
 def test_the_trapezoid_is_scikit_learns(digits: int | None) -> None:
     inside, outside = scores(digits)
     truth, both = np.repeat([0, 1], [90, 40]), np.append(inside, outside)
-    for statistic, positive, score in (
-        (trapezoid, truth, both),
-        (id_as_positive(trapezoid), 1 - truth, -both),
+    curve = sweep(inside, outside)
+    for one, positive, score in (
+        (curve, truth, both),
+        (swap_positive_class(curve), 1 - truth, -both),
     ):
         precision, recall, _ = precision_recall_curve(positive, score)
-        assert statistic(sweep(inside, outside)) == pytest.approx(auc(recall, precision))
+        assert trapezoid(one) == pytest.approx(auc(recall, precision))
 
 
 @pytest.mark.parametrize("digits", [None, 1])
@@ -139,5 +140,5 @@ def test_two_hundred_classes_are_no_all_classes(detection: Callable[..., Result]
 
 def test_an_outside_that_is_not_stored_is_missing(detection: Callable[..., Result]) -> None:
     named = {one.name: one for one in family("AUROC", "letters").conventions}
-    with pytest.raises(Missing, match="the outside letters"):
+    with pytest.raises(Missing, match="the OOD dataset letters"):
         named["area, all classes"].of(detection([0], [1]))
