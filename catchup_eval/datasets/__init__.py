@@ -19,7 +19,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.readers import hash_user_code, load_user_function, names_code
@@ -59,8 +59,7 @@ def _reader(target: str, heldout: bool) -> "Callable[[Path], AnySet]":
 
             path = root / f"{data.name}-cscores-orig-order.npz"
             data = split_off_holdout(data, read_scores(path, data.split("train").labels))
-        whole: AnySet = data
-        return whole
+        return cast("AnySet", data)
 
     return read
 

@@ -98,14 +98,14 @@ def from_npz(path: Path | str) -> TensorDataset:
     with _name_source(path):
         _check_names(arrays)
         ood = [match for match in map(OUT.fullmatch, arrays) if match]
-        several = "train_images" in arrays
+        has_train = "train_images" in arrays
         optional = ("boxes", "index", "cscores", "train_boxes", "mean", "std")
         others: dict[str, Any] = {key: arrays.get(key) for key in optional}
         return from_arrays(
             arrays["images"],
             arrays["labels"],
             name=path.stem,
-            train=(arrays["train_images"], arrays["train_labels"]) if several else None,
+            train=(arrays["train_images"], arrays["train_labels"]) if has_train else None,
             out={match["name"] or "": arrays[match[0]] for match in ood},
             class_names=_texts(arrays["class_names"]) if "class_names" in arrays else None,
             about=f"images and labels of {path.name}",
