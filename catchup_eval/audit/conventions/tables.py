@@ -1,11 +1,12 @@
 """A study under every convention, as tables and sentences, for a page and for comparisons."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from catchup_eval.analysis.conventions import Convention
 from catchup_eval.audit.conventions.rankings import (
     DECIDES,
     ConventionComparison,
@@ -140,26 +141,29 @@ def swaps_table(comparisons: Sequence[ConventionComparison]) -> Table:
 
 def users_table(comparisons: Sequence[ConventionComparison]) -> Table:
     """Who uses each stored convention, and how it is computed; once for each name."""
+    known: dict[str, dict[str, Convention]] = {}
+    for comparison in comparisons:
+        of_name = known.setdefault(comparison.family.name, {})
+        of_name |= {one.convention.name: one.convention for one in comparison.available}
+    blocks = [
+        [cells([name, one.name, one.used_by, one.how]) for one in conventions.values()]
+        for name, conventions in known.items()
+    ]
     columns = ["Name", "Convention", "Used by", "How"]
-    blocks = []
-    for name, alike in _group_by_name(comparisons).items():
-        known = {
-            one.convention.name: one.convention
-            for comparison in alike
-            for one in comparison.available
-        }
-        blocks.append([cells([name, c.name, c.used_by, c.how]) for c in known.values()])
     return _words_table("conventions-users", "Who means what.", columns, blocks)
 
 
 def unavailable_table(comparisons: Sequence[ConventionComparison]) -> Table:
     """What is not stored of any model; conventions that need the same share a row."""
-    blocks = []
-    for name, alike in _group_by_name(comparisons).items():
-        by_need: dict[str, dict[str, None]] = {}
-        for one in (one for comparison in alike for one in comparison.unavailable):
+    known: dict[str, dict[str, dict[str, None]]] = {}
+    for comparison in comparisons:
+        by_need = known.setdefault(comparison.family.name, {})
+        for one in comparison.unavailable:
             by_need.setdefault(one.needs, {})[one.convention.name] = None
-        blocks.append([cells([name, "; ".join(n), needs]) for needs, n in by_need.items()])
+    blocks = [
+        [cells([name, "; ".join(lacking), needs]) for needs, lacking in by_need.items()]
+        for name, by_need in known.items()
+    ]
     caption = "Conventions of which nothing is stored."
     return _words_table("conventions-absent", caption, ["Name", "Not stored", "Needs"], blocks)
 
@@ -170,38 +174,25 @@ def _words_table(
     return Table(name, caption, columns, [one for one in blocks if one], words=len(columns))
 
 
-def _group_by_name(
-    comparisons: Sequence[ConventionComparison],
-) -> dict[str, list[ConventionComparison]]:
-    names = dict.fromkeys(one.family.name for one in comparisons)
-    return {name: [one for one in comparisons if one.family.name == name] for name in names}
-
-
 def frame(comparisons: Sequence[ConventionComparison]) -> pd.DataFrame:
     """A row for each convention and group, full precision."""
-    rows = [
-        row
-        for comparison in comparisons
-        for one in comparison.available
-        for row in _frame_rows(comparison, one)
-    ]
+    rows: list[dict[str, object]] = []
+    for comparison in comparisons:
+        for one in comparison.available:
+            rows += [
+                {
+                    "name": comparison.family.title,
+                    "convention": one.convention.name,
+                    "better": one.convention.better,
+                    "model": group,
+                    "value": reading.mean,
+                    "low": reading.interval.low,
+                    "high": reading.interval.high,
+                    "n": reading.n,
+                    "seeds": len(reading.values),
+                    "tau": tau(comparison.available[0], one),
+                    "note": "; ".join(one.notes),
+                }
+                for group, reading in one.readings.items()
+            ]
     return pd.DataFrame(rows)
-
-
-def _frame_rows(
-    comparison: ConventionComparison, one: ConventionResult
-) -> Iterator[dict[str, object]]:
-    for group, reading in one.readings.items():
-        yield {
-            "name": comparison.family.title,
-            "convention": one.convention.name,
-            "better": one.convention.better,
-            "model": group,
-            "value": reading.mean,
-            "low": reading.interval.low,
-            "high": reading.interval.high,
-            "n": reading.n,
-            "seeds": len(reading.values),
-            "tau": tau(comparison.available[0], one),
-            "note": "; ".join(one.notes),
-        }
