@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catchup_eval import datasets
 from catchup_eval.audit.findings import AuditCheck, AuditRequest, AuditStatus, worst_status
 from catchup_eval.cli.arguments import DataRoot, Device
 from catchup_eval.core.errors import BadFile
@@ -84,6 +83,8 @@ def verify_report(request: AuditRequest, out: Path | None = None, *, quiet: bool
         BadFile: the folder holds no report, or a file or folder that is named does not exist.
         UnknownName: no such dataset.
     """
+    from catchup_eval import datasets
+
     study_file(request.folder)
     if request.data:
         datasets.check_name(request.data)
