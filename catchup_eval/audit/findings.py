@@ -1,8 +1,38 @@
-"""What an audit says: of each thing it checks, and of all together."""
+"""What an audit is asked to do, and what it says: of each check, and of all together."""
 
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
+
+
+class AuditRequest(NamedTuple):
+    """What one audit is asked to do.
+
+    Args:
+        folder: of the report.
+        samples: how many pairs of model and image are evaluated again, of each split of the data;
+            299 find with 95 % any report in which 1 % were altered.
+        seed: of drawing them.
+        device: where to compute.
+        batch_size: of evaluating again.
+        models: a folder that holds the weights; else where the report says, or its own `models`.
+        data: a dataset by name or file, instead of the one that the report names.
+        data_root: where downloaded data lie.
+        full: whether every analysis is also run again on all images.
+        trust_code: whether the `.py` files that the report names as models may be run.
+    """
+
+    folder: Path
+    samples: int = 299
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 100
+    models: Path | None = None
+    data: str = ""
+    data_root: Path = Path("data")
+    full: bool = False
+    trust_code: bool = False
 
 
 class AuditStatus(StrEnum):

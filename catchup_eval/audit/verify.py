@@ -4,21 +4,26 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from catchup_eval import datasets, feature_learning
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.audit import checks
-from catchup_eval.audit.findings import AuditCheck, AuditStatus, finding, worst_status
+from catchup_eval.audit.findings import (
+    AuditCheck,
+    AuditRequest,
+    AuditStatus,
+    finding,
+    worst_status,
+)
 from catchup_eval.audit.remeasure import Remeasurement, check_sample, remeasure_all
 from catchup_eval.core import environment, readers
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.words import count_noun
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs.networks import ModelUnderTest, load_models
-from catchup_eval.metrics import power
 from catchup_eval.models import sources
 from catchup_eval.models import spec as specs
 from catchup_eval.results import hashes, study
@@ -28,35 +33,6 @@ from catchup_eval.results.study import ModelInfo, Study, StudyInfo
 
 Draw = Callable[[Study, Path], Path]  # writes a study's page into a folder
 Results = Mapping[tuple[str, str], Result]  # by model and analysis
-
-
-@dataclass(frozen=True)
-class AuditRequest:
-    """What one verification is asked to do.
-
-    Args:
-        folder: of the report.
-        samples: how many pairs of model and image are evaluated again, of each split of the data.
-        seed: of drawing them.
-        device: where to compute.
-        batch_size: of evaluating again.
-        models: a folder that holds the weights; else where the report says, or its own `models`.
-        data: a dataset by name or file, instead of the one that the report names.
-        data_root: where downloaded data lie.
-        full: whether every analysis is also run again on all images.
-        trust_code: whether the `.py` files that the report names as models may be run.
-    """
-
-    folder: Path
-    samples: int = power.required_samples()
-    seed: int = 0
-    device: str = "auto"
-    batch_size: int = 100
-    models: Path | None = None
-    data: str = ""
-    data_root: Path = Path("data")
-    full: bool = False
-    trust_code: bool = False
 
 
 def audit(request: AuditRequest, draw: Draw) -> Iterator[AuditCheck]:

@@ -73,6 +73,10 @@ def judge_claims(
         more: train the seeds that would tell first, in folders that a run made.
         limit: seeds per method beyond which none are trained.
     """
+    from catchup_eval.analysis import ANALYSES, choose
+    from catchup_eval.app.checks import read_settings
+
+    choose((*read_settings(options.set),), (), ANALYSES)
     for folder in folders:
         if more and not (folder / "plan.toml").is_file():
             raise UserError(

@@ -1,19 +1,18 @@
 """`verify`: audit a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catchup_eval import datasets
+from catchup_eval.audit.findings import AuditCheck, AuditRequest, AuditStatus, worst_status
 from catchup_eval.cli.arguments import DataRoot, Device
 from catchup_eval.core.errors import BadFile
 from catchup_eval.results.folder import study_file
 
 if TYPE_CHECKING:
-    from catchup_eval.audit.findings import AuditCheck
     from catchup_eval.cli.console import Console
 
 CANNOT_TELL = 3
@@ -68,47 +67,36 @@ def verify(
     confirmed, perhaps within what other hardware rounds otherwise. 1: contradicted, with the
     samples. 3: cannot tell, with what is missing. Nothing is written into the report.
     """
-    request = {
-        "folder": folder,
-        "samples": samples,
-        "seed": seed,
-        "device": device,
-        "batch_size": batch_size,
-        "models": models,
-        "data": data,
-        "data_root": data_root,
-        "full": full,
-        "trust_code": trust_code,
-    }
+    request = AuditRequest(
+        folder, samples, seed, device, batch_size, models, data, data_root, full, trust_code
+    )
     raise typer.Exit(verify_report(request, out))
 
 
-def verify_report(
-    request: Mapping[str, Any], out: Path | None = None, *, quiet: bool = False
-) -> int:
+def verify_report(request: AuditRequest, out: Path | None = None, *, quiet: bool = False) -> int:
     """Audit a report and print what was found; gives the exit code.
 
     Args:
-        request: fields of :class:`~catchup_eval.audit.verify.AuditRequest`.
         out: a file for all that was found; nothing is written where it is None.
 
     Raises:
         BadFile: the folder holds no report, or a file or folder that is named does not exist.
         UnknownName: no such dataset.
     """
-    study_file(request["folder"])
-    if request.get("data"):
-        datasets.check_name(request["data"])
-    models = request.get("models")
-    if models is not None and not models.is_dir():
-        raise BadFile(f"there is no folder {models}")
+    from catchup_eval import datasets
+
+    study_file(request.folder)
+    if request.data:
+        datasets.check_name(request.data)
+    if request.models is not None and not request.models.is_dir():
+        raise BadFile(f"there is no folder {request.models}")
 
     from catchup_eval.api import write_report
-    from catchup_eval.audit.findings import AuditStatus, worst_status
-    from catchup_eval.audit.verify import AuditRequest, audit, to_json
+    from catchup_eval.audit.verify import audit, to_json
+    from catchup_eval.cli.console import Console
     from catchup_eval.core.files import write_text
 
-    found = list(audit(AuditRequest(**request), write_report))
+    found = list(audit(request, write_report))
     verdict = worst_status(one.verdict for one in found)
     print_checks(Console(quiet=quiet), found)
     if out:
@@ -117,11 +105,9 @@ def verify_report(
     return codes.get(verdict, CANNOT_TELL)
 
 
-def print_checks(console: "Console", found: "Sequence[AuditCheck]") -> None:
+def print_checks(console: "Console", found: Sequence[AuditCheck]) -> None:
     """Print a line for each check, the samples that differ, and the verdict."""
     import pandas as pd
-
-    from catchup_eval.audit.findings import AuditStatus, worst_status
 
     rows = [(one.check, one.verdict, one.detail) for one in found]
     console.table(pd.DataFrame(rows, columns=["Check", "Verdict", "Found"]), "")

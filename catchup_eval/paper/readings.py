@@ -17,8 +17,8 @@ from catchup_eval.paper.reproduction import Reproduction, shipped_reproductions
 from catchup_eval.report import formatting
 from catchup_eval.report.tables import Cell, Table, cells
 
-FITS, CONTRADICTED, NONE, UNTOLD = "fits", "contradicted", "does not apply", "cannot be told"
-TONES = {FITS: "better", CONTRADICTED: "worse", NONE: "unknown", UNTOLD: "unknown"}
+FITS, CONTRADICTED, NONE, UNDECIDED = "fits", "contradicted", "does not apply", "cannot be told"
+TONES = {FITS: "better", CONTRADICTED: "worse", NONE: "unknown", UNDECIDED: "unknown"}
 HOW = (
     "Only the printed numbers are known here, no outcome of a single image: what each reading of "
     "them implies, and whether a printed number contradicts it."
@@ -106,7 +106,7 @@ def _error_readings(printed: Printed) -> Readings:
         yield _judge("FGSM", "error", "it must not be below the clean error", below, attacked)
         told = "it must not exceed the clean accuracy"
         yield _judge("FGSM", "accuracy", told, above, attacked, examples=True)
-        yield "FGSM", "at 4/255 or 8/255", "any error may belong to either radius", UNTOLD
+        yield "FGSM", "at 4/255 or 8/255", "any error may belong to either radius", UNDECIDED
     if clean and corrupted:
         below = [row for row in corrupted if corrupted[row] < clean[row]]
         above = [row for row in corrupted if corrupted[row] > 100 - clean[row]]
@@ -125,7 +125,7 @@ def _error_readings(printed: Printed) -> Readings:
             "ImageNet-C; there are none for other images"
         )
         yield "mCE", "AlexNet-normalised", follows, NONE
-        yield "mCE", "over 19 or 15 types", "any mean may be over either", UNTOLD
+        yield "mCE", "over 19 or 15 types", "any mean may be over either", UNDECIDED
 
 
 def _judge(
@@ -147,7 +147,7 @@ def _zoom_readings(printed: Printed) -> Readings:
     ]
     for convention, effect in (("manifold", "enlarges"), ("patchup", "shrinks")) if means else ():
         follows = f"the means over the rows are {', '.join(means)}; neither is out of the question"
-        yield "zoom", f"{convention}: below 100 % {effect}", follows, UNTOLD
+        yield "zoom", f"{convention}: below 100 % {effect}", follows, UNDECIDED
 
 
 def _ood_readings(printed: Printed) -> Readings:
@@ -166,14 +166,14 @@ def _ood_readings(printed: Printed) -> Readings:
                 f"chance is {chance:.1f} ({OUTSIDE:,} outside, {inside:,} inside); printed are "
                 f"{low:g} to {high:g} at an AUROC of {least:g} to {most:g}"
             )
-            judgement = UNTOLD if not guessing else FITS if near else CONTRADICTED
+            judgement = UNDECIDED if not guessing else FITS if near else CONTRADICTED
             yield "AUPR", f"{side} positive, {classes}", follows, judgement
     follows = "without many ties the two differ little at so many images"
-    yield "AUPR", "step sum or trapezoid", follows, UNTOLD
+    yield "AUPR", "step sum or trapezoid", follows, UNDECIDED
     follows = (
         "chance is 95.0 each way; if it was computed beside this AUPR, the outside is positive"
     )
-    yield "FPR95", "outside or inside positive, nearest or first recall", follows, UNTOLD
+    yield "FPR95", "outside or inside positive, nearest or first recall", follows, UNDECIDED
 
 
 def _localization_readings(printed: Printed) -> Readings:
@@ -184,4 +184,4 @@ def _localization_readings(printed: Printed) -> Readings:
         rule = "it must exceed neither GT-known nor the accuracy"
         yield _judge("Top-1 Loc", "right answers among GT-known hits", rule, above, both)
         follows = "any fraction may be of either"
-        yield "GT-known", "0.2 of min-max or of the maximum", follows, UNTOLD
+        yield "GT-known", "0.2 of min-max or of the maximum", follows, UNDECIDED

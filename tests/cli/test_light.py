@@ -94,6 +94,7 @@ MISTAKES = {
     "claims bad.toml here": "claim 1 of bad.toml: relation is missing",
     "claims catchup-mix nofolder": "nofolder holds no report",
     "claims catchup-mix here --run": "here has no plan",
+    "claims catchup-mix here --set noname.points=3": "'noname'",
     "conventions nofolder": "nofolder holds no report",
     "conventions here --quote mCE": "such as mCE=43.76",
     "conventions paper --quote mCE=43.76": "a quote needs a finished report",

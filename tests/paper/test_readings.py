@@ -2,7 +2,14 @@
 
 import pytest
 
-from catchup_eval.paper.readings import CONTRADICTED, FITS, NONE, UNTOLD, possible_readings, table
+from catchup_eval.paper.readings import (
+    CONTRADICTED,
+    FITS,
+    NONE,
+    UNDECIDED,
+    possible_readings,
+    table,
+)
 
 Columns = dict[str, dict[str, float]]
 
@@ -19,7 +26,7 @@ def test_an_attacked_accuracy_above_the_clean_one_is_an_error() -> None:
     found = judged({"clean.error": {"a": 20.0}, "adversarial.error": {"a": 85.0}})
     assert found["FGSM", "accuracy"] == CONTRADICTED
     assert found["FGSM", "error"] == FITS
-    assert found["FGSM", "at 4/255 or 8/255"] == UNTOLD
+    assert found["FGSM", "at 4/255 or 8/255"] == UNDECIDED
 
 
 def test_an_attacked_error_below_the_clean_one_is_an_accuracy() -> None:
@@ -54,7 +61,7 @@ def test_an_aupr_near_chance_tells_its_convention(value: float, reading: str) ->
 
 def test_an_aupr_far_from_guessing_tells_nothing() -> None:
     sides = [word for key, word in judged(aupr(60.0, area=80.0)).items() if "classes" in key[1]]
-    assert set(sides) == {UNTOLD}
+    assert set(sides) == {UNDECIDED}
 
 
 def test_top_1_localization_exceeds_neither_of_its_parts() -> None:

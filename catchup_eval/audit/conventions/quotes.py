@@ -14,8 +14,8 @@ from catchup_eval.results.summary import PERCENT, Estimate
 class QuoteMatch(NamedTuple):
     """What one group reaches under one convention, beside the published number."""
 
-    view: ConventionComparison
-    seen: ConventionResult
+    comparison: ConventionComparison
+    result: ConventionResult
     group: str
     reading: Estimate
     distance: float  # published less measured
@@ -29,9 +29,9 @@ class QuoteMatch(NamedTuple):
     @property
     def description(self) -> str:
         """Convention, group, value and interval."""
-        about = f"{self.view.family.about}: " if self.view.family.about else ""
+        about = f"{self.comparison.family.about}: " if self.comparison.family.about else ""
         value = formatting.format_estimate(self.reading, PERCENT)
-        return f"{about}{self.seen.convention.name} of {self.group}: {value}"
+        return f"{about}{self.result.convention.name} of {self.group}: {value}"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class QuoteMatches:
         if fitting:
             parts.append(f"Also within the interval: {'; '.join(fitting)}.")
         rest = [
-            f"{one.seen.convention.name} {formatting.format_estimate(one.reading, PERCENT)}"
+            f"{one.result.convention.name} {formatting.format_estimate(one.reading, PERCENT)}"
             for one in others
-            if one.group == best.group and one.view is best.view and not one.in_interval
+            if one.group == best.group and one.comparison is best.comparison and not one.in_interval
         ]
         if rest:
             parts.append(f"Otherwise {best.group} would have: {'; '.join(rest)}.")
@@ -74,27 +74,31 @@ def _distance_text(best: QuoteMatch) -> str:
     return f"{away}, {'within' if best.in_interval else 'outside'} its interval"
 
 
-def match_quote(name: str, value: float, views: Sequence[ConventionComparison]) -> QuoteMatches:
+def match_quote(
+    name: str, value: float, comparisons: Sequence[ConventionComparison]
+) -> QuoteMatches:
     """All that is measured under the published name, the closest first.
 
     Raises:
         UnknownName: no family has this name.
     """
-    families = [view for view in views if _normalize_name(name) in _names(view)]
+    families = [one for one in comparisons if _normalize_name(name) in _names(one)]
     if not families:
-        raise UnknownName("family of conventions", name, {view.family.name for view in views})
+        raise UnknownName("family of conventions", name, {one.family.name for one in comparisons})
     found = [
-        QuoteMatch(view, result, group, reading, value - reading.mean)
-        for view in families
-        for result in view.available
+        QuoteMatch(comparison, result, group, reading, value - reading.mean)
+        for comparison in families
+        for result in comparison.available
         for group, reading in result.readings.items()
     ]
     found.sort(key=lambda one: abs(one.distance))
-    return QuoteMatches(name, value, found, [one for view in families for one in view.unavailable])
+    return QuoteMatches(
+        name, value, found, [one for comparison in families for one in comparison.unavailable]
+    )
 
 
-def _names(view: ConventionComparison) -> set[str]:
-    names = (view.family.name, view.family.title, *view.family.also)
+def _names(comparison: ConventionComparison) -> set[str]:
+    names = (comparison.family.name, comparison.family.title, *comparison.family.also)
     return {_normalize_name(name) for name in names}
 
 

@@ -104,17 +104,17 @@ class ConventionComparison:
     """One family of conventions."""
 
     family: ConventionFamily
-    seen: tuple[ConventionResult, ...]
+    results: tuple[ConventionResult, ...]
 
     @property
     def available(self) -> list[ConventionResult]:
         """The conventions under which at least one group has a number."""
-        return [one for one in self.seen if one.readings]
+        return [one for one in self.results if one.readings]
 
     @property
     def unavailable(self) -> list[ConventionResult]:
         """The others."""
-        return [one for one in self.seen if not one.readings]
+        return [one for one in self.results if not one.readings]
 
     @property
     def is_ranked(self) -> bool:

@@ -1,11 +1,12 @@
 """A study under every convention, as tables and sentences, for a page and for comparisons."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from catchup_eval.analysis.conventions import Convention
 from catchup_eval.audit.conventions.rankings import (
     DECIDES,
     ConventionComparison,
@@ -56,30 +57,32 @@ class ConventionsSection:
         return [table for table in known if table.blocks]
 
 
-def section(views: Sequence[ConventionComparison], groups: Sequence[str]) -> ConventionsSection:
+def section(
+    comparisons: Sequence[ConventionComparison], groups: Sequence[str]
+) -> ConventionsSection:
     """Lay out what was computed.
 
     Args:
         groups: the study's, in its order.
     """
-    here = [view for view in views if view.available]
+    here = [one for one in comparisons if one.available]
     return ConventionsSection(
         finding(here),
         values_table(here, groups),
         swaps_table(here),
         users_table(here),
-        unavailable_table(views),
+        unavailable_table(comparisons),
     )
 
 
-def finding(views: Sequence[ConventionComparison]) -> str:
+def finding(comparisons: Sequence[ConventionComparison]) -> str:
     """Whether the ranking depends on the convention, in a sentence."""
-    ranked = [view for view in views if view.is_ranked]
+    ranked = [one for one in comparisons if one.is_ranked]
     if not ranked:
         return "There is no ranking to compare: it takes two models and two stored conventions."
-    changed = [view for view in ranked if view.swaps]
-    decided = [view for view in changed if any(swap.verdict == DECIDES for swap in view.swaps)]
-    names = f" ({', '.join(view.family.title for view in changed)})" if changed else ""
+    changed = [one for one in ranked if one.swaps]
+    decided = [one for one in changed if any(swap.verdict == DECIDES for swap in one.swaps)]
+    names = f" ({', '.join(one.family.title for one in changed)})" if changed else ""
     more = f"; in {len(decided)} the convention alone decides who is better" if decided else ""
     if changed and not decided:
         more = "; no two conventions contradict each other significantly"
@@ -89,23 +92,26 @@ def finding(views: Sequence[ConventionComparison]) -> str:
     )
 
 
-def values_table(views: Sequence[ConventionComparison], groups: Sequence[str]) -> Table:
+def values_table(comparisons: Sequence[ConventionComparison], groups: Sequence[str]) -> Table:
     """A block for each family, a row for each stored convention, a column for each group."""
     left, right = ["Name", "Convention (%)"], ["n", "tau", "Remark"]
     columns = [*left, *headings(groups, [*left, *right]), *right]
-    blocks = [[_value_row(view, one, groups) for one in view.available] for view in views]
+    blocks = [
+        [_value_row(comparison, one, groups) for one in comparison.available]
+        for comparison in comparisons
+    ]
     caption = "The same models under every stored convention."
     return Table("conventions", caption, columns, blocks, words=2, notes=1)
 
 
 def _value_row(
-    view: ConventionComparison, one: ConventionResult, groups: Sequence[str]
+    comparison: ConventionComparison, one: ConventionResult, groups: Sequence[str]
 ) -> list[Cell]:
-    first = view.available[0]
+    first = comparison.available[0]
     needs = [f"needs {one.needs}"] if one.needs else []
     return cells(
         [
-            view.family.title,
+            comparison.family.title,
             f"{one.convention.name} {formatting.ARROWS[one.convention.better]}",
             *(formatting.format_estimate(one.readings.get(group), PERCENT) for group in groups),
             formatting.format_count([reading.n for reading in one.readings.values()]),
@@ -115,15 +121,15 @@ def _value_row(
     )
 
 
-def swaps_table(views: Sequence[ConventionComparison]) -> Table:
+def swaps_table(comparisons: Sequence[ConventionComparison]) -> Table:
     """A block for each family whose ranking changes, a row for each pair that swaps."""
     columns = ["Name", "Better", "Worse", "Under", "The other way round under", "Significant?"]
     blocks = [
         [
-            cells([view.family.title, *swap[:2], *map("; ".join, swap[2:4]), swap.verdict])
-            for swap in view.swaps
+            cells([comparison.family.title, *swap[:2], *map("; ".join, swap[2:4]), swap.verdict])
+            for swap in comparison.swaps
         ]
-        for view in views
+        for comparison in comparisons
     ]
     return _words_table(
         "conventions-swaps",
@@ -133,24 +139,31 @@ def swaps_table(views: Sequence[ConventionComparison]) -> Table:
     )
 
 
-def users_table(views: Sequence[ConventionComparison]) -> Table:
+def users_table(comparisons: Sequence[ConventionComparison]) -> Table:
     """Who uses each stored convention, and how it is computed; once for each name."""
+    known: dict[str, dict[str, Convention]] = {}
+    for comparison in comparisons:
+        of_name = known.setdefault(comparison.family.name, {})
+        of_name |= {one.convention.name: one.convention for one in comparison.available}
+    blocks = [
+        [cells([name, one.name, one.used_by, one.how]) for one in conventions.values()]
+        for name, conventions in known.items()
+    ]
     columns = ["Name", "Convention", "Used by", "How"]
-    blocks = []
-    for name, alike in _group_by_name(views).items():
-        known = {one.convention.name: one.convention for view in alike for one in view.available}
-        blocks.append([cells([name, c.name, c.used_by, c.how]) for c in known.values()])
     return _words_table("conventions-users", "Who means what.", columns, blocks)
 
 
-def unavailable_table(views: Sequence[ConventionComparison]) -> Table:
+def unavailable_table(comparisons: Sequence[ConventionComparison]) -> Table:
     """What is not stored of any model; conventions that need the same share a row."""
-    blocks = []
-    for name, alike in _group_by_name(views).items():
-        by_need: dict[str, dict[str, None]] = {}
-        for one in (one for view in alike for one in view.unavailable):
+    known: dict[str, dict[str, dict[str, None]]] = {}
+    for comparison in comparisons:
+        by_need = known.setdefault(comparison.family.name, {})
+        for one in comparison.unavailable:
             by_need.setdefault(one.needs, {})[one.convention.name] = None
-        blocks.append([cells([name, "; ".join(n), needs]) for needs, n in by_need.items()])
+    blocks = [
+        [cells([name, "; ".join(lacking), needs]) for needs, lacking in by_need.items()]
+        for name, by_need in known.items()
+    ]
     caption = "Conventions of which nothing is stored."
     return _words_table("conventions-absent", caption, ["Name", "Not stored", "Needs"], blocks)
 
@@ -161,29 +174,25 @@ def _words_table(
     return Table(name, caption, columns, [one for one in blocks if one], words=len(columns))
 
 
-def _group_by_name(views: Sequence[ConventionComparison]) -> dict[str, list[ConventionComparison]]:
-    names = dict.fromkeys(view.family.name for view in views)
-    return {name: [view for view in views if view.family.name == name] for name in names}
-
-
-def frame(views: Sequence[ConventionComparison]) -> pd.DataFrame:
+def frame(comparisons: Sequence[ConventionComparison]) -> pd.DataFrame:
     """A row for each convention and group, full precision."""
-    rows = [row for view in views for one in view.available for row in _frame_rows(view, one)]
+    rows: list[dict[str, object]] = []
+    for comparison in comparisons:
+        for one in comparison.available:
+            rows += [
+                {
+                    "name": comparison.family.title,
+                    "convention": one.convention.name,
+                    "better": one.convention.better,
+                    "model": group,
+                    "value": reading.mean,
+                    "low": reading.interval.low,
+                    "high": reading.interval.high,
+                    "n": reading.n,
+                    "seeds": len(reading.values),
+                    "tau": tau(comparison.available[0], one),
+                    "note": "; ".join(one.notes),
+                }
+                for group, reading in one.readings.items()
+            ]
     return pd.DataFrame(rows)
-
-
-def _frame_rows(view: ConventionComparison, one: ConventionResult) -> Iterator[dict[str, object]]:
-    for group, reading in one.readings.items():
-        yield {
-            "name": view.family.title,
-            "convention": one.convention.name,
-            "better": one.convention.better,
-            "model": group,
-            "value": reading.mean,
-            "low": reading.interval.low,
-            "high": reading.interval.high,
-            "n": reading.n,
-            "seeds": len(reading.values),
-            "tau": tau(view.available[0], one),
-            "note": "; ".join(one.notes),
-        }

@@ -24,11 +24,11 @@ def example() -> Study:
 
 @pytest.fixture(scope="module")
 def found(example: Study) -> dict[str, ConventionComparison]:
-    return {view.family.title: view for view in evaluate_conventions(example)}
+    return {comparison.family.title: comparison for comparison in evaluate_conventions(example)}
 
 
-def values(view: ConventionComparison, group: str = "catchup") -> dict[str, float]:
-    return {seen.convention.name: seen.readings[group].mean for seen in view.available}
+def values(comparison: ConventionComparison, group: str = "catchup") -> dict[str, float]:
+    return {seen.convention.name: seen.readings[group].mean for seen in comparison.available}
 
 
 def test_names_are_said_once(example: Study) -> None:
@@ -74,8 +74,8 @@ def test_a_number_is_the_stored_one(
 def test_outcomes_average_to_the_number(found: dict[str, ConventionComparison]) -> None:
     """So pairs are tested on what the table shows; of an AUROC each stratum does."""
     counted = 0
-    for view in found.values():
-        for seen in view.available:
+    for comparison in found.values():
+        for seen in comparison.available:
             for reading in seen.readings.values():
                 counted += len(reading.outcomes)
                 for stratum in reading.outcomes:

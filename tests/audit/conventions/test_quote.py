@@ -17,7 +17,7 @@ def row(name: str, **values: tuple[float, float, float]) -> ConventionResult:
     return ConventionResult(convention, found)
 
 
-def views(*rows: ConventionResult, about: str = "") -> list[ConventionComparison]:
+def comparisons(*rows: ConventionResult, about: str = "") -> list[ConventionComparison]:
     return [
         ConventionComparison(
             ConventionFamily("mCE", tuple(r.convention for r in rows), ("mean_error",), about), rows
@@ -25,7 +25,7 @@ def views(*rows: ConventionResult, about: str = "") -> list[ConventionComparison
     ]
 
 
-MEASURED = views(
+MEASURED = comparisons(
     row("over 19", ours=(44.1, 43.2, 45.0), theirs=(50.0, 49.0, 51.0)),
     row("over 15", ours=(43.0, 42.0, 43.9), theirs=(48.0, 47.0, 49.0)),
     row("accuracy", ours=(55.9, 55.0, 56.8)),
@@ -36,7 +36,7 @@ MEASURED = views(
 def test_the_closest_is_told_with_its_distance_and_interval() -> None:
     found = match_quote("mCE", 43.76, MEASURED)
     best = found.candidates[0]
-    assert (best.seen.convention.name, best.group) == ("over 19", "ours")
+    assert (best.result.convention.name, best.group) == ("over 19", "ours")
     assert best.distance == pytest.approx(-0.34) and best.in_interval
     assert found.text == (
         "mCE = 43.76: closest is over 19 of ours: 44.1 [43.2, 45.0] (the quote is 0.3 below it, "
@@ -54,7 +54,7 @@ def test_a_number_that_nothing_reaches_is_outside() -> None:
 
 def test_an_equal_number_and_one_without_an_interval() -> None:
     nan = float("nan")
-    found = match_quote("mCE", 40.01, views(row("over 19", ours=(40.0, nan, nan))))
+    found = match_quote("mCE", 40.01, comparisons(row("over 19", ours=(40.0, nan, nan))))
     assert "(equal, which has no interval)" in found.text
 
 
@@ -64,10 +64,10 @@ def test_a_name_is_found_however_it_is_spelt(name: str) -> None:
 
 
 def test_which_of_several_is_told_and_may_be_asked() -> None:
-    several = [*MEASURED, *views(row("over 19", ours=(44.0, 43, 45)), about="letters")]
+    several = [*MEASURED, *comparisons(row("over 19", ours=(44.0, 43, 45)), about="letters")]
     assert "closest is letters: over 19 of ours" in match_quote("mCE", 44, several).text
     (only,) = match_quote("mCE (letters)", 44, several).candidates
-    assert only.view is several[1]
+    assert only.comparison is several[1]
 
 
 def test_a_name_that_is_none_is_told() -> None:
@@ -76,5 +76,5 @@ def test_a_name_that_is_none_is_told() -> None:
 
 
 def test_nothing_stored_is_said() -> None:
-    found = match_quote("mCE", 1, views(row("over 19")))
+    found = match_quote("mCE", 1, comparisons(row("over 19")))
     assert found.text == "mCE = 1: nothing is stored that could be it."

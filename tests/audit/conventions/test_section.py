@@ -60,7 +60,7 @@ def test_pairs_that_swap_are_listed(laid_out: tables.ConventionsSection) -> None
 def test_the_finding_counts_families(
     laid_out: tables.ConventionsSection, found: list[ConventionComparison]
 ) -> None:
-    swapping = {view.family.title for view in found if view.swaps}
+    swapping = {comparison.family.title for comparison in found if comparison.swaps}
     assert "FPR95" in swapping
     assert laid_out.finding.startswith(
         f"The ranking of the models depends on the convention in {len(swapping)} of 2 families"

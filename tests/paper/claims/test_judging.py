@@ -22,6 +22,7 @@ from catchup_eval.results.study import Study
 from catchup_eval.results.summary import Estimate
 
 LOW, HIGH = (80.0, 80.4, 79.7, 80.1), (83.0, 83.3, 82.8, 83.4)
+ACCURACY, ERROR = "clean.accuracy", "corruption.mean_error"
 GROUPS = {"baseline": LOW, "cutmix": (80.2, 80.1, 79.9, 80.3), "catchup": HIGH}
 
 
@@ -45,31 +46,31 @@ def verdict(made: Callable[..., Study], analyses: dict) -> Callable[..., JudgedC
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (claim("catchup", "better", "clean.accuracy", "baseline"), SUPPORTED),
-        (claim("baseline", "better", "clean.accuracy", "catchup"), CONTRADICTED),
-        (claim("baseline", "better", "clean.accuracy", "cutmix"), CANNOT_TELL),
-        (claim("catchup", "better", "corruption.mean_error", "baseline"), SUPPORTED),
-        (claim("catchup", "lower", "corruption.mean_error", ["baseline", "cutmix"]), SUPPORTED),
-        (claim("catchup", "higher", "corruption.mean_error", "baseline"), CONTRADICTED),
-        (claim("catchup", "better", "clean.accuracy", "baseline", by=2), SUPPORTED),
-        (claim("catchup", "better", "clean.accuracy", "baseline", by=3), CANNOT_TELL),
-        (claim("catchup", "better", "clean.accuracy", "baseline", by=4), CONTRADICTED),
-        (claim("catchup", "lower", "corruption.mean_error", by=4), CONTRADICTED),
-        (claim("baseline", "no worse", "clean.accuracy", "cutmix", by=1), SUPPORTED),
-        (claim("baseline", "no worse", "clean.accuracy", "catchup", by=1), CONTRADICTED),
-        (claim("baseline", "no worse", "corruption.mean_error", "catchup", by=4), SUPPORTED),
-        (claim("baseline", "no worse", "corruption.mean_error", "catchup", by=1), CONTRADICTED),
-        (claim("catchup", "no worse", "clean.accuracy", "baseline", by=1), SUPPORTED),
-        (claim("baseline", "equal", "clean.accuracy", "cutmix", by=1), SUPPORTED),
-        (claim("baseline", "equal", "clean.accuracy", "cutmix", by=0.1), CANNOT_TELL),
-        (claim("catchup", "equal", "clean.accuracy", "cutmix", by=1), CONTRADICTED),
-        (claim("catchup", "better", "clean.accuracy"), SUPPORTED),
-        (claim("catchup", "lower", "corruption.mean_error"), SUPPORTED),
-        (claim("baseline", "better", "clean.accuracy"), CONTRADICTED),
-        (claim("catchup", "better", "clean.accuracy", by=3), CANNOT_TELL),
-        (claim("catchup", "higher", "clean.accuracy", 82), SUPPORTED),
-        (claim("catchup", "lower", "clean.accuracy", 82), CONTRADICTED),
-        (claim("catchup", "lower", "clean.accuracy", 83), CANNOT_TELL),
+        (claim("catchup", "better", ACCURACY, "baseline"), SUPPORTED),
+        (claim("baseline", "better", ACCURACY, "catchup"), CONTRADICTED),
+        (claim("baseline", "better", ACCURACY, "cutmix"), CANNOT_TELL),
+        (claim("catchup", "better", ERROR, "baseline"), SUPPORTED),
+        (claim("catchup", "lower", ERROR, ["baseline", "cutmix"]), SUPPORTED),
+        (claim("catchup", "higher", ERROR, "baseline"), CONTRADICTED),
+        (claim("catchup", "better", ACCURACY, "baseline", by=2), SUPPORTED),
+        (claim("catchup", "better", ACCURACY, "baseline", by=3), CANNOT_TELL),
+        (claim("catchup", "better", ACCURACY, "baseline", by=4), CONTRADICTED),
+        (claim("catchup", "lower", ERROR, by=4), CONTRADICTED),
+        (claim("baseline", "no worse", ACCURACY, "cutmix", by=1), SUPPORTED),
+        (claim("baseline", "no worse", ACCURACY, "catchup", by=1), CONTRADICTED),
+        (claim("baseline", "no worse", ERROR, "catchup", by=4), SUPPORTED),
+        (claim("baseline", "no worse", ERROR, "catchup", by=1), CONTRADICTED),
+        (claim("catchup", "no worse", ACCURACY, "baseline", by=1), SUPPORTED),
+        (claim("baseline", "equal", ACCURACY, "cutmix", by=1), SUPPORTED),
+        (claim("baseline", "equal", ACCURACY, "cutmix", by=0.1), CANNOT_TELL),
+        (claim("catchup", "equal", ACCURACY, "cutmix", by=1), CONTRADICTED),
+        (claim("catchup", "better", ACCURACY), SUPPORTED),
+        (claim("catchup", "lower", ERROR), SUPPORTED),
+        (claim("baseline", "better", ACCURACY), CONTRADICTED),
+        (claim("catchup", "better", ACCURACY, by=3), CANNOT_TELL),
+        (claim("catchup", "higher", ACCURACY, 82), SUPPORTED),
+        (claim("catchup", "lower", ACCURACY, 82), CONTRADICTED),
+        (claim("catchup", "lower", ACCURACY, 83), CANNOT_TELL),
     ],
 )
 def test_a_claim_stands_or_falls(verdict: Callable[..., JudgedClaim], asked, expected) -> None:
@@ -77,24 +78,24 @@ def test_a_claim_stands_or_falls(verdict: Callable[..., JudgedClaim], asked, exp
 
 
 def test_over_seeds_the_p_is_that_of_the_comparison(verdict: Callable[..., JudgedClaim]) -> None:
-    found = verdict(claim("catchup", "better", "clean.accuracy", "baseline")).answer
+    found = verdict(claim("catchup", "better", ACCURACY, "baseline")).answer
     assert found.over == "seeds"
     assert found.p == pytest.approx(welch_test(HIGH, LOW).p)
 
 
 def test_of_all_pairs_the_weakest_counts(verdict: Callable[..., JudgedClaim]) -> None:
-    pairs = [claim("catchup", "better", "clean.accuracy", one) for one in ("baseline", "cutmix")]
+    pairs = [claim("catchup", "better", ACCURACY, one) for one in ("baseline", "cutmix")]
     weakest = max(verdict(pair).answer.p for pair in pairs)
-    assert verdict(claim("catchup", "better", "clean.accuracy")).answer.p == pytest.approx(weakest)
+    assert verdict(claim("catchup", "better", ACCURACY)).answer.p == pytest.approx(weakest)
 
 
 def test_holm_goes_over_the_whole_file(made: Callable[..., Study], analyses: dict) -> None:
     found = judge(
         [
-            claim("catchup", "better", "clean.accuracy", "baseline"),
-            claim("cutmix", "better", "clean.accuracy", "baseline"),
-            claim("puzzlemix", "better", "clean.accuracy", "baseline"),
-            claim("catchup", "better", "clean.accuracy"),
+            claim("catchup", "better", ACCURACY, "baseline"),
+            claim("cutmix", "better", ACCURACY, "baseline"),
+            claim("puzzlemix", "better", ACCURACY, "baseline"),
+            claim("catchup", "better", ACCURACY),
         ],
         {"digits": made(GROUPS)},
         analyses,
@@ -137,16 +138,13 @@ def test_rows_that_a_condition_leaves_open_are_averaged(
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (
-            claim("catchup", "lower", "corruption.mean_error", "puzzlemix"),
-            "needs corruption of puzzlemix",
-        ),
+        (claim("catchup", "lower", ERROR, "puzzlemix"), "needs corruption of puzzlemix"),
         (
             claim("catchup", "lower", "absent.sharpness", "baseline"),
             "results of the analysis absent",
         ),
         (
-            claim("catchup", "lower", "corruption.mean_error", "baseline", data="cifar100"),
+            claim("catchup", "lower", ERROR, "baseline", data="cifar100"),
             "results on cifar100; there",
         ),
     ],
@@ -161,10 +159,7 @@ def test_what_was_not_measured_cannot_be_told(verdict, asked: Claim, why: str) -
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (
-            claim("catchup", "lower", "corruption.mean_error", "cutmx"),
-            "no method 'cutmx'; did you mean 'cutmix'",
-        ),
+        (claim("catchup", "lower", ERROR, "cutmx"), "no method 'cutmx'; did you mean 'cutmix'"),
         (claim("catchup", "lower", "corruption.eror", "cutmix"), "no metric of corruption 'eror'"),
         (claim("catchup", "lower", "corupt.error", "cutmix"), "no analysis 'corupt'"),
         (
@@ -190,10 +185,7 @@ def test_an_unknown_name_is_told_with_those_that_are_known(verdict, asked, messa
             claim("catchup", "better", "corruption.error", "cutmix", where={"severity": 1}),
             "say lower or higher",
         ),
-        (
-            claim("catchup", "lower", "corruption.mean_error", "catchup"),
-            "compares catchup with itself",
-        ),
+        (claim("catchup", "lower", ERROR, "catchup"), "compares catchup with itself"),
     ],
 )
 def test_a_claim_that_leaves_too_much_open_is_refused(verdict, asked, message) -> None:
@@ -206,7 +198,7 @@ def test_methods_with_two_seeds_cannot_be_told_but_three_would_be_a_start(
 ) -> None:
     study = made({"baseline": (80.0, 81.0), "catchup": (90.0, 91.0, 92.0)})
     (found,) = judge(
-        [claim("catchup", "better", "clean.accuracy", "baseline")],
+        [claim("catchup", "better", ACCURACY, "baseline")],
         {"digits": study},
         analyses,
         costs={"digits": {"baseline": 60.0, "catchup": 90.0}},
@@ -232,32 +224,32 @@ def told(asked: Claim, readings: Sequence[Estimate], way: int = 1) -> str:
 
 def test_checkpoints_are_judged_by_their_samples() -> None:
     pair = [network(270), network(240)]
-    assert told(claim("a", "better", "clean.accuracy", "b"), pair) == SUPPORTED
-    assert told(claim("b", "better", "clean.accuracy", "a"), pair[::-1]) == CONTRADICTED
-    assert told(claim("a", "better", "clean.accuracy", "b", by=9), pair) == CANNOT_TELL
+    assert told(claim("a", "better", ACCURACY, "b"), pair) == SUPPORTED
+    assert told(claim("b", "better", ACCURACY, "a"), pair[::-1]) == CONTRADICTED
+    assert told(claim("a", "better", ACCURACY, "b", by=9), pair) == CANNOT_TELL
     assert told(claim("a", "better", "clean.error", "b"), pair, way=-1) == CONTRADICTED
-    assert told(claim("a", "no worse", "clean.accuracy", "b", by=1), pair) == SUPPORTED
-    assert told(claim("a", "higher", "clean.accuracy", 80), pair[:1]) == SUPPORTED
+    assert told(claim("a", "no worse", ACCURACY, "b", by=1), pair) == SUPPORTED
+    assert told(claim("a", "higher", ACCURACY, 80), pair[:1]) == SUPPORTED
 
 
 def test_a_claim_about_checkpoints_takes_samples_where_there_are_seeds_too() -> None:
     readings = {"a": network(270, seeds=3), "b": network(240, seeds=3)}
-    asked = claim("a", "better", "clean.accuracy", "b")
+    asked = claim("a", "better", ACCURACY, "b")
     assert seeds_test(asked, readings, 1).over == "seeds"
     assert samples_test(asked, readings, 1, 100).over == "samples"
 
 
 def test_other_samples_cannot_be_paired() -> None:
     readings = {"a": network(270), "b": network(240, n=299)}
-    found = samples_test(claim("a", "better", "clean.accuracy", "b"), readings, 1, 100)
+    found = samples_test(claim("a", "better", ACCURACY, "b"), readings, 1, 100)
     assert (found.over, found.why) == ("", "not measured on the same samples")
 
 
 def test_a_claim_without_data_is_judged_on_each(made: Callable[..., Study], analyses: dict) -> None:
     studies = {"digits": made(GROUPS), "cifar100": made(GROUPS, data="cifar100")}
     both = [
-        claim("catchup", "better", "clean.accuracy"),
-        claim("catchup", "better", "clean.accuracy", data="cifar100"),
+        claim("catchup", "better", ACCURACY),
+        claim("catchup", "better", ACCURACY, data="cifar100"),
     ]
     found = judge(both, studies, analyses)
     assert [(one.number, one.data) for one in found] == [

@@ -85,10 +85,11 @@ def test_over_seeds_a_claim_on_its_edge_is_told_in_one_file_of_twenty(kind: str)
 
 
 def test_what_is_true_is_denied_at_most_as_often_as_promised() -> None:
-    best = shares(seeds(BEST, a=80, b=80, c=80, d=80))
-    assert best[CONTRADICTED] <= at_most(SIDE) and best[SUPPORTED] <= at_most(SIDE)
-    equal = shares(seeds(claim("a", "equal", "clean.accuracy", "b", by=0.01), a=80, b=80))
-    assert equal[CONTRADICTED] <= at_most(LEVEL) and equal[SUPPORTED] == 0
+    runs = 500
+    best = shares(seeds(BEST, a=80, b=80, c=80, d=80), runs)
+    assert best[CONTRADICTED] <= at_most(SIDE, runs) and best[SUPPORTED] <= at_most(SIDE, runs)
+    equal = shares(seeds(claim("a", "equal", "clean.accuracy", "b", by=0.01), a=80, b=80), runs)
+    assert equal[CONTRADICTED] <= at_most(LEVEL, runs) and equal[SUPPORTED] == 0
 
 
 def networks(kind: str, threshold: float) -> Callable[[np.random.Generator], ClaimTest]:
@@ -227,7 +228,7 @@ def test_seeds_added_after_a_look_keep_the_promise() -> None:
     """A false claim, five seeds; where it cannot be told, the calculated seeds are added once."""
     demand = claim("a", "better", "clean.accuracy", "b")
     draw = np.random.default_rng(0)
-    runs, supported = 600, 0
+    runs, supported = 400, 0
     for _ in range(runs):
         drawn = {name: draw.normal(80, 1, 20) for name in "ab"}
         verdict, count = CANNOT_TELL, 5

@@ -31,7 +31,7 @@ def seen(
     return ConventionResult(convention, readings)
 
 
-def view(*rows: ConventionResult) -> ConventionComparison:
+def comparison(*rows: ConventionResult) -> ConventionComparison:
     return ConventionComparison(
         ConventionFamily("made", tuple(row.convention for row in rows)), rows
     )
@@ -59,16 +59,16 @@ def test_tau_looks_at_what_is_better_not_higher() -> None:
     accuracy = seen("a", {"x": 90, "y": 80, "z": 70})
     error = seen("e", {"x": 10, "y": 20, "z": 30}, better="lower")
     assert tau(accuracy, error) == pytest.approx(1)
-    assert not view(accuracy, error).swaps
+    assert not comparison(accuracy, error).swaps
 
 
 def test_one_network_has_no_ranking() -> None:
-    alone = view(seen("a", {"x": 1}), seen("b", {"x": 2}))
+    alone = comparison(seen("a", {"x": 1}), seen("b", {"x": 2}))
     assert not alone.is_ranked and not alone.swaps
 
 
 def test_a_swap_names_who_is_better_under_what() -> None:
-    (swap,) = view(seen("a", {"x": 10, "y": 20}), seen("b", {"x": 20, "y": 10})).swaps
+    (swap,) = comparison(seen("a", {"x": 10, "y": 20}), seen("b", {"x": 20, "y": 10})).swaps
     assert swap[:4] == ("y", "x", ("a",), ("b",))
     assert swap.verdict == DECIDES
 
@@ -87,7 +87,7 @@ def test_a_swap_says_whether_chance_could_have_made_it(
 ) -> None:
     one = seen("a", {"x": 20, "y": 10}, width=first)
     other = seen("b", {"x": 10, "y": 20}, width=second)
-    (swap,) = view(one, other).swaps
+    (swap,) = comparison(one, other).swaps
     assert swap.verdict == verdict
 
 
@@ -121,7 +121,7 @@ def test_a_group_that_lacks_a_seeds_number_has_none(
 ) -> None:
     whole, part = corruption({"fog": [True]}), corruption({"fog": [True]}, types=["fog"])
     study = made({"a": [{"corruption": whole}], "b": [{"corruption": whole}, {"corruption": part}]})
-    row = named(evaluate_conventions(study), "mCE").seen[0]
+    row = named(evaluate_conventions(study), "mCE").results[0]
     assert list(row.readings) == ["a"]
     assert row.needs == "all 19 types; 1 of them were measured"
 
