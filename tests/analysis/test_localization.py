@@ -45,8 +45,8 @@ def bright_squares(labels=(0, 0, 0, 0)):
         image[:, y0:y1, x0:x1] = 255
     images[0, :, :, 4:] = 0
     found = torch.tensor(truth, dtype=torch.float32)
-    part = Split(images, torch.tensor(labels), boxes=found)
-    return TensorDataset("squares", {"test": part}, ("bright", "dark"), (0.0,) * 3, (1.0,) * 3)
+    split = Split(images, torch.tensor(labels), boxes=found)
+    return TensorDataset("squares", {"test": split}, ("bright", "dark"), (0.0,) * 3, (1.0,) * 3)
 
 
 def test_bright_squares_are_found_where_they_are():
@@ -100,7 +100,7 @@ def test_the_sweep_is_the_single_threshold_at_each_threshold(digits_context, res
 
 
 @pytest.mark.parametrize("centred, side", [(None, 0.7), (0.8, 0.8)])
-def test_the_yardsticks_by_hand(centred, side):
+def test_the_baselines_by_hand(centred, side):
     data = bright_squares(labels=(0, 0, 1, 1))
     result = localization.measure(EvaluationContext(brightness(bias=9.0), data), centred=centred)
     truth = data.split("test").boxes.numpy()
@@ -111,10 +111,10 @@ def test_the_yardsticks_by_hand(centred, side):
         assert result.value(metric) == 100 * hits.mean()
     overlap = boxes.iou(np.array([middle] * 4), truth)
     assert result.value("centred_box_mean_iou") == pytest.approx(100 * overlap.mean())
-    right = np.array([True, True, False, False])  # the bias says "bright" to everything
-    assert result.value("centred_box_top1") == 100 * ((overlap >= 0.5) & right).mean()
-    shares = [(overlap >= each).mean() for each in (0.3, 0.5, 0.7)]
-    assert result.value("centred_box_v2") == pytest.approx(100 * np.mean(shares))
+    correct = np.array([True, True, False, False])  # the bias says "bright" to everything
+    assert result.value("centred_box_top1") == 100 * ((overlap >= 0.5) & correct).mean()
+    fractions = [(overlap >= each).mean() for each in (0.3, 0.5, 0.7)]
+    assert result.value("centred_box_v2") == pytest.approx(100 * np.mean(fractions))
     assert result.value("centred_width") == result.value("centred_height") == 100 * side
 
 
@@ -176,8 +176,8 @@ def test_version_2_takes_any_region_and_a_threshold_for_each_overlap():
 
 
 def test_what_is_lacking_is_named(network, few_digits):
-    part = few_digits.split("test")
-    bare = Split(part.images, part.labels)
+    split = few_digits.split("test")
+    bare = Split(split.images, split.labels)
     unboxed = TensorDataset("unboxed", {"test": bare}, few_digits.classes, (0.0,), (1.0,))
     with pytest.raises(Missing, match="boxes"):
         localization.measure(EvaluationContext(network, unboxed))
@@ -216,13 +216,13 @@ def test_on_birds_a_centred_box_does_better_than_a_published_network_s_maps(
             for box, image in zip(pack["boxes_xyxy"][rows], images, strict=True)
         ]
     pixels = np.stack([np.asarray(image.resize((224, 224))) for image in images])
-    part = Split(
+    split = Split(
         torch.from_numpy(pixels).permute(0, 3, 1, 2),
         torch.full((len(rows),), ALBATROSS),
         boxes=torch.from_numpy(np.concatenate(truth)).float(),
     )
     names = tuple(str(place) for place in range(1000))
-    data = TensorDataset("birds", {"test": part}, names, (0.5,) * 3, (0.5,) * 3)
+    data = TensorDataset("birds", {"test": split}, names, (0.5,) * 3, (0.5,) * 3)
     result = localization.measure(EvaluationContext(averaging(squeezenet), data))
     assert (result.checks["value"] == 1).all()
     assert result.value("centred_box") > result.value("gt_known") > result.value("whole_image")

@@ -100,11 +100,8 @@ HALF_LEVEL = 0.5  # in 1/255: what rounding to 8 bits undoes
 NARROW = "PGD's steps are no wider than the ball"
 VISIBLE = f"no epsilon is below {HALF_LEVEL}, which 8-bit images cannot show"
 
+Lines = Annotated[Sequence[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 Radius = Annotated[float, Field(ge=0), AfterValidator(gradient_attacks.in_levels)]
-
-
-def _as_list(lines: object) -> object:
-    return [lines] if isinstance(lines, str) else lines
 
 
 class PGDSettings(NamedTuple):
@@ -147,7 +144,7 @@ def measure(
     pgd_step_size: Annotated[Positive, Field(le=255)] = 2,
     pgd_restarts: Count = 1,
     unbounded: Annotated[int, Field(ge=0)] = 100,
-    attacks: Annotated[Sequence[str], BeforeValidator(_as_list)] = (),
+    attacks: Lines = (),
 ) -> Result:
     """The rows and samples described above.
 

@@ -1,43 +1,35 @@
 """Accuracy or error under FGSM and PGD: at which radius, and which of the two."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
-from catchup_eval.analysis.conventions import (
-    Convention,
-    ConventionFamily,
-    Conventions,
-    accuracy_and_error,
-    rerun_hint,
-    row,
-)
+from catchup_eval.analysis import conventions
+
+# By radius in 1/255: who prints the accuracy, and who the error.
+USED_BY: Mapping[str, Mapping[int, tuple[str, str]]] = {
+    "fgsm": {
+        4: ("PuzzleMix's main.py", "Catch-up Mix, Tables 1 and 2"),
+        8: ("PuzzleMix's test_robust.py, OpenMixup", "the mixup papers that follow PuzzleMix"),
+    },
+    "pgd": {
+        4: ("PuzzleMix's test_robust.py", "tables of errors"),
+        8: ("RobustBench's radius for CIFAR", "tables of errors"),
+    },
+}
 
 
-def _attack_conventions(attack: str, who: dict[int, tuple[str, str]]) -> Iterator[Convention]:
-    for epsilon, used_by in who.items():
-        setting = "epsilons" if attack == "fgsm" else f"{attack}_epsilons"
-        needs = rerun_hint(f"adversarial.{setting}={epsilon}")
+def _family(attack: str) -> conventions.ConventionFamily:
+    setting, name = "epsilons" if attack == "fgsm" else f"{attack}_epsilons", attack.upper()
+    found: list[conventions.Convention] = []
+    for epsilon, used_by in USED_BY[attack].items():
+        needs = conventions.rerun_hint(f"adversarial.{setting}={epsilon}")
         where: dict[str, Any] = {"attack": attack, "epsilon": float(epsilon)}
-        of = row("accuracy", needs, sample=f"{attack}@{epsilon}", **where)
+        of = conventions.row("accuracy", needs, sample=f"{attack}@{epsilon}", **where)
         how = f"all test images, l_inf ball of {epsilon}/255"
-        # an error comes first, since the papers print it
-        yield from reversed(accuracy_and_error(f"{epsilon}/255", used_by, how, "adversarial", of))
+        pair = conventions.accuracy_and_error(f"{epsilon}/255", used_by, how, "adversarial", of)
+        found += reversed(pair)  # an error comes first, since the papers print it
+    also = (f"{name} error", f"{name} accuracy")
+    return conventions.ConventionFamily(name, tuple(found), also)
 
 
-FGSM = {
-    4: ("PuzzleMix's main.py", "Catch-up Mix, Tables 1 and 2"),
-    8: ("PuzzleMix's test_robust.py, OpenMixup", "the mixup papers that follow PuzzleMix"),
-}
-PGD = {
-    4: ("PuzzleMix's test_robust.py", "tables of errors"),
-    8: ("RobustBench's radius for CIFAR", "tables of errors"),
-}
-
-CONVENTIONS: Conventions = (
-    ConventionFamily(
-        "FGSM", tuple(_attack_conventions("fgsm", FGSM)), also=("FGSM error", "FGSM accuracy")
-    ),
-    ConventionFamily(
-        "PGD", tuple(_attack_conventions("pgd", PGD)), also=("PGD error", "PGD accuracy")
-    ),
-)
+CONVENTIONS: conventions.Conventions = (_family("fgsm"), _family("pgd"))

@@ -6,7 +6,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -38,7 +39,7 @@ def _overview(models: Mapping[str, Sequence[Result]]) -> Figure:
     fig = figure.figure(style.PAGE, _height(places) + 0.17 * -(-len(others) // 3))
     dots, heat = fig.subplots(1, 2, sharey=True, width_ratios=(1, 1.1))
     _dots(dots, models, places)
-    _heat(heat, table, places, mpl.colormaps[style.SEQUENTIAL], Normalize(0, 100), "{:.1f}")
+    _heat(heat, table, places, ScalarMappable(Normalize(0, 100), style.SEQUENTIAL), "{:.1f}")
     heat.set_title(f"error (%) of {style.escape_label(first)}" if others else "error (%)")
     if others:
         figure.names_below(fig, style.plot_styles(list(models)))
@@ -57,9 +58,9 @@ def _differences(models: Mapping[str, Sequence[Result]]) -> Figure:
     width = style.PAGE if abreast > 1 else figure.COLUMN
     fig = figure.figure(width, 0.2 + lines * (_height(places) + 0.1))
     grid = fig.subplots(lines, abreast, sharey=True, squeeze=False).flat
-    colors = mpl.colormaps[style.DIVERGING].reversed()
+    colors = ScalarMappable(Normalize(-limit, limit), mpl.colormaps[style.DIVERGING].reversed())
     for (name, gap), axes in zip(gaps.items(), grid):
-        _heat(axes, gap, places, colors, Normalize(-limit, limit), "{:+.1f}")
+        _heat(axes, gap, places, colors, "{:+.1f}")
         axes.set_title(style.escape_label(name))
     for axes in list(grid):  # places left over
         axes.remove()
@@ -129,18 +130,13 @@ def _point(results: Sequence[Result], row: str) -> tuple[float, ...]:
 
 
 def _heat(
-    axes: Axes,
-    table: pd.DataFrame,
-    places: Mapping[str, float],
-    colors: Colormap,
-    norm: Normalize,
-    text: str,
+    axes: Axes, table: pd.DataFrame, places: Mapping[str, float], colors: ScalarMappable, text: str
 ) -> None:
     across = [float(i) for i in range(len(table.columns) - 1)]
     across.append(across[-1] + 1.2)  # the mean stands apart
     for row, down in places.items():
         for value, x in zip(table.loc[row].to_numpy(float), across, strict=True):
-            color = colors(norm(value))
+            color = colors.to_rgba(value)
             axes.add_patch(Rectangle((x - 0.5, down - 0.5), 1, 1, color=color, linewidth=0))
             ink = "white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < 0.5 else "black"
             label = text.format(value)

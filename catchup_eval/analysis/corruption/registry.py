@@ -91,17 +91,14 @@ def corrupt(
     """The same images, corrupted; computed on the CPU, returned on their device.
 
     Args:
-        images: (N, 3, H, W) uint8.
+        images: (N, 3, H, W) uint8, as is what is returned.
         name: one of :data:`CORRUPTIONS`.
         severity: 1 to 5.
         index: (N,) the images' stable numbers.
         seed: of all randomness.
         preset: one of :data:`PRESETS`.
-        photographs: as :func:`catchup_eval.analysis.corruption.transforms.frost.photographs` reads
+        photographs: as :func:`~catchup_eval.analysis.corruption.transforms.frost.photographs` reads
             them; where there are none, frost is procedural.
-
-    Returns:
-        (N, 3, H, W) uint8.
 
     Raises:
         UnknownName: no such corruption or preset.

@@ -132,7 +132,10 @@ def measure(
     }
     rows = Rows(f"cam-{protocol}@{VERSION}")
     sides, size = _sides(context, centred), cam.size_of(context.data.split("test").images)
-    middle, whole = (_centred_overlaps(truth, each, size) for each in (sides, (1.0, 1.0)))
+    middle, whole = (
+        boxes.iou(np.broadcast_to(boxes.centre_box(*box, size), truth.shape), truth)
+        for box in (sides, (1.0, 1.0))
+    )
     _add_outcomes(rows, samples, middle)
     other_hits = boxes.iou(output.other, truth) >= HIT
     _add_normalizations(rows, {protocol: hits[0], cam.other(protocol): other_hits}, correct)
@@ -163,13 +166,6 @@ def _sides(context: EvaluationContext, centred: float | None) -> tuple[float, fl
     height, width = cam.size_of(train.images)
     sides = (train.boxes[:, 2:] - train.boxes[:, :2]).mean(0).tolist()
     return sides[0] / width, sides[1] / height
-
-
-def _centred_overlaps(
-    truth: np.ndarray, sides: tuple[float, float], size: tuple[int, int]
-) -> np.ndarray:
-    """(N,) of truth (N, 4) with a box in the middle of images of this size."""
-    return boxes.iou(np.broadcast_to(boxes.centre_box(*sides, size), truth.shape), truth)
 
 
 def _add_outcomes(rows: Rows, samples: dict[str, np.ndarray], middle: np.ndarray) -> None:

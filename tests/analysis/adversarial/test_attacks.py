@@ -21,7 +21,7 @@ def linear(weights: list[list[float]]) -> nn.Module:
     return nn.Sequential(nn.Flatten(), head)
 
 
-def draws(count: int) -> list[np.random.Generator]:
+def rngs(count: int) -> list[np.random.Generator]:
     return list(image_rngs(0, "pgd", np.arange(count)))
 
 
@@ -47,7 +47,7 @@ def test_pgd_on_a_linear_model_ends_where_fgsm_does() -> None:
     model = linear([[1.0, -2.0], [0.5, 3.0]])  # of two classes: the gradient keeps its sign
     images = torch.rand(8, 1, 1, 2, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(8) % 2
-    many = pgd(model, images, labels, 0.1, step_size=0.03, steps=20, generators=draws(8))
+    many = pgd(model, images, labels, 0.1, step_size=0.03, steps=20, generators=rngs(8))
     torch.testing.assert_close(many, fgsm(model, images, labels, 0.1))
 
 
@@ -55,20 +55,20 @@ def test_points_stay_in_the_ball_and_in_the_pixels(
     network: Classifier, images: Tensor, labels: Tensor
 ) -> None:
     for steps in (0, 1, 5):
-        settings: dict[str, Any] = {"step_size": 0.15, "steps": steps, "generators": draws(12)}
+        settings: dict[str, Any] = {"step_size": 0.15, "steps": steps, "generators": rngs(12)}
         points = pgd(network, images, labels, 0.2, **settings)
         assert points.min() >= 0 and points.max() <= 1
         assert 0.1 < (points - images).abs().max() <= 0.2 + 1e-6
     assert torch.equal(fgsm(network, images, labels, 0), images)
-    still = pgd(network, images, labels, 0, step_size=0.1, steps=3, generators=draws(12))
+    still = pgd(network, images, labels, 0, step_size=0.1, steps=3, generators=rngs(12))
     assert torch.equal(still, images)
 
 
 def test_an_image_gets_the_same_start_in_every_batch(images: Tensor) -> None:
     model = linear([[1.0, -2.0], [0.5, 3.0]])
     whole, labels = images[:, :1, :1, :2], torch.zeros(12, dtype=torch.long)
-    start = pgd(model, whole, labels, 0.1, step_size=0, steps=1, generators=draws(12))
-    part = pgd(model, whole[4:7], labels[4:7], 0.1, step_size=0, steps=1, generators=draws(12)[4:7])
+    start = pgd(model, whole, labels, 0.1, step_size=0, steps=1, generators=rngs(12))
+    part = pgd(model, whole[4:7], labels[4:7], 0.1, step_size=0, steps=1, generators=rngs(12)[4:7])
     assert torch.equal(start[4:7], part)
     assert not torch.equal(start, whole)
 
@@ -79,8 +79,8 @@ def test_restarts_fool_whom_any_of_so_many_runs_fools() -> None:
     images = torch.tensor([0.55, 0.5]).view(1, 1, 1, 2).repeat(12, 1, 1, 1)
     labels = torch.zeros(12, dtype=torch.long)
     still: dict[str, Any] = {"step_size": 0.0, "steps": 1}
-    at_once = pgd(model, images, labels, 0.1, restarts=4, generators=draws(12), **still)
-    in_turn = draws(12)  # go on from run to run
+    at_once = pgd(model, images, labels, 0.1, restarts=4, generators=rngs(12), **still)
+    in_turn = rngs(12)  # go on from run to run
     runs = [pgd(model, images, labels, 0.1, generators=in_turn, **still) for _ in range(4)]
     fooled = torch.stack([model(points).argmax(1) != labels for points in runs])
     assert torch.equal(model(at_once).argmax(1) != labels, fooled.any(0))
@@ -92,8 +92,8 @@ def test_whom_no_run_fools_has_the_largest_loss_of_its_runs() -> None:
     model = linear([[9.0, 0.0], [-9.0, 0.0]])
     images, labels = torch.full((8, 1, 1, 2), 0.6), torch.zeros(8, dtype=torch.long)
     still: dict[str, Any] = {"step_size": 0.0, "steps": 1}
-    worst = pgd(model, images, labels, 0.1, restarts=3, generators=draws(8), **still)
-    in_turn = draws(8)
+    worst = pgd(model, images, labels, 0.1, restarts=3, generators=rngs(8), **still)
+    in_turn = rngs(8)
     runs = [pgd(model, images, labels, 0.1, generators=in_turn, **still) for _ in range(3)]
     lowest = torch.stack(runs)[..., 0].amin(0)
     torch.testing.assert_close(worst[..., 0], lowest)
@@ -151,7 +151,7 @@ def test_the_model_and_the_generators_are_restored(
 ) -> None:
     before = state()
     fgsm(network, images, labels, EPSILON)
-    pgd(network, images, labels, EPSILON, step_size=EPSILON, steps=2, generators=draws(12))
+    pgd(network, images, labels, EPSILON, step_size=EPSILON, steps=2, generators=rngs(12))
     unbounded_pgd_correct(network, images, labels, step_size=EPSILON, steps=2)
     torch.testing.assert_close(state(), before, rtol=0, atol=0)
 

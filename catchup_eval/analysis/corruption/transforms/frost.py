@@ -43,18 +43,17 @@ def photographs(folder: Path) -> Photographs:
     Raises:
         BadFile: one of :data:`NAMES` is absent from the folder or no image.
     """
-    return [_photograph(folder / name) for name in NAMES]
-
-
-def _photograph(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        known = ", ".join(NAMES)
-        raise BadFile(f"there is no {path}; frost needs all of {known}") from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise BadFile(f"{path} cannot be read as an image: {error}") from error
+    found = []
+    for path in (folder / name for name in NAMES):
+        try:
+            with Image.open(path) as image:
+                found.append(np.asarray(image.convert("RGB")))
+        except FileNotFoundError:
+            known = ", ".join(NAMES)
+            raise BadFile(f"there is no {path}; frost needs all of {known}") from None
+        except (UnidentifiedImageError, OSError) as error:
+            raise BadFile(f"{path} cannot be read as an image: {error}") from error
+    return found
 
 
 def fingerprint(given: Photographs) -> str:
