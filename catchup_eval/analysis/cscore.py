@@ -89,9 +89,21 @@ def measure(context: EvaluationContext) -> Result:
         "correct": correct,
         "fifth": fifths(scores),
     }
-    if (~correct).sum() >= TESTED:
-        samples["wrong_mean"] = contributions(scores, ~correct)
-    return Result(_rows(samples).frame(), samples)
+    wrong, rows = ~correct, Rows(f"cscore@{VERSION}")
+    if wrong.sum() >= TESTED:
+        samples["wrong_mean"] = contributions(scores, wrong)
+    if wrong.any():
+        _add_mistakes(rows, scores[wrong])
+    rows.add("all_mean", scores.mean(), unit=SCORE, n=len(scores))
+    for name, level in QUARTILES.items():
+        rows.add(f"all_{name}", np.quantile(scores, level), unit=SCORE, n=len(scores))
+    rows.rate("error", wrong)
+    for fifth in np.unique(samples["fifth"]):
+        members = samples["fifth"] == fifth
+        rows.rate("accuracy", correct[members], fifth=int(fifth))
+        if wrong.any():
+            rows.rate("wrong_share", members[wrong], fifth=int(fifth))
+    return Result(rows.frame(), samples)
 
 
 def fifths(scores: np.ndarray) -> np.ndarray:
@@ -115,23 +127,6 @@ def contributions(scores: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """
     mean = scores[wrong].mean()
     return np.asarray(mean + wrong * (scores - mean) / wrong.mean())
-
-
-def _rows(samples: dict[str, np.ndarray]) -> Rows:
-    rows = Rows(f"cscore@{VERSION}")
-    scores, wrong = samples["cscore"], ~samples["correct"]
-    if wrong.any():
-        _add_mistakes(rows, scores[wrong])
-    rows.add("all_mean", scores.mean(), unit=SCORE, n=len(scores))
-    for name, level in QUARTILES.items():
-        rows.add(f"all_{name}", np.quantile(scores, level), unit=SCORE, n=len(scores))
-    rows.rate("error", wrong)
-    for fifth in np.unique(samples["fifth"]):
-        members = samples["fifth"] == fifth
-        rows.rate("accuracy", ~wrong[members], fifth=int(fifth))
-        if wrong.any():
-            rows.rate("wrong_share", members[wrong], fifth=int(fifth))
-    return rows
 
 
 def _add_mistakes(rows: Rows, scores: np.ndarray) -> None:

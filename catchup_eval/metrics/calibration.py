@@ -55,8 +55,7 @@ def nll(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         >>> nll(np.log([[0.5, 0.5]]), np.array([0])).round(3)
         array([0.693])
     """
-    picked: np.ndarray = log_p[np.arange(len(labels)), labels]
-    return -picked
+    return np.asarray(-log_p[np.arange(len(labels)), labels])
 
 
 def brier(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -69,18 +69,13 @@ def estimate(curve: Sweep, metric: str, recall: str = "nearest") -> tuple[float,
 
 
 class DetectionRule(NamedTuple):
-    """One way to make a number of two sides' scores.
-
-    Args:
-        metric: as :func:`estimate` names it.
-        recall: its recall rule; empty where it has none.
-    """
+    """One way to make a number of two sides' scores."""
 
     name: str
     used_by: str
     how: str
-    metric: str
-    recall: str = ""
+    metric: str  # as :func:`estimate` names it
+    recall: str = ""  # its recall rule; empty where it has none
 
 
 def _number(result: Result, out: str, rule: DetectionRule) -> ConventionValue:
