@@ -107,12 +107,7 @@ def measure(context: EvaluationContext) -> Result:
 
 
 def fifths(scores: np.ndarray) -> np.ndarray:
-    """(N,) the fifth of each of the scores (N,), from 1, the lowest; equal ones stand together.
-
-    Example:
-        >>> fifths(np.array([0.9, 0.1, 0.5, 0.7, 0.3])).tolist()
-        [5, 1, 3, 4, 2]
-    """
+    """(N,) the fifth of each of the scores (N,), from 1, the lowest; equal ones stand together."""
     middle = (stats.rankdata(scores) - 0.5) / len(scores)
     return np.asarray(np.ceil(FIFTHS * middle).astype(int))
 

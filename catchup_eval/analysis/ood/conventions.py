@@ -36,10 +36,6 @@ def trapezoid(curve: Sweep) -> float:
     """Area under precision over recall by trapezoids, from precision 1 at recall 0.
 
     Where nothing is flagged yet precision is 1, as in scikit-learn's `precision_recall_curve`.
-
-    Example:
-        >>> trapezoid(detection.sweep(np.array([1.0, 0.0]), np.array([2.0, 1.0])))
-        0.9166666666666666
     """
     flagged = curve.found + curve.flagged
     precision = np.append(1.0, np.where(flagged, curve.precision, 1.0))
