@@ -76,7 +76,7 @@ class Contrast:
 
 
 def edge_tails(value: float, n: int, bounds: Interval, threshold: float) -> tuple[float, float]:
-    """One-sided p of "at most" and "at least the threshold" by the test that `at_edge` inverts."""
+    """One-sided p of "at most" and "at least the threshold": the test that `at_edge` inverts."""
     distance = value - threshold
     room = value - bounds.low if distance > 0 else bounds.high - value
     if not distance:
