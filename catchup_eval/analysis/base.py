@@ -18,15 +18,10 @@ PerSample = Mapping[str, tuple[str, ...]]
 
 
 class Recheck(NamedTuple):
-    """How a few images are evaluated again.
+    """How a few images are evaluated again."""
 
-    Args:
-        settings: that leave out what is not worth it, or depends on the batch.
-        unless: settings under which all images decide each outcome, so that a few are not enough.
-    """
-
-    settings: Mapping[str, Any] = {}
-    unless: Mapping[str, Any] = {}
+    settings: Mapping[str, Any] = {}  # that leave out what is not worth it, or depends on the batch
+    unless: Mapping[str, Any] = {}  # under which all images decide each outcome: a few do not do
 
     def applies(self, settings: Mapping[str, Any]) -> bool:
         """Whether a few images are enough under these settings."""

@@ -12,19 +12,13 @@ from catchup_eval.results.result import Result
 
 
 class ConventionValue(NamedTuple):
-    """The number of one model under one convention, in percent.
-
-    Args:
-        n: samples behind it.
-        outcomes: per-sample arrays in percent, whose means are the value: one array, or two strata.
-        note: how it departs from the convention; may be empty.
-    """
+    """The number of one model under one convention, in percent."""
 
     value: float
     interval: Interval = NO_INTERVAL
-    n: int = 0
-    outcomes: tuple[np.ndarray, ...] = ()
-    note: str = ""
+    n: int = 0  # samples behind it
+    outcomes: tuple[np.ndarray, ...] = ()  # percent, whose means are the value: one, or two strata
+    note: str = ""  # how it departs from the convention; may be empty
 
 
 Compute = Callable[[Result], ConventionValue]  # raises Missing, with what it needs
@@ -32,22 +26,14 @@ Compute = Callable[[Result], ConventionValue]  # raises Missing, with what it ne
 
 @dataclass(frozen=True)
 class Convention:
-    """One way to compute a number that goes by a common name.
-
-    Args:
-        used_by: papers and code.
-        how: from what is stored.
-        analysis: whose results hold it.
-        of: the number of one model.
-        better: "higher" or "lower".
-    """
+    """One way to compute a number that goes by a common name."""
 
     name: str
-    used_by: str
-    how: str
-    analysis: str
-    of: Compute
-    better: str = "higher"
+    used_by: str  # papers and code
+    how: str  # it follows from what is stored
+    analysis: str  # whose results hold it
+    of: Compute  # the number of one model
+    better: str = "higher"  # or "lower"
 
     @property
     def sign(self) -> int:
@@ -57,18 +43,12 @@ class Convention:
 
 @dataclass(frozen=True)
 class ConventionFamily:
-    """Conventions whose numbers are printed under one name; the first is the paper's, or default.
+    """Conventions of one name; the first is the paper's, or the default."""
 
-    Args:
-        name: the common name, which a quoted number goes by.
-        also: other names for the same.
-        about: which of several of this name it is: an OOD set, a strength.
-    """
-
-    name: str
+    name: str  # the common name, which a quoted number goes by
     conventions: tuple[Convention, ...]
-    also: tuple[str, ...] = ()
-    about: str = ""
+    also: tuple[str, ...] = ()  # other names for the same
+    about: str = ""  # which of several of this name it is: an OOD set, a strength
 
     @property
     def title(self) -> str:

@@ -89,18 +89,25 @@ def measure(context: EvaluationContext) -> Result:
         "correct": correct,
         "fifth": fifths(scores),
     }
-    if (~correct).sum() >= TESTED:
-        samples["wrong_mean"] = contributions(scores, ~correct)
-    return Result(_rows(samples).frame(), samples)
+    wrong, rows = ~correct, Rows(f"cscore@{VERSION}")
+    if wrong.sum() >= TESTED:
+        samples["wrong_mean"] = contributions(scores, wrong)
+    if wrong.any():
+        _add_mistakes(rows, scores[wrong])
+    rows.add("all_mean", scores.mean(), unit=SCORE, n=len(scores))
+    for name, level in QUARTILES.items():
+        rows.add(f"all_{name}", np.quantile(scores, level), unit=SCORE, n=len(scores))
+    rows.rate("error", wrong)
+    for fifth in np.unique(samples["fifth"]):
+        members = samples["fifth"] == fifth
+        rows.rate("accuracy", correct[members], fifth=int(fifth))
+        if wrong.any():
+            rows.rate("wrong_share", members[wrong], fifth=int(fifth))
+    return Result(rows.frame(), samples)
 
 
 def fifths(scores: np.ndarray) -> np.ndarray:
-    """(N,) the fifth of each of the scores (N,), from 1, the lowest; equal ones stand together.
-
-    Example:
-        >>> fifths(np.array([0.9, 0.1, 0.5, 0.7, 0.3])).tolist()
-        [5, 1, 3, 4, 2]
-    """
+    """(N,) the fifth of each of the scores (N,), from 1, the lowest; equal ones stand together."""
     middle = (stats.rankdata(scores) - 0.5) / len(scores)
     return np.asarray(np.ceil(FIFTHS * middle).astype(int))
 
@@ -115,23 +122,6 @@ def contributions(scores: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """
     mean = scores[wrong].mean()
     return np.asarray(mean + wrong * (scores - mean) / wrong.mean())
-
-
-def _rows(samples: dict[str, np.ndarray]) -> Rows:
-    rows = Rows(f"cscore@{VERSION}")
-    scores, wrong = samples["cscore"], ~samples["correct"]
-    if wrong.any():
-        _add_mistakes(rows, scores[wrong])
-    rows.add("all_mean", scores.mean(), unit=SCORE, n=len(scores))
-    for name, level in QUARTILES.items():
-        rows.add(f"all_{name}", np.quantile(scores, level), unit=SCORE, n=len(scores))
-    rows.rate("error", wrong)
-    for fifth in np.unique(samples["fifth"]):
-        members = samples["fifth"] == fifth
-        rows.rate("accuracy", ~wrong[members], fifth=int(fifth))
-        if wrong.any():
-            rows.rate("wrong_share", members[wrong], fifth=int(fifth))
-    return rows
 
 
 def _add_mistakes(rows: Rows, scores: np.ndarray) -> None:

@@ -74,7 +74,7 @@ def judge_claims(
         limit: seeds per method beyond which none are trained.
     """
     from catchup_eval.analysis import ANALYSES, choose
-    from catchup_eval.app.checks import read_settings
+    from catchup_eval.cli.checks import read_settings
 
     choose((*read_settings(options.set),), (), ANALYSES)
     for folder in folders:

@@ -15,10 +15,6 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(N,) intersection over union of boxes (N, 4) and others (N, 4), one with one.
 
     Two empty boxes have 0.
-
-    Example:
-        >>> iou(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2]])).round(3).tolist()
-        [0.333]
     """
     boxes, others = np.asarray(boxes, float), np.asarray(others, float)
     corners = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])

@@ -49,14 +49,8 @@ def log_doubt(logits: np.ndarray) -> np.ndarray:
 
 
 def nll(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) negative log-likelihood in nats, of log-probabilities (N, K) and labels (N,).
-
-    Example:
-        >>> nll(np.log([[0.5, 0.5]]), np.array([0])).round(3)
-        array([0.693])
-    """
-    picked: np.ndarray = log_p[np.arange(len(labels)), labels]
-    return -picked
+    """(N,) negative log-likelihood in nats, of log-probabilities (N, K) and labels (N,)."""
+    return np.asarray(-log_p[np.arange(len(labels)), labels])
 
 
 def brier(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -64,10 +58,6 @@ def brier(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     This is Brier's own definition (Brier 1950); some tools divide it by 2 or by K. With two
     classes it is twice the squared error of the positive class's probability.
-
-    Example:
-        >>> brier(np.log([[0.75, 0.25]]), np.array([1]))
-        array([1.125])
     """
     error = np.exp(log_p)
     error[np.arange(len(labels)), labels] -= 1
@@ -96,10 +86,6 @@ def expected_calibration_error(
         confidence: (N,) the largest probability of each sample.
         correct: (N,) bool.
         bins: 15 in Guo et al.
-
-    Example:
-        >>> expected_calibration_error(np.full(4, 0.5), np.array([1, 0, 1, 0]))
-        0.0
     """
     gaps = np.bincount(bin_numbers(confidence, bins), correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))

@@ -24,21 +24,12 @@ def gini(ascending: Tensor) -> Tensor:
     """(N,) Gini coefficients, twice the area between diagonal and Lorenz curve.
 
     0 where all are equal, 1 - 1/D where one holds all.
-
-    Example:
-        >>> gini(sorted_fractions(torch.tensor([[1.0, 1.0], [0.0, 5.0]]))).tolist()
-        [0.0, 0.5]
     """
     curve = lorenz(ascending)
     return 1 - (curve[:, 1:] + curve[:, :-1]).mean(1)
 
 
 def min_dims_for_fraction(ascending: Tensor, fraction: float) -> Tensor:
-    """(N,) how many of the largest dimensions of each row together hold this fraction.
-
-    Example:
-        >>> min_dims_for_fraction(sorted_fractions(torch.tensor([[8.0, 1.0, 1.0]])), 0.9).tolist()
-        [2]
-    """
+    """(N,) how many of the largest dimensions of each row together hold this fraction."""
     held = ascending.flip(1).cumsum(1)
     return (held < fraction - 1e-9).sum(1) + 1  # the margin is for rounding

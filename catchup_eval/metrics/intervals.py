@@ -45,13 +45,7 @@ def score_limits(rate: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
 
 
 def wilson(hits: int, n: int) -> Interval:
-    """Wilson's 95 % score interval of a rate, in percent; NaN for fewer than two samples.
-
-    Example:
-        >>> low, high = wilson(50, 100)
-        >>> round(low, 1), round(high, 1)
-        (40.4, 59.6)
-    """
+    """Wilson's 95 % score interval of a rate, in percent; NaN for fewer than two samples."""
     low, high = score_limits(hits / n, n) if n > 1 else NO_INTERVAL
     return Interval(100 * float(low), 100 * float(high))
 
@@ -60,11 +54,6 @@ def clopper_pearson(hits: int, n: int) -> Interval:
     """The 95 % interval of a rate, in percent, that inverts the exact binomial test.
 
     Clopper and Pearson 1934; NaN for fewer than two samples.
-
-    Example:
-        >>> low, high = clopper_pearson(0, 30)
-        >>> low, round(high, 2)
-        (0.0, 11.57)
     """
     if n < 2:
         return NO_INTERVAL

@@ -73,22 +73,12 @@ def samples_for(distance: EffectSize, level: float) -> int:
 
 
 def required_samples() -> int:
-    """How many find :data:`FRACTION` of altered outcomes with :data:`CONFIDENCE`, in any report.
-
-    Example:
-        >>> required_samples()
-        299
-    """
+    """How many find :data:`FRACTION` of altered outcomes with :data:`CONFIDENCE`, in any report."""
     return ceil(log(1 - CONFIDENCE) / log(1 - FRACTION))
 
 
 def detection_probability(population: int, altered: int, sampled: int) -> float:
-    """The probability that at least one altered outcome is drawn.
-
-    Example:
-        >>> detection_probability(4, 1, 1)
-        0.25
-    """
+    """The probability that at least one altered outcome is drawn."""
     return 1 - float(stats.hypergeom.pmf(0, population, altered, min(sampled, population)))
 
 

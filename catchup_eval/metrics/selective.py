@@ -17,10 +17,6 @@ def risks(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """(N,): the error among the k most confident samples, for k = 1 to N.
 
     Equal confidences are taken in every order alike: each such sample counts as their mean.
-
-    Example:
-        >>> risks(np.array([0.9, 0.5, 0.7]), np.array([True, False, True])).round(3)
-        array([0.   , 0.   , 0.333])
     """
     errors = errors_by_confidence(confidence, correct)
     return np.asarray(errors.cumsum() / np.arange(1, len(errors) + 1))
@@ -41,10 +37,6 @@ def area(errors: np.ndarray, times: np.ndarray | None = None) -> float:
     Args:
         errors: (N,) as :func:`errors_by_confidence` has them.
         times: (N,) how often each sample is there, for a bootstrap.
-
-    Example:
-        >>> area(np.array([0.0, 1.0]))
-        0.25
     """
     times = np.ones(len(errors)) if times is None else times
     drawn = times > 0

@@ -76,7 +76,7 @@ class Contrast:
 
 
 def edge_tails(value: float, n: int, bounds: Interval, threshold: float) -> tuple[float, float]:
-    """One-sided p of "at most" and "at least the threshold" by the test that `at_edge` inverts."""
+    """One-sided p of "at most" and "at least the threshold": the test that `at_edge` inverts."""
     distance = value - threshold
     room = value - bounds.low if distance > 0 else bounds.high - value
     if not distance:
@@ -298,12 +298,7 @@ def welch_test(values: Sequence[float], reference: Sequence[float]) -> Differenc
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's adjusted p values (Holm 1979); NaN stays NaN and does not count.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
-        [0.03, 0.06, 0.06]
-    """
+    """Holm's adjusted p values (Holm 1979); NaN stays NaN and does not count."""
     p_values = np.asarray(p, float)
     known = np.flatnonzero(~np.isnan(p_values))
     order = known[np.argsort(p_values[known], kind="stable")]

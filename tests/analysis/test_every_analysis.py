@@ -26,7 +26,8 @@ from catchup_eval.results.store import Key, Provenance, ResultRecord, Store
 QUICK: dict[str, dict[str, Any]] = {
     "adversarial": {"pgd_steps": 2},
     "corruption": {"severities": (3,)},
-    "landscape": {"points": 3, "probes": 2, "solver": "scipy"},
+    "filters": {"samples": 40},
+    "landscape": {"points": 3, "probes": 2, "directions": 2},
 }
 NEEDS = {"test", "train", "out", "boxes", "cscores", "checkpoints", "history"}
 HISTORY = pd.DataFrame(

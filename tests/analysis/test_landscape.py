@@ -187,9 +187,12 @@ def test_the_density_is_measured_on_request_and_each_figure_names_its_protocol(s
 
 
 def test_what_cannot_be_asked_is_refused(subject):
-    for wrong in ({"points": 10}, {"points": 1}, {"samples": 1}, {"probes": 1}, {"batches": 0}):
-        with pytest.raises(UserError, match="an odd number of points"):
-            landscape.measure(subject, **wrong)
+    for points in (10, 1):
+        with pytest.raises(UserError, match=f"an odd number of points from 3, got {points}"):
+            landscape.measure(subject, points=points)
+    for name, value in {"samples": 1, "directions": 1, "probes": 1, "batches": 0}.items():
+        with pytest.raises(UserError, match=name):
+            landscape.measure(subject, **{name: value})
     with pytest.raises(UserError, match="solver"):
         landscape.measure(subject, solver="qr")
     with pytest.raises(Missing, match="validation"):

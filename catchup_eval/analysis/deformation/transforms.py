@@ -17,22 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.rng import image_rngs
 
 
 class Deformation(NamedTuple):
-    """One condition.
+    """One condition."""
 
-    Args:
-        kind: "rotation", "shear" or "zoom".
-        strength: as papers print it: largest angle in degrees, or zoom in percent.
-        amount: largest angle in radians, or zoom as a factor.
-    """
-
-    kind: str
-    strength: float
-    amount: float
+    kind: str  # "rotation", "shear" or "zoom"
+    strength: float  # as papers print it: largest angle in degrees, or zoom in percent
+    amount: float  # largest angle in radians, or zoom as a factor
 
     @property
     def random(self) -> bool:
@@ -52,17 +45,11 @@ DEFORMATIONS = (
 
 
 class AffineConvention(NamedTuple):
-    """How an output pixel finds its input pixel.
+    """How an output pixel finds its input pixel."""
 
-    Args:
-        matrix: of a kind and amounts (N,): (N, 2, 2), from output (row, column) to input.
-        shift: pixels from the true centre to the centre used, along both axes.
-        margin: how far beyond the outermost pixels' centres an image reaches.
-    """
-
-    matrix: Callable[[str, Tensor], Tensor]
-    shift: float
-    margin: float
+    matrix: Callable[[str, Tensor], Tensor]  # (N, 2, 2) of kind and amounts, from output to input
+    shift: float  # pixels from the true centre to the centre used, along both axes
+    margin: float  # how far beyond the outermost pixels' centres an image reaches
 
 
 def _manifold_matrix(kind: str, amount: Tensor) -> Tensor:
@@ -110,12 +97,7 @@ def deform(
         index: (N,) the images' stable numbers, which decide their angles.
         seed: of the angles; both conventions are given the same.
         convention: one of :data:`AFFINE_CONVENTIONS`.
-
-    Raises:
-        UnknownName: no such convention.
     """
-    if convention not in AFFINE_CONVENTIONS:
-        raise UnknownName("convention", convention, AFFINE_CONVENTIONS)
     rule = AFFINE_CONVENTIONS[convention]
     matrices = rule.matrix(deformation.kind, amounts(deformation, index, seed))
     return affine(images, matrices, shift=rule.shift, margin=rule.margin)

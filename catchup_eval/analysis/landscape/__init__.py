@@ -70,7 +70,7 @@ from catchup_eval.analysis.landscape.figures import AXES, CLUSTER, PLANE, SETTLE
 from catchup_eval.analysis.landscape.figures import plot as plot
 from catchup_eval.analysis.landscape.losses import mean_over_axis
 from catchup_eval.core.errors import Missing, UserError
-from catchup_eval.core.settings import Positive, validate_settings
+from catchup_eval.core.settings import Count, Positive, validate_settings
 from catchup_eval.datasets.dataset import Batch
 from catchup_eval.metrics.intervals import t_interval
 from catchup_eval.results.headline import Headline
@@ -108,30 +108,28 @@ FILTER_VERSION = 2
 RANKS = ("top", "second", "third")  # eigenvalues; the third says whether the plane is unique
 
 
-def _refuse_too_few(settings: Mapping[str, Any]) -> None:
-    names = ("points", "batches", "samples", "directions", "probes")
-    points, batches, *at_least_two = (settings[name] for name in names)
-    if points < 3 or points % 2 == 0 or batches < 1 or min(at_least_two) < 2:
-        given = ", ".join(f"{name}={settings[name]}" for name in names)
-        raise UserError(
-            "expected an odd number of points from 3, one batch or more, and two samples, "
-            f"directions and probes or more, got {given}"
-        )
+AtLeastTwo = Annotated[int, Field(ge=2)]
 
 
-@validate_settings(_refuse_too_few)
+def _check_points(settings: Mapping[str, Any]) -> None:
+    points = settings["points"]
+    if points < 3 or points % 2 == 0:
+        raise UserError(f"expected an odd number of points from 3, got {points}")
+
+
+@validate_settings(_check_points)
 def measure(
     context: EvaluationContext,
     *,
     part: str = "test",
-    samples: int = 200,  # PyHessian's example
-    batches: int = 1,
+    samples: AtLeastTwo = 200,  # PyHessian's example
+    batches: Count = 1,
     points: int = 21,  # PyHessian's tutorial, and most likely the paper's
     reach: Positive = 0.5,  # likewise
-    directions: int = 5,
+    directions: AtLeastTwo = 5,
     solver: hessian.Solver = "scipy",
     tolerance: Positive = 1e-4,
-    probes: int = 30,
+    probes: AtLeastTwo = 30,
     lanczos: Annotated[int, Field(ge=0)] = 0,
 ) -> Result:
     """The rows and samples described above.
@@ -152,8 +150,7 @@ def measure(
     Raises:
         Missing: there is no such split; the loss is not finite, has no finite Hessian or depends on
             fewer than two parameters.
-        UserError: `points` is even or below 3; `samples`, `directions` or `probes` is below 2;
-            `batches` is below 1 or more than the split has images for.
+        UserError: `points` is even or below 3; `batches` is more than the split has images for.
     """
     chosen = losses.disjoint_batches(context.data.split(part), samples, batches)
     batch, n = losses.concatenate_splits(chosen, context.device), len(chosen[0])

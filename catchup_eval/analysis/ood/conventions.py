@@ -36,10 +36,6 @@ def trapezoid(curve: Sweep) -> float:
     """Area under precision over recall by trapezoids, from precision 1 at recall 0.
 
     Where nothing is flagged yet precision is 1, as in scikit-learn's `precision_recall_curve`.
-
-    Example:
-        >>> trapezoid(detection.sweep(np.array([1.0, 0.0]), np.array([2.0, 1.0])))
-        0.9166666666666666
     """
     flagged = curve.found + curve.flagged
     precision = np.append(1.0, np.where(flagged, curve.precision, 1.0))
@@ -69,18 +65,13 @@ def estimate(curve: Sweep, metric: str, recall: str = "nearest") -> tuple[float,
 
 
 class DetectionRule(NamedTuple):
-    """One way to make a number of two sides' scores.
-
-    Args:
-        metric: as :func:`estimate` names it.
-        recall: its recall rule; empty where it has none.
-    """
+    """One way to make a number of two sides' scores."""
 
     name: str
     used_by: str
     how: str
-    metric: str
-    recall: str = ""
+    metric: str  # as :func:`estimate` names it
+    recall: str = ""  # its recall rule; empty where it has none
 
 
 def _number(result: Result, out: str, rule: DetectionRule) -> ConventionValue:

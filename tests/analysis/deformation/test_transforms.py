@@ -19,7 +19,6 @@ from catchup_eval.analysis.deformation.transforms import (
     amounts,
     deform,
 )
-from catchup_eval.core.errors import UnknownName
 from catchup_eval.datasets.dataset import Split
 
 GRID = torch.arange(1, 37).view(1, 1, 6, 6)
@@ -161,8 +160,3 @@ def test_strengths_are_the_papers() -> None:
     for kind, strength, amount in DEFORMATIONS:
         written = 100 * amount if kind == "zoom" else math.degrees(amount)
         assert written == pytest.approx(strength, abs=0.05)
-
-
-def test_an_unknown_convention(noise: Split) -> None:
-    with pytest.raises(UnknownName, match="did you mean 'manifold'"):
-        deform(noise.images, DEFORMATIONS[0], index=noise.index, convention="manifolds")

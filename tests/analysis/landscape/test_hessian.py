@@ -142,10 +142,6 @@ def test_lanczos_needs_fewer_products_for_no_larger_error(case):
     assert few < many and errors[0] <= max(errors[1], 1e-4)
 
 
-def diagonal(outputs, targets):
-    return 0.5 * (targets * outputs.squeeze(1) ** 2).sum()
-
-
 def quadratic_form(outputs, matrix):
     """Half of w'Aw, whose Hessian is A, where the images are all unit vectors."""
     weights = outputs.squeeze(1)
@@ -333,6 +329,10 @@ def half_square(outputs, targets):
     return 0.5 * (outputs.squeeze(1) - targets).square().mean()
 
 
+def mountain(outputs, targets):
+    return -half_square(outputs, targets)
+
+
 @pytest.fixture(scope="module")
 def quadratic():
     """A linear model under a quadratic loss: the Hessian is X'X / N, whatever the weights."""
@@ -345,10 +345,6 @@ def quadratic():
 def test_a_negative_trace_is_not_cut_short(quadratic):
     """pyhessian's own stopping rule ends after two probes here, whatever their spread."""
     net, x, y, exact = quadratic
-
-    def mountain(outputs, targets):
-        return -half_square(outputs, targets)
-
     probes = trace(net, x, y, probes=400, criterion=mountain, generator=generator(0, "test"))
     assert len(probes) == 400
     assert probes.mean() == pytest.approx(-np.trace(exact), rel=0.05)
@@ -356,10 +352,6 @@ def test_a_negative_trace_is_not_cut_short(quadratic):
 
 def test_the_largest_in_magnitude_may_be_negative(quadratic):
     net, x, y, exact = quadratic
-
-    def mountain(outputs, targets):
-        return -half_square(outputs, targets)
-
     pairs = top_eigenvectors(
         net, x, y, criterion=mountain, tolerance=1e-10, generator=generator(0, "test")
     )
