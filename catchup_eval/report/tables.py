@@ -10,7 +10,7 @@ import pandas as pd
 
 from catchup_eval.report.formatting import MINUS, NONE
 
-TEX = {
+TEX = str.maketrans({
     **{character: f"\\{character}" for character in "{}$&#_%"},
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", MINUS: r"$-$", NONE: "--",
@@ -18,11 +18,11 @@ TEX = {
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$",
     "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "○": r"$\circ$",
     "✓": "yes", "✗": "no",
-}  # fmt: skip
-MARKDOWN = {
+})  # fmt: skip
+MARKDOWN = str.maketrans({
     **{character: f"\\{character}" for character in "\\|*_`[]~$"},
     "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ",
-}  # fmt: skip
+})  # fmt: skip
 PAPER = "paper"  # the heading of numbers that are not ours
 
 
@@ -102,7 +102,7 @@ def _ranges(lines: Sequence[int]) -> str:
 
 
 def cells(texts: Iterable[object]) -> list[Cell]:
-    """A row without marks."""
+    """A row without tones."""
     return [Cell(str(text)) for text in texts]
 
 
@@ -125,13 +125,14 @@ def escape_tex(text: str) -> str:
         >>> escape_tex("50 % of a_b & c")
         '50 \\\\% of a\\\\_b \\\\& c'
     """
-    return "".join(TEX.get(character, character) for character in text)
+    return text.translate(TEX)
 
 
 def latex(table: Table) -> str:
     r"""The table for a paper that loads `booktabs` and `amssymb`; bold only where significant."""
     kinds = "".join("r" if number else "l" for number in table.numeric_columns)
     gap = "\\addlinespace\n" if any(len(block) > 1 for block in table.blocks) else ""
+    blocks = ["".join(_tex_row(row) + "\n" for row in _blank_repeats(b)) for b in table.blocks]
     lines = [
         f"% {' '.join(table.caption.split())}",
         rf"\begin{{tabular}}{{{kinds}}}",
@@ -139,7 +140,7 @@ def latex(table: Table) -> str:
         *_tex_groups(table),
         _tex_row(_heading(table)),
         r"\midrule",
-        gap.join(map(_tex_block, table.blocks)).rstrip(),
+        gap.join(blocks).rstrip(),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -162,10 +163,6 @@ def _heading(table: Table) -> list[Cell]:
     return [Cell(name, "paper" if quoted else "") for name, quoted in pairs]
 
 
-def _tex_block(block: Sequence[Sequence[Cell]]) -> str:
-    return "".join(_tex_row(row) + "\n" for row in _blank_repeats(block))
-
-
 def _blank_repeats(block: Sequence[Sequence[Cell]]) -> list[Sequence[Cell]]:
     return [row if i == 0 else [Cell(""), *row[1:]] for i, row in enumerate(block)]
 
@@ -183,19 +180,15 @@ def _tex_cell(cell: Cell) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is, also inside a table."""
-    return "".join(MARKDOWN.get(character, character) for character in text)
+    return text.translate(MARKDOWN)
 
 
 def markdown(table: Table) -> str:
     """The table in Markdown."""
     rules = ["--:" if number else "---" for number in table.numeric_columns]
     rows = [row for block in table.blocks for row in _blank_repeats(block)]
-    lines = [
-        [_markdown_cell(cell) for cell in _flat_headings(table)],
-        rules,
-        *[[_markdown_cell(cell) for cell in row] for row in rows],
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    head, *body = [[_markdown_cell(cell) for cell in row] for row in [_flat_headings(table), *rows]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, rules, *body])
 
 
 def _flat_headings(table: Table) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""The page in a headless Chromium: sorted, dark, on a phone, of thirty models, asking no network.
+"""The page in a headless Chromium: sorted, dark, on a phone, of thirty models, without network.
 
 The browser is spoken to in its DevTools protocol over two pipes: no driver, and no port.
 """
@@ -44,7 +44,7 @@ COLUMN = """
 
 
 class Tab:
-    """One page; its requests and what it says on the console are kept.
+    """One page, which records its requests and console messages.
 
     Args:
         requests: addresses asked for, in order.
@@ -84,16 +84,17 @@ class Tab:
         return json.loads(text)
 
     def _note(self, event: dict[str, Any]) -> None:
-        method, told = event["method"], event["params"]
+        method, details = event["method"], event["params"]
         self._events.append(method)
         if method == "Network.requestWillBeSent":
-            self.requests.append(told["request"]["url"])
-        if method == "Runtime.exceptionThrown" or (
-            method == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning")
-        ):
-            self.complaints.append(json.dumps(told))
-        if method == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-            self.complaints.append(json.dumps(told))
+            self.requests.append(details["request"]["url"])
+        level = {
+            "Runtime.exceptionThrown": "error",
+            "Log.entryAdded": details.get("entry", {}).get("level"),
+            "Runtime.consoleAPICalled": details.get("type"),
+        }
+        if level.get(method) in ("error", "warning", "assert"):
+            self.complaints.append(json.dumps(details))
 
     def open(self, path: Path) -> None:
         """Load a file, and wait until it is there."""

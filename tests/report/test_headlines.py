@@ -9,17 +9,12 @@ import pytest
 from catchup_eval.metrics.agreement import cohen_kappa
 from catchup_eval.metrics.intervals import t_interval
 from catchup_eval.results import agreement, summary
-from catchup_eval.results.study import Study
 
 
 def test_one_network_each_keeps_its_own_numbers(three, analyses):
     lines = summary.summarize(three, analyses)
-    assert [line.headline.label for line in lines] == [
-        "accuracy",
-        "error",
-        "AUROC",
-        "top eigenvalue",
-    ]
+    labels = [line.headline.label for line in lines]
+    assert labels == ["accuracy", "error", "AUROC", "top eigenvalue"]
     assert [line.primary for line in lines] == [True, False, True, True]
     for key, group in (("m0-s0", "baseline"), ("m2-s0", "catchup")):
         row = three.results[key, "right"].rows("accuracy").iloc[0]
@@ -52,26 +47,25 @@ def test_chance_is_a_number_a_metric_or_none(three, analyses):
 
 
 def test_a_headline_that_a_network_lacks_is_left_out(three, analyses):
-    results = dict(three.results)
-    bare = results["m1-s0", "right"]
-    frame = bare.frame[bare.frame["metric"] != "error"]
-    results["m1-s0", "right"] = replace(bare, frame=frame)
-    lines = summary.summarize(Study(three.info, results), analyses)
+    key = ("m1-s0", "right")
+    frame = three.results[key].frame
+    bare = replace(three.results[key], frame=frame[frame["metric"] != "error"])
+    lines = summary.summarize(replace(three, results={**three.results, key: bare}), analyses)
     assert list(lines[1].readings) == ["baseline", "catchup"]
 
 
-def test_a_question_that_nobody_answered_has_no_line(three, analyses):
+def test_an_analysis_without_results_has_no_line(three, analyses):
     results = {key: value for key, value in three.results.items() if key[1] != "sharp"}
-    lines = summary.summarize(Study(three.info, results), analyses)
+    lines = summary.summarize(replace(three, results=results), analyses)
     assert {line.analysis for line in lines} == {"right", "outside"}
 
 
 def test_a_headline_must_pick_one_row(three, analyses):
-    results = dict(three.results)
-    one = results["m0-s0", "right"]
-    results["m0-s0", "right"] = replace(one, frame=pd.concat([one.frame, one.frame]))
+    key = ("m0-s0", "right")
+    frame = pd.concat([three.results[key].frame] * 2)
+    results = {**three.results, key: replace(three.results[key], frame=frame)}
     with pytest.raises(KeyError, match="2 rows of accuracy"):
-        summary.summarize(Study(three.info, results), analyses)
+        summary.summarize(replace(three, results=results), analyses)
 
 
 def test_agreement_is_between_different_networks(three, methods):
@@ -85,12 +79,11 @@ def test_agreement_is_between_different_networks(three, methods):
     assert several == pytest.approx(several.T)
 
 
-def test_who_alone_is_right(three):
+def test_uniquely_correct_samples_are_those_of_one_model_only(three):
     found = agreement.uniquely_correct(three)
     hits = {m.model: m.result.samples["correct"] for m in three.members("right")}
-    assert set(found["catchup"]) == set(
-        np.flatnonzero(hits["catchup"] & ~hits["baseline"] & ~hits["cutmix"])
-    )
+    expected = hits["catchup"] & ~hits["baseline"] & ~hits["cutmix"]
+    assert set(found["catchup"]) == set(np.flatnonzero(expected))
     places = np.concatenate(list(found.values()))
     assert len(set(places)) == len(places)
     assert len(found["catchup"]) > len(found["baseline"])
@@ -108,7 +101,3 @@ def test_an_interval_over_seeds_stays_within_the_rates():
     assert high == 100.0
     assert summary.seeds_interval([99.0, 99.9, 99.5], "nats").high > 100
     assert np.isnan(summary.seeds_interval([99.0, 99.9], "%")).all()
-
-
-def test_a_reading_has_a_mean():
-    assert summary.Estimate((1.0, 2.0)).mean == 1.5

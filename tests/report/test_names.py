@@ -16,7 +16,7 @@ from catchup_eval.audit.conventions.tables import values_table
 from catchup_eval.cli.console import Console
 from catchup_eval.report import evidence
 from catchup_eval.report import page as report_page
-from catchup_eval.report.names import headings, readable, visible
+from catchup_eval.report.names import headings, readable, rename_groups, visible
 from catchup_eval.report.page import environment, write
 from catchup_eval.report.sections import numbers_table
 from catchup_eval.report.summary import summary_table
@@ -42,27 +42,20 @@ RESULTS: dict[int, Study] = {}
 
 def study_of(made: Callable[..., Study], names: list[str]) -> Study:
     """A study of models of these names; the numbers are made once for each count of models."""
-    base = [str(number) for number in range(len(names))]
-    key = len(names)
+    key, base = len(names), [str(number) for number in range(len(names))]
     if key not in RESULTS:
         RESULTS[key] = made(1, {name: (80.0 + int(name), 1.0, 40.0) for name in base})
-    plain = RESULTS[key]
-    called = dict(zip(base, names, strict=True))
-    models = tuple(
-        model.model_copy(update={"group": called[model.group]}) for model in plain.info.models
-    )
-    info = plain.info.model_copy(update={"models": models, "reference": names[0]})
-    return Study(info, plain.results, plain.provenance)
+    return rename_groups(RESULTS[key], dict(zip(base, names, strict=True)))
 
 
 def tables_of(study: Study, analyses: dict[str, Any]) -> list[tuple[Table, int]]:
     """Every table with a column for each model, and how many of its own stand before these."""
     study = readable(study)
     lines = summarize(study, analyses)
-    verdicts = comparison.compare_to_reference(lines, study.info.reference)
+    compared = comparison.compare_to_reference(lines, study.info.reference)
     numbers = numbers_table(study.joined_result("sharp"), "sharp", "Curvature", study.groups)
     return [
-        (summary_table(lines, verdicts, study), 2),
+        (summary_table(lines, compared, study), 2),
         (evidence.checks_table(study, analyses), 2),
         (evidence.cost_table(study, analyses), 1),
         (values_table([], study.groups), 2),
@@ -122,9 +115,8 @@ def in_csv(table: Table) -> list[str]:
 def on_terminal(table: Table, columns: list[str]) -> None:
     console = Console()
     stream = io.StringIO()
-    console._terminal = Terminal(
-        file=stream, highlight=False, emoji=False, soft_wrap=True, width=10_000
-    )
+    plain = {"highlight": False, "emoji": False, "soft_wrap": True}
+    console._terminal = Terminal(file=stream, width=10_000, **plain)
     console.table(frame(table), "")
     _title, head, *_ = stream.getvalue().split("\n")
     assert "  ".join(columns).split() == head.split()
@@ -161,8 +153,8 @@ def test_the_summary_holds_each_models_own_numbers(
     plain = report_page.summary(study_of(made, [f"m{i}" for i in range(len(names))]), analyses)
     assert summary.shape == plain.shape and summary.columns.is_unique
     assert (summary.to_numpy() == plain.to_numpy()).all()
-    kept = summary.drop(columns=["Analysis", "n", "Protocol"])
-    assert kept.shape[1] == len(names) + 2, "what the terminal shows"
+    printed = summary.drop(columns=["Analysis", "n", "Protocol"])  # on a terminal
+    assert printed.shape[1] == len(names) + 2
 
 
 def test_a_name_that_is_free_stays_as_it_is() -> None:
