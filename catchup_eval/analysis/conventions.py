@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from catchup_eval.core.errors import Missing
-from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
+from catchup_eval.metrics.intervals import Interval
 from catchup_eval.results.result import Result
+from catchup_eval.results.summary import UNKNOWN
 
 
 class ConventionValue(NamedTuple):
@@ -21,7 +22,7 @@ class ConventionValue(NamedTuple):
     """
 
     value: float
-    interval: Interval = NO_INTERVAL
+    interval: Interval = UNKNOWN
     n: int = 0
     outcomes: tuple[np.ndarray, ...] = ()
     note: str = ""

@@ -27,10 +27,10 @@ class LoadedModel:
     model: Classifier  # in evaluation mode
     card: ModelCard | None  # what its checkpoint says about it; None for foreign weights
     seed: int  # of its training, 0 where unknown; distinguishes the members of one group
-    architecture: str = ""  # with `options`: what its builder was asked for
+    architecture: str = ""  # with `options`: what its builder was called with
     options: Mapping[str, Any] = field(default_factory=dict)
     claim: PublishedAccuracy | None = None  # where one is known
-    notes: tuple[str, ...] = ()  # what was chosen for it, and what the catalogue says; sentences
+    notes: tuple[str, ...] = ()  # what was chosen for it, and the catalogue's warnings; sentences
 
 
 def load(
@@ -107,7 +107,7 @@ def _load_pretrained(spec: ModelSpec) -> LoadedModel:
 
 
 def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> LoadedModel:
-    if spec.architecture:  # what is wrong is said before anything is downloaded
+    if spec.architecture:  # errors come before any download
         check_architecture(spec.architecture)
         preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
     if not spec.weights:

@@ -2,7 +2,7 @@
 
 Groups with three or more seeds each are compared as methods, over their seeds. With fewer,
 the networks at hand are compared: on the same samples, each outcome averaged over the group's
-seeds. What is said is then true of these networks and of no method.
+seeds. The result then holds for these networks and for no method.
 
 The headline metric of each analysis makes one family of tests (analyses x groups), all secondary
 metrics a second one; Holm's correction holds within each.

@@ -14,6 +14,7 @@ from catchup_eval.results.study import Study
 
 SEEDS = 3  # from which on seeds have an interval, and methods are compared instead of networks
 PERCENT = "%"
+UNKNOWN = NO_INTERVAL
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Estimate:
     values: tuple[float, ...]  # one for each seed that has it
     # 95 %: of the one network over its samples, or of the mean over the seeds; NaN for two seeds,
     # and where the one network's number has none.
-    interval: Interval = NO_INTERVAL
+    interval: Interval = UNKNOWN
     n: int = 0  # samples behind each value
     protocol: str = ""  # name and version
     chance: float = np.nan  # the value of guessing, NaN where there is none
@@ -105,7 +106,7 @@ def estimate(values: Sequence[float], own: Interval, unit: str, **fields: Any) -
 def seeds_interval(values: Sequence[float], unit: str) -> Interval:
     """The 95 % interval of a mean over three or more seeds, within 0 and 100 for percent."""
     if len(values) < SEEDS:
-        return NO_INTERVAL
+        return UNKNOWN
     low, high = t_interval(values)
     if low == low and unit == PERCENT and min(values) >= 0:
         low, high = max(0.0, low), min(100.0, high)
