@@ -149,15 +149,7 @@ class StageHooks:
 
 @contextmanager
 def capture_inputs(**modules: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What goes *into* each of the named modules during the forward passes inside the block.
-
-    Example:
-        >>> head = nn.Linear(2, 1)
-        >>> with capture_inputs(features=head) as seen:
-        ...     _ = head(__import__("torch").ones(3, 2))
-        >>> seen["features"].shape
-        torch.Size([3, 2])
-    """
+    """What goes *into* each of the named modules during the forward passes inside the block."""
     seen: dict[str, Tensor] = {}
     handles = [
         module.register_forward_pre_hook(

@@ -52,13 +52,14 @@ def load(
     spec = _single_spec(text) if isinstance(text, str) else text
     if spec.weights.startswith(CATALOGUE):
         return _load_from_catalogue(spec, classes, access)
+    specs.check_request(spec)
     options = dict(spec.options)
     published = options.pop("published", None)
-    asked = replace(spec, options=options)
+    plain = replace(spec, options=options)
     if specs.is_pretrained_request(spec):
-        loaded = _load_pretrained(asked)
+        loaded = _load_pretrained(plain)
     else:
-        loaded = _load_file(asked, classes, access)
+        loaded = _load_file(plain, classes, access)
     loaded.model.eval()
     if not published:
         return loaded
@@ -83,15 +84,13 @@ def _load_from_catalogue(
     weights = known.weights
     if entry.address:
         weights = str(find(entry.address, access, entry.checksum).path)
-    asked = ModelSpec(known.architecture, weights, {**known.options, **spec.options}, spec.name)
-    loaded = load(asked, classes=classes, access=access)
+    whole = ModelSpec(known.architecture, weights, {**known.options, **spec.options}, spec.name)
+    loaded = load(whole, classes=classes, access=access)
     notes = (*loaded.notes, *entry.warnings)
     return replace(loaded, claim=loaded.claim or entry.claim, notes=notes)
 
 
 def _load_pretrained(spec: ModelSpec) -> LoadedModel:
-    if not spec.weights:
-        raise specs.no_weights_error(spec)
     options = _builder_options(spec)
     if spec.architecture.startswith(TIMM):
         kind = spec.architecture.removeprefix(TIMM)
@@ -108,10 +107,7 @@ def _load_pretrained(spec: ModelSpec) -> LoadedModel:
 
 def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> LoadedModel:
     if spec.architecture:  # errors come before any download
-        check_architecture(spec.architecture)
         preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
-    if not spec.weights:
-        raise specs.no_weights_error(spec)
     found = find(spec.weights, access)
     ema = spec.options.get("ema", "").lower() == "true"
     content = checkpoints.read_content(found.path, ema=ema, trust_pickle=access.trust_pickle)

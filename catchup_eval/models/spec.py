@@ -153,10 +153,7 @@ def check(text: str) -> None:
     for spec in expand(text):
         if spec.weights.startswith(CATALOGUE):
             catalogue.find(spec.weights.removeprefix(CATALOGUE))
-        elif spec.architecture:
-            check_architecture(spec.architecture)
-        if not spec.weights:
-            raise no_weights_error(spec)
+        check_request(spec)
         files = [spec.architecture.rpartition(":")[0]] if ".py:" in spec.architecture else []
         if not (spec.weights.startswith(REMOTE) or has_named_weights(spec)):
             files.append(spec.weights)
@@ -167,9 +164,12 @@ def check(text: str) -> None:
             normalisation(spec.options["norm"])
 
 
-def no_weights_error(spec: ModelSpec) -> UserError:
-    """What to say of a network without weights."""
-    return UserError(f"{spec.architecture} has no weights; write {spec.architecture}@FILE")
+def check_request(spec: ModelSpec) -> None:
+    """Raise `UserError` where no network has its architecture, or no weights are named."""
+    if spec.architecture:
+        check_architecture(spec.architecture)
+    if not spec.weights:
+        raise UserError(f"{spec.architecture} has no weights; write {spec.architecture}@FILE")
 
 
 def check_architecture(name: str) -> None:
