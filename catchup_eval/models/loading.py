@@ -95,7 +95,7 @@ def _load_pretrained(spec: ModelSpec) -> LoadedModel:
     if spec.architecture.startswith(TIMM):
         kind = spec.architecture.removeprefix(TIMM)
         own = timm_models.inputs(kind, sized="size" in spec.options)
-        classes, claim = timm_models.published_classes(kind), None
+        classes, claim = int(timm_models.data_config(kind).num_classes), None
     else:
         entry = torchvision_models.entry(spec.architecture.removeprefix(TORCHVISION), spec.weights)
         own, classes = torchvision_models.inputs(entry), IMAGENET_CLASSES
@@ -165,7 +165,8 @@ def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSetti
         kind = spec.architecture.removeprefix(TIMM)
         if "." in kind:  # the tag of these very weights
             return timm_models.inputs(kind, sized=sized)
-        return InputSettings(*timm_models.normalisation(kind))
+        own = timm_models.data_config(kind)
+        return InputSettings(tuple(own.mean), tuple(own.std))
     if spec.architecture.startswith(TORCHVISION):
         entry = _torchvision_entry(spec)
         return torchvision_models.inputs(entry) if entry else InputSettings(*NORMS["imagenet"])

@@ -85,7 +85,7 @@ def compare_to_reference(lines: Iterable[SummaryRow], reference: str) -> list[Pa
         if group != reference
     ]
     primary = np.array([one.line.primary for one in untested], bool)
-    adjusted = np.array([one.difference.p for one in untested])
+    adjusted = np.array([one.difference.p for one in untested], float)
     for family in (primary, ~primary):
         adjusted[family] = holm(adjusted[family].tolist())
     return [replace(one, adjusted=float(p)) for one, p in zip(untested, adjusted)]

@@ -169,8 +169,8 @@ def test_timm_normalises_as_its_data_configuration_says(tmp_path: Path) -> None:
     assert loaded.head.out_features == 7 and loaded.name == "net"
     half = load(f"timm:mobilenetv3_small_050@{tmp_path}/net.pth?norm=half").model
     assert half.preprocessing == "(pixels - (0.5, 0.5, 0.5)) / (0.5, 0.5, 0.5)"
-    assert timm_models.normalisation("tf_efficientnet_lite0") == ((0.5,) * 3, (0.5,) * 3)
-    assert timm_models.published_classes("convnext_tiny.in12k") == 11_821
+    lite, tiny = map(timm_models.data_config, ("tf_efficientnet_lite0", "convnext_tiny.in12k"))
+    assert (lite.mean, lite.std) == ((0.5,) * 3, (0.5,) * 3) and tiny.num_classes == 11_821
 
 
 def test_an_own_checkpoint_of_a_timm_network_needs_only_its_path(tmp_path: Path) -> None:
