@@ -17,8 +17,6 @@ from catchup_eval.models.sources import TIMM, TORCHVISION, LocatedWeights, Weigh
 from catchup_eval.models.spec import ModelSpec, check_architecture
 from catchup_eval.models.zoo import build, check_options, timm_models, torchvision_models
 
-IMAGENET_CLASSES = 1000
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -98,7 +96,7 @@ def _load_pretrained(spec: ModelSpec) -> LoadedModel:
         classes, claim = int(timm_models.data_config(kind).num_classes), None
     else:
         entry = torchvision_models.entry(spec.architecture.removeprefix(TORCHVISION), spec.weights)
-        own, classes = torchvision_models.inputs(entry), IMAGENET_CLASSES
+        own, classes = torchvision_models.inputs(entry), matching.IMAGENET
         claim = _published_accuracy(entry)
     inputs = preprocessing.read(spec.options, own, spec.name)
     model = _build(spec, classes, inputs, options | {"weights": spec.weights})

@@ -22,7 +22,7 @@ HEADS = (
 )
 SHORTCUTS = 4  # convolutions that an option may add or take: a shortcut for each stage
 COMMON = 0.6  # fraction of names that no option changes
-IMAGENET = 1000
+IMAGENET = 1000  # classes
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 COUNTERS = ("n_averaged",)  # torch's AveragedModel keeps it beside `module.*`
 SYNONYMS = (("downsample", "shortcut"), ("fc", "linear"))  # one part, named so in other zoos
