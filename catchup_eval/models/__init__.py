@@ -1,1 +1,1 @@
-"""Networks: one family a file, each wrapped so that it is asked in pixels."""
+"""Networks: one family a file, each wrapped so that it takes pixels in [0, 1]."""

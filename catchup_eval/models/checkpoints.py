@@ -125,7 +125,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
 def _read_torch(path: Path, trust_pickle: bool) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_safe_globals()):
-            warnings.simplefilter("ignore")  # torch warns of old pickles; an error says it better
+            warnings.simplefilter("ignore")  # torch warns of old pickles; an error is clearer
             return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         if not _is_html(path) and "Unsupported" in str(error):
@@ -144,7 +144,7 @@ def _read_torch(path: Path, trust_pickle: bool) -> Any:
 
 
 def _safe_globals() -> list[Any]:
-    """What training scripts keep beside tensors: numpy's scalars, the arguments of a command."""
+    """What training scripts save beside tensors: numpy's scalars, the arguments of a command."""
     dtypes = [type(np.dtype(code)) for code in "?bBhHiIlLqQefdg"]
     old, new = (f"numpy.{core}.multiarray.scalar" for core in ("core", "_core"))
     return [(scalar, old), (scalar, new), np.dtype, *dtypes, argparse.Namespace]
@@ -226,7 +226,7 @@ def find_history(weights: Path) -> pd.DataFrame | None:
 
 
 def find_epoch_checkpoints(weights: Path) -> dict[int, Path]:
-    """The checkpoints that a training kept, by epoch: `NAME-epoch010.safetensors` and so on."""
+    """The checkpoints that a training saved, by epoch: `NAME-epoch010.safetensors` and so on."""
     pattern = f"{glob.escape(weights.stem)}-epoch*{weights.suffix}"
     found = sorted(weights.parent.glob(pattern)) if weights.suffix else []
     numbers = [path.stem.rpartition("-epoch")[2] for path in found]

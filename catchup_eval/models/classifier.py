@@ -1,4 +1,4 @@
-"""A network with its normalisation inside and its parts named."""
+"""A network with its normalisation inside, and the names of its stages, head and pool."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
 
-# What a network is shown of (red, green, blue); one channel is for images whose three are alike.
+# What a network takes of (red, green, blue); one channel is for images whose three are alike.
 CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
 
 

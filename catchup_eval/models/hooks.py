@@ -1,4 +1,4 @@
-"""See and change what one layer gives, without touching the network's code."""
+"""Capture and change the output of one layer, without touching the network's code."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,7 +80,7 @@ def _remove(handles: list[RemovableHandle]) -> None:
 
 
 def _in_backward_pass() -> bool:
-    """Whether autograd is calling; torch's own checkpointing asks the same way."""
+    """Whether autograd is calling; torch's own checkpointing tests the same."""
     return torch._C._current_graph_task_id() != -1
 
 
@@ -149,15 +149,7 @@ class StageHooks:
 
 @contextmanager
 def capture_inputs(**modules: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What goes *into* each of the named modules during the forward passes inside the block.
-
-    Example:
-        >>> head = nn.Linear(2, 1)
-        >>> with capture_inputs(features=head) as seen:
-        ...     _ = head(__import__("torch").ones(3, 2))
-        >>> seen["features"].shape
-        torch.Size([3, 2])
-    """
+    """What goes *into* each of the named modules during the forward passes inside the block."""
     seen: dict[str, Tensor] = {}
     handles = [
         module.register_forward_pre_hook(

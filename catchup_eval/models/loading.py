@@ -17,8 +17,6 @@ from catchup_eval.models.sources import TIMM, TORCHVISION, LocatedWeights, Weigh
 from catchup_eval.models.spec import ModelSpec, check_architecture
 from catchup_eval.models.zoo import build, check_options, timm_models, torchvision_models
 
-IMAGENET_CLASSES = 1000
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -27,10 +25,10 @@ class LoadedModel:
     model: Classifier  # in evaluation mode
     card: ModelCard | None  # what its checkpoint says about it; None for foreign weights
     seed: int  # of its training, 0 where unknown; distinguishes the members of one group
-    architecture: str = ""  # with `options`: what its builder was asked for
+    architecture: str = ""  # with `options`: what its builder was called with
     options: Mapping[str, Any] = field(default_factory=dict)
     claim: PublishedAccuracy | None = None  # where one is known
-    notes: tuple[str, ...] = ()  # what was chosen for it, and what the catalogue says; sentences
+    notes: tuple[str, ...] = ()  # what was chosen for it, and the catalogue's warnings; sentences
 
 
 def load(
@@ -52,13 +50,14 @@ def load(
     spec = _single_spec(text) if isinstance(text, str) else text
     if spec.weights.startswith(CATALOGUE):
         return _load_from_catalogue(spec, classes, access)
+    specs.check_request(spec)
     options = dict(spec.options)
     published = options.pop("published", None)
-    asked = replace(spec, options=options)
+    plain = replace(spec, options=options)
     if specs.is_pretrained_request(spec):
-        loaded = _load_pretrained(asked)
+        loaded = _load_pretrained(plain)
     else:
-        loaded = _load_file(asked, classes, access)
+        loaded = _load_file(plain, classes, access)
     loaded.model.eval()
     if not published:
         return loaded
@@ -83,23 +82,21 @@ def _load_from_catalogue(
     weights = known.weights
     if entry.address:
         weights = str(find(entry.address, access, entry.checksum).path)
-    asked = ModelSpec(known.architecture, weights, {**known.options, **spec.options}, spec.name)
-    loaded = load(asked, classes=classes, access=access)
+    whole = ModelSpec(known.architecture, weights, {**known.options, **spec.options}, spec.name)
+    loaded = load(whole, classes=classes, access=access)
     notes = (*loaded.notes, *entry.warnings)
     return replace(loaded, claim=loaded.claim or entry.claim, notes=notes)
 
 
 def _load_pretrained(spec: ModelSpec) -> LoadedModel:
-    if not spec.weights:
-        raise specs.no_weights_error(spec)
     options = _builder_options(spec)
     if spec.architecture.startswith(TIMM):
         kind = spec.architecture.removeprefix(TIMM)
         own = timm_models.inputs(kind, sized="size" in spec.options)
-        classes, claim = timm_models.published_classes(kind), None
+        classes, claim = int(timm_models.data_config(kind).num_classes), None
     else:
         entry = torchvision_models.entry(spec.architecture.removeprefix(TORCHVISION), spec.weights)
-        own, classes = torchvision_models.inputs(entry), IMAGENET_CLASSES
+        own, classes = torchvision_models.inputs(entry), matching.IMAGENET
         claim = _published_accuracy(entry)
     inputs = preprocessing.read(spec.options, own, spec.name)
     model = _build(spec, classes, inputs, options | {"weights": spec.weights})
@@ -107,11 +104,8 @@ def _load_pretrained(spec: ModelSpec) -> LoadedModel:
 
 
 def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> LoadedModel:
-    if spec.architecture:  # what is wrong is said before anything is downloaded
-        check_architecture(spec.architecture)
+    if spec.architecture:  # errors come before any download
         preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
-    if not spec.weights:
-        raise specs.no_weights_error(spec)
     found = find(spec.weights, access)
     ema = spec.options.get("ema", "").lower() == "true"
     content = checkpoints.read_content(found.path, ema=ema, trust_pickle=access.trust_pickle)
@@ -169,7 +163,8 @@ def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSetti
         kind = spec.architecture.removeprefix(TIMM)
         if "." in kind:  # the tag of these very weights
             return timm_models.inputs(kind, sized=sized)
-        return InputSettings(*timm_models.normalisation(kind))
+        own = timm_models.data_config(kind)
+        return InputSettings(tuple(own.mean), tuple(own.std))
     if spec.architecture.startswith(TORCHVISION):
         entry = _torchvision_entry(spec)
         return torchvision_models.inputs(entry) if entry else InputSettings(*NORMS["imagenet"])

@@ -22,7 +22,7 @@ HEADS = (
 )
 SHORTCUTS = 4  # convolutions that an option may add or take: a shortcut for each stage
 COMMON = 0.6  # fraction of names that no option changes
-IMAGENET = 1000
+IMAGENET = 1000  # classes
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 COUNTERS = ("n_averaged",)  # torch's AveragedModel keeps it beside `module.*`
 SYNONYMS = (("downsample", "shortcut"), ("fc", "linear"))  # one part, named so in other zoos
@@ -37,7 +37,6 @@ class ArchitectureMatch(NamedTuple):
 
     architecture: str
     options: dict[str, Any]
-    classes: int
     unseen: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -98,7 +97,7 @@ def _own_matches(weights: Mapping[str, Tensor], classes: int) -> Iterator[Archit
             variants = _variants(entry, weights)
             fitting = [o for o in variants if _has_same_shapes(entry, weights, classes, o)]
             if fitting:
-                yield _simplest_match(name, entry, fitting, classes)
+                yield _simplest_match(name, entry, fitting)
 
 
 @cache
@@ -155,7 +154,7 @@ def _values(name: str, kind: Any, weights: Mapping[str, Tensor]) -> list[Any]:
 
 
 def _simplest_match(
-    name: str, entry: Architecture, fitting: list[dict[str, Any]], classes: int
+    name: str, entry: Architecture, fitting: list[dict[str, Any]]
 ) -> ArchitectureMatch:
     """Of settings that fit alike, the one with the most defaults."""
     options = _options(entry)
@@ -165,7 +164,7 @@ def _simplest_match(
         for key in options
         if key not in fitting[0] or len({repr(one[key]) for one in fitting}) > 1
     ]
-    return ArchitectureMatch(name, min(changed, key=len), classes, tuple(unseen))
+    return ArchitectureMatch(name, min(changed, key=len), tuple(unseen))
 
 
 def _torchvision_matches(
@@ -179,7 +178,7 @@ def _torchvision_matches(
         if any(entry.meta["num_params"] == count for entry in models.get_model_weights(name)):
             wanted = _build(name, classes).state_dict()
             if not misfits(wanted, rename_keys_for(wanted, weights)):
-                yield ArchitectureMatch(TORCHVISION + name, {}, classes)
+                yield ArchitectureMatch(TORCHVISION + name, {})
 
 
 def _parameters(weights: Mapping[str, Tensor], classes: int) -> int:

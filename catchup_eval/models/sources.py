@@ -15,7 +15,7 @@ from catchup_eval.core.http import DownloadRequest, download
 TORCHVISION, TIMM = "torchvision:", "timm:"  # libraries of networks, some with weights
 HUB = "hf:"
 WEB = ("https://", "http://")
-REMOTE = (*WEB, HUB)  # how WEIGHTS begin that are asked of a server
+REMOTE = (*WEB, HUB)  # how WEIGHTS begin that a server has
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm and transformers call them
 
 
@@ -24,7 +24,7 @@ class WeightsAccess:
     """How files of weights are got and read."""
 
     folder: Path = Path("data/models")  # of downloads; the hub's have the hub's own folder
-    trust_pickle: bool = False  # run the code that a pickle asks for
+    trust_pickle: bool = False  # run the code in a pickle
     get: Callable[[DownloadRequest], None] = download  # one file, whole or not at all
 
 
@@ -36,7 +36,7 @@ class LocatedWeights(NamedTuple):
 
 
 def is_remote(text: str) -> bool:
-    """Whether the WEIGHTS of a spec are asked of a server."""
+    """Whether the WEIGHTS of a spec come from a server."""
     return text.startswith(REMOTE)
 
 

@@ -1,4 +1,4 @@
-"""How a model is asked for, everywhere: `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
+"""The spec of a model, the same everywhere: `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
 
     s0.safetensors                      an own checkpoint: its card says the rest
     ours=s*.safetensors                 a glob: the seeds of one group
@@ -18,7 +18,7 @@
 `ema=true` takes the average over the training that a file may hold, `published=91.73` is an
 accuracy to compare with. Other keys go to the network's builder.
 
-A list of models is a file that can be kept beside them:
+A list of models is a file:
 
     [models.ours]
     spec = "runs/catchup-s*.safetensors"
@@ -27,7 +27,7 @@ A list of models is a file that can be kept beside them:
     spec = "resnet20@resnet20-12fca82f.th"
     norm = "imagenet"
 
-Each key beside `spec` is one of its `?key=value`. Paths are seen from where the command is called.
+Each key beside `spec` is one of its `?key=value`. Paths are relative to the working directory.
 """
 
 import glob
@@ -49,7 +49,7 @@ from catchup_eval.models.zoo import ARCHITECTURES
 ZOOS = (TORCHVISION, TIMM)  # whose published weights have names
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".pth.tar")
 LIST = ".toml"
-KEPT = re.compile(r"-epoch\d+(?=\.\w+$)")  # in the name of a checkpoint kept on the way
+KEPT = re.compile(r"-epoch\d+(?=\.\w+$)")  # in the name of a checkpoint saved on the way
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def names(text: str) -> list[str]:
 def expand(text: str) -> list[ModelSpec]:
     """The models that `text` asks for: one, those of a list, or one for each file of a glob.
 
-    Checkpoints that a training kept on its way are left out where the glob finds its last one too.
+    Checkpoints that a training saved on its way are left out where the glob finds its last one too.
 
     Raises:
         BadFile: the glob finds nothing, or the list cannot be read.
@@ -153,10 +153,7 @@ def check(text: str) -> None:
     for spec in expand(text):
         if spec.weights.startswith(CATALOGUE):
             catalogue.find(spec.weights.removeprefix(CATALOGUE))
-        elif spec.architecture:
-            check_architecture(spec.architecture)
-        if not spec.weights:
-            raise no_weights_error(spec)
+        check_request(spec)
         files = [spec.architecture.rpartition(":")[0]] if ".py:" in spec.architecture else []
         if not (spec.weights.startswith(REMOTE) or has_named_weights(spec)):
             files.append(spec.weights)
@@ -167,9 +164,12 @@ def check(text: str) -> None:
             normalisation(spec.options["norm"])
 
 
-def no_weights_error(spec: ModelSpec) -> UserError:
-    """What to say of a network without weights."""
-    return UserError(f"{spec.architecture} has no weights; write {spec.architecture}@FILE")
+def check_request(spec: ModelSpec) -> None:
+    """Raise `UserError` where no network has its architecture, or no weights are named."""
+    if spec.architecture:
+        check_architecture(spec.architecture)
+    if not spec.weights:
+        raise UserError(f"{spec.architecture} has no weights; write {spec.architecture}@FILE")
 
 
 def check_architecture(name: str) -> None:

@@ -2,7 +2,7 @@
 
 Groups with three or more seeds each are compared as methods, over their seeds. With fewer,
 the networks at hand are compared: on the same samples, each outcome averaged over the group's
-seeds. What is said is then true of these networks and of no method.
+seeds. The result then holds for these networks and for no method.
 
 The headline metric of each analysis makes one family of tests (analyses x groups), all secondary
 metrics a second one; Holm's correction holds within each.
@@ -85,7 +85,7 @@ def compare_to_reference(lines: Iterable[SummaryRow], reference: str) -> list[Pa
         if group != reference
     ]
     primary = np.array([one.line.primary for one in untested], bool)
-    adjusted = np.array([one.difference.p for one in untested])
+    adjusted = np.array([one.difference.p for one in untested], float)
     for family in (primary, ~primary):
         adjusted[family] = holm(adjusted[family].tolist())
     return [replace(one, adjusted=float(p)) for one, p in zip(untested, adjusted)]

@@ -1,4 +1,4 @@
-"""Where a finished report says what it holds."""
+"""The file of a report that lists its contents."""
 
 from pathlib import Path
 

@@ -28,8 +28,7 @@ def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
                 "only results on the same images can be compared"
             )
         for info in one.info.models:
-            known = models.setdefault(info.key, info)
-            if (known.fingerprint, known.code) != (info.fingerprint, info.code):
+            if not models.setdefault(info.key, info).is_same_network(info):
                 raise UserError(
                     f"{info.key} of {source} has other weights or code than the one before it"
                 )

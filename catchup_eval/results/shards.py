@@ -38,7 +38,7 @@ class Shard(NamedTuple):
         return f"-shard{self.number}of{self.total}" if self.total > 1 else ""
 
     def study_fields(self, groups: Sequence[str]) -> dict[str, Any]:
-        """What the study of this shard says of itself; nothing where there is only one."""
+        """The fields of this shard's study; none where there is only one shard."""
         return {"shard": str(self), "order": tuple(groups)} if self.total > 1 else {}
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ WHOLE = Shard()
 
 
 def parse(text: str) -> Shard:
-    """The shard that `--shard` names; the whole where it names none.
+    """The shard that `--shard` names; all where it names none.
 
     Raises:
         UserError: no `NUMBER/COUNT`, or a number beyond the count.

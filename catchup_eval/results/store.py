@@ -46,7 +46,7 @@ class Key(BaseModel, frozen=True):
 
 
 class Provenance(BaseModel, frozen=True):
-    """How a result came about; what of it may differ is no part of the key."""
+    """How a result was measured; what of it may differ is not in the key."""
 
     seconds: float
     device: str

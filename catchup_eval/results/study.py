@@ -41,6 +41,10 @@ class ModelInfo(BaseModel, frozen=True):
         file, mark, name = _architecture(self).partition(".py:")
         return f"{Path(file).name}{mark}{name}" if mark else file
 
+    def is_same_network(self, other: "ModelInfo") -> bool:
+        """Whether weights and code are equal."""
+        return (self.fingerprint, self.code) == (other.fingerprint, other.code)
+
 
 TRAINING = ("method", "settings", "recipe", "data", "data_fingerprint", "epoch")  # of a card
 
@@ -127,7 +131,7 @@ class DataInfo(BaseModel, frozen=True):
     parts: dict[str, int]
 
 
-OLD = "was measured by another version of the question; ask again"
+OLD = "was measured by another version of the analysis; evaluate again"
 
 
 class SkippedAnalysis(BaseModel, frozen=True):

@@ -110,7 +110,7 @@ def test_what_another_version_measured_is_not_drawn(
     monkeypatch.setattr(ANALYSES["deformation"], "VERSION", 99)
     assert redraw_report([folder], options(tmp_path)) == IN_PART
     text = (folder / "report.md").read_text()
-    assert "measured by another version of the question; ask again" in text
+    assert "measured by another version of the analysis; evaluate again" in text
     assert {name for _, name in study.load(folder, analysis_versions()).results} == {"clean"}
     assert {name for _, name in study.load(folder).results} == {"clean", "deformation"}
 

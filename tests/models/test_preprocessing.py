@@ -13,12 +13,6 @@ TOLD = InputSettings((0.5,) * 3, (0.25,) * 3, preprocess=Preprocess(224, 256, "b
 PIXEL = torch.tensor([0.2, 0.4, 0.8]).view(1, 3, 1, 1)
 
 
-def given(options: dict[str, str]) -> list[float]:
-    inputs = read(options, None, "x")
-    seen = Normalize(inputs.mean, inputs.std, inputs.channels)(PIXEL)
-    return [float(value) for value in seen.flatten()]
-
-
 @pytest.mark.parametrize(
     ("options", "seen"),
     [
@@ -31,7 +25,9 @@ def given(options: dict[str, str]) -> list[float]:
     ],
 )
 def test_pixels_as_the_network_sees_them(options: dict[str, str], seen: list[float]) -> None:
-    assert given(options) == pytest.approx(seen)
+    inputs = read(options, None, "x")
+    normalised = Normalize(inputs.mean, inputs.std, inputs.channels)(PIXEL)
+    assert normalised.flatten().tolist() == pytest.approx(seen)
 
 
 @pytest.mark.parametrize(

@@ -112,17 +112,16 @@ def test_foreign_files_of_another_network_or_preprocessing_are_no_seeds(save: Sa
 
 
 def test_a_list_is_no_way_around(save: Save, tmp_path: Path) -> None:
-    lists = [tmp_path / "a.toml", tmp_path / "b.toml"]
-    for path, spec in zip(lists, (save("a.pth"), save("b.pth", "resnet20")), strict=True):
-        path.write_text(f'[models.x]\nspec = "{spec}"\n')
+    specs = save("a.pth"), save("b.pth", "resnet20")
+    for name, spec in zip("ab", specs, strict=True):
+        (tmp_path / f"{name}.toml").write_text(f'[models.x]\nspec = "{spec}"\n')
     with pytest.raises(UserError, match="'x' names two different models"):
-        groups(*map(str, lists))
+        groups(f"{tmp_path}/a.toml", f"{tmp_path}/b.toml")
 
 
 def test_one_network_is_not_two_seeds(save: Save, tmp_path: Path) -> None:
     one = save("a.pth")
-    copy = Path(tmp_path / "copy.pth")
-    copy.write_bytes((tmp_path / "a.pth").read_bytes())
+    (tmp_path / "copy.pth").write_bytes((tmp_path / "a.pth").read_bytes())
     with pytest.raises(UserError, match=r"'x' holds the same weights twice, .*a\.pth.*copy\.pth"):
         groups(f"x={one}", f"x={one.replace('a.pth', 'copy.pth')}")
 

@@ -30,48 +30,40 @@ def result() -> Result:
     return Result(rows.frame(), {"correct": np.array([True, False, True])})
 
 
-def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
     store = Store(tmp_path)
     store.put("m-s0", result(), ResultRecord(key=KEY, provenance=HOW))
+    return store
+
+
+def test_a_result_comes_back_as_it_was(store: Store) -> None:
     back = store.get("m-s0", "clean")
     pd.testing.assert_frame_equal(back.frame, result().frame, check_dtype=False)
     assert back.samples["correct"].tolist() == [True, False, True]
     assert back.samples["correct"].dtype == bool
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_any_other_key_is_not_done(store: Store) -> None:
+    assert store.has("m-s0", KEY)
+    for change in (
         *({"weights": "x"}, {"data": "x"}, {"version": 2}, {"seed": 1}),
         *({"settings": {"bins": 10}}, {"settings": {}}, {"network": "x"}),
         *({"network_code": "x"}, {"data_code": "x"}),
-    ],
-)
-def test_any_other_key_is_not_done(tmp_path: Path, change: dict[str, object]) -> None:
-    store = Store(tmp_path)
-    store.put("m-s0", result(), ResultRecord(key=KEY, provenance=HOW))
-    assert store.has("m-s0", KEY)
-    assert not store.has("m-s0", KEY.model_copy(update=change))
+    ):
+        assert not store.has("m-s0", KEY.model_copy(update=change)), change
 
 
-def test_a_result_without_its_sidecar_is_not_done(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.put("m-s0", result(), ResultRecord(key=KEY, provenance=HOW))
-    store.path("m-s0", "clean", "json").unlink()
+def test_without_its_sidecar_or_with_a_damaged_one_nothing_is_done(store: Store) -> None:
+    sidecar = store.path("m-s0", "clean", "json")
+    sidecar.write_text('{"key": 1')
     assert not store.has("m-s0", KEY)
-
-
-def test_a_damaged_sidecar_is_not_done(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.put("m-s0", result(), ResultRecord(key=KEY, provenance=HOW))
-    store.path("m-s0", "clean", "json").write_text('{"key": 1')
+    sidecar.unlink()
     assert not store.has("m-s0", KEY)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz"])
-def test_a_damaged_result_is_named(tmp_path: Path, suffix: str) -> None:
-    store = Store(tmp_path)
-    store.put("m-s0", result(), ResultRecord(key=KEY, provenance=HOW))
+def test_a_damaged_result_is_named(store: Store, suffix: str) -> None:
     store.path("m-s0", "clean", suffix).write_bytes(b"")
     with pytest.raises(BadFile, match="cannot be read"):
         store.get("m-s0", "clean")

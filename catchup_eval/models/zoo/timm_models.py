@@ -30,7 +30,7 @@ def build(name: str, *, classes: int, weights: str | None = None, **options: Any
     """
     import timm
 
-    config = _config(name)
+    config = data_config(name)
     if weights is None:
         return _create(name, num_classes=classes, **options)
     if weights != PRETRAINED:
@@ -48,7 +48,7 @@ def build(name: str, *, classes: int, weights: str | None = None, **options: Any
         ) from error
 
 
-def _config(name: str) -> Any:
+def data_config(name: str) -> Any:
     """timm's data configuration of the network's weights, published or not."""
     import timm
 
@@ -74,19 +74,13 @@ def _create(name: str, **options: Any) -> nn.Module:
         raise UserError(f"timm's {name} does not take such options: {error}") from error
 
 
-def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std that timm's data configuration names for a network."""
-    config = _config(name)
-    return tuple(config.mean), tuple(config.std)
-
-
 def inputs(name: str, *, sized: bool = False) -> InputSettings:
     """How timm gives images to the weights of a tag, at the size that they were trained with.
 
     timm's own tables may use a larger one: `?size=288&resize=288` asks for it. `sized`: the user
     says the size, so that timm's own cropping does not matter.
     """
-    return inputs_from_config(_config(name).to_dict(), name, sized=sized)
+    return inputs_from_config(data_config(name).to_dict(), name, sized=sized)
 
 
 def inputs_from_config(
@@ -102,17 +96,12 @@ def inputs_from_config(
     squash = mode == "squash" and fraction == 1
     if not sized and (height != width or not (squash or mode == "center")):
         raise UserError(
-            f"{name}: timm shows it {height} x {width} pixels with crop mode {mode!r} of "
+            f"{name}: timm gives it {height} x {width} pixels with crop mode {mode!r} of "
             f"{fraction:g}, which cannot be done here; say ?size=N&resize=N or ?size=N&squash=true"
         )
     resize = None if squash else int(height / fraction)
     preprocess = Preprocess(height, resize, config.get("interpolation") or "bilinear", squash)
     return InputSettings(tuple(config["mean"]), tuple(config["std"]), preprocess=preprocess)
-
-
-def published_classes(name: str) -> int:
-    """The logits of its published weights."""
-    return int(_config(name).num_classes)
 
 
 def layout(net: nn.Module) -> ModuleLayout:

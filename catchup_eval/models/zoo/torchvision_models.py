@@ -1,4 +1,4 @@
-"""torchvision's classifiers by name, with the parts of those families that are known here."""
+"""torchvision's classifiers by name, with the layouts of the families that are known here."""
 
 import itertools
 import math

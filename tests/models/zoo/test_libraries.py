@@ -20,34 +20,24 @@ from catchup_eval.trainers.mixing import METHODS
 
 PLAIN = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
 
-# One small network of each family and the stages that it has.
-ZOO = {
-    "torchvision:resnet18": 5,
-    "torchvision:densenet121": 5,
-    "torchvision:mobilenet_v2": 8,
-    "torchvision:mobilenet_v3_small": 5,
-    "torchvision:vgg11_bn": 8,
-    "torchvision:squeezenet1_1": 4,
-    "torchvision:efficientnet_b0": 8,
-    "torchvision:mnasnet0_5": 7,
-    "torchvision:regnet_y_400mf": 5,
-    "torchvision:shufflenet_v2_x0_5": 4,
-    "torchvision:convnext_tiny": 5,
-    "timm:resnet10t": 5,
-    "timm:mobilenetv2_050": 5,
-    "timm:mobilenetv3_small_050": 5,
-    "timm:efficientnet_lite0": 5,
-    "timm:regnetx_002": 5,
-    "timm:convnext_atto": 4,
-    "timm:ghostnet_050": 5,
-    "timm:tinynet_e": 5,
-    "timm:lcnet_050": 5,
-    "timm:repvgg_a0": 5,
-    "timm:hgnetv2_b0": 4,
-    "timm:fasternet_t0": 4,
-    "timm:dla46_c": 6,
-    "timm:poolformer_s12": 4,
+# One small network of each family, by the number of its stages.
+BY_STAGES = {
+    4: (
+        *("torchvision:squeezenet1_1", "torchvision:shufflenet_v2_x0_5", "timm:convnext_atto"),
+        *("timm:hgnetv2_b0", "timm:fasternet_t0", "timm:poolformer_s12"),
+    ),
+    5: (
+        *("torchvision:resnet18", "torchvision:densenet121", "torchvision:mobilenet_v3_small"),
+        *("torchvision:regnet_y_400mf", "torchvision:convnext_tiny", "timm:resnet10t"),
+        *("timm:mobilenetv2_050", "timm:mobilenetv3_small_050", "timm:efficientnet_lite0"),
+        *("timm:regnetx_002", "timm:ghostnet_050", "timm:tinynet_e", "timm:lcnet_050"),
+        "timm:repvgg_a0",
+    ),
+    6: ("timm:dla46_c",),
+    7: ("torchvision:mnasnet0_5",),
+    8: ("torchvision:mobilenet_v2", "torchvision:vgg11_bn", "torchvision:efficientnet_b0"),
 }
+ZOO = {name: count for count, names in BY_STAGES.items() for name in names}
 # A hidden layer, a norm or a flattening between the pool and the logits, or no linear layer.
 WITHOUT_MAP = {
     *("torchvision:mobilenet_v3_small", "torchvision:vgg11_bn", "torchvision:squeezenet1_1"),
@@ -83,13 +73,9 @@ def every_second_channel_of_the_next(features: Tensor) -> Tensor:
 def test_features_can_be_mixed_after_each_stage(name: str) -> None:
     model, images, labels = network(name), pictures(), torch.tensor([0, 1, 2, 3])
     fired = []
-    handles = [
+    for k, stage in enumerate(model.stages):
         stage.register_forward_hook(lambda _m, _i, output, k=k: fired.append((k, output.ndim)))
-        for k, stage in enumerate(model.stages)
-    ]
     loss = cross_entropy(model(images), labels)
-    for handle in handles:
-        handle.remove()
     assert fired == [(k, 4) for k in range(ZOO[name])], "each once, in order, NCHW"
     assert torch.equal(cross_entropy(model(images), labels), loss), "nothing here is random"
 
@@ -166,16 +152,13 @@ def test_vgg_has_a_stage_for_each_convolution() -> None:
     assert kinds == [pool, pool, relu, pool, relu, pool, relu, pool]
 
 
-def test_squeezenet_gives_logits_and_says_what_it_lacks() -> None:
+def test_what_a_network_lacks() -> None:
     model = network("torchvision:squeezenet1_1")
     assert model(pictures()).shape == (4, 5)
     with pytest.raises(Missing, match=r"a linear head \(classifier.1 is a Conv2d\)"):
         model.trace(pictures())
-
-
-def test_a_network_whose_stages_are_not_known() -> None:
-    model = network("torchvision:alexnet")
-    assert model.stages == [] and model.head.out_features == 5
+    unknown = network("torchvision:alexnet")
+    assert unknown.stages == [] and unknown.head.out_features == 5
 
 
 def test_timm_normalises_as_its_data_configuration_says(tmp_path: Path) -> None:
@@ -186,8 +169,8 @@ def test_timm_normalises_as_its_data_configuration_says(tmp_path: Path) -> None:
     assert loaded.head.out_features == 7 and loaded.name == "net"
     half = load(f"timm:mobilenetv3_small_050@{tmp_path}/net.pth?norm=half").model
     assert half.preprocessing == "(pixels - (0.5, 0.5, 0.5)) / (0.5, 0.5, 0.5)"
-    assert timm_models.normalisation("tf_efficientnet_lite0") == ((0.5,) * 3, (0.5,) * 3)
-    assert timm_models.published_classes("convnext_tiny.in12k") == 11_821
+    lite, tiny = map(timm_models.data_config, ("tf_efficientnet_lite0", "convnext_tiny.in12k"))
+    assert (lite.mean, lite.std) == ((0.5,) * 3, (0.5,) * 3) and tiny.num_classes == 11_821
 
 
 def test_an_own_checkpoint_of_a_timm_network_needs_only_its_path(tmp_path: Path) -> None:

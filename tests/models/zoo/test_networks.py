@@ -18,7 +18,7 @@ from catchup_eval.models.classifier import Classifier, wrap
 from catchup_eval.models.loading import load
 from catchup_eval.models.zoo import ARCHITECTURES, build
 from catchup_eval.models.zoo.preactresnet import PreActBlock, PreActBottleneck
-from catchup_eval.models.zoo.pyramidnet import PyramidBlock
+from catchup_eval.models.zoo.pyramidnet import LAYOUT, PyramidBlock, PyramidNet
 from catchup_eval.models.zoo.wideresnet import FLAVOURS, WideBlock, wrn16_8
 
 PLAIN = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -107,11 +107,9 @@ def test_the_stem_can_halve_the_image() -> None:
 @torch.no_grad()
 def test_pyramidnet_widens_evenly() -> None:
     with torch.device("meta"):
-        model = build("pyramidnet200", classes=2, **PLAIN)
-        seen: list[int] = []
-        for stage in model.stages:
-            stage.register_forward_hook(lambda _m, _i, output: seen.append(output.shape[1]))
-        model.net(torch.empty(2, 3, 32, 32))
+        net = PyramidNet(11, 240, True, classes=2)
+        x = net.conv1(torch.empty(2, 3, 32, 32))
+    seen = [(x := getattr(net, name)(x)).shape[1] for name in LAYOUT.stages]
     assert seen == [16, 384, 704, 1024]  # Han et al.: 16 + 80, + 160, + 240, times four
 
 
