@@ -30,7 +30,6 @@ from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.loop import compile_settings, compiled, fit
 from catchup_eval.trainers.mixing import build
 from catchup_eval.trainers.optimization import make_optimiser
-from catchup_eval.trainers.overhead import seconds_of
 from catchup_eval.trainers.recipe import Recipe
 
 Work = Callable[[], None]

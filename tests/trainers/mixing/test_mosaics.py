@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from catchup_eval.core.rng import generator
-from catchup_eval.trainers.mixing.comixup.mosaics import (
+from catchup_eval.trainers.mixing.comixup import (
     MosaicDraw,
     MosaicSettings,
     assemble,
