@@ -8,7 +8,8 @@ A step is forward, loss, backward and SGD update of PreActResNet-18. Both sides 
 run, interleaved (A B A B A ...): each measured step stands between two baseline steps and is
 divided by their mean, so that what else the machine does slows both. Printed: the median ratio, its
 quartiles, n, and the full forward and backward passes of a step. The last line is a baseline step
-against its neighbours: the noise. `--layers` adds Catch-up Mix at each layer k alone (0 is the input, 1 the stem).
+against its neighbours: the noise. `--layers` adds Catch-up Mix at each layer k alone (0 is the
+input, 1 the stem).
 """
 
 import argparse

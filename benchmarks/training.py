@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from machine import CLASSES, batch, machine, network, parser
+from machine import CLASSES, batch, machine, network, parser, seconds_of
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.rng import generator
