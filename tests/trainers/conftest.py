@@ -6,6 +6,8 @@ import signal
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.core.settings import check
@@ -28,6 +30,38 @@ def new_model():
         return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def small_net():
+    """Builds networks of one convolution for four classes, with dropout."""
+
+    def build(dropout=0.3):
+        with fork_global_rng(generator(0)):
+            layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+            layers += [nn.Dropout(dropout), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            return wrap(nn.Sequential(*layers, nn.Linear(8, 4)))
+
+    return build
+
+
+class Copies(TorchDispatchMode):
+    """Whether the host waits for each copy of its own tensors to the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and result.device != args[0].device:
+            self.waits.append(not (kwargs or {}).get("non_blocking", False))
+        return result
+
+
+@pytest.fixture(scope="session")
+def copies():
+    return Copies
 
 
 @pytest.fixture(scope="session")

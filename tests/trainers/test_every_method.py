@@ -8,7 +8,6 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn.functional import avg_pool2d, cross_entropy
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
@@ -23,7 +22,7 @@ ONE_PASS = {"snapmix": {"norms_see_twice": False}, "comixup": {"clean_lam": 0.0}
 FROM_SCRATCH = {"snapmix": {"probability": 0.5}}  # as its authors train fresh networks
 SQUARES = {"puzzlemix", "comixup"}  # those that need square images that fall into blocks
 # settings by which every step mixes, and otherwise
-ALWAYS = {"moex": {"probability": 1.0}, "comixup": {"eta": 1.0}}
+ALWAYS = {"moex": {"probability": 1.0}, "comixup": {"blocks": 4}}
 # settings without a loss beside that of the labels
 LABELS_ALONE = {"recursivemix": {"omega": 0.0}, "comixup": {"clean_lam": 0.0}}
 # settings that cost less and change nothing else
@@ -49,14 +48,14 @@ def state(model):
 
 @every_method
 def test_the_generator_alone_decides_and_draws_anew_at_each_step(name, new_model, new_batch):
-    global_state, clean = torch.random.get_rng_state(), new_model().eval()(new_batch()[0])
+    global_state, clean = torch.random.get_rng_state(), new_model().eval()(new_batch(12)[0])
     losses, numbers = [], []
     for _ in range(2):
         model, rng = new_model().eval(), generator(3)
         method = make(name, model, ALWAYS)
-        losses.append([method(*new_batch(), rng).item() for _ in range(4)])
+        losses.append([method(*new_batch(12), rng).item() for _ in range(4)])
         numbers.append(rng.random())
-        assert torch.equal(model(new_batch()[0]), clean)  # between steps nothing is changed
+        assert torch.equal(model(new_batch(12)[0]), clean)  # between steps nothing is changed
     assert losses[0] == losses[1] and numbers[0] == numbers[1]
     assert len(set(losses[0])) == (1 if name == "baseline" else 4)
     assert torch.equal(torch.random.get_rng_state(), global_state)
@@ -130,34 +129,22 @@ class SmallNet(nn.Module):
         return self.head(self.pool(self.layer2(self.layer1(self.stem(x)))).flatten(1))
 
 
-class Copies(TorchDispatchMode):
-    """Whether the host waits for each copy of its own tensors to the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.waits = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default and result.device != args[0].device:
-            self.waits.append(not (kwargs or {}).get("non_blocking", False))
-        return result
-
-
 @every_method
-def test_a_step_never_waits_for_the_device_and_all_that_is_drawn_moves_there(name, new_batch):
+def test_a_step_never_waits_for_the_device_and_all_that_is_drawn_moves_there(
+    name, new_batch, copies
+):
     """On tensors without values, of which reading one is an error."""
     model = wrap(SmallNet().to("meta"), stages=["stem", "layer1", "layer2"]).to("meta")
     images, labels = (values.to("meta") for values in new_batch())
     method, rng = make(name, model), generator(1)
     if isinstance(method, nn.Module):
         method.to("meta")
-    with Copies() as copies:
+    with copies() as seen:
         for _ in range(4 if name in INSIDE else 2):
             loss = method(images, labels, rng)
             loss.backward()
             assert loss.device.type == "meta" and loss.shape == ()
-    assert not any(copies.waits) and bool(copies.waits) == (name != "baseline")
+    assert not any(seen.waits) and bool(seen.waits) == (name != "baseline")
 
 
 @every_method

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
@@ -20,20 +19,6 @@ from catchup_eval.trainers.optimization import Optimiser, load_optimiser_state, 
 from catchup_eval.trainers.state import TrainingState
 
 pytestmark = pytest.mark.trained
-
-
-def small_net(dropout=0.3):
-    torch.manual_seed(0)
-    layers = [
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    ]
-    return wrap(nn.Sequential(*layers))
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +39,7 @@ def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_seed_decides_and_nothing_else_does(recipe_of, noise_split):
+def test_the_seed_decides_and_nothing_else_does(recipe_of, noise_split, small_net):
     def trained(seed):
         model, recipe = small_net(), recipe_of()
         split, validation = noise_split(), noise_split(6, 1)
@@ -71,7 +56,7 @@ def test_the_seed_decides_and_nothing_else_does(recipe_of, noise_split):
     assert history.frame[columns].equals(history_again.frame[columns])
 
 
-def test_one_step_is_torchs_own(recipe_of, noise_split):
+def test_one_step_is_torchs_own(recipe_of, noise_split, small_net):
     """One batch, no crop, no flip: weights as plain torch code gives them."""
     part, model, reference = noise_split(8), small_net(0), small_net(0)
     settings = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True}
@@ -87,7 +72,9 @@ def test_one_step_is_torchs_own(recipe_of, noise_split):
     assert history.epochs[0].train_loss == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller(recipe_of, noise_split):
+def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller(
+    recipe_of, noise_split, small_net
+):
     model, part, seen = small_net(), noise_split(20), []
     part = Split(part.images, torch.arange(20))  # the label is the sample's number
 
@@ -102,7 +89,7 @@ def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller(recipe_o
     assert first != second != sorted(second)
 
 
-def test_a_method_sees_pixels_in_their_range(recipe_of, noise_split):
+def test_a_method_sees_pixels_in_their_range(recipe_of, noise_split, small_net):
     model, ranges = small_net(), []
 
     def method(images, labels, _draw):
@@ -115,7 +102,7 @@ def test_a_method_sees_pixels_in_their_range(recipe_of, noise_split):
     assert 0.9 < max(high for _, _, high in ranges) <= 1
 
 
-def test_mixed_precision_reaches_the_network(recipe_of, noise_split):
+def test_mixed_precision_reaches_the_network(recipe_of, noise_split, small_net):
     model, kinds = small_net(), Counter()
 
     def method(images, labels, _draw):
@@ -129,7 +116,7 @@ def test_mixed_precision_reaches_the_network(recipe_of, noise_split):
     assert np.isfinite(history.frame["validation_loss"]).all()
 
 
-def test_the_schedule_is_followed_and_reported(recipe_of, noise_split):
+def test_the_schedule_is_followed_and_reported(recipe_of, noise_split, small_net):
     rates = []
     model = small_net()
 
@@ -150,7 +137,7 @@ def moved(model, before):
     }
 
 
-def test_head_and_backbone_have_their_own_rates(recipe_of, noise_split):
+def test_head_and_backbone_have_their_own_rates(recipe_of, noise_split, small_net):
     """One step without momentum moves a weight by rate times gradient."""
 
     def steps(**optimiser):
@@ -166,7 +153,7 @@ def test_head_and_backbone_have_their_own_rates(recipe_of, noise_split):
     torch.testing.assert_close(both["net.0.weight"], slow["net.0.weight"])
 
 
-def test_what_a_method_adds_has_the_heads_rate():
+def test_what_a_method_adds_has_the_heads_rate(small_net):
     model = small_net()
     optimiser = make_optimiser(
         model, Scaled(model), Optimiser(lr=0.01, head_lr=0.1, weight_decay=1e-4)
@@ -176,7 +163,7 @@ def test_what_a_method_adds_has_the_heads_rate():
     assert {group["weight_decay"] for group in optimiser.param_groups} == {1e-4}
 
 
-def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says():
+def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says(small_net):
     model = small_net()
     optimiser = make_optimiser(model, plain(model), Optimiser(lr=0.1))
     state = optimiser.state_dict()
@@ -187,21 +174,7 @@ def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says():
     assert kept == [(None, 0.02)]
 
 
-class Copies(TorchDispatchMode):
-    """Whether the host waits for each copy of its own tensors to the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.waits = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default and result.device != args[0].device:
-            self.waits.append(not kwargs.get("non_blocking", False))
-        return result
-
-
-def test_a_step_never_waits_for_the_device(monkeypatch, recipe_of, noise_split):
+def test_a_step_never_waits_for_the_device(monkeypatch, recipe_of, noise_split, small_net, copies):
     """On tensors without values, of which reading one is an error."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not for such tensors
     model = small_net().to("meta")
@@ -211,12 +184,12 @@ def test_a_step_never_waits_for_the_device(monkeypatch, recipe_of, noise_split):
     run = TrainingState(model, plain(model), recipe, 4, generator(0), device)
     run.begin_epoch()
     for rows in run.batches():
-        with Copies() as copies:
+        with copies() as seen:
             _step(run, split, rows)
-        assert len(copies.waits) >= 2 and not any(copies.waits)  # the crops, the flips
+        assert len(seen.waits) >= 2 and not any(seen.waits)  # the crops, the flips
 
 
-def test_each_epoch_has_its_own_seconds(monkeypatch, recipe_of, noise_split):
+def test_each_epoch_has_its_own_seconds(monkeypatch, recipe_of, noise_split, small_net):
     ticks = count()
     monkeypatch.setattr("catchup_eval.trainers.state.perf_counter", lambda: next(ticks))
     model = small_net()
@@ -225,7 +198,7 @@ def test_each_epoch_has_its_own_seconds(monkeypatch, recipe_of, noise_split):
     assert history.frame["seconds"].tolist() == [4, 4, 4]
 
 
-def test_frozen_parameters_stay(recipe_of, noise_split):
+def test_frozen_parameters_stay(recipe_of, noise_split, small_net):
     model = small_net()
     model.net[0].requires_grad_(False)
     before = weights_of(model)
@@ -250,7 +223,9 @@ class Scaled(nn.Module):
         return F.cross_entropy(self.scale * self.model(images), labels)
 
 
-def test_what_a_method_adds_is_trained_and_its_epochs_are_started(recipe_of, noise_split):
+def test_what_a_method_adds_is_trained_and_its_epochs_are_started(
+    recipe_of, noise_split, small_net
+):
     model = small_net()
     method = Scaled(model)
     fit(model, method, noise_split(), None, recipe_of(epochs=3))
@@ -258,7 +233,7 @@ def test_what_a_method_adds_is_trained_and_its_epochs_are_started(recipe_of, noi
     assert method.epochs.item() == 3
 
 
-def test_validation_is_the_mean_over_all_samples(noise_split):
+def test_validation_is_the_mean_over_all_samples(noise_split, small_net):
     model, part = small_net(), noise_split(7)
     loss, top1 = validate(model, part, batch_size=3)
     with torch.no_grad():
@@ -267,7 +242,7 @@ def test_validation_is_the_mean_over_all_samples(noise_split):
     assert top1 == pytest.approx(100 * (logits.argmax(1) == part.labels).float().mean().item())
 
 
-def test_the_last_row_describes_the_weights_that_are_left(recipe_of, noise_split):
+def test_the_last_row_describes_the_weights_that_are_left(recipe_of, noise_split, small_net):
     model, part = small_net(), noise_split(6, 1)
     history = fit(model, plain(model), noise_split(), part, recipe_of())
     loss, top1 = validate(model, part, batch_size=4)
@@ -275,7 +250,7 @@ def test_the_last_row_describes_the_weights_that_are_left(recipe_of, noise_split
     assert history.summary["last"] == top1
 
 
-def test_what_was_lent_is_given_back(recipe_of, noise_split):
+def test_what_was_lent_is_given_back(recipe_of, noise_split, small_net):
     model = small_net()
     model.eval()
     model.net[1].train()
@@ -289,7 +264,7 @@ def test_what_was_lent_is_given_back(recipe_of, noise_split):
 
 
 def test_the_network_trains_in_training_mode_and_is_watched_in_evaluation_mode(
-    recipe_of, noise_split
+    recipe_of, noise_split, small_net
 ):
     model, modes = small_net(), []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
@@ -298,7 +273,7 @@ def test_the_network_trains_in_training_mode_and_is_watched_in_evaluation_mode(
     assert modes == [True, True, True, False]
 
 
-def test_progress_counts_steps_and_says_where_it_stands(recipe_of, noise_split):
+def test_progress_counts_steps_and_says_where_it_stands(recipe_of, noise_split, small_net):
     seen = []
     model = small_net()
     fit(
@@ -315,7 +290,9 @@ def test_progress_counts_steps_and_says_where_it_stands(recipe_of, noise_split):
     assert seen[4][2].startswith("epoch 2/2, top-1 ")
 
 
-def test_a_loss_that_is_no_number_ends_the_training_and_says_where(recipe_of, noise_split):
+def test_a_loss_that_is_no_number_ends_the_training_and_says_where(
+    recipe_of, noise_split, small_net
+):
     model, calls = small_net(), []
 
     def method(images, labels, _draw):
@@ -331,7 +308,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_says_where(recipe_of, no
     assert len(calls) == 6  # the epoch's end is soon enough
 
 
-def test_a_weight_spoilt_by_the_last_step_is_seen(recipe_of, noise_split):
+def test_a_weight_spoilt_by_the_last_step_is_seen(recipe_of, noise_split, small_net):
     model, calls = small_net(), []
 
     def method(images, labels, _draw):
@@ -344,7 +321,7 @@ def test_a_weight_spoilt_by_the_last_step_is_seen(recipe_of, noise_split):
         fit(model, method, noise_split(), noise_split(6), recipe_of())
 
 
-def test_long_epochs_are_guarded_within(monkeypatch, recipe_of, noise_split):
+def test_long_epochs_are_guarded_within(monkeypatch, recipe_of, noise_split, small_net):
     monkeypatch.setattr("catchup_eval.trainers.loop.GUARD", 2)
     model, calls = small_net(), []
 
@@ -357,7 +334,7 @@ def test_long_epochs_are_guarded_within(monkeypatch, recipe_of, noise_split):
     assert len(calls) == 2
 
 
-def test_it_works_where_no_signals_can_be_heard(tmp_path, recipe_of, noise_split):
+def test_it_works_where_no_signals_can_be_heard(tmp_path, recipe_of, noise_split, small_net):
     model, done = small_net(), []
     arguments = (model, plain(model), noise_split(), None, recipe_of(epochs=1))
     thread = threading.Thread(
@@ -368,7 +345,7 @@ def test_it_works_where_no_signals_can_be_heard(tmp_path, recipe_of, noise_split
     assert len(done[0].epochs) == 1
 
 
-def test_empty_parts(recipe_of, noise_split):
+def test_empty_parts(recipe_of, noise_split, small_net):
     model, empty = small_net(), noise_split()[:0]
     history = fit(model, plain(model), noise_split(), empty, recipe_of(epochs=1))
     assert history.summary == {}
@@ -416,7 +393,9 @@ def test_a_last_image_that_batch_norms_refuse_goes_with_the_batch_before(
     assert sizes_of(narrow_net(), noise_split(count), recipe_of(batch_size=size)) == 2 * batches
 
 
-def test_a_last_image_that_the_network_can_be_trained_on_is_a_batch(recipe_of, noise_split):
+def test_a_last_image_that_the_network_can_be_trained_on_is_a_batch(
+    recipe_of, noise_split, small_net
+):
     assert sizes_of(small_net(), noise_split(17), recipe_of(batch_size=8)) == 2 * [8, 8, 1]
 
 
@@ -428,7 +407,7 @@ def test_batches_of_one_image_that_batch_norms_refuse_are_the_users_mistake(
         sizes_of(narrow_net(), noise_split(count), recipe_of(batch_size=size))
 
 
-def test_trying_one_image_leaves_no_trace(monkeypatch, recipe_of, noise_split):
+def test_trying_one_image_leaves_no_trace(monkeypatch, recipe_of, noise_split, small_net):
     """A training whose network is tried is the very one in which it is not."""
     weights = []
     for tried in (True, False):
@@ -440,7 +419,7 @@ def test_trying_one_image_leaves_no_trace(monkeypatch, recipe_of, noise_split):
     assert same(*weights)
 
 
-def test_a_method_that_gives_many_numbers_is_refused(recipe_of, noise_split):
+def test_a_method_that_gives_many_numbers_is_refused(recipe_of, noise_split, small_net):
     model = small_net()
 
     def method(images, labels, _draw):

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from catchup_eval.core.errors import BadFile, Interrupted, UserError
 from catchup_eval.core.signals import catch_signals
-from catchup_eval.models.classifier import wrap
 from catchup_eval.trainers.loop import fit
 
 pytestmark = pytest.mark.trained
@@ -54,19 +53,10 @@ class Remembering(nn.Module):
 class Training:
     """One process's worth: a fresh network, its method, and what is left after `fit`."""
 
-    def __init__(self, noise_split, recipe_of, path=None, stop_after=None, how=None, **changes):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            layers = [
-                nn.Conv2d(3, 8, 3, padding=1),
-                nn.BatchNorm2d(8),
-                nn.ReLU(),
-                nn.Dropout(0.3),
-                nn.AdaptiveAvgPool2d(1),
-                nn.Flatten(),
-                nn.Linear(8, 4),
-            ]
-            self.method = Remembering(wrap(nn.Sequential(*layers)))
+    def __init__(
+        self, noise_split, recipe_of, small_net, path=None, stop_after=None, how=None, **changes
+    ):
+        self.method = Remembering(small_net())
         self.path, self.stop_after, self.how = path, stop_after, how
         self.noise_split, self.recipe = noise_split, recipe_of(**{**RECIPE, **changes})
 
@@ -114,8 +104,8 @@ def assert_same(first, second):
 
 
 @pytest.fixture(scope="module")
-def training(noise_split, recipe_of):
-    return partial(Training, noise_split, recipe_of)
+def training(noise_split, recipe_of, small_net):
+    return partial(Training, noise_split, recipe_of, small_net)
 
 
 @pytest.fixture(scope="module")

@@ -81,23 +81,12 @@ def test_equals_a_slow_reading_of_algorithm_1(weight, n, channels, seed):
     assert torch.equal(mix(h, pi, weight), reference(h, pi, weight))
 
 
-def test_weight_one_is_the_source_and_zero_the_target():
-    h, pi = features(), partner()
-    assert torch.equal(mix(h, pi, 1.0), h)
-    assert torch.equal(mix(h, pi, 0.0), h[pi])
-
-
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
 def test_mask_does_not_change_when_one_image_is_scaled(scale):
     h, pi = features(), torch.tensor([1, 2, 3, 4, 5, 0])
     scaled = h.clone()
     scaled[2] *= scale
     assert torch.equal(catchup_mask(scaled, pi, 0.4), catchup_mask(h, pi, 0.4))
-
-
-def test_an_image_that_is_its_own_partner_stays():
-    h = features()
-    assert torch.equal(mix(h, torch.arange(6), 0.3), h)
 
 
 def test_dead_channels_and_dead_images_give_no_nan_and_stable_ties():
