@@ -107,12 +107,14 @@ def make_optimiser(model: Classifier, method: Loss, settings: Optimiser) -> torc
     On CUDA one kernel moves them all (`fused`). On a CPU that would save less than 1 % of a step,
     and round otherwise.
     """
-    network = _trainable_parameters(model)
+    network = dict.fromkeys(_trainable_parameters(model))
     own = _trainable_parameters(method) if isinstance(method, nn.Module) else []
-    added = _exclude(own, network)
+    added = [parameter for parameter in own if parameter not in network]
     head = [] if settings.head_lr is None else _trainable_parameters(model.head) + added
+    of_head = {*head}
+    body = [parameter for parameter in (*network, *added) if parameter not in of_head]
     groups: list[dict[str, Any]] = [
-        {"params": _exclude(network + added, head), "base_lr": settings.lr},
+        {"params": body, "base_lr": settings.lr},
         {"params": head, "base_lr": settings.head_lr},
     ]
     return torch.optim.SGD(
@@ -121,7 +123,7 @@ def make_optimiser(model: Classifier, method: Loss, settings: Optimiser) -> torc
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         nesterov=settings.nesterov,
-        fused=all(parameter.is_cuda for parameter in network + added) or None,
+        fused=all(parameter.is_cuda for parameter in body + head) or None,
     )
 
 
@@ -134,8 +136,3 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, state: dict[str, Any]
 
 def _trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
-
-
-def _exclude(parameters: list[nn.Parameter], others: list[nn.Parameter]) -> list[nn.Parameter]:
-    left_out = {*map(id, others)}
-    return [parameter for parameter in parameters if id(parameter) not in left_out]
