@@ -59,7 +59,7 @@ def test_costs_of_half_and_half_labels():
     ],
 )
 def test_equals_exhaustive_search(labels, side, halves, smooth):
-    unary, neighbours = draw_unary(3, labels, side), potts(smooth, labels, halves)
+    unary, neighbours = draw_unary(4 - side, labels, side), potts(smooth, labels, halves)
     found = lowest_potts(unary, neighbours)
     apart = neighbours.costs.numpy()
     for costs, grid in zip(unary.numpy(), found.numpy()):
