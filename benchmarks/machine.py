@@ -3,7 +3,9 @@
 import argparse
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter, process_time
 
 import torch
 
@@ -68,3 +70,22 @@ def batch(options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
     images = torch.rand(options.batch, 3, options.side, options.side, generator=source)
     labels = torch.randint(CLASSES, (options.batch,), generator=source)
     return images.to(options.device), labels.to(options.device)
+
+
+def seconds_of(work: Callable[[], None], device: torch.device) -> float:
+    """What `work` takes, what it leaves the device to do included.
+
+    On a CPU the processor time of all threads, on an accelerator the time on the wall.
+    """
+    clock = process_time if device.type == "cpu" else perf_counter
+    _wait(device)
+    start = clock()
+    work()
+    _wait(device)
+    return clock() - start
+
+
+def _wait(device: torch.device) -> None:
+    """Let the device finish, so that the clock sees its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from machine import CLASSES, batch, machine, network, parser
+from machine import CLASSES, batch, machine, network, parser, seconds_of
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.rng import generator
@@ -30,7 +30,6 @@ from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.loop import compile_settings, compiled, fit
 from catchup_eval.trainers.mixing import build
 from catchup_eval.trainers.optimization import make_optimiser
-from catchup_eval.trainers.overhead import seconds_of
 from catchup_eval.trainers.recipe import Recipe
 
 Work = Callable[[], None]

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import Positive, PositiveFraction, Settings
+from catchup_eval.core.settings import Fraction, Positive, PositiveFraction, Settings
+from catchup_eval.trainers.base import NonNegative
 
 # Eigenvectors (columns) and values of the covariance of ImageNet's colours in [0, 1]: the figures
 # of facebook/fb.resnet.torch, which clovaai/CutMix-PyTorch has too.
@@ -27,13 +28,17 @@ PRINCIPAL_COLOURS = (
 )
 PRINCIPAL_VALUES = (0.2175, 0.0188, 0.0045)
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue
+TRIES = 10  # torchvision's, of windows that are larger than the image, before it takes the middle
+
+Fill = Literal["zeros", "reflect"]
+PixelCount = Annotated[int, Field(ge=0)]
 
 
 class ResizedCrop(Settings):
     """A window of random area and shape, brought to one size: torchvision's `RandomResizedCrop`.
 
     Attributes:
-        scale: the window's share of the image's area, from and to.
+        scale: the window's fraction of the image's area, from and to.
         ratio: its width by its height, from and to.
         interpolation: antialiased, as Pillow has it.
     """
@@ -51,12 +56,12 @@ class ResizedCrop(Settings):
 
 
 class Augmentation(Settings):
-    """What is done to every training image at random.
+    """How every training image is changed at random.
 
     Attributes:
         padding: pixels added on each side before a crop; 0 leaves the image whole.
         fill: what they are: black, or the image mirrored.
-        size: side of the crop, which the network is given; 0 keeps the image's own size.
+        size: side of the crop, which the network is given; 0: the image's own size.
         resized_crop: instead of a crop of that size, a window that is brought to it.
         flip: left and right exchanged, for half of the images.
         jitter: brightness, contrast and saturation, each times a factor between 1 - jitter and
@@ -65,13 +70,13 @@ class Augmentation(Settings):
             al. 2012), in units of their own.
     """
 
-    padding: Annotated[int, Field(ge=0)] = 0
-    fill: Literal["zeros", "reflect"] = "zeros"
-    size: Annotated[int, Field(ge=0)] = 0
+    padding: PixelCount = 0
+    fill: Fill = "zeros"
+    size: PixelCount = 0
     resized_crop: ResizedCrop | None = None
     flip: bool = False
-    jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
-    lighting: Annotated[float, Field(ge=0)] = 0.0
+    jitter: Fraction = 0.0
+    lighting: NonNegative = 0.0
 
     @model_validator(mode="after")
     def _check_single_crop(self) -> Self:
@@ -80,7 +85,7 @@ class Augmentation(Settings):
         return self
 
 
-def augment(images: Tensor, settings: Augmentation, draw: Generator) -> Tensor:
+def augment(images: Tensor, settings: Augmentation, rng: Generator) -> Tensor:
     """A new batch (N, C, H, W), each image cropped and flipped as the settings say.
 
     Bytes stay bytes. Draws, in this order: the crops, the flips; nothing for what is switched off.
@@ -90,16 +95,16 @@ def augment(images: Tensor, settings: Augmentation, draw: Generator) -> Tensor:
     """
     if settings.resized_crop is not None:
         height, width = images.shape[2:]
-        windows = draw_windows(draw, len(images), height, width, settings.resized_crop)
+        windows = draw_windows(rng, len(images), height, width, settings.resized_crop)
         side = settings.size or height
         images = resize_windows(images, windows, side, settings.resized_crop.interpolation)
     elif settings.padding or settings.size:
-        corners = draw.integers(_crop_ranges(images, settings), size=(len(images), 2))
+        corners = rng.integers(_crop_ranges(images, settings), size=(len(images), 2))
         images = crop(
             images, _to_device(images, corners), settings.padding, settings.fill, settings.size
         )
     if settings.flip:
-        images = flip(images, _to_device(images, draw.random(len(images)) < 0.5))
+        images = flip(images, _to_device(images, rng.random(len(images)) < 0.5))
     return images
 
 
@@ -119,50 +124,38 @@ def _crop_ranges(images: Tensor, settings: Augmentation) -> list[int]:
 
 
 def crop(
-    images: Tensor,
-    corners: Tensor,
-    padding: int,
-    fill: Literal["zeros", "reflect"] = "zeros",
-    size: int = 0,
+    images: Tensor, corners: Tensor, padding: int, fill: Fill = "zeros", size: int = 0
 ) -> Tensor:
-    """Each image padded, then cut with its own corner.
+    """Each image (N, C, H, W) padded on each side, then cut with its own corner.
 
     Args:
-        images: (N, C, H, W).
         corners: (N, 2) int64, top and left of the crop in the padded image.
-        padding: pixels on each side.
-        fill: "zeros" or "reflect"; the edge pixel itself is not repeated.
+        fill: with "reflect" the edge pixel itself is not repeated.
         size: of the crop, a square; 0 cuts to the old size.
 
     Raises:
         UserError: too few pixels to mirror.
     """
     height, width = (size, size) if size else images.shape[2:]
-    padded = _pad(images, padding, fill)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, top, left, H, W)
+    if padding and fill == "zeros":
+        images = F.pad(images, (padding,) * 4)
+    elif padding:
+        if padding >= min(images.shape[2:]):
+            raise UserError(
+                f"expected augmentation.padding below the image's side, got {padding} for "
+                f"{'x'.join(map(str, images.shape[2:]))}"
+            )
+        images = _reflect_pad(_reflect_pad(images, padding, 2), padding, 3)
+    windows = images.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, top, left, H, W)
     numbers = torch.arange(len(images), device=images.device)
     return windows[numbers, :, corners[:, 0], corners[:, 1]]
 
 
-def _pad(images: Tensor, padding: int, fill: str) -> Tensor:
-    if not padding:
-        return images
-    if fill == "zeros":
-        return F.pad(images, (padding,) * 4)
-    height, width = images.shape[2:]
-    if padding >= min(height, width):
-        raise UserError(
-            f"expected augmentation.padding below the image's side, got {padding} for "
-            f"{height}x{width}"
-        )
-    return _reflect_pad(_reflect_pad(images, padding, 2), padding, 3)
-
-
-def _reflect_pad(images: Tensor, padding: int, side: int) -> Tensor:
-    """Along one side: `2 1 | 0 1 2 3 | 2 1`. torch's own may refuse bytes."""
-    before = images.narrow(side, 1, padding).flip(side)
-    after = images.narrow(side, images.shape[side] - 1 - padding, padding).flip(side)
-    return torch.cat([before, images, after], side)
+def _reflect_pad(images: Tensor, padding: int, axis: int) -> Tensor:
+    """Along one axis: `2 1 | 0 1 2 3 | 2 1`. torch's own may refuse bytes."""
+    before = images.narrow(axis, 1, padding).flip(axis)
+    after = images.narrow(axis, images.shape[axis] - 1 - padding, padding).flip(axis)
+    return torch.cat([before, images, after], axis)
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
@@ -170,7 +163,7 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
-def recolour(images: Tensor, settings: Augmentation, draw: Generator) -> Tensor:
+def recolour(images: Tensor, settings: Augmentation, rng: Generator) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] with other colours, each with its own draws.
 
     Draws, in this order: the factors, the shifts; nothing for what is switched off. What leaves
@@ -180,10 +173,10 @@ def recolour(images: Tensor, settings: Augmentation, draw: Generator) -> Tensor:
         return images
     if settings.jitter:
         spread = settings.jitter
-        factors = draw.uniform(1 - spread, 1 + spread, (len(images), 3)).astype(np.float32)
+        factors = rng.uniform(1 - spread, 1 + spread, (len(images), 3)).astype(np.float32)
         images = color_jitter(images, _to_device(images, factors))
     if settings.lighting:
-        amounts = draw.normal(0, settings.lighting, (len(images), 3))
+        amounts = rng.normal(0, settings.lighting, (len(images), 3))
         shifts = amounts * PRINCIPAL_VALUES @ np.transpose(PRINCIPAL_COLOURS)
         images = images + _to_device(images, shifts.astype(np.float32))[:, :, None, None]
     return images.clamp(0, 1)
@@ -203,11 +196,8 @@ def color_jitter(images: Tensor, factors: Tensor) -> Tensor:
     return brightness * (contrast * coloured + (1 - contrast) * mean)
 
 
-TRIES = 10  # torchvision's, before it takes the middle
-
-
 def draw_windows(
-    draw: Generator, images: int, height: int, width: int, settings: ResizedCrop
+    rng: Generator, images: int, height: int, width: int, settings: ResizedCrop
 ) -> np.ndarray:
     """(N, 4) int64: top, left, height and width of each image's window.
 
@@ -216,9 +206,9 @@ def draw_windows(
     draws as many numbers: the areas, the shapes (N, 10 each), the places (N, 2).
     """
     flattest, widest = map(log, settings.ratio)
-    area = height * width * draw.uniform(*settings.scale, (images, TRIES))
-    shape = np.exp(draw.uniform(flattest, widest, (images, TRIES)))
-    places = draw.random((images, 2))
+    area = height * width * rng.uniform(*settings.scale, (images, TRIES))
+    shape = np.exp(rng.uniform(flattest, widest, (images, TRIES)))
+    places = rng.random((images, 2))
     tall, wide = np.rint(np.sqrt(area / shape)), np.rint(np.sqrt(area * shape))
     fits = (tall >= 1) & (tall <= height) & (wide >= 1) & (wide <= width)
     first = np.arange(images), fits.argmax(1)
@@ -226,33 +216,31 @@ def draw_windows(
     room = np.array([height, width]) - sizes
     corners = np.floor(places * (room + 1)).astype(np.int64)
     drawn = np.concatenate([corners, sizes], 1)
-    return np.where(fits.any(1, keepdims=True), drawn, _centre_window(height, width, settings))
 
-
-def _centre_window(height: int, width: int, settings: ResizedCrop) -> list[int]:
-    shape = min(max(width / height, settings.ratio[0]), settings.ratio[1])
-    tall, wide = min(height, round(width / shape)), min(width, round(height * shape))
-    return [(height - tall) // 2, (width - wide) // 2, tall, wide]
+    middle_shape = min(max(width / height, settings.ratio[0]), settings.ratio[1])
+    middle_tall = min(height, round(width / middle_shape))
+    middle_wide = min(width, round(height * middle_shape))
+    middle = [(height - middle_tall) // 2, (width - middle_wide) // 2, middle_tall, middle_wide]
+    return np.where(fits.any(1, keepdims=True), drawn, middle)
 
 
 def resize_windows(images: Tensor, windows: np.ndarray, side: int, interpolation: str) -> Tensor:
-    """Each image's window brought to `side` pixels, antialiased, as torchvision and Pillow do it.
+    """Each image's window resized to squares of `side` pixels, antialiased, as torchvision does it.
 
-    Pillow itself rounds, and clips, between its two passes, so that it may differ by a level of
-    255, and at hard edges (bicubic, which overshoots there) by more.
+    Pillow does the same, but rounds, and clips, between its two passes, so that it may differ by a
+    level of 255, and at hard edges (bicubic, which overshoots there) by more.
 
     Args:
         images: (N, C, H, W); bytes are rounded to bytes again.
         windows: (N, 4) int64 as :func:`draw_windows` gives them.
-        side: of the squares that are given.
         interpolation: "bilinear" or "bicubic".
     """
     height, width = images.shape[2:]
     top, left, tall, wide = torch.from_numpy(windows).to(images.device, non_blocking=True).unbind(1)
     rows = filter_weights(top, tall, height, side, interpolation)
     columns = filter_weights(left, wide, width, side, interpolation)
-    seen = rows[:, None] @ images.float() @ columns[:, None].mT
-    return seen if images.is_floating_point() else seen.round().clamp(0, 255).to(images.dtype)
+    resized = rows[:, None] @ images.float() @ columns[:, None].mT
+    return resized if images.is_floating_point() else resized.round().clamp(0, 255).to(images.dtype)
 
 
 def filter_weights(
@@ -264,7 +252,6 @@ def filter_weights(
         start, length: (N,) of the window along this axis.
         pixels: of the image along it.
         side: how many are made.
-        interpolation: "bilinear" or "bicubic".
     """
     place = torch.arange(pixels, device=start.device)
     step = length / side  # of the image's pixels, for one that is made

@@ -1,18 +1,20 @@
-"""What a way of training is: built once on a model, then the loss of each batch."""
+"""What a training method is: built once on a model, then the loss of each batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 from numpy.random import Generator
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, K), labels (N,) -> mean loss, a scalar
 Loss = Callable[[Tensor, Tensor, Generator], Tensor]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Traits(NamedTuple):
-    """What sets a method apart for who tests or runs it; a method without any has the defaults.
+    """What sets a method apart for whoever tests or runs it; the defaults hold for most.
 
     Attributes:
         stateful: a step depends on those before it.
@@ -24,7 +26,7 @@ class Traits(NamedTuple):
 
 
 class Method(Protocol):
-    """A way of training, as a training loop sees it."""
+    """A training method, as a training loop sees it."""
 
     def __call__(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         """The loss of one batch, a scalar to call `backward` on.
@@ -37,15 +39,17 @@ class Method(Protocol):
         """
 
     def close(self) -> None:
-        """Take off what building put on the model; harmless where that was nothing."""
+        """Remove what building put on the model; harmless where that was nothing."""
 
 
 @dataclass(frozen=True)
 class StatelessMethod:
-    """A method that remembers nothing between calls: a function, and how to take its hooks off."""
+    """A method that remembers nothing between calls: a function, and how to remove its hooks."""
+
+    traits: ClassVar[Traits] = Traits()
 
     loss: Loss
-    take_off: Callable[[], None] | None = None
+    remove_hooks: Callable[[], None] = lambda: None
 
     def __call__(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         """As :meth:`Method.__call__`."""
@@ -53,10 +57,9 @@ class StatelessMethod:
 
     def close(self) -> None:
         """As :meth:`Method.close`."""
-        if self.take_off is not None:
-            self.take_off()
+        self.remove_hooks()
 
 
-def traits_of(method: Method) -> Traits:
-    """What the method declares as its `traits`."""
-    return getattr(method, "traits", Traits())
+def unwrap_compiled(model: nn.Module) -> nn.Module:
+    """The network that `torch.compile` wraps; any other as it is."""
+    return getattr(model, "_orig_mod", model)

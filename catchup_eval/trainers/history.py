@@ -1,4 +1,4 @@
-"""What a training says about itself, epoch by epoch."""
+"""The history of a training, epoch by epoch."""
 
 from dataclasses import dataclass, field
 from math import isnan
@@ -15,23 +15,14 @@ WINDOW = 10  # epochs of the median, as PuzzleMix, Co-Mixup and OpenMixup report
 
 
 class Epoch(NamedTuple):
-    """One epoch.
+    """One epoch."""
 
-    Attributes:
-        epoch: from 1.
-        train_loss: mean over the samples, as the method has it, weights changing meanwhile.
-        validation_loss: mean cross-entropy after the epoch; NaN without a validation part.
-        top1: share of the validation part that is right after the epoch, in %; NaN likewise.
-        seconds: of training, validation apart.
-        learning_rate: of the epoch's last step.
-    """
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    top1: float
-    seconds: float
-    learning_rate: float
+    epoch: int  # from 1
+    train_loss: float  # mean over the samples, as the method has it, weights changing meanwhile
+    validation_loss: float  # mean cross-entropy after the epoch; NaN without a validation split
+    top1: float  # accuracy on the validation split after the epoch, in %; NaN likewise
+    seconds: float  # of training, validation apart
+    learning_rate: float  # of the epoch's last step
 
 
 @dataclass
@@ -47,9 +38,9 @@ class History:
 
     @property
     def summary(self) -> dict[str, float]:
-        """Top-1 in %: `best`, `last` and `median_of_last_10`; empty without a validation part.
+        """Top-1 in %: `best`, `last` and `median_of_last_10`; empty without a validation split.
 
-        Papers differ in which of the three they print. The best was chosen on the validation part,
+        Papers differ in which of the three they print. The best was chosen on the validation split,
         so it flatters.
         """
         top1 = [epoch.top1 for epoch in self.epochs if not isnan(epoch.top1)]

@@ -32,19 +32,22 @@ def first_weights(recipe: Recipe, data: TensorDataset, seed: int) -> tuple[Class
 
     Raises:
         UserError: labels that are no classes of the data.
-        UnknownName, BadFile: what the recipe asks for is not there.
+        UnknownName, BadFile: what the recipe names does not exist.
     """
     _check_labels(data)
     classes = len(data.classes)
     with fork_global_rng(generator(seed, "weights")):
-        model, architecture, options = (
-            _load(recipe.weights, classes) if recipe.weights else _build(recipe, data)
-        )
+        if recipe.weights:
+            model, architecture, options = _load(recipe.weights, classes)
+        else:
+            architecture, options = recipe.architecture, recipe.options
+            mean, std = normalisation(recipe.norm) if recipe.norm else (data.mean, data.std)
+            model = build(architecture, mean=mean, std=std, **options | {"classes": classes})
     card = ModelCard(
         architecture=architecture,
         options=options | {"classes": classes},
-        mean=_values(model.normalize.mean),
-        std=_values(model.normalize.std),
+        mean=_shortest_decimals(model.normalize.mean),
+        std=_shortest_decimals(model.normalize.std),
         channels=model.normalize.channels,
         classes=data.classes,
         versions=environment.package_versions(),
@@ -61,44 +64,26 @@ def _check_labels(data: TensorDataset) -> None:
         if low < 0 or high >= len(data.classes):
             raise UserError(
                 f"{data.name} has {len(data.classes)} classes, so its labels should be 0 to "
-                f"{len(data.classes) - 1}; the part {name} has {low} to {high}"
+                f"{len(data.classes) - 1}; the split {name} has {low} to {high}"
             )
 
 
-def _build(recipe: Recipe, data: TensorDataset) -> tuple[Classifier, str, dict[str, Any]]:
-    mean, std = _normalisation(recipe, data)
-    options = recipe.options | {"classes": len(data.classes)}
-    return build(recipe.architecture, mean=mean, std=std, **options), recipe.architecture, options
-
-
-def _normalisation(
-    recipe: Recipe, data: TensorDataset
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if not recipe.norm:
-        return data.mean, data.std
-    return normalisation(recipe.norm)
-
-
-def _values(buffer: Tensor) -> tuple[float, ...]:
-    """The shortest decimals that give these float32 values again."""
+def _shortest_decimals(buffer: Tensor) -> tuple[float, ...]:
+    """Those that give these float32 values again."""
     return tuple(float(str(value)) for value in buffer.flatten().numpy())
 
 
 def _load(weights: str, classes: int) -> tuple[Classifier, str, dict[str, Any]]:
     """A network to go on from, with a new head where the classes differ; how it is built."""
     loaded = loading.load(weights, classes=classes)
-    if loaded.model.head.out_features != classes:
-        _replace_head(loaded.model, classes)
+    net, head = loaded.model.net, loaded.model.head
+    if head.out_features != classes:
+        name = next(name for name, module in net.named_modules() if module is head)
+        parent, _, leaf = name.rpartition(".")
+        setattr(net.get_submodule(parent), leaf, nn.Linear(head.in_features, classes))
     if ".py:" in loaded.architecture:
         raise UserError(
             f"{loaded.architecture} cannot be built from a checkpoint's card; train it with "
             "catchup_eval.trainers.loop.fit in a script of your own"
         )
     return loaded.model, loaded.architecture, dict(loaded.options)
-
-
-def _replace_head(model: Classifier, classes: int) -> None:
-    head = model.head
-    name = next(name for name, module in model.net.named_modules() if module is head)
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.net.get_submodule(parent), leaf, nn.Linear(head.in_features, classes))

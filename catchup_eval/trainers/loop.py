@@ -2,11 +2,11 @@
 
 The order of the samples, crops, flips, colours and all that the method draws come from one numpy
 generator; what the network itself draws (dropout) comes from torch's global generators, which are
-seeded from it and given back.
+seeded from it and restored.
 
 The recipe's switch `compile` is torch.compile under methods that look inside the network. Methods
 and regularizers put hooks on the network. torch compiles at the first call, as a rule without
-looking for hooks again: neither those that come later nor, since what was compiled is kept by
+looking for hooks again: neither those that come later nor, since what was compiled is cached by
 class, those on the next network of the same class. So a method is built on what :func:`compiled`
 gives before any call, and its steps are made inside :func:`compile_settings`.
 """
@@ -55,7 +55,7 @@ def fit(
     """Train `model` in place; the weights of the last epoch stay in it.
 
     Nothing is selected on `validation`: it is only watched. The model moves to `device`; the mode
-    of each submodule is given back. On a CPU, a training that was stopped and goes on ends with
+    of each submodule is restored. On a CPU, a training that was stopped and goes on ends with
     the very weights, bit for bit, of one that was not. The last batch of an epoch may be smaller;
     where it is a single image on which the network's batch norms cannot be trained, it goes with
     the batch before it.
@@ -64,15 +64,15 @@ def fit(
         model: trained in training mode.
         method: gives the mean loss of images (N, C, H, W) in [0, 1] and labels (N,). If it is an
             `nn.Module`, its parameters are trained too and its state is saved; its `start_epoch()`
-            is called before each epoch if it has one, and its `set_progress(share)` before each
-            step with the share of the training that is done.
+            is called before each epoch if it has one, and its `set_progress(fraction)` before each
+            step with the fraction of the training that is done.
         train: held on the device as a whole where it fits into half of the free memory, else where
             it is, from where each batch is moved.
         validation: None: the history has NaN for it.
         recipe: all the settings; its [methods], [regularizers] and `compile` have gone into
             `method`.
         seed: of everything that is drawn.
-        resume: a file to go on from and to keep the state in; SIGINT and SIGTERM then end the
+        resume: a file to go on from and to save the state in; SIGINT and SIGTERM then end the
             training after a step, with everything saved. The caller deletes it.
         identity: what else a resume file must agree in, such as the method's name and settings.
         after_epoch: called with the history after each epoch.
@@ -86,14 +86,15 @@ def fit(
         BadFile: the resume file is damaged.
     """
     if not len(train):
-        raise UserError("expected images to train on, got an empty part")
+        raise UserError("expected images to train on, got an empty split")
     device = torch.device(device)
-    draw = generator(seed, "training")
+    rng = generator(seed, "training")
     claims = {
         "seed": seed,
         "recipe": recipe.training_settings(),
         "train": train.fingerprint,
         "validation": "" if validation is None else validation.fingerprint,
+        **(identity or {}),
     }
     for module in (model, method):
         if isinstance(module, nn.Module):
@@ -101,14 +102,14 @@ def fit(
     train = move_to_device(train, device)
     validation = None if validation is None else move_to_device(validation, device)
 
-    with fork_global_rng(draw), _train_mode(model):
-        run = TrainingState(model, method, recipe, len(train), draw, device)
-        with resume_from(run, resume, {**claims, **(identity or {})}) as pause:
-            whole = _needs_company(run, train)
+    with fork_global_rng(rng), _train_mode(model):
+        run = TrainingState(model, method, recipe, len(train), rng, device)
+        with resume_from(run, resume, claims) as pause:
+            join = _needs_joining(run, train)
             while run.epoch < recipe.epochs:
                 run.begin_epoch()
                 batches = run.batches(train.images.device)
-                for rows in _joined(batches) if whole else batches:
+                for rows in _join_last(batches) if join else batches:
                     with run.measure_time():
                         _step(run, train, rows)
                     _report_progress(run, progress)
@@ -123,19 +124,21 @@ def fit(
     return run.history
 
 
-def move_to_device(part: Split, device: torch.device) -> Split:
-    """The part on the device, unless it needs more than half of a GPU's free memory."""
-    if device.type == "cuda" and part.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return part
-    return part.to(device)
+def move_to_device(split: Split, device: torch.device) -> Split:
+    """The split on the device, unless it needs more than half of a GPU's free memory."""
+    if device.type == "cuda" and split.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return split
+    return split.to(device)
 
 
 def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> None:
     run.set_learning_rates()
-    _set_training_progress(run)
-    images, labels = _pixels(run, train, rows, run.draw), train.labels[rows].to(run.device)
-    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.mixed_precision):
-        loss = run.method(images, labels, run.draw)
+    if hasattr(run.method, "set_progress"):  # for schedules other than the learning rate's
+        run.method.set_progress(run.step / run.steps)
+    images, labels = _pixels(run, train, rows, run.rng), train.labels[rows].to(run.device)
+    mixed_precision = run.recipe.precision == "bfloat16"
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=mixed_precision):
+        loss = run.method(images, labels, run.rng)
     if loss.numel() != 1:
         raise UserError(f"expected the loss of a batch as one number, got {tuple(loss.shape)}")
     run.optimiser.zero_grad()
@@ -146,15 +149,15 @@ def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> None:
         run.check_loss()
 
 
-def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, draw: Generator) -> torch.Tensor:
+def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, rng: Generator) -> torch.Tensor:
     """(N, C, H, W) in [0, 1]: these images, changed at random."""
     settings = run.recipe.augmentation
-    pixels = augment(train.images[rows].to(run.device), settings, draw)  # still bytes
+    pixels = augment(train.images[rows].to(run.device), settings, rng)  # still bytes
     images = pixels.contiguous(memory_format=_layout(run.model, run.device)).float() / 255
-    return recolour(images, settings, draw)
+    return recolour(images, settings, rng)
 
 
-def _needs_company(run: TrainingState, train: Split) -> bool:
+def _needs_joining(run: TrainingState, train: Split) -> bool:
     """Whether an epoch ends with a batch of one image that the network cannot be trained on.
 
     Batch norms refuse one value per channel: a single image where its map has come down to 1x1.
@@ -184,7 +187,7 @@ def _needs_company(run: TrainingState, train: Split) -> bool:
     return False
 
 
-def _joined(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+def _join_last(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
     """The same batches of rows (N,), a last one of one image together with the one before."""
     before: list[torch.Tensor] = []
     for rows in batches:
@@ -203,53 +206,46 @@ def _layout(model: nn.Module, device: torch.device) -> torch.memory_format:
     beyond its memory, for images of 64 pixels and more (torch 2.15).
     """
     narrow = any(
-        isinstance(part, nn.Conv2d)
-        and part.kernel_size == (1, 1)
-        and part.stride != (1, 1)
-        and part.in_channels < 16
-        for part in model.modules()
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and module.stride != (1, 1)
+        and module.in_channels < 16
+        for module in model.modules()
     )
     return torch.contiguous_format if narrow and device.type == "cpu" else torch.channels_last
 
 
-def _set_training_progress(run: TrainingState) -> None:
-    """Schedules other than the learning rate's need to know how far the training is."""
-    heard = getattr(run.method, "set_progress", None)
-    if heard is not None:
-        heard(run.step / run.steps)
-
-
 @torch.no_grad()
 def validate(
-    model: Classifier, part: Split | None, batch_size: int, pause: Pause = lambda: None
+    model: Classifier, split: Split | None, batch_size: int, pause: Pause = lambda: None
 ) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 in %, in evaluation mode; NaN where there is no part."""
-    if part is None or not len(part):
+    """Mean cross-entropy and top-1 in %, in evaluation mode; NaN where there is no split."""
+    if split is None or not len(split):
         return nan, nan
     device = model.normalize.mean.device
     loss = torch.zeros((), device=device)
-    right = torch.zeros_like(loss)
+    correct = torch.zeros_like(loss)
     with eval_mode(model):
-        for batch in part.batches(batch_size, device):
+        for batch in split.batches(batch_size, device):
             logits = model(batch.images).float()
             loss += F.cross_entropy(logits, batch.labels, reduction="sum")
-            right += (logits.argmax(1) == batch.labels).sum()
+            correct += (logits.argmax(1) == batch.labels).sum()
             pause()
-    return float(loss) / len(part), 100 * float(right) / len(part)
+    return float(loss) / len(split), 100 * float(correct) / len(split)
 
 
 def _report_progress(run: TrainingState, progress: Progress | None) -> None:
     if progress is None:
         return
-    done = f"epoch {min(run.epoch + 1, run.recipe.epochs)}/{run.recipe.epochs}"
+    words = f"epoch {min(run.epoch + 1, run.recipe.epochs)}/{run.recipe.epochs}"
     top1 = run.history.summary.get("last")
-    progress(run.step, run.steps, done if top1 is None else f"{done}, top-1 {top1:.1f} %")
+    progress(run.step, run.steps, words if top1 is None else f"{words}, top-1 {top1:.1f} %")
 
 
 @contextmanager
 def _train_mode(model: nn.Module) -> Iterator[None]:
     """Training mode for a while; afterwards no gradients are left, and modes are as they were."""
-    with eval_mode(model):  # which gives each submodule its own mode back
+    with eval_mode(model):  # which restores each submodule's own mode
         model.train()
         try:
             yield
@@ -257,21 +253,21 @@ def _train_mode(model: nn.Module) -> Iterator[None]:
             model.zero_grad(set_to_none=True)
 
 
-SETTINGS = {
-    "skip_nnmodule_hook_guards": False,  # look for hooks at each call
-    # Graphs of one function; after them torch leaves it as it is. Its own 8 are too few where hooks
-    # part a network into blocks: MobileNetV2 has 17 of one class, each seen in two batch sizes.
-    "cache_size_limit": 64,
-}
-
-
 def compiled(model: Classifier) -> nn.Module:
     """What a method is to be built on: it shares everything with `model`, which stays as it is.
 
-    So weights keep their names, and who asks `model` itself, such as a validation, is answered
-    without the compiler.
+    So weights have the same names, and calls of `model` itself, such as a validation, do not use
+    the compiler.
     """
     return torch.compile(model)  # type: ignore[return-value]
+
+
+SETTINGS = {
+    "skip_nnmodule_hook_guards": False,  # look for hooks at each call
+    # Graphs of one function; after them torch leaves it as it is. Its own 8 are too few where hooks
+    # divide a network into blocks: MobileNetV2 has 17 of one class, each seen in two batch sizes.
+    "cache_size_limit": 64,
+}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import nn
 
 from catchup_eval.core.settings import Positive, Settings
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.base import Loss
+from catchup_eval.trainers.base import Loss, NonNegative
 
 
 class StepSchedule(Settings):
@@ -20,7 +20,7 @@ class StepSchedule(Settings):
 
     kind: Literal["step"] = "step"
     milestones: Annotated[tuple[int, ...], Field(strict=False)]
-    gamma: Annotated[float, Field(gt=0)] = 0.1
+    gamma: Positive = 0.1
 
     @field_validator("milestones")
     @classmethod
@@ -30,7 +30,7 @@ class StepSchedule(Settings):
         return milestones
 
     def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-        """The share of the recipe's learning rate that step `step` (0 = first) takes."""
+        """The fraction of the recipe's learning rate that step `step` (0 = first) takes."""
         epoch = step // steps_per_epoch
         return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
 
@@ -45,7 +45,7 @@ class CosineSchedule(Settings):
     every: Literal["epoch", "step"] = "epoch"
 
     def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-        """The share of the recipe's learning rate that step `step` (0 = first) takes."""
+        """The fraction of the recipe's learning rate that step `step` (0 = first) takes."""
         epoch = step / steps_per_epoch if self.every == "step" else step // steps_per_epoch
         return (1 + cos(pi * epoch / epochs)) / 2
 
@@ -57,12 +57,12 @@ class OneCycleSchedule(Settings):
     """
 
     kind: Literal["one_cycle"] = "one_cycle"
-    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3  # share of the steps that go up
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3  # fraction of the steps that go up
     start_divisor: Annotated[float, Field(ge=1)] = 25.0  # the first step's rate is 1/25
     end_divisor: Annotated[float, Field(ge=1)] = 1e4  # the last step's is this far below the first
 
     def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-        """The share of the recipe's learning rate that step `step` (0 = first) takes."""
+        """The fraction of the recipe's learning rate that step `step` (0 = first) takes."""
         last = epochs * steps_per_epoch - 1
         top = self.warmup * (last + 1) - 1
         start = 1 / self.start_divisor
@@ -71,9 +71,9 @@ class OneCycleSchedule(Settings):
         return _cosine(1.0, start / self.end_divisor, (step - top) / (last - top))
 
 
-def _cosine(start: float, end: float, share: float) -> float:
-    """From `start` (share 0) to `end` (share 1) along half a cosine."""
-    return end + (start - end) * (1 + cos(pi * share)) / 2
+def _cosine(start: float, end: float, progress: float) -> float:
+    """From `start` (progress 0) to `end` (progress 1) along half a cosine."""
+    return end + (start - end) * (1 + cos(pi * progress)) / 2
 
 
 Schedule = Annotated[StepSchedule | CosineSchedule | OneCycleSchedule, Field(discriminator="kind")]
@@ -83,7 +83,7 @@ class Optimiser(Settings):
     """Stochastic gradient descent.
 
     Attributes:
-        lr: the learning rate that the schedule is a share of.
+        lr: the learning rate that the schedule takes fractions of.
         head_lr: another one for the last linear layer and for what a method adds, as in
             fine-tuning; `lr` where it is not given.
     """
@@ -91,7 +91,7 @@ class Optimiser(Settings):
     lr: Positive
     head_lr: Positive | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegative = 0.0
     nesterov: bool = False
 
     @model_validator(mode="after")
@@ -107,12 +107,14 @@ def make_optimiser(model: Classifier, method: Loss, settings: Optimiser) -> torc
     On CUDA one kernel moves them all (`fused`). On a CPU that would save less than 1 % of a step,
     and round otherwise.
     """
-    network = _trainable_parameters(model)
+    network = dict.fromkeys(_trainable_parameters(model))
     own = _trainable_parameters(method) if isinstance(method, nn.Module) else []
-    added = _exclude(own, network)
+    added = [parameter for parameter in own if parameter not in network]
     head = [] if settings.head_lr is None else _trainable_parameters(model.head) + added
+    of_head = {*head}
+    body = [parameter for parameter in (*network, *added) if parameter not in of_head]
     groups: list[dict[str, Any]] = [
-        {"params": _exclude(network + added, head), "base_lr": settings.lr},
+        {"params": body, "base_lr": settings.lr},
         {"params": head, "base_lr": settings.head_lr},
     ]
     return torch.optim.SGD(
@@ -121,7 +123,7 @@ def make_optimiser(model: Classifier, method: Loss, settings: Optimiser) -> torc
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         nesterov=settings.nesterov,
-        fused=all(parameter.is_cuda for parameter in network + added) or None,
+        fused=all(parameter.is_cuda for parameter in body + head) or None,
     )
 
 
@@ -134,8 +136,3 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, state: dict[str, Any]
 
 def _trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
-
-
-def _exclude(parameters: list[nn.Parameter], others: list[nn.Parameter]) -> list[nn.Parameter]:
-    left_out = {*map(id, others)}
-    return [parameter for parameter in parameters if id(parameter) not in left_out]

@@ -1,7 +1,7 @@
 """A recipe: everything about a training but the method, the data and the seed.
 
 A file may say `base = "NAME"` and then only what differs: tables are merged key by key, and one
-whose `kind` differs is replaced whole. What a checkpoint keeps is the whole recipe.
+whose `kind` differs is replaced whole. A checkpoint's card has the whole recipe.
 """
 
 import tomllib
@@ -21,7 +21,7 @@ from catchup_eval.trainers.shipped import read_text
 
 
 class PreprocessingSettings(Settings):
-    """How photographs are brought to one size: what `Preprocess` has."""
+    """How images of varying size are brought to one size: what `Preprocess` has."""
 
     size: Count
     resize: Count | None = None
@@ -44,7 +44,7 @@ class Recipe(Settings):
     Attributes:
         about: one line, for lists.
         base: the recipe that this one changes; empty where it stands alone.
-        data: the dataset that the command `train` takes where it is told none; the weights do not
+        data: the dataset that the command `train` takes where none is given; the weights do not
             depend on this word, so it is not among the stored settings.
         architecture: of fresh weights: a name of `ARCHITECTURES`, `torchvision:NAME`, `timm:NAME`.
         options: of its builder, such as `width`.
@@ -52,17 +52,17 @@ class Recipe(Settings):
             replaced where the data has another number of classes.
         norm: a name of `NORMS` to normalise with, or `mean/std` as a model spec has it; by default
             the data's own mean and std.
-        view: how photographs are brought to one size for the training, before its crops; sets of
-            fixed size need none.
-        test_view: how they are for evaluation, here and ever after: a checkpoint keeps it.
-        share: of each class's training images, for small-data runs; the seed says which. Those of
-            a smaller share are among those of a larger one.
+        view: how images of varying size are preprocessed for the training, before its crops;
+            datasets of fixed size need none.
+        test_view: how they are for evaluation, here and later: it is saved in the checkpoint.
+        share: the fraction of each class's training images, for small-data runs; the seed says
+            which. Those of a smaller fraction are among those of a larger one.
         epochs, batch_size: the last batch of an epoch may be smaller.
         precision: "bfloat16" computes the forward pass in mixed precision.
         compile: the training's passes go through torch.compile, which takes minutes at first and
             needs a C++ compiler for a CPU, triton for a GPU. It rounds otherwise, so the weights
             depend on it.
-        keep: epochs after which a checkpoint is kept beside the last.
+        keep: epochs after which a checkpoint is saved beside the last.
         methods: settings by method, as [methods.catchup].
         regularizers: settings by regularizer, as [regularizers.cutout]; an empty table takes the
             defaults. All that are named are on, whatever the method.
@@ -108,9 +108,9 @@ class Recipe(Settings):
 
     @property
     def preprocessing_by_split(self) -> dict[str, Preprocess | None]:
-        """How photographs are shown, by part; None where the data say it."""
-        views = {"train": self.view, "test": self.test_view}
-        return {name: view.preprocess() if view else None for name, view in views.items()}
+        """How images of varying size are preprocessed, by split; None where the data say it."""
+        settings = {"train": self.view, "test": self.test_view}
+        return {name: own.preprocess() if own else None for name, own in settings.items()}
 
     def training_settings(self) -> dict[str, Any]:
         """What the weights depend on, as plain values; the methods' settings are apart."""
@@ -134,26 +134,28 @@ def load_recipe(name_or_path: str | Path, changes: Mapping[str, Any] | None = No
     return check(Recipe, merge_settings(_values(source), changes or {}), source)
 
 
-def scale_epochs(recipe: Recipe, share: float) -> Recipe:
-    """The recipe with this share of its epochs, one at least, and all that is counted in epochs.
+def scale_epochs(recipe: Recipe, fraction: float) -> Recipe:
+    """The recipe with this fraction of its epochs, one at least, and all that is counted in epochs.
 
     Milestones that fall together are one.
     """
-    epochs = max(1, round(recipe.epochs * share))
-    values = recipe.model_dump() | {
-        "epochs": epochs,
-        "keep": _scale_milestones(recipe.keep, share, epochs),
-    }
+
+    def scale(counts: Sequence[int], last: int) -> list[int]:
+        return sorted({n for n in (round(count * fraction) for count in counts) if 1 <= n <= last})
+
+    epochs = max(1, round(recipe.epochs * fraction))
+    values = recipe.model_dump() | {"epochs": epochs, "keep": scale(recipe.keep, epochs)}
     if isinstance(recipe.schedule, StepSchedule):
-        milestones = _scale_milestones(recipe.schedule.milestones, share, epochs - 1)
-        values["schedule"] = recipe.schedule.model_dump() | {"milestones": milestones}
+        values["schedule"]["milestones"] = scale(recipe.schedule.milestones, epochs - 1)
     return check(Recipe, values, "the scaled recipe")
 
 
-def _scale_milestones(counts: Sequence[int], share: float, last: int) -> list[int]:
-    """Epochs after the same share of the training, from 1 to `last`."""
-    moved = {round(epoch * share) for epoch in counts}
-    return sorted(epoch for epoch in moved if 1 <= epoch <= last)
+def with_epochs(recipe: Recipe, epochs: int | None) -> Recipe:
+    """The recipe with another number of epochs."""
+    if epochs is None:
+        return recipe
+    keep = [epoch for epoch in recipe.keep if epoch <= epochs]
+    return check(Recipe, recipe.model_dump() | {"epochs": epochs, "keep": keep}, "--epochs")
 
 
 def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,10 +166,11 @@ def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         {'optimiser': {'lr': 0.2, 'momentum': 0.9}}
     """
     whole = dict(base)
-    for key, value in changes.items():
+    for key, new in changes.items():
         old = whole.get(key)
-        alike = isinstance(old, Mapping) and isinstance(value, Mapping) and _same_kind(old, value)
-        whole[key] = merge_settings(old, value) if alike else value  # type: ignore[arg-type]
+        if isinstance(old, Mapping) and isinstance(new, Mapping) and _same_kind(old, new):
+            new = merge_settings(old, new)
+        whole[key] = new
     return whole
 
 
@@ -176,29 +179,16 @@ def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _values(source: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a recipe says, its bases' words included; `above` are those that it is a base of."""
+    """The values of a recipe and its bases; `above` are those that it is a base of."""
     if source in above:
         raise UserError(f"recipes are each other's base: {' -> '.join([*above, source])}")
-    own = _parse_toml(read_text(source), source)
+    try:
+        own = tomllib.loads(read_text(source))
+    except tomllib.TOMLDecodeError as error:
+        raise BadFile(f"{source} is no valid TOML: {error}") from error
     base = own.get("base")
     if not (base and isinstance(base, str)):
         return own
     beside = Path(source).with_name(base) if base.endswith(".toml") else base
     values = _values(str(beside), (*above, source))
     return merge_settings({key: values[key] for key in values if key != "about"}, own)
-
-
-def _parse_toml(text: str, source: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadFile(f"{source} is no valid TOML: {error}") from error
-
-
-def with_epochs(recipe: Recipe, epochs: int | None) -> Recipe:
-    """The recipe with another number of epochs."""
-    if epochs is None:
-        return recipe
-    kept = [epoch for epoch in recipe.keep if epoch <= epochs]
-    values = recipe.model_dump() | {"epochs": epochs, "keep": kept}
-    return check(Recipe, values, "--epochs")

@@ -7,24 +7,17 @@ from pathlib import Path
 
 from catchup_eval.core.errors import BadFile, UnknownName
 
+_FOLDER = resources.files("catchup_eval.trainers").joinpath("recipes")
+_SHIPPED = {
+    file.name.removesuffix(".toml"): file.read_text(encoding="utf-8")
+    for file in sorted(_FOLDER.iterdir(), key=lambda file: file.name)
+    if file.name.endswith(".toml")
+}
 
-def _read_shipped() -> dict[str, str]:
-    folder = resources.files("catchup_eval.trainers").joinpath("recipes")
-    files = sorted(folder.iterdir(), key=lambda file: file.name)
-    return {
-        file.name.removesuffix(".toml"): file.read_text(encoding="utf-8")
-        for file in files
-        if file.name.endswith(".toml")
-    }
-
-
-_SHIPPED = _read_shipped()
-
+# The recipes that come with the toolkit, each with what it is in one line.
 RECIPES: Mapping[str, str] = {
     name: tomllib.loads(text).get("about", "") for name, text in _SHIPPED.items()
 }
-
-"""The recipes that come with the toolkit, each with what it is in one line."""
 
 
 def read_text(source: str) -> str:

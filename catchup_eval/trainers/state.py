@@ -1,6 +1,6 @@
 """A training under way: everything that one which goes on later must have again.
 
-It is kept on disk, so that a training can stop and go on; signals are heeded between two steps.
+It is saved on disk, so that a training can stop and go on; signals are heeded between two steps.
 """
 
 import json
@@ -34,28 +34,29 @@ class TrainingState:
 
     Args:
         model, method, recipe: as :func:`~catchup_eval.trainers.loop.fit` has them.
-        samples: in the training part.
-        draw: the one generator of the training.
+        samples: in the training split.
+        rng: the one generator of the training.
         device: where model and method are.
         history: the finished epochs.
         order: (N,) the rows of the present epoch, in its order; None between epochs.
         position: how many of them are done.
-        loss: (), sum of their losses, on the device; reading it waits for the device.
         seconds: what they took.
-        kept: the resume file that holds an earlier, sound state, if one has been written.
+        saved: the resume file that holds an earlier, sound state, if one has been written.
+
+    `loss` (), on the device, is the sum of their losses; reading it waits for the device.
     """
 
     model: Classifier
     method: Loss
     recipe: Recipe
     samples: int
-    draw: Generator
+    rng: Generator
     device: torch.device
     history: History = field(default_factory=History)
     order: Tensor | None = None
     position: int = 0
     seconds: float = 0.0
-    kept: Path | None = None
+    saved: Path | None = None
 
     def __post_init__(self) -> None:
         self.loss = torch.zeros((), device=self.device)
@@ -81,19 +82,13 @@ class TrainingState:
         """How many steps the training has."""
         return self.recipe.epochs * self.steps_per_epoch
 
-    @property
-    def mixed_precision(self) -> bool:
-        """Whether the forward pass is computed in bfloat16."""
-        return self.recipe.precision == "bfloat16"
-
     def begin_epoch(self) -> None:
         """Draw the order of the next epoch; nothing in the midst of one."""
         if self.order is not None:
             return
-        self.order = torch.from_numpy(self.draw.permutation(self.samples))
-        start = getattr(self.method, "start_epoch", None)
-        if start is not None:
-            start()
+        self.order = torch.from_numpy(self.rng.permutation(self.samples))
+        if hasattr(self.method, "start_epoch"):
+            self.method.start_epoch()
 
     def batches(self, device: torch.device | None = None) -> Iterator[Tensor]:
         """The rows (N,) of each batch that is left of this epoch, on its device or another."""
@@ -103,7 +98,7 @@ class TrainingState:
             yield order[start : start + self.recipe.batch_size]
 
     def set_learning_rates(self) -> None:
-        """Each group's share for the next step, as the schedule says."""
+        """Each group's rate for the next step, as the schedule says."""
         factor = self.recipe.schedule.factor(
             self.step, steps_per_epoch=self.steps_per_epoch, epochs=self.recipe.epochs
         )
@@ -130,16 +125,8 @@ class TrainingState:
     def finish_epoch(self, validation_loss: float, top1: float) -> None:
         """Put the epoch into the history."""
         train_loss = float(self.loss) / self.position
-        self.history.epochs.append(
-            Epoch(
-                self.epoch + 1,
-                train_loss,
-                validation_loss,
-                top1,
-                self.seconds,
-                self.learning_rate,
-            )
-        )
+        numbers = (train_loss, validation_loss, top1, self.seconds, self.learning_rate)
+        self.history.epochs.append(Epoch(self.epoch + 1, *numbers))
         self.order, self.position, self.seconds = None, 0, 0.0
         self.loss.zero_()
 
@@ -160,11 +147,11 @@ class TrainingState:
             raise self._divergence_error("a weight")
 
     def _divergence_error(self, what: str) -> UserError:
-        kept = f"; {self.kept} holds the last sound state" if self.kept else ""
+        saved = f"; {self.saved} holds the last sound state" if self.saved else ""
         return UserError(
             f"{what} is no finite number any more in epoch {self.epoch + 1} of "
             f"{self.recipe.epochs}, at learning rate {self.learning_rate:.3g}; "
-            f"try a lower optimiser.lr, a schedule that warms up, or precision float32{kept}"
+            f"try a lower optimiser.lr, a schedule that warms up, or precision float32{saved}"
         )
 
     def state(self) -> dict[str, Any]:
@@ -173,7 +160,7 @@ class TrainingState:
             "model": self.model.state_dict(),
             "method": self.method.state_dict() if isinstance(self.method, nn.Module) else {},
             "optimiser": self.optimiser.state_dict(),
-            "draw": self.draw.bit_generator.state,
+            "draw": self.rng.bit_generator.state,
             "torch": _global_states(self.device),
             "history": [tuple(epoch) for epoch in self.history.epochs],
             "order": self.order,
@@ -188,7 +175,7 @@ class TrainingState:
         if isinstance(self.method, nn.Module):
             self.method.load_state_dict(state["method"])
         load_optimiser_state(self.optimiser, state["optimiser"])
-        self.draw.bit_generator.state = state["draw"]
+        self.rng.bit_generator.state = state["draw"]
         _set_global_states(state["torch"], self.device)
         self.history.epochs[:] = [Epoch(*row) for row in state["history"]]
         self.order, self.position = state["order"], state["position"]
@@ -200,9 +187,8 @@ def _global_states(device: torch.device) -> dict[str, Tensor]:
     """torch's global generators: dropout in the network draws from them."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state(
-            *_device_arguments(device)
-        )
+        module = torch.get_device_module(device)
+        states[device.type] = module.get_rng_state(*_device_arguments(device))
     return states
 
 
@@ -210,9 +196,8 @@ def _set_global_states(states: dict[str, Tensor], device: torch.device) -> None:
     """Whoever goes on with another kind of device draws anew there."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu" and device.type in states:
-        torch.get_device_module(device).set_rng_state(
-            states[device.type], *_device_arguments(device)
-        )
+        module = torch.get_device_module(device)
+        module.set_rng_state(states[device.type], *_device_arguments(device))
 
 
 def _device_arguments(device: torch.device) -> tuple[torch.device, ...]:
@@ -229,7 +214,7 @@ Pause = Callable[[], None]
 def resume_from(
     run: TrainingState, path: Path | None, identity: Mapping[str, Any]
 ) -> Iterator[Pause]:
-    """Go on from `path` if it exists, and keep it up to date.
+    """Go on from `path` if it exists, and save the state there from time to time.
 
     Args:
         run: fresh; its state is replaced where there is a file.
@@ -251,65 +236,52 @@ def resume_from(
     with locked(path, wait=False) as alone:
         if alone is False:
             raise UserError(f"another process is training with {path} at this moment")
-        file = _ResumeFile(path, identity)
-        file.restore(run)
+        file = _ResumeFile(run, path, identity)
         with catch_signals() as heard:
-            yield lambda: file.pause(run, heard)
+            yield lambda: file.pause(heard)
 
 
 class _ResumeFile:
-    """A resume file and when it was last written."""
+    """The resume file of a training, which goes on from it where it exists."""
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]):
-        self._path = path
+    def __init__(self, run: TrainingState, path: Path, identity: Mapping[str, Any]):
+        self._run, self._path = run, path
         self._identity = json.dumps(identity, sort_keys=True)
         self._due = perf_counter() + SECONDS
+        if path.exists():
+            state = _read_state(path)
+            there, here = (json.loads(text) for text in (state["identity"], self._identity))
+            expect_same(there, here, f"{path} belongs to another training")
+            run.load_state(state)
+            run.saved = path
 
-    def pause(self, run: TrainingState, heard: SignalFlag) -> None:
+    def pause(self, heard: SignalFlag) -> None:
         """Save if it is time to, stop if a signal has come."""
         if heard.came is None and perf_counter() < self._due:
             return
-        self.save(run)
+        self._save()
         if heard.came is not None:
             raise Interrupted(
-                f"stopped by {heard.came.name} after {run.step} of {run.steps} steps; all is "
-                f"saved in {self._path}, and the same call goes on from there",
+                f"stopped by {heard.came.name} after {self._run.step} of {self._run.steps} steps; "
+                f"all is saved in {self._path}, and the same call goes on from there",
                 int(heard.came),
             )
 
-    def save(self, run: TrainingState) -> None:
-        """Write the state, whole or not at all.
-
-        Raises:
-            UserError: it holds what is no number; the file keeps the last sound state.
-        """
+    def _save(self) -> None:
+        """Write the state, whole or not at all; the file's is never one with what is no number."""
         started = perf_counter()
-        run.check_weights()
+        self._run.check_weights()
         buffer = BytesIO()  # torch says nothing readable of a full disk
-        torch.save({"identity": self._identity, **run.state()}, buffer)
+        torch.save({"identity": self._identity, **self._run.state()}, buffer)
         with atomic_path(self._path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
-        run.kept = self._path
+        self._run.saved = self._path
         now = perf_counter()
         self._due = now + max(SECONDS, SHARE * (now - started))
 
-    def restore(self, run: TrainingState) -> None:
-        """Put the file's state into `run`; nothing where there is no file."""
-        if not self._path.exists():
-            return
-        state = read_state(self._path)
-        there, here = (json.loads(text) for text in (state["identity"], self._identity))
-        expect_same(there, here, f"{self._path} belongs to another training")
-        run.load_state(state)
-        run.kept = self._path
 
-
-def read_state(path: Path) -> dict[str, Any]:
-    """What a resume file holds, on the CPU; nothing in it is run.
-
-    Raises:
-        BadFile: damaged, or no resume file.
-    """
+def _read_state(path: Path) -> dict[str, Any]:
+    """What a resume file holds, on the CPU; nothing in it is run."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(state, dict) and "identity" in state:

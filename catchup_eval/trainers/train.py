@@ -1,9 +1,9 @@
-"""From a recipe, a method and a data set to a checkpoint; what is finished is not done again.
+"""From a recipe, a method and a dataset to a checkpoint; what is finished is not done again.
 
 FOLDER/NAME.safetensors              the last epoch's weights, with their card; written last
 FOLDER/NAME.history.csv              the history, after every epoch
-FOLDER/NAME-epoch010.safetensors     what the recipe keeps
-FOLDER/NAME.samples.json             which images it learned from, where these are only a share
+FOLDER/NAME-epoch010.safetensors     the epochs that the recipe keeps
+FOLDER/NAME.samples.json             which images it learned from, where these are only a fraction
 FOLDER/NAME.resume.pt                while a training is under way
 
 One process trains NAME at a time; a second one is refused, and none changes what is finished.
@@ -67,20 +67,18 @@ class TrainingOutput:
 
     @property
     def samples_path(self) -> Path:
-        """Which images it learned from, where the recipe takes a share of each class."""
+        """Which images it learned from, where the recipe takes a fraction of each class."""
         return self.checkpoint.with_suffix(".samples.json")
 
     def epoch_path(self, epoch: int) -> Path:
-        """Where the checkpoint kept after this epoch lies."""
+        """Where the checkpoint saved after this epoch lies."""
         return self.checkpoint.with_name(f"{self.checkpoint.stem}-epoch{epoch:03d}.safetensors")
 
     @property
     def epoch_checkpoints(self) -> dict[int, Path]:
-        """The checkpoints that were kept, by epoch."""
-        epochs = [epoch.epoch for epoch in self.history.epochs]
-        return {
-            epoch: self.epoch_path(epoch) for epoch in epochs if self.epoch_path(epoch).is_file()
-        }
+        """The checkpoints that were saved, by epoch."""
+        paths = {row.epoch: self.epoch_path(row.epoch) for row in self.history.epochs}
+        return {epoch: path for epoch, path in paths.items() if path.is_file()}
 
 
 def train(
@@ -101,8 +99,8 @@ def train(
     Args:
         recipe: or its name, or the path of its file.
         method: one of `METHODS`.
-        data: its part "train" is learned from; "test", if there is one, is only watched. Where it
-            is photographs, both are shown as the recipe says, else as the set does.
+        data: its split "train" is learned from; "test", if there is one, is only watched. Images
+            of varying size are preprocessed as the recipe says, else as the dataset does.
         folder: of the checkpoint and all that belongs to it.
         seed: of the first weights and of everything that is drawn.
         name: of the files; `METHOD-sSEED` where it is not given.
@@ -116,16 +114,19 @@ def train(
             the labels do not fit the classes, or the loss is no number any more, or torch cannot
             compile.
         UnknownName: no such recipe, method, regularizer, setting, architecture or normalisation.
-        Missing: the data has no training part.
+        Missing: the data has no training split.
     """
-    recipe = _resolve_regularizers(recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    # With every setting of its regularizers, so that a card has also what was a default.
+    regularizers = _to_json_types(fill_defaults(recipe.regularizers))
+    recipe = recipe.model_copy(update={"regularizers": regularizers})
     files = TrainingOutput(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
     claims = _identity(recipe, method, data, seed, settings or {})
     if not fresh and _is_finished(files, claims):
         return replace(files, skipped=True)
 
-    shown = _transform_splits(data, recipe, seed, progress)
-    model, card = first_weights(recipe, shown, seed)
+    splits = _transform_splits(data, recipe, seed, progress)
+    model, card = first_weights(recipe, splits, seed)
     model.preprocess = data.preprocessing_for(recipe.preprocessing_by_split["test"])
     card = card.model_copy(update={**claims, "preprocess": model.preprocess})
     with fork_global_rng(generator(seed, "method")):
@@ -140,11 +141,11 @@ def train(
             _clear(files)
         resumed = files.resume_path.exists()
         if recipe.share < 1:
-            part = shown.split("train")
-            write_list(files.samples_path, data.name, part, recipe.share, seed)
-            card = card.model_copy(update={"samples": digest_of(part.index)})
+            split = splits.split("train")
+            write_list(files.samples_path, data.name, split, recipe.share, seed)
+            card = card.model_copy(update={"samples": digest_of(split.index)})
 
-        def keep(history: History) -> None:
+        def save_epoch(history: History) -> None:
             _expect_unfinished(files)
             history.write(files.history_path)
             if len(history.epochs) in recipe.keep:
@@ -154,14 +155,14 @@ def train(
             history = fit(
                 model,
                 built,
-                shown.split("train"),
-                shown.split("test") if shown.has("test") else None,
+                splits.split("train"),
+                splits.split("test") if splits.has("test") else None,
                 recipe,
                 seed=seed,
                 device=device,
                 resume=files.resume_path,
                 identity={"method": method, "settings": card.settings},
-                after_epoch=keep,
+                after_epoch=save_epoch,
                 progress=progress,
             )
         _expect_unfinished(files)
@@ -171,21 +172,20 @@ def train(
 
 
 def _is_finished(files: TrainingOutput, claims: Mapping[str, Any]) -> bool:
-    if not files.checkpoint.exists():
+    path = files.checkpoint
+    if not path.exists():
         return False
-    expect_same(
-        _read_identity(files.checkpoint), claims, f"{files.checkpoint} was trained otherwise"
-    )
+    _, card = checkpoints.read(path)
+    if card is None:
+        raise UserError(f"{path} has no card, so it is not from here; choose another name")
+    there = {name: value for name, value in card.model_dump().items() if name in claims}
+    expect_same(there, claims, f"{path} was trained otherwise")
     return True
 
 
 @contextmanager
 def _alone(files: TrainingOutput) -> Iterator[None]:
-    """While no other process trains these files.
-
-    Raises:
-        UserError: one does.
-    """
+    """While no other process trains these files; raises `UserError` where one does."""
     with locked(files.checkpoint, wait=False) as alone:
         if alone is False:
             raise UserError(
@@ -196,11 +196,7 @@ def _alone(files: TrainingOutput) -> Iterator[None]:
 
 
 def _expect_unfinished(files: TrainingOutput) -> None:
-    """Where the file system has no locks, the slower of two processes ends here.
-
-    Raises:
-        UserError: the other one has finished the training meanwhile.
-    """
+    """Where the file system has no locks, the slower of two processes ends here."""
     if files.checkpoint.exists():
         raise UserError(
             f"another process has finished {files.checkpoint} meanwhile; this one leaves it "
@@ -218,28 +214,22 @@ def _without_leftover(files: TrainingOutput) -> Iterator[None]:
             files.resume_path.unlink(missing_ok=True)
 
 
-def _resolve_regularizers(recipe: Recipe) -> Recipe:
-    """With every setting of its regularizers, so that a card keeps also what was a default."""
-    whole = _to_json_types(fill_defaults(recipe.regularizers))
-    return recipe.model_copy(update={"regularizers": whole})
-
-
 def _transform_splits(
     data: AnySet, recipe: Recipe, seed: int, progress: Progress | None
 ) -> TensorDataset:
-    """The parts that the training sees, as it sees them."""
+    """The splits of the training, preprocessed."""
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if progress:
             progress(done, total, "decoding photographs")
 
-    parts = {
-        name: data.transform(way, tell).split(name)
-        for name, way in recipe.preprocessing_by_split.items()
+    splits = {
+        name: data.transform(preprocess, report).split(name)
+        for name, preprocess in recipe.preprocessing_by_split.items()
         if name == "train" or data.has(name)
     }
-    parts["train"] = class_fraction(parts["train"], recipe.share, seed)
-    return TensorDataset(data.name, parts, data.classes, data.mean, data.std)
+    splits["train"] = class_fraction(splits["train"], recipe.share, seed)
+    return TensorDataset(data.name, splits, data.classes, data.mean, data.std)
 
 
 def _save(
@@ -251,9 +241,9 @@ def _save(
 
 
 def _clear(files: TrainingOutput) -> None:
-    kept = files.epoch_checkpoints.values() if files.history_path.exists() else []
+    epochs = files.epoch_checkpoints.values() if files.history_path.exists() else []
     own = (files.checkpoint, files.resume_path, files.samples_path, files.history_path)
-    for path in (*own, *kept):
+    for path in (*own, *epochs):
         path.unlink(missing_ok=True)
 
 
@@ -262,11 +252,15 @@ def _identity(
 ) -> dict[str, Any]:
     """What the weights depend on, as the card has it."""
     for known in (method, *recipe.methods):
-        mixing.default_settings(known)  # raises for a name that is no method
+        mixing.check_name(known)
     own = {**recipe.methods.get(method, {}), **settings}
+    # Datasets that only evaluations use may come and go.
+    used = {
+        name: data.split(name) for name in ("train", "test") if name == "train" or data.has(name)
+    }
     return {
         "data": data.name,
-        "data_fingerprint": _fingerprint(data),
+        "data_fingerprint": replace(data, parts=used).fingerprint,
         "method": method,
         "settings": _to_json_types({**mixing.default_settings(method), **own}),
         "recipe": recipe.training_settings() | weights_digest(recipe),
@@ -282,20 +276,3 @@ def _to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"expected settings as plain values, which a checkpoint's card can keep: {error}"
         ) from error
-
-
-def _read_identity(checkpoint: Path) -> dict[str, Any]:
-    _, card = checkpoints.read(checkpoint)
-    if card is None:
-        raise UserError(f"{checkpoint} has no card, so it is not from here; choose another name")
-    return card.model_dump(
-        include={"data", "data_fingerprint", "method", "settings", "recipe", "seed"}
-    )
-
-
-def _fingerprint(data: AnySet) -> str:
-    """Of the parts that a training sees; sets that only evaluations see may come and go."""
-    seen = {
-        name: data.split(name) for name in ("train", "test") if name == "train" or data.has(name)
-    }
-    return replace(data, parts=seen).fingerprint

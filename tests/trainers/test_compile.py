@@ -3,7 +3,6 @@
 import copy
 import os
 import shutil
-import signal
 from functools import partial
 
 import numpy as np
@@ -13,21 +12,20 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from catchup_eval.core.errors import Interrupted, UserError
-from catchup_eval.core.rng import generator
-from catchup_eval.core.settings import check
-from catchup_eval.datasets.dataset import Split, TensorDataset
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models import checkpoints
 from catchup_eval.models.classifier import wrap
 from catchup_eval.models.hooks import StageHooks
 from catchup_eval.trainers.loop import compile_settings, compiled
 from catchup_eval.trainers.mixing import METHODS
-from catchup_eval.trainers.recipe import Recipe
 from catchup_eval.trainers.regularizers import regularize
 from catchup_eval.trainers.train import train
 
-INSIDE = {"manifold_mixup", "catchup", "random_channel", "moex", "alignmixup"}
+# One of each way to use the network: called once; changed inside; its pooled map read; called for
+# the saliency too, in evaluation or in training mode; its parts called without the compiler.
+WAYS = ("baseline", "catchup", "recursivemix", "puzzlemix", "comixup", "snapmix")
 # Images in a step. An epoch's last batch is smaller: compiled anew, which shows with two methods.
-SIZES = {name: (6, 4, 6) if name in ("baseline", "catchup") else (6, 6) for name in METHODS}
+SIZES = {name: (6, 4, 6) if name in ("baseline", "catchup") else (6, 6) for name in WAYS}
 # torch's compiler itself looks for a gradient where there is none.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
@@ -45,25 +43,19 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, 4, 1)
-        self.layer1 = nn.BatchNorm2d(4)
-        self.layer2 = nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), nn.ReLU())
+        self.stem = nn.Conv2d(3, 8, 3, 4, 1)
+        self.layer1 = nn.BatchNorm2d(8)
+        self.layer2 = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU())
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(4, 10)
+        self.head = nn.Linear(8, 10)
 
     def forward(self, x):
         return self.head(self.pool(self.layer2(self.layer1(self.stem(x)))).flatten(1))
 
 
 def new_model():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with fork_global_rng(generator(0)):
         return wrap(Net(), mean=(0.4,) * 3, stages=["stem", "layer1", "layer2"])
-
-
-def new_batch(n):
-    source = torch.Generator().manual_seed(n)
-    return torch.rand(n, 3, 16, 16, generator=source), torch.arange(n) % 10
 
 
 @pytest.fixture
@@ -79,33 +71,34 @@ def stages_mixed(monkeypatch):
     return seen
 
 
-def clean_at_first(name, stages_mixed):
-    """A seed whose first step mixes at no stage, unless the method always does, and a later one."""
+def clean_at_first(stages_mixed, new_batch):
+    """A seed with which Catch-up Mix mixes at no stage in its first step, and in a later one."""
     for seed in range(50):
-        method, draw, mixed = METHODS[name](new_model()), generator(seed), []
-        for size in SIZES[name]:
+        method, rng, mixed = METHODS["catchup"](new_model()), generator(seed), []
+        for size in SIZES["catchup"]:
             stages_mixed.clear()
-            method(*new_batch(size), draw)
+            method(*new_batch(size), rng)
             mixed.append(bool(stages_mixed))
         if any(mixed[1:]) and not mixed[0]:
             break
     return seed
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_has_the_same_losses_and_gradients(name, stages_mixed):
-    seed = clean_at_first(name, stages_mixed) if name in INSIDE else 0
+@pytest.mark.parametrize("name", WAYS)
+def test_the_losses_and_gradients_are_the_same(name, stages_mixed, new_batch):
+    seed = clean_at_first(stages_mixed, new_batch) if name == "catchup" else 0
+    settings = {"puzzlemix": {"blocks": (4,)}, "comixup": {"blocks": 2}}.get(name, {})
     eager, model = new_model(), new_model()
-    plain, fast = METHODS[name](eager), METHODS[name](compiled(model))
-    draw, same = generator(seed), generator(seed)
+    plain, fast = METHODS[name](eager, **settings), METHODS[name](compiled(model), **settings)
+    rng, same = generator(seed), generator(seed)
     for size in SIZES[name]:
-        expected = loss_and_gradients(plain, eager, new_batch(size), draw)
+        expected = loss_and_gradients(plain, eager, new_batch(size), rng)
         with compile_settings():
             got = loss_and_gradients(fast, model, new_batch(size), same)
         torch.testing.assert_close(got, expected)
     torch.testing.assert_close(model.state_dict(), eager.state_dict())  # batch norms' statistics
-    assert draw.random() == same.random()
-    assert bool(stages_mixed) == (name in INSIDE)
+    assert rng.random() == same.random()
+    assert bool(stages_mixed) == (name == "catchup")
 
 
 def loss_and_gradients(method, model, batch, draw):
@@ -113,7 +106,7 @@ def loss_and_gradients(method, model, batch, draw):
     return [loss, *torch.autograd.grad(loss, list(model.parameters()))]
 
 
-def test_a_network_without_hooks_is_one_graph():
+def test_a_network_without_hooks_is_one_graph(new_batch):
     METHODS["baseline"](compiled(new_model()))(*new_batch(6), generator(0))
     assert counters["stats"]["unique_graphs"] == 1
 
@@ -126,7 +119,7 @@ def with_blocks_dropped(model):
 @pytest.mark.parametrize(
     "build", [METHODS["random_channel"], METHODS["recursivemix"], with_blocks_dropped]
 )
-def test_another_network_of_the_class_may_have_been_compiled_before(build):
+def test_another_network_of_the_class_may_have_been_compiled_before(build, new_batch):
     with compile_settings():
         METHODS["baseline"](compiled(new_model()))(*new_batch(6), generator(0))
         eager, model = new_model(), new_model()
@@ -138,7 +131,7 @@ def test_another_network_of_the_class_may_have_been_compiled_before(build):
 
 
 @pytest.mark.parametrize("name", ["catchup", "recursivemix"])
-def test_a_method_that_comes_after_the_first_compiled_call_says_so(name):
+def test_a_method_that_comes_after_the_first_compiled_call_says_so(name, new_batch):
     model, draw = compiled(new_model()), generator(0)
     model(new_batch(6)[0])
     method = METHODS[name](model)
@@ -147,41 +140,17 @@ def test_a_method_that_comes_after_the_first_compiled_call_says_so(name):
             method(*new_batch(6), draw)
 
 
-def recipe_of(**changes):
-    values = {
-        "architecture": "preactresnet10",
-        "options": {"width": 2},
-        "epochs": 2,
-        "batch_size": 8,
-        "optimiser": {"lr": 0.05},
-        "schedule": {"kind": "cosine"},
-        "augmentation": {"padding": 1, "flip": True},
-    }
-    return check(Recipe, values | changes, "test")
-
-
-@pytest.fixture
-def data():
-    draw = np.random.default_rng(0)
-    images = torch.from_numpy(draw.integers(0, 256, (20, 3, 8, 8), dtype=np.uint8))
-    part = Split(images, torch.arange(20) % 4)
-    return TensorDataset(
-        "noise", {"train": part, "test": part[:12]}, tuple("abcd"), (0.5,) * 3, (1,) * 3
-    )
-
-
-def stop_after_four(done, _total, _words):
-    if done == 4:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 @pytest.mark.trained
-def test_a_compiled_training_stops_goes_on_and_leaves_the_files_of_a_plain_one(tmp_path, data):
-    plain = train(recipe_of(), "cutmix", data, folder=tmp_path / "plain")
+def test_a_compiled_training_stops_goes_on_and_leaves_the_files_of_a_plain_one(
+    tmp_path, noise_data, recipe_of, stop_after
+):
+    data = noise_data()
+    recipe = partial(recipe_of, batch_size=10)
+    plain = train(recipe(), "cutmix", data, folder=tmp_path / "plain")
     there = {"folder": tmp_path / "compiled"}
     with pytest.raises(Interrupted):
-        train(recipe_of(compile=True), "cutmix", data, **there, progress=stop_after_four)
-    fast = train(recipe_of(compile=True), "cutmix", data, **there)
+        train(recipe(compile=True), "cutmix", data, **there, progress=stop_after(3))
+    fast = train(recipe(compile=True), "cutmix", data, **there)
     assert fast.resumed and counters["stats"]["unique_graphs"]
 
     (weights, card), (own, own_card) = (checkpoints.read(d.checkpoint) for d in (plain, fast))
@@ -191,10 +160,10 @@ def test_a_compiled_training_stops_goes_on_and_leaves_the_files_of_a_plain_one(t
     numbers = ["train_loss", "validation_loss", "top1"]
     np.testing.assert_allclose(fast.history.frame[numbers], plain.history.frame[numbers], rtol=1e-4)
     with pytest.raises(UserError, match=r"recipe\.compile is True there and False here"):
-        train(recipe_of(), "cutmix", data, **there)
+        train(recipe(), "cutmix", data, **there)
 
 
-def test_torch_that_cannot_compile_is_told_in_one_sentence(monkeypatch):
+def test_torch_that_cannot_compile_is_told_in_one_sentence(monkeypatch, new_batch):
     def broken(_graph, _inputs):
         raise RuntimeError("no compiler found\nand much more")
 
@@ -207,7 +176,7 @@ def test_torch_that_cannot_compile_is_told_in_one_sentence(monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="needs a C++ compiler")
-def test_code_that_torch_writes_gives_the_same_loss_and_gradients(monkeypatch):
+def test_code_that_torch_writes_gives_the_same_loss_and_gradients(monkeypatch, new_batch):
     """Of a network with one kernel each way, since the C++ compiler takes seconds for each."""
     monkeypatch.undo()
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10))

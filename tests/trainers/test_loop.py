@@ -8,60 +8,23 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
-from catchup_eval.core.settings import check
 from catchup_eval.datasets.dataset import Split
-from catchup_eval.datasets.readers.digits import digits
 from catchup_eval.models.classifier import wrap
 from catchup_eval.models.zoo import build
 from catchup_eval.trainers.loop import _step, fit, validate
-from catchup_eval.trainers.mixing import METHODS
 from catchup_eval.trainers.optimization import Optimiser, load_optimiser_state, make_optimiser
-from catchup_eval.trainers.recipe import Recipe
 from catchup_eval.trainers.state import TrainingState
 
 pytestmark = pytest.mark.trained
-
-
-def recipe_of(**changes):
-    values = {
-        "architecture": "preactresnet10",
-        "epochs": 2,
-        "batch_size": 8,
-        "optimiser": {"lr": 0.05},
-        "schedule": {"kind": "cosine"},
-        "augmentation": {"padding": 1, "flip": True},
-    }
-    return check(Recipe, values | changes, "test")
-
-
-def small_net(dropout=0.3):
-    torch.manual_seed(0)
-    layers = [
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    ]
-    return wrap(nn.Sequential(*layers))
 
 
 @pytest.fixture(autouse=True)
 def _global_state():
     with torch.random.fork_rng():
         yield
-
-
-def some_part(n=20, seed=0):
-    draw = np.random.default_rng(seed)
-    images = draw.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
-    return Split(torch.from_numpy(images), torch.from_numpy(draw.integers(4, size=n)))
 
 
 def plain(model):
@@ -76,15 +39,13 @@ def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def trained(seed=0, **changes):
-    model = small_net()
-    history = fit(
-        model, plain(model), some_part(), some_part(6, 1), recipe_of(**changes), seed=seed
-    )
-    return weights_of(model), history
+def test_the_seed_decides_and_nothing_else_does(recipe_of, noise_split, small_net):
+    def trained(seed):
+        model, recipe = small_net(), recipe_of()
+        split, validation = noise_split(), noise_split(6, 1)
+        history = fit(model, plain(model), split, validation, recipe, seed=seed)
+        return weights_of(model), history
 
-
-def test_the_seed_decides_and_nothing_else_does():
     first, history = trained(seed=3)
     torch.rand(7)
     again, history_again = trained(seed=3)
@@ -95,9 +56,9 @@ def test_the_seed_decides_and_nothing_else_does():
     assert history.frame[columns].equals(history_again.frame[columns])
 
 
-def test_one_step_is_torchs_own():
+def test_one_step_is_torchs_own(recipe_of, noise_split, small_net):
     """One batch, no crop, no flip: weights as plain torch code gives them."""
-    part, model, reference = some_part(8), small_net(0), small_net(0)
+    part, model, reference = noise_split(8), small_net(0), small_net(0)
     settings = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True}
     recipe = recipe_of(epochs=1, augmentation={}, optimiser=settings)
     history = fit(model, plain(model), part, None, recipe)
@@ -111,8 +72,10 @@ def test_one_step_is_torchs_own():
     assert history.epochs[0].train_loss == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller():
-    model, part, seen = small_net(), some_part(20), []
+def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller(
+    recipe_of, noise_split, small_net
+):
+    model, part, seen = small_net(), noise_split(20), []
     part = Split(part.images, torch.arange(20))  # the label is the sample's number
 
     def method(images, labels, _draw):
@@ -126,20 +89,20 @@ def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller():
     assert first != second != sorted(second)
 
 
-def test_a_method_sees_pixels_in_their_range():
+def test_a_method_sees_pixels_in_their_range(recipe_of, noise_split, small_net):
     model, ranges = small_net(), []
 
     def method(images, labels, _draw):
         ranges.append((images.dtype, images.min().item(), images.max().item()))
         return F.cross_entropy(model(images), labels)
 
-    fit(model, method, some_part(), None, recipe_of(epochs=1))
+    fit(model, method, noise_split(), None, recipe_of(epochs=1))
     assert {kind for kind, _, _ in ranges} == {torch.float32}
     assert min(low for _, low, _ in ranges) >= 0
     assert 0.9 < max(high for _, _, high in ranges) <= 1
 
 
-def test_mixed_precision_reaches_the_network():
+def test_mixed_precision_reaches_the_network(recipe_of, noise_split, small_net):
     model, kinds = small_net(), Counter()
 
     def method(images, labels, _draw):
@@ -147,13 +110,13 @@ def test_mixed_precision_reaches_the_network():
         kinds[logits.dtype] += 1
         return F.cross_entropy(logits, labels)
 
-    history = fit(model, method, some_part(), some_part(6), recipe_of(precision="bfloat16"))
+    history = fit(model, method, noise_split(), noise_split(6), recipe_of(precision="bfloat16"))
     assert kinds == {torch.bfloat16: 6}
     assert {value.dtype for value in model.parameters()} == {torch.float32}
     assert np.isfinite(history.frame["validation_loss"]).all()
 
 
-def test_the_schedule_is_followed_and_told():
+def test_the_schedule_is_followed_and_reported(recipe_of, noise_split, small_net):
     rates = []
     model = small_net()
 
@@ -162,7 +125,7 @@ def test_the_schedule_is_followed_and_told():
         return F.cross_entropy(model(images), labels)
 
     schedule = {"kind": "step", "milestones": [1]}
-    history = fit(model, method, some_part(), None, recipe_of(schedule=schedule))
+    history = fit(model, method, noise_split(), None, recipe_of(schedule=schedule))
     assert history.frame["learning_rate"].tolist() == pytest.approx([0.05, 0.005])
     assert history.frame["epoch"].tolist() == [1, 2]
     assert history.frame["top1"].isna().all()
@@ -174,11 +137,11 @@ def moved(model, before):
     }
 
 
-def test_head_and_backbone_have_their_own_rates():
+def test_head_and_backbone_have_their_own_rates(recipe_of, noise_split, small_net):
     """One step without momentum moves a weight by rate times gradient."""
 
     def steps(**optimiser):
-        model, part = small_net(0), some_part(8)
+        model, part = small_net(0), noise_split(8)
         before = weights_of(model)
         recipe = recipe_of(epochs=1, optimiser={"momentum": 0.0, **optimiser}, augmentation={})
         fit(model, plain(model), part, None, recipe)
@@ -190,7 +153,7 @@ def test_head_and_backbone_have_their_own_rates():
     torch.testing.assert_close(both["net.0.weight"], slow["net.0.weight"])
 
 
-def test_what_a_method_adds_has_the_heads_rate():
+def test_what_a_method_adds_has_the_heads_rate(small_net):
     model = small_net()
     optimiser = make_optimiser(
         model, Scaled(model), Optimiser(lr=0.01, head_lr=0.1, weight_decay=1e-4)
@@ -200,7 +163,7 @@ def test_what_a_method_adds_has_the_heads_rate():
     assert {group["weight_decay"] for group in optimiser.param_groups} == {1e-4}
 
 
-def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says():
+def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says(small_net):
     model = small_net()
     optimiser = make_optimiser(model, plain(model), Optimiser(lr=0.1))
     state = optimiser.state_dict()
@@ -211,54 +174,35 @@ def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says():
     assert kept == [(None, 0.02)]
 
 
-class Copies(TorchDispatchMode):
-    """Whether the host waits for each copy of its own tensors to the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.waits = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default and result.device != args[0].device:
-            self.waits.append(not kwargs.get("non_blocking", False))
-        return result
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_step_never_waits_for_the_device(name, monkeypatch):
+def test_a_step_never_waits_for_the_device(monkeypatch, recipe_of, noise_split, small_net, copies):
     """On tensors without values, of which reading one is an error."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not for such tensors
-    model = build("preactresnet10", classes=10, mean=(0,) * 3, std=(1,) * 3, width=4).to("meta")
-    method = METHODS[name](model)
-    if isinstance(method, nn.Module):
-        method.to("meta")
-    images, labels = torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.zeros(4).long()
-    part = Split(images, labels).to("meta")
+    model = small_net().to("meta")
+    split = noise_split(4).to("meta")
     augmentation = {"padding": 2, "fill": "reflect", "flip": True}
-    recipe = recipe_of(batch_size=2, augmentation=augmentation)
-    run = TrainingState(model, method, recipe, 4, generator(0), torch.device("meta"))
+    recipe, device = recipe_of(batch_size=2, augmentation=augmentation), torch.device("meta")
+    run = TrainingState(model, plain(model), recipe, 4, generator(0), device)
     run.begin_epoch()
     for rows in run.batches():
-        with Copies() as copies:
-            _step(run, part, rows)
-        assert len(copies.waits) >= 2 and not any(copies.waits)  # the crops, the flips
+        with copies() as seen:
+            _step(run, split, rows)
+        assert len(seen.waits) >= 2 and not any(seen.waits)  # the crops, the flips
 
 
-def test_each_epoch_has_its_own_seconds(monkeypatch):
+def test_each_epoch_has_its_own_seconds(monkeypatch, recipe_of, noise_split, small_net):
     ticks = count()
     monkeypatch.setattr("catchup_eval.trainers.state.perf_counter", lambda: next(ticks))
     model = small_net()
-    history = fit(model, plain(model), some_part(), some_part(6), recipe_of(epochs=3))
+    history = fit(model, plain(model), noise_split(), noise_split(6), recipe_of(epochs=3))
     # A clock that goes on by one at each look: three steps, and the wait at the end.
     assert history.frame["seconds"].tolist() == [4, 4, 4]
 
 
-def test_frozen_parameters_stay():
+def test_frozen_parameters_stay(recipe_of, noise_split, small_net):
     model = small_net()
     model.net[0].requires_grad_(False)
     before = weights_of(model)
-    fit(model, plain(model), some_part(), None, recipe_of(epochs=1))
+    fit(model, plain(model), noise_split(), None, recipe_of(epochs=1))
     assert not {"net.0.weight", "net.0.bias"} & moved(model, before)
     assert "net.6.weight" in moved(model, before)
 
@@ -279,16 +223,18 @@ class Scaled(nn.Module):
         return F.cross_entropy(self.scale * self.model(images), labels)
 
 
-def test_what_a_method_adds_is_trained_and_its_epochs_are_started():
+def test_what_a_method_adds_is_trained_and_its_epochs_are_started(
+    recipe_of, noise_split, small_net
+):
     model = small_net()
     method = Scaled(model)
-    fit(model, method, some_part(), None, recipe_of(epochs=3))
+    fit(model, method, noise_split(), None, recipe_of(epochs=3))
     assert method.scale.item() != 1
     assert method.epochs.item() == 3
 
 
-def test_validation_is_the_mean_over_all_samples():
-    model, part = small_net(), some_part(7)
+def test_validation_is_the_mean_over_all_samples(noise_split, small_net):
+    model, part = small_net(), noise_split(7)
     loss, top1 = validate(model, part, batch_size=3)
     with torch.no_grad():
         logits = model.eval()(part.images.float() / 255)
@@ -296,53 +242,57 @@ def test_validation_is_the_mean_over_all_samples():
     assert top1 == pytest.approx(100 * (logits.argmax(1) == part.labels).float().mean().item())
 
 
-def test_the_last_row_describes_the_weights_that_are_left():
-    model, part = small_net(), some_part(6, 1)
-    history = fit(model, plain(model), some_part(), part, recipe_of())
+def test_the_last_row_describes_the_weights_that_are_left(recipe_of, noise_split, small_net):
+    model, part = small_net(), noise_split(6, 1)
+    history = fit(model, plain(model), noise_split(), part, recipe_of())
     loss, top1 = validate(model, part, batch_size=4)
     assert history.epochs[-1].validation_loss == pytest.approx(loss, rel=1e-5)
     assert history.summary["last"] == top1
 
 
-def test_what_was_lent_is_given_back():
+def test_what_was_lent_is_given_back(recipe_of, noise_split, small_net):
     model = small_net()
     model.eval()
     model.net[1].train()
     modes = [module.training for module in model.modules()]
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    fit(model, plain(model), some_part(), some_part(6), recipe_of(epochs=1))
+    fit(model, plain(model), noise_split(), noise_split(6), recipe_of(epochs=1))
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == numpy_state).all()
 
 
-def test_the_network_trains_in_training_mode_and_is_watched_in_evaluation_mode():
+def test_the_network_trains_in_training_mode_and_is_watched_in_evaluation_mode(
+    recipe_of, noise_split, small_net
+):
     model, modes = small_net(), []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
     model.eval()
-    fit(model, plain(model), some_part(), some_part(6), recipe_of(epochs=1))
+    fit(model, plain(model), noise_split(), noise_split(6), recipe_of(epochs=1))
     assert modes == [True, True, True, False]
 
 
-def test_progress_counts_steps_and_says_where_it_stands():
-    told = []
+def test_progress_counts_steps_and_says_where_it_stands(recipe_of, noise_split, small_net):
+    seen = []
     model = small_net()
     fit(
         model,
         plain(model),
-        some_part(),
-        some_part(6),
+        noise_split(),
+        noise_split(6),
         recipe_of(),
-        progress=lambda *row: told.append(row),
+        progress=lambda *row: seen.append(row),
     )
-    assert [done for done, _, _ in told] == [1, 2, 3, 3, 4, 5, 6, 6]
-    assert {total for _, total, _ in told} == {6}
-    assert told[0][2] == "epoch 1/2"
-    assert told[4][2].startswith("epoch 2/2, top-1 ")
+    assert [done for done, _, _ in seen] == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert {total for _, total, _ in seen} == {6}
+    assert seen[0][2] == "epoch 1/2"
+    assert seen[4][2].startswith("epoch 2/2, top-1 ")
 
 
-def test_a_loss_that_is_no_number_ends_the_training_and_says_where():
+def test_a_loss_that_is_no_number_ends_the_training_and_says_where(
+    recipe_of, noise_split, small_net
+):
     model, calls = small_net(), []
 
     def method(images, labels, _draw):
@@ -354,11 +304,11 @@ def test_a_loss_that_is_no_number_ends_the_training_and_says_where():
         r"training loss is no finite number any more in epoch 2 of 5, at learning rate 0\.0\d+"
     )
     with pytest.raises(UserError, match=message):
-        fit(model, method, some_part(), some_part(6), recipe_of(epochs=5))
+        fit(model, method, noise_split(), noise_split(6), recipe_of(epochs=5))
     assert len(calls) == 6  # the epoch's end is soon enough
 
 
-def test_a_weight_spoilt_by_the_last_step_is_seen():
+def test_a_weight_spoilt_by_the_last_step_is_seen(recipe_of, noise_split, small_net):
     model, calls = small_net(), []
 
     def method(images, labels, _draw):
@@ -368,10 +318,10 @@ def test_a_weight_spoilt_by_the_last_step_is_seen():
         return F.cross_entropy(model(images), labels)
 
     with pytest.raises(UserError, match="a weight is no finite number any more in epoch 2 of 2"):
-        fit(model, method, some_part(), some_part(6), recipe_of())
+        fit(model, method, noise_split(), noise_split(6), recipe_of())
 
 
-def test_long_epochs_are_guarded_within(monkeypatch):
+def test_long_epochs_are_guarded_within(monkeypatch, recipe_of, noise_split, small_net):
     monkeypatch.setattr("catchup_eval.trainers.loop.GUARD", 2)
     model, calls = small_net(), []
 
@@ -380,13 +330,13 @@ def test_long_epochs_are_guarded_within(monkeypatch):
         return F.cross_entropy(model(images), labels) * float("inf")
 
     with pytest.raises(UserError, match="training loss"):
-        fit(model, method, some_part(40), None, recipe_of())
+        fit(model, method, noise_split(40), None, recipe_of())
     assert len(calls) == 2
 
 
-def test_it_works_where_no_signals_can_be_heard(tmp_path):
+def test_it_works_where_no_signals_can_be_heard(tmp_path, recipe_of, noise_split, small_net):
     model, done = small_net(), []
-    arguments = (model, plain(model), some_part(), None, recipe_of(epochs=1))
+    arguments = (model, plain(model), noise_split(), None, recipe_of(epochs=1))
     thread = threading.Thread(
         target=lambda: done.append(fit(*arguments, resume=tmp_path / "a.resume.pt"))
     )
@@ -395,29 +345,23 @@ def test_it_works_where_no_signals_can_be_heard(tmp_path):
     assert len(done[0].epochs) == 1
 
 
-def test_empty_parts():
-    model, empty = small_net(), some_part()[:0]
-    history = fit(model, plain(model), some_part(), empty, recipe_of(epochs=1))
+def test_empty_parts(recipe_of, noise_split, small_net):
+    model, empty = small_net(), noise_split()[:0]
+    history = fit(model, plain(model), noise_split(), empty, recipe_of(epochs=1))
     assert history.summary == {}
-    with pytest.raises(UserError, match="an empty part"):
+    with pytest.raises(UserError, match="an empty split"):
         fit(model, plain(model), empty, None, recipe_of())
 
 
-def zeros_and_ones_learned(seed):
-    """The history of a training on 40 digits of 16 x 16 pixels, watched on the same."""
-    data = digits()
-    part = data.split("train")
-    part = part[torch.nonzero(part.labels < 2).flatten()[:40]]
-    part = Split(part.images[..., ::2, ::2], part.labels)
-    torch.manual_seed(seed)
-    model = build("preactresnet10", classes=2, mean=data.mean, std=data.std, width=8)
+def test_digits_are_learned(digits, recipe_of):
+    """Forty zeros and ones; cross-entropy 0.01 +- 0.01 over 12 seeds; at chance 0.69."""
+    split = digits.split("train")
+    split = split[torch.nonzero(split.labels < 2).flatten()[:40]]
+    split = Split(split.images[..., ::2, ::2], split.labels)
+    torch.manual_seed(0)
+    model = build("preactresnet10", classes=2, mean=digits.mean, std=digits.std, width=8)
     recipe = recipe_of(epochs=16, batch_size=10, augmentation={})
-    return fit(model, plain(model), part, part, recipe, seed=seed)
-
-
-def test_digits_are_learned():
-    """Cross-entropy: 0.01 +- 0.01 over 12 seeds; at chance 0.69."""
-    assert zeros_and_ones_learned(0).epochs[-1].validation_loss < 0.5
+    assert fit(model, plain(model), split, split, recipe).epochs[-1].validation_loss < 0.5
 
 
 def narrow_net():
@@ -427,14 +371,14 @@ def narrow_net():
     return wrap(nn.Sequential(*layers))
 
 
-def sizes_of(model, part, **changes):
+def sizes_of(model, split, recipe):
     seen = []
 
     def method(images, labels, _draw):
         seen.append(len(images))
         return F.cross_entropy(model(images), labels)
 
-    history = fit(model, method, part, None, recipe_of(**changes))
+    history = fit(model, method, split, None, recipe)
     assert history.frame["train_loss"].notna().all()
     return seen
 
@@ -443,37 +387,43 @@ def sizes_of(model, part, **changes):
     "count, size, batches",
     [(17, 8, [8, 9]), (9, 8, [9]), (18, 8, [8, 8, 2]), (3, 2, [3]), (5, 8, [5])],
 )
-def test_a_last_image_that_batch_norms_refuse_goes_with_the_batch_before(count, size, batches):
-    assert sizes_of(narrow_net(), some_part(count), batch_size=size) == 2 * batches
+def test_a_last_image_that_batch_norms_refuse_goes_with_the_batch_before(
+    count, size, batches, recipe_of, noise_split
+):
+    assert sizes_of(narrow_net(), noise_split(count), recipe_of(batch_size=size)) == 2 * batches
 
 
-def test_a_last_image_that_the_network_can_be_trained_on_is_a_batch():
-    assert sizes_of(small_net(), some_part(17), batch_size=8) == 2 * [8, 8, 1]
+def test_a_last_image_that_the_network_can_be_trained_on_is_a_batch(
+    recipe_of, noise_split, small_net
+):
+    assert sizes_of(small_net(), noise_split(17), recipe_of(batch_size=8)) == 2 * [8, 8, 1]
 
 
 @pytest.mark.parametrize("count, size", [(1, 8), (6, 1)])
-def test_batches_of_one_image_that_batch_norms_refuse_are_the_users_mistake(count, size):
+def test_batches_of_one_image_that_batch_norms_refuse_are_the_users_mistake(
+    count, size, recipe_of, noise_split
+):
     with pytest.raises(UserError, match="expected batches of two images or more"):
-        sizes_of(narrow_net(), some_part(count), batch_size=size)
+        sizes_of(narrow_net(), noise_split(count), recipe_of(batch_size=size))
 
 
-def test_trying_one_image_leaves_no_trace(monkeypatch):
+def test_trying_one_image_leaves_no_trace(monkeypatch, recipe_of, noise_split, small_net):
     """A training whose network is tried is the very one in which it is not."""
     weights = []
     for tried in (True, False):
         if not tried:
-            monkeypatch.setattr("catchup_eval.trainers.loop._needs_company", lambda *_: False)
+            monkeypatch.setattr("catchup_eval.trainers.loop._needs_joining", lambda *_: False)
         model = small_net()
-        fit(model, plain(model), some_part(17), None, recipe_of())
+        fit(model, plain(model), noise_split(17), None, recipe_of())
         weights.append(weights_of(model))
     assert same(*weights)
 
 
-def test_a_method_that_gives_many_numbers_is_refused():
+def test_a_method_that_gives_many_numbers_is_refused(recipe_of, noise_split, small_net):
     model = small_net()
 
     def method(images, labels, _draw):
         return F.cross_entropy(model(images), labels, reduction="none")
 
     with pytest.raises(UserError, match=r"loss of a batch as one number, got \(8,\)"):
-        fit(model, method, some_part(), None, recipe_of())
+        fit(model, method, noise_split(), None, recipe_of())

@@ -1,62 +1,58 @@
 """The counts are exact; the times are those of a clock of our own, since machines are noisy."""
 
-from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.base import Method, StatelessMethod
-from catchup_eval.trainers.mixing import METHODS, build
+from catchup_eval.trainers.base import StatelessMethod
+from catchup_eval.trainers.mixing import METHODS
 from catchup_eval.trainers.mixing.baseline import baseline
-from catchup_eval.trainers.overhead import overhead
 
 pytestmark = pytest.mark.trained
 FREE = ("baseline", "input_mixup", "cutmix", "manifold_mixup", "catchup", "random_channel")
 
 
-def batch() -> tuple[Tensor, Tensor]:
-    source = torch.Generator().manual_seed(0)
-    return torch.rand(6, 3, 16, 16, generator=source), torch.arange(6)
+@pytest.fixture
+def overhead(monkeypatch):
+    """`benchmarks/overhead.py`, and a clock that goes on by one in each forward pass."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import machine
+    import overhead
+
+    ticks = []
+    monkeypatch.setattr(machine, "process_time", lambda: len(ticks))
+
+    def measure(model, methods, batch, rounds):
+        model.register_forward_hook(lambda *_: ticks.append("tick"))
+        return overhead.overhead(model, methods, *batch, rounds=rounds)
+
+    return measure
 
 
-def test_methods_without_extra_passes_have_one_of_each(
-    networks: Callable[..., Classifier],
-) -> None:
-    model = networks(0).train()
-    sides = {name: build(name, model) for name in FREE}
-    assert set(sides) <= set(METHODS)
-    for name, cost in overhead(model, sides, *batch(), rounds=1).items():
-        assert (cost.forwards, cost.backwards) == (1, 1), name
-        assert cost.ratios.shape == (1,) and (cost.ratios > 0).all()
-
-
-def twice(model: Classifier) -> Method:
+def twice(model):
     """A saliency pass as PuzzleMix has it, then the baseline."""
 
-    def loss(images: Tensor, labels: Tensor, draw: np.random.Generator) -> Tensor:
+    def loss(images, labels, rng):
         points = images.clone().requires_grad_()
         torch.autograd.grad(model(points).logsumexp(1).sum(), points)
-        return baseline(model)(images, labels, draw)
+        return baseline(model)(images, labels, rng)
 
-    return StatelessMethod(loss, lambda: None)
-
-
-def test_a_saliency_pass_is_counted_and_timed(
-    networks: Callable[..., Classifier], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By a clock that goes on by one in each forward pass, whatever else the machine does."""
-    model, clock = networks(0).train(), []
-    model.register_forward_hook(lambda *_: clock.append("tick"))
-    monkeypatch.setattr("catchup_eval.trainers.overhead.process_time", lambda: len(clock))
-    cost = overhead(model, {"twice": twice(model)}, *batch(), rounds=2)["twice"]
-    assert (cost.forwards, cost.backwards) == (2, 2)
-    assert cost.quartiles == (2, 2, 2)
+    return StatelessMethod(loss)
 
 
-def test_no_hook_is_left(networks: Callable[..., Classifier]) -> None:
-    model = networks(0).train()
-    overhead(model, {"baseline": baseline(model)}, *batch(), rounds=1)
-    assert not model._forward_hooks
+def test_passes_are_counted_and_timed(overhead, new_model, new_batch):
+    model = new_model()
+    sides = {name: METHODS[name](model) for name in FREE} | {"twice": twice(model)}
+    costs = overhead(model, sides, new_batch(), rounds=2)
+    for name, cost in costs.items():
+        passes = 2 if name == "twice" else 1
+        assert (cost.forwards, cost.backwards) == (passes, passes), name
+        assert cost.quartiles == (passes,) * 3, name
+    assert len(model._forward_hooks) == 1 + 3  # the clock's, and of methods that mix features
+
+
+def test_no_hook_is_left(overhead, new_model, new_batch):
+    model = new_model()
+    overhead(model, {"baseline": baseline(model)}, new_batch(), rounds=1)
+    assert len(model._forward_hooks) == 1  # the clock's

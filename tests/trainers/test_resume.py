@@ -1,23 +1,25 @@
 import os
 import signal
 import threading
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from catchup_eval.core.errors import BadFile, Interrupted, UserError
-from catchup_eval.core.settings import check
 from catchup_eval.core.signals import catch_signals
-from catchup_eval.datasets.dataset import Split
-from catchup_eval.models.classifier import wrap
 from catchup_eval.trainers.loop import fit
-from catchup_eval.trainers.recipe import Recipe
 
 pytestmark = pytest.mark.trained
 STEPS = 3  # in an epoch
+RECIPE = {
+    "epochs": 4,
+    "optimiser": {"lr": 0.05, "weight_decay": 1e-3, "nesterov": True},
+    "schedule": {"kind": "one_cycle"},
+    "augmentation": {"padding": 1, "fill": "reflect", "flip": True},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -26,24 +28,6 @@ def control_c_raises():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-def recipe_of(**changes):
-    values = {
-        "architecture": "preactresnet10",
-        "epochs": 4,
-        "batch_size": 8,
-        "optimiser": {"lr": 0.05, "weight_decay": 1e-3, "nesterov": True},
-        "schedule": {"kind": "one_cycle"},
-        "augmentation": {"padding": 1, "fill": "reflect", "flip": True},
-    }
-    return check(Recipe, values | changes, "test")
-
-
-def some_part(n=20, seed=0):
-    draw = np.random.default_rng(seed)
-    images = draw.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
-    return Split(torch.from_numpy(images), torch.from_numpy(draw.integers(4, size=n)))
 
 
 class Remembering(nn.Module):
@@ -69,39 +53,30 @@ class Remembering(nn.Module):
 class Training:
     """One process's worth: a fresh network, its method, and what is left after `fit`."""
 
-    def __init__(self, path=None, stop_after=None, how=None, **changes):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            layers = [
-                nn.Conv2d(3, 8, 3, padding=1),
-                nn.BatchNorm2d(8),
-                nn.ReLU(),
-                nn.Dropout(0.3),
-                nn.AdaptiveAvgPool2d(1),
-                nn.Flatten(),
-                nn.Linear(8, 4),
-            ]
-            self.method = Remembering(wrap(nn.Sequential(*layers)))
+    def __init__(
+        self, noise_split, recipe_of, small_net, path=None, stop_after=None, how=None, **changes
+    ):
+        self.method = Remembering(small_net())
         self.path, self.stop_after, self.how = path, stop_after, how
-        self.recipe = recipe_of(**changes)
+        self.noise_split, self.recipe = noise_split, recipe_of(**{**RECIPE, **changes})
 
     def run(self, seed=0, identity=None, validation=True):
         model = self.method.model
-        part = some_part(6, 1) if validation else None
+        part = self.noise_split(6, 1) if validation else None
         self.history = fit(
             model,
             self.method,
-            some_part(),
+            self.noise_split(),
             part,
             self.recipe,
             seed=seed,
             resume=self.path,
             identity=identity,
-            progress=self._told,
+            progress=self._watch,
         )
         return self
 
-    def _told(self, done, _total, _words):
+    def _watch(self, done, _total, _words):
         if done == self.stop_after:
             self.how()
 
@@ -129,8 +104,13 @@ def assert_same(first, second):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted():
-    return Training().run().outcome()
+def training(noise_split, recipe_of, small_net):
+    return partial(Training, noise_split, recipe_of, small_net)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(training):
+    return training().run().outcome()
 
 
 @pytest.fixture
@@ -138,58 +118,62 @@ def path(tmp_path):
     return tmp_path / "a.resume.pt"
 
 
-# In the midst of an epoch, at its end, after the first step, in the last epoch, at the very end.
-@pytest.mark.parametrize("step", [1, 4, 2 * STEPS, 4 * STEPS - 1, 4 * STEPS])
-def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(uninterrupted, path, step):
+# After the first step, in the midst of an epoch, at its end, at the very end.
+@pytest.mark.parametrize("step", [1, 4, 2 * STEPS, 4 * STEPS])
+def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(
+    uninterrupted, path, step, training
+):
     with pytest.raises(Interrupted):
-        Training(path, step, terminate).run()
-    assert_same(Training(path).run().outcome(), uninterrupted)
+        training(path, step, terminate).run()
+    assert_same(training(path).run().outcome(), uninterrupted)
 
 
-def test_stopped_again_and_again(uninterrupted, path):
+def test_stopped_again_and_again(uninterrupted, path, training):
     for step in (2, 3, 7, 11):
         with pytest.raises(Interrupted):
-            Training(path, step, press_control_c).run()
-    assert_same(Training(path).run().outcome(), uninterrupted)
+            training(path, step, press_control_c).run()
+    assert_same(training(path).run().outcome(), uninterrupted)
 
 
-def test_killed_without_a_warning_it_goes_on_from_the_last_save(uninterrupted, path, monkeypatch):
+def test_killed_without_a_warning_it_goes_on_from_the_last_save(
+    uninterrupted, path, monkeypatch, training
+):
     monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
     monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
     with pytest.raises(MemoryError):
-        Training(path, 8, lose_power).run()
+        training(path, 8, lose_power).run()
     state = torch.load(path, weights_only=True)
     assert (len(state["history"]), state["position"]) == (2, 8)  # step 7 of 3 an epoch
-    assert_same(Training(path).run().outcome(), uninterrupted)
+    assert_same(training(path).run().outcome(), uninterrupted)
 
 
-def test_stopped_while_validating(uninterrupted, path):
-    training = Training(path)
+def test_stopped_while_validating(uninterrupted, path, training):
+    one = training(path)
 
     def hook(module, _):
         if not module.training:
             terminate()
 
-    handle = training.method.model.register_forward_pre_hook(hook)
+    handle = one.method.model.register_forward_pre_hook(hook)
     with pytest.raises(Interrupted, match="after 3 of 12 steps"):
-        training.run()
+        one.run()
     handle.remove()
-    assert_same(Training(path).run().outcome(), uninterrupted)
+    assert_same(training(path).run().outcome(), uninterrupted)
 
 
-def test_saving_changes_nothing(uninterrupted, path, monkeypatch):
+def test_saving_changes_nothing(uninterrupted, path, monkeypatch, training):
     monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
     monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
-    assert_same(Training(path).run().outcome(), uninterrupted)
+    assert_same(training(path).run().outcome(), uninterrupted)
 
 
 @pytest.mark.parametrize(
     ("stop", "number"), [(terminate, signal.SIGTERM), (press_control_c, signal.SIGINT)]
 )
-def test_an_interruption_says_what_happened_and_how_to_go_on(path, stop, number):
+def test_an_interruption_says_what_happened_and_how_to_go_on(path, stop, number, training):
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted) as caught:
-        Training(path, 4, stop).run()
+        training(path, 4, stop).run()
     message = str(caught.value)
     assert caught.value.signal_number == number
     assert f"stopped by {number.name} after 4 of 12 steps" in message
@@ -199,9 +183,9 @@ def test_an_interruption_says_what_happened_and_how_to_go_on(path, stop, number)
     assert list(path.parent.iterdir()) == [path]  # nothing temporary is left
 
 
-def test_without_a_file_signals_are_left_alone():
+def test_without_a_file_signals_are_left_alone(training):
     with pytest.raises(KeyboardInterrupt):
-        Training(None, 4, press_control_c).run()
+        training(None, 4, press_control_c).run()
 
 
 def test_a_second_signal_acts_as_before():
@@ -226,9 +210,9 @@ def test_other_threads_hear_nothing():
 
 
 @pytest.fixture
-def stopped(path):
+def stopped(path, training):
     with pytest.raises(Interrupted):
-        Training(path, 4, terminate).run(identity={"method": "a", "settings": {"alpha": 1.0}})
+        training(path, 4, terminate).run(identity={"method": "a", "settings": {"alpha": 1.0}})
     return path
 
 
@@ -255,38 +239,38 @@ SAME = {"method": "a", "settings": {"alpha": 1.0}}
         ({}, {"validation": False}, "validation is '"),
     ],
 )
-def test_another_training_is_not_gone_on_with(stopped, changes, arguments, difference):
+def test_another_training_is_not_gone_on_with(stopped, changes, arguments, difference, training):
     with pytest.raises(UserError, match="belongs to another training") as caught:
-        Training(stopped, **changes).run(**{"identity": SAME, **arguments})
+        training(stopped, **changes).run(**{"identity": SAME, **arguments})
     assert difference in str(caught.value)
     assert "--fresh" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"no file of torch", None])
-def test_a_damaged_file_is_refused_in_one_sentence(stopped, content):
+def test_a_damaged_file_is_refused_in_one_sentence(stopped, content, training):
     stopped.write_bytes(stopped.read_bytes()[:-200] if content is None else content)
     with pytest.raises(BadFile, match="is no whole resume file; delete it"):
-        Training(stopped).run(identity=SAME)
+        training(stopped).run(identity=SAME)
 
 
-def test_a_foreign_pickle_is_not_run(path):
+def test_a_foreign_pickle_is_not_run(path, training):
     class Trap:
         def __reduce__(self):
             return (os.mkdir, (str(path.parent / "sprung"),))
 
     torch.save({"identity": Trap()}, path)
     with pytest.raises(BadFile):
-        Training(path).run()
+        training(path).run()
     assert not (path.parent / "sprung").exists()
 
 
-def test_the_last_sound_state_outlives_a_training_that_breaks(path, monkeypatch):
+def test_the_last_sound_state_outlives_a_training_that_breaks(path, monkeypatch, training):
     monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
     monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
-    training = Training(path, 7)
-    training.how = lambda: training.method.model.net[0].weight.data.fill_(torch.nan)
+    one = training(path, 7)
+    one.how = lambda: one.method.model.net[0].weight.data.fill_(torch.nan)
     with pytest.raises(UserError, match=r"a\.resume\.pt holds the last sound state"):
-        training.run()
+        one.run()
     state = torch.load(path, weights_only=True)
     assert all(value.isfinite().all() for value in state["model"].values())
     assert (len(state["history"]), state["position"]) == (2, 0)

@@ -1,6 +1,7 @@
 """Photographs: a training sees them as its recipe says, and its checkpoint keeps how."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from PIL import Image
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
-from catchup_eval.core.settings import check
 from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import files_from_index
 from catchup_eval.datasets.preprocessing import Preprocess
@@ -19,7 +19,6 @@ from catchup_eval.models.zoo import build
 from catchup_eval.trainers import loop
 from catchup_eval.trainers import train as module
 from catchup_eval.trainers.loop import _step, move_to_device
-from catchup_eval.trainers.recipe import Recipe
 from catchup_eval.trainers.state import TrainingState
 from catchup_eval.trainers.train import train
 
@@ -45,19 +44,16 @@ def photographs(tmp_path):
     return FileDataset("photographs", parts, ("a", "b"), (0.5,) * 3, (0.5,) * 3, root=tmp_path)
 
 
-def recipe_of(**changes):
-    values = {
-        "architecture": "preactresnet10",
-        "options": {"width": 2},
-        "epochs": 1,
-        "batch_size": 4,
-        "view": {"size": 32},
-        "test_view": {"size": 24, "resize": 32},
-        "optimiser": {"lr": 0.05},
-        "schedule": {"kind": "cosine"},
-        "augmentation": {"size": 24},
-    }
-    return check(Recipe, values | changes, "test")
+@pytest.fixture
+def recipe(recipe_of):
+    return partial(
+        recipe_of,
+        epochs=1,
+        batch_size=4,
+        view={"size": 32},
+        test_view={"size": 24, "resize": 32},
+        augmentation={"size": 24},
+    )
 
 
 def seen_by_fit(monkeypatch):
@@ -72,51 +68,53 @@ def seen_by_fit(monkeypatch):
     return seen
 
 
-def test_each_part_is_shown_as_the_recipe_says(photographs, tmp_path, monkeypatch):
+def test_each_part_is_shown_as_the_recipe_says(photographs, tmp_path, monkeypatch, recipe):
     seen = seen_by_fit(monkeypatch)
-    done = train(recipe_of(), "cutmix", photographs, folder=tmp_path / "runs")
+    done = train(recipe(), "cutmix", photographs, folder=tmp_path / "runs")
     assert (seen["train"].shape, seen["test"].shape) == ((8, 3, 32, 32), (4, 3, 24, 24))
     first = next(iter(photographs.parts["train"]))
     assert torch.equal(seen["train"][0], Preprocess(32).pixels(Image.open(first)))
     _, card = read(done.checkpoint)
     assert card.preprocess == Preprocess(24, resize=32)
     assert loading.load(str(done.checkpoint)).model.preprocess == Preprocess(24, resize=32)
-    assert train(recipe_of(), "cutmix", photographs, folder=tmp_path / "runs").skipped
+    assert train(recipe(), "cutmix", photographs, folder=tmp_path / "runs").skipped
 
 
-def test_another_view_is_another_training(photographs, tmp_path):
-    train(recipe_of(), "baseline", photographs, folder=tmp_path / "runs")
-    squashed = recipe_of(view={"size": 32, "squash": True})
+def test_another_view_is_another_training(photographs, tmp_path, recipe):
+    train(recipe(), "baseline", photographs, folder=tmp_path / "runs")
+    squashed = recipe(view={"size": 32, "squash": True})
     with pytest.raises(UserError, match=r"recipe\.view\.squash is False there and True here"):
         train(squashed, "baseline", photographs, folder=tmp_path / "runs")
 
 
-def test_images_that_have_their_size_are_shown_as_they_are(few_digits, tmp_path):
-    done = train(recipe_of(), "baseline", few_digits, folder=tmp_path)
+def test_images_that_have_their_size_are_shown_as_they_are(few_digits, tmp_path, recipe):
+    done = train(recipe(), "baseline", few_digits, folder=tmp_path)
     assert read(done.checkpoint)[1].preprocess is None
-    large = recipe_of(augmentation={"size": 224})
+    large = recipe(augmentation={"size": 224})
     with pytest.raises(UserError, match="size up to the image's side, got 224 for 32x32"):
         train(large, "baseline", few_digits, folder=tmp_path, name="large")
 
 
-def test_photographs_without_a_view_are_shown_the_sets_way(photographs, tmp_path, monkeypatch):
+def test_photographs_without_a_view_are_shown_the_sets_way(
+    photographs, tmp_path, monkeypatch, recipe
+):
     seen = seen_by_fit(monkeypatch)
-    plain = recipe_of(view=None, test_view=None, augmentation={})
+    plain = recipe(view=None, test_view=None, augmentation={})
     done = train(plain, "baseline", photographs, folder=tmp_path / "runs")
     assert seen["train"].shape == (8, 3, 224, 224)
     assert read(done.checkpoint)[1].preprocess == photographs.preprocess
 
 
-def test_decoding_is_told(photographs, tmp_path):
-    told = []
+def test_decoding_is_reported(photographs, tmp_path, recipe):
+    seen = []
     train(
-        recipe_of(),
+        recipe(),
         "baseline",
         photographs,
         folder=tmp_path / "runs",
-        progress=lambda done, total, words: told.append((done, total, words)),
+        progress=lambda done, total, words: seen.append((done, total, words)),
     )
-    assert told[:2] == [(8, 8, "decoding photographs"), (4, 4, "decoding photographs")]
+    assert seen[:2] == [(8, 8, "decoding photographs"), (4, 4, "decoding photographs")]
 
 
 def test_what_a_gpu_has_no_room_for_stays_where_it_is(few_digits, monkeypatch):
@@ -127,11 +125,11 @@ def test_what_a_gpu_has_no_room_for_stays_where_it_is(few_digits, monkeypatch):
     assert move_to_device(part, torch.device("meta")).images.is_meta
 
 
-def test_a_step_moves_its_own_batch(few_digits, monkeypatch):
+def test_a_step_moves_its_own_batch(few_digits, monkeypatch, recipe):
     """The images lie here and the network elsewhere; only what a batch needs goes there."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not for such tensors
-    model = build("preactresnet10", classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, width=2)
-    recipe = recipe_of(augmentation={"size": 24, "flip": True, "jitter": 0.4, "lighting": 0.1})
+    model = build("preactresnet10", classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, width=8)
+    own = recipe(augmentation={"size": 24, "flip": True, "jitter": 0.4, "lighting": 0.1})
     seen = []
 
     def method(images, labels, _generator):
@@ -139,7 +137,7 @@ def test_a_step_moves_its_own_batch(few_digits, monkeypatch):
         return images.mean().requires_grad_()
 
     elsewhere, here = torch.device("meta"), few_digits.split("train")
-    run = TrainingState(model.to(elsewhere), method, recipe, len(here), generator(0), elsewhere)
+    run = TrainingState(model.to(elsewhere), method, own, len(here), generator(0), elsewhere)
     run.begin_epoch()
     rows = next(run.batches(here.images.device))
     _step(run, here, rows)

@@ -1,10 +1,13 @@
-"""The ways of training: `METHODS` lists them, and each is here by its name.
+"""The training methods: `METHODS` lists them, and each is here by its name.
 
 method = METHODS["catchup"](model, alpha=10.0)      # or methods.catchup(model, alpha=10.0)
 loss = method(images, labels, generator)            # a scalar; call backward on it
-method.close()                                      # takes its hooks off the model
+method.close()                                      # removes its hooks from the model
 
-One way of mixing, one file.
+Each takes, where its docstring does not say otherwise, any network (N, 3, H, W) -> (N, K) as
+`model`, and as `criterion` a mean loss of logits (N, K) and labels (N,). Each raises `UserError`
+for a setting out of its range and for a network that lacks what the method needs, and
+`UnknownName` for a word that a setting does not have.
 """
 
 from collections.abc import Callable
@@ -36,27 +39,26 @@ if TYPE_CHECKING:
 Build = Callable[..., "Method"]  # (model, *, criterion=cross_entropy, <settings>)
 
 
-def _entry(name: str) -> LazyEntry:
-    return LazyEntry(f"{__name__}.{name}:{name}")
-
-
 # Those that the toolkit has, then those that other installed packages add.
 METHODS: Registry[Build] = Registry(
     "methods",
     {
-        "baseline": _entry("baseline"),
-        "input_mixup": _entry("input_mixup"),
-        "cutmix": _entry("cutmix"),
-        "manifold_mixup": _entry("manifold_mixup"),
-        "catchup": _entry("catchup"),
-        "random_channel": _entry("random_channel"),
-        "moex": _entry("moex"),
-        "alignmixup": _entry("alignmixup"),
-        "recursivemix": _entry("recursivemix"),
-        "saliencymix": _entry("saliencymix"),
-        "snapmix": _entry("snapmix"),
-        "puzzlemix": _entry("puzzlemix"),
-        "comixup": _entry("comixup"),
+        name: LazyEntry(f"{__name__}.{name}:{name}")
+        for name in (
+            "baseline",
+            "input_mixup",
+            "cutmix",
+            "manifold_mixup",
+            "catchup",
+            "random_channel",
+            "moex",
+            "alignmixup",
+            "recursivemix",
+            "saliencymix",
+            "snapmix",
+            "puzzlemix",
+            "comixup",
+        )
     },
     parts=["__call__"],
 )
@@ -93,7 +95,8 @@ def default_settings(name: str) -> dict[str, Any]:
         >>> default_settings("cutmix")
         {'alpha': 1.0, 'probability': 1.0}
     """
-    parameters = signature(_builder(name)).parameters.values()
+    check_name(name)
+    parameters = signature(METHODS[name]).parameters.values()
     settings = [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
     return {each.name: each.default for each in settings if each.name != "criterion"}
 
@@ -116,8 +119,3 @@ def check_name(name: str) -> None:
     """Raise `UnknownName` where no method has this name; none is imported."""
     if name not in METHODS:
         raise UnknownName("method", name, METHODS)
-
-
-def _builder(name: str) -> Build:
-    check_name(name)
-    return METHODS[name]

@@ -1,4 +1,4 @@
-"""AlignMixup: features brought to the partner's places before they are mixed (Venkataramanan 2022).
+"""AlignMixup: features moved to the partner's places before they are mixed (Venkataramanan 2022).
 
 The places are matched by optimal transport, solved as in the reference code
 (shashankvkt/AlignMixup_CVPR22), but without reading anything back from the device.
@@ -11,10 +11,11 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.base import Criterion, Method
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.trainers.base import Criterion, Method, NonNegative
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
 from catchup_eval.trainers.mixing.shared.features import feature_method, stages_of
-from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha
+from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 EPSILON = 0.1  # of the entropy, in units of the cost
 ITERATIONS = 100
@@ -25,19 +26,20 @@ TINY = 1e-8  # beside the marginals, inside their logarithm
 def sinkhorn(cost: Tensor) -> Tensor:
     """The transport plans (N, P, P) for costs (N, P, P) between P points of equal weight each.
 
-    Entropic, eps 0.1, in the logarithmic domain: rows and columns are brought to sums of 1 / P in
-    turn, 100 times or until the row potentials of the whole batch have all but come to rest. What
-    has come to rest is then kept instead of left early, so that the device need not be asked; the
-    plan is the same. Large costs leave rows that do not sum to 1 / P by then; the columns do.
+    Entropic, eps 0.1, in the logarithmic domain: rows and columns are scaled to sums of 1 / P in
+    turn, 100 times or until the row potentials of the whole batch have all but converged. A plan
+    that has converged is then left alone instead of leaving the loop early, so that nothing is read
+    from the device; the plan is the same. Large costs leave rows that do not sum to 1 / P by then;
+    the columns do.
     """
     marginal = log(1 / cost.shape[-1] + TINY)
     plan = -cost / EPSILON  # its logarithm
-    rests = torch.zeros((), dtype=torch.bool, device=cost.device)
+    converged = torch.zeros((), dtype=torch.bool, device=cost.device)
     for _ in range(ITERATIONS):
         rows = plan.log_softmax(2) + marginal
         moved = EPSILON * (rows - plan)[:, :, 0].abs().sum(1).mean()
-        plan = torch.where(rests, plan, rows.log_softmax(1) + marginal)
-        rests = rests | (moved < TOLERANCE)
+        plan = torch.where(converged, plan, rows.log_softmax(1) + marginal)
+        converged = converged | (moved < TOLERANCE)
     return plan.exp()
 
 
@@ -47,7 +49,7 @@ def alignment(features: Tensor, partner: Tensor) -> Tensor:
 
     The transport plan between the P = H * W positions of two feature maps (N, C, H, W), times P;
     its cost is the squared distance of their channels, not normalised. Its columns, the places of
-    the partner, sum to 1; its rows do as far as :func:`sinkhorn` has come to rest. In single
+    the partner, sum to 1; its rows do as far as :func:`sinkhorn` has converged. In single
     precision or better. A constant: no gradient passes through it.
     """
     precise = features.to(torch.promote_types(features.dtype, torch.float32))
@@ -70,8 +72,9 @@ def align_mix(features: Tensor, pairs: Pairs, *, move_partner: bool) -> Tensor:
     return mixed.view_as(features).to(features.dtype)
 
 
+@validate_settings()
 def alignmixup(
-    model: nn.Module, *, criterion: Criterion = cross_entropy, alpha: float = 2.0
+    model: nn.Module, *, criterion: Criterion = cross_entropy, alpha: NonNegative = 2.0
 ) -> Method:
     """Mixed images, or last features mixed place by matching place (Venkataramanan et al. 2022).
 
@@ -83,20 +86,15 @@ def alignmixup(
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
-        criterion: mean loss of logits (N, K) and labels (N,).
         alpha: the weight is from Beta(alpha, alpha), at the input too; 2.0 is the paper's. 0 mixes
             nothing, and moves nothing.
-
-    Raises:
-        UserError: a network without stages, a negative `alpha`.
     """
-    check_alpha(alpha)
 
-    def mix(features: Tensor, drawn: Pairs, generator: Generator) -> tuple[Tensor, Pairs]:
+    def mix(features: Tensor, pairs: Pairs, generator: Generator) -> tuple[Tensor, Pairs]:
         move_partner = generator.random() < 0.5
-        if drawn.weight == 1:
-            return features, drawn
-        return align_mix(features, drawn, move_partner=move_partner), drawn
+        if pairs.weight == 1:
+            return features, pairs
+        return align_mix(features, pairs, move_partner=move_partner), pairs
 
     return feature_method(
         model,

@@ -9,12 +9,7 @@ from catchup_eval.trainers.mixing.shared.criteria import batch_loss
 
 
 def baseline(model: nn.Module, *, criterion: Criterion = cross_entropy) -> Method:
-    """The batch as it is, nothing mixed; draws nothing.
-
-    Args:
-        model: any network (N, 3, H, W) -> (N, K).
-        criterion: mean loss of logits (N, K) and labels (N,).
-    """
+    """The batch as it is, nothing mixed; draws nothing."""
 
     def loss(images: Tensor, labels: Tensor, _generator: Generator) -> Tensor:
         return batch_loss(criterion, model(images), labels)

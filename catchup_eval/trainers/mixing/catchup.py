@@ -12,23 +12,14 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.errors import UnknownName
-from catchup_eval.trainers.base import Criterion, Method
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.trainers.base import Criterion, Method, NonNegative
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.cutmix import cutmix
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.shared.features import (
-    LabelRatio,
-    Layers,
-    choose_layers,
-    feature_method,
-    keep_lowest,
-    mix_channels,
-    stages_of,
-)
-from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha
+from catchup_eval.trainers.mixing.shared import features as inside
+from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
-InputPartner = Literal["cutmix", "input_mixup", "none"]
 INPUT_PARTNERS: dict[str, Callable[..., Method]] = {
     "cutmix": partial(cutmix, alpha=1.0, probability=1.0),  # appendix B.1: its official alpha
     "input_mixup": partial(input_mixup, alpha=0.2),  # likewise
@@ -36,24 +27,18 @@ INPUT_PARTNERS: dict[str, Callable[..., Method]] = {
 }
 
 
-def filter_influence(features: Tensor) -> Tensor:
-    """(N, C): L2 norm over space of each map of `features` (N, C, H, W); equation 4.
+def relative_influence(features: Tensor, partner: Tensor) -> Tensor:
+    """(N, C): each channel's fraction of its image's influence, less its fraction in the partner.
 
-    In single precision or better: norms of half-precision features may lie beyond their range.
+    The influence is the L2 norm over space of each map of `features` (N, C, H, W), equation 4; this
+    is equation 5, for partners (N,). An image whose features are all zero has fractions of zero. In
+    single precision or better: norms of half-precision features may lie beyond their range.
     """
     dtype = torch.promote_types(features.dtype, torch.float32)
-    return torch.linalg.vector_norm(features, dim=(2, 3), dtype=dtype)  # type: ignore[no-any-return]
-
-
-def relative_influence(features: Tensor, partner: Tensor) -> Tensor:
-    """(N, C): each channel's share of its image's influence, less its share in the partner (N,).
-
-    Equation 5. An image whose features are all zero has shares of zero.
-    """
-    influence = filter_influence(features)
+    influence = torch.linalg.vector_norm(features, dim=(2, 3), dtype=dtype)
     total = influence.sum(1, keepdim=True)
-    share = influence / total.clamp_min(torch.finfo(total.dtype).tiny)
-    return share - share[partner]
+    fraction: Tensor = influence / total.clamp_min(torch.finfo(total.dtype).tiny)
+    return fraction - fraction[partner]
 
 
 @torch.no_grad()
@@ -63,18 +48,19 @@ def catchup_mask(features: Tensor, partner: Tensor, weight: float) -> Tensor:
     The floor(weight * C) channels with the lowest influence relative to the partner (N,); of equal
     ones the first. Algorithm 1.
     """
-    return keep_lowest(relative_influence(features, partner), weight)
+    return inside.keep_lowest(relative_influence(features, partner), weight)
 
 
+@validate_settings()
 def catchup(
     model: nn.Module,
     *,
     criterion: Criterion = cross_entropy,
-    alpha: float = 10.0,
-    layers: Layers = None,
-    input_partner: InputPartner = "cutmix",
+    alpha: NonNegative = 10.0,
+    layers: inside.Layers = None,
+    input_partner: Literal["cutmix", "input_mixup", "none"] = "cutmix",
     clean_input: bool = True,
-    label_ratio: LabelRatio = "sampled",
+    label_ratio: inside.LabelRatio = "sampled",
 ) -> Method:
     """Channels that lag behind from one image, the rest from another (Kang et al. 2024).
 
@@ -84,7 +70,6 @@ def catchup(
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
-        criterion: mean loss of logits (N, K) and labels (N,).
         alpha: inside the network the weight is from Beta(alpha, alpha). The paper takes 10 for
             Tiny-ImageNet, the fine-grained sets, MobileNetV2 and VGG-11 (appendix B.3). For
             CIFAR-100 its text says 0.5, but Table 1 prints the number that Table 10 gives for 1.0;
@@ -96,25 +81,18 @@ def catchup(
         clean_input: for the partner "none", which the paper leaves open: at layer 0 the batch stays
             clean (true), or 0 is no layer (false).
         label_ratio: the label's weight inside the network: "sampled", as drawn (Algorithm
-            1), or "mask", the share of the channels that is kept.
-
-    Raises:
-        UserError: a network without stages, a layer that it does not have, a negative `alpha`.
-        UnknownName: another `input_partner` or `label_ratio`.
+            1), or "mask", the fraction of the channels that is kept.
     """
-    check_alpha(alpha)
-    if input_partner not in INPUT_PARTNERS:
-        raise UnknownName("input partner", str(input_partner), INPUT_PARTNERS)
     inside_only = input_partner == "none" and not clean_input
 
     def mask(features: Tensor, pairs: Pairs, _generator: Generator) -> Tensor:
         return catchup_mask(features, pairs.partner, pairs.weight)
 
-    return feature_method(
+    return inside.feature_method(
         model,
         criterion=criterion,
-        layers=choose_layers(layers, len(stages_of(model)), first=int(inside_only)),
+        layers=inside.choose_layers(model, layers, first=int(inside_only)),
         alpha=alpha,
         at_input=INPUT_PARTNERS[input_partner](model, criterion=criterion),
-        mix=mix_channels(mask, label_ratio),
+        mix=inside.mix_channels(mask, label_ratio),
     )

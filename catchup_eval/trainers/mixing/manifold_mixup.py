@@ -4,22 +4,19 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.trainers.base import Criterion, Method
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.trainers.base import Criterion, Method, NonNegative
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.shared.features import (
-    Layers,
-    choose_layers,
-    feature_method,
-    stages_of,
-)
-from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha, weighted_mean
+from catchup_eval.trainers.mixing.shared.features import Layers, choose_layers, feature_method
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, weighted_mean
 
 
+@validate_settings()
 def manifold_mixup(
     model: nn.Module,
     *,
     criterion: Criterion = cross_entropy,
-    alpha: float = 2.0,
+    alpha: NonNegative = 2.0,
     layers: Layers = (0, 2, 3),
 ) -> Method:
     """The weighted mean of two images, at the input or inside (Verma et al. 2019).
@@ -29,7 +26,6 @@ def manifold_mixup(
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
-        criterion: mean loss of logits (N, K) and labels (N,).
         alpha: the weight is from Beta(alpha, alpha), at the input too; 2.0 is the official CIFAR
             setting, 0.2 that for Tiny-ImageNet. 0 mixes nothing.
         layers: drawn uniformly; 0 is the input, 1 the stem, 2 the first stage after it. The default
@@ -37,19 +33,15 @@ def manifold_mixup(
             1 is the output of the first residual stage, its 2 of the second. For wide residual
             networks the paper takes the input and the first stage: (0, 2). Which set the Catch-up
             Mix paper ran is not known.
-
-    Raises:
-        UserError: a network without stages, a layer that it does not have, a negative `alpha`.
     """
-    check_alpha(alpha)
 
-    def mix(features: Tensor, drawn: Pairs, _generator: Generator) -> tuple[Tensor, Pairs]:
-        return weighted_mean(features, drawn), drawn
+    def mix(features: Tensor, pairs: Pairs, _generator: Generator) -> tuple[Tensor, Pairs]:
+        return weighted_mean(features, pairs), pairs
 
     return feature_method(
         model,
         criterion=criterion,
-        layers=choose_layers(layers, len(stages_of(model))),
+        layers=choose_layers(model, layers),
         alpha=alpha,
         at_input=input_mixup(model, criterion=criterion, alpha=alpha),
         mix=mix,

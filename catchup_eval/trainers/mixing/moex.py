@@ -5,13 +5,13 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from catchup_eval.core.settings import Fraction, validate_settings
 from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.shared.features import feature_method
-from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_fraction
+from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 EPSILON = 1e-5  # of the reference code, added to the variance, under the root
-STEM = 1
 
 
 def positional_moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,12 +35,13 @@ def exchange_moments(features: Tensor, partner: Tensor) -> Tensor:
     return mixed.to(features.dtype)
 
 
+@validate_settings()
 def moex(
     model: nn.Module,
     *,
     criterion: Criterion = cross_entropy,
-    weight: float = 0.5,
-    probability: float = 0.25,
+    weight: Fraction = 0.5,
+    probability: Fraction = 0.25,
 ) -> Method:
     """Moments of the stem's features exchanged between two images (Li et al. 2021).
 
@@ -52,26 +53,19 @@ def moex(
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages; the first is the
             stem, of two channels or more. The reference code has no pre-activation network to say
             where the stem of one ends.
-        criterion: mean loss of logits (N, K) and labels (N,).
         weight: of the label of the image whose normalised features stay; the one that gives the
             moments has the rest. 0.5 in the reference commands for CIFAR, 0.9 for ImageNet.
         probability: that a step exchanges at all: 0.25 there for CIFAR, 1.0 for ImageNet.
-
-    Raises:
-        UserError: a network without stages, a `weight` or `probability` outside [0, 1].
     """
-    check_fraction("weight", weight)
-    check_fraction("probability", probability)
 
-    def mix(features: Tensor, drawn: Pairs, _generator: Generator) -> tuple[Tensor, Pairs]:
-        mixed = exchange_moments(features, drawn.partner)
-        return mixed, drawn._replace(weight=weight)
+    def mix(features: Tensor, pairs: Pairs, _generator: Generator) -> tuple[Tensor, Pairs]:
+        return exchange_moments(features, pairs.partner), pairs._replace(weight=weight)
 
     clean = baseline(model, criterion=criterion)
     exchanging = feature_method(
         model,
         criterion=criterion,
-        layers=[STEM],
+        layers=[1],  # the stem
         alpha=0,  # no weight is drawn
         at_input=clean,
         mix=mix,

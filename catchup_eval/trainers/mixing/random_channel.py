@@ -6,18 +6,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.rng import torch_generator
-from catchup_eval.trainers.base import Criterion, Method
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.trainers.base import Criterion, Method, NonNegative
 from catchup_eval.trainers.mixing.baseline import baseline
-from catchup_eval.trainers.mixing.shared.features import (
-    LabelRatio,
-    Layers,
-    choose_layers,
-    feature_method,
-    keep_lowest,
-    mix_channels,
-    stages_of,
-)
-from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha
+from catchup_eval.trainers.mixing.shared import features as inside
+from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 
 def random_channel_mask(features: Tensor, weight: float, generator: Generator) -> Tensor:
@@ -26,16 +19,17 @@ def random_channel_mask(features: Tensor, weight: float, generator: Generator) -
     Drawn on the host, so that every device gets the same ones.
     """
     noise = torch.rand(features.shape[:2], generator=torch_generator(generator))
-    return keep_lowest(noise.to(features.device, non_blocking=True), weight)
+    return inside.keep_lowest(noise.to(features.device, non_blocking=True), weight)
 
 
+@validate_settings()
 def random_channel(
     model: nn.Module,
     *,
     criterion: Criterion = cross_entropy,
-    alpha: float = 10.0,
-    layers: Layers = None,
-    label_ratio: LabelRatio = "sampled",
+    alpha: NonNegative = 10.0,
+    layers: inside.Layers = None,
+    label_ratio: inside.LabelRatio = "sampled",
 ) -> Method:
     """Random channels from one image, the rest from another: a control (Kang et al. 2024, B.2).
 
@@ -45,25 +39,19 @@ def random_channel(
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
-        criterion: mean loss of logits (N, K) and labels (N,).
         alpha: the weight is from Beta(alpha, alpha); Catch-up Mix's. 0 keeps every channel.
         layers: drawn uniformly, from 1 (the stem) up; by default all.
         label_ratio: as in Catch-up Mix.
-
-    Raises:
-        UserError: a network without stages, a layer that it does not have, a negative `alpha`.
-        UnknownName: another `label_ratio`.
     """
-    check_alpha(alpha)
 
     def mask(features: Tensor, pairs: Pairs, generator: Generator) -> Tensor:
         return random_channel_mask(features, pairs.weight, generator)
 
-    return feature_method(
+    return inside.feature_method(
         model,
         criterion=criterion,
-        layers=choose_layers(layers, len(stages_of(model)), first=1),
+        layers=inside.choose_layers(model, layers, first=1),
         alpha=alpha,
         at_input=baseline(model, criterion=criterion),
-        mix=mix_channels(mask, label_ratio),
+        mix=inside.mix_channels(mask, label_ratio),
     )

@@ -1,8 +1,5 @@
 """RecursiveMix: the last mixture, made small, pasted into the next image (Yang et al. 2022)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -12,9 +9,10 @@ from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
+from catchup_eval.core.settings import Fraction, validate_settings
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.base import Criterion, Traits
-from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
+from catchup_eval.trainers.base import Criterion, NonNegative, Traits, unwrap_compiled
+from catchup_eval.trainers.mixing.shared.boxes import Box, draw_box
 from catchup_eval.trainers.mixing.shared.criteria import mixed_labels_loss
 
 NO_BOX = Box(0, 0, 0, 0)
@@ -40,9 +38,7 @@ def paste_whole(images: Tensor, others: Tensor, box: Box) -> Tensor:
     """
     mixed = images.clone()
     if box.area:
-        size = (box.bottom - box.top, box.right - box.left)
-        small = F.interpolate(others, size=size, mode="nearest")
-        mixed[:, :, box.top : box.bottom, box.left : box.right] = small
+        mixed[box.window] = F.interpolate(others, size=box.size, mode="nearest")
     return mixed
 
 
@@ -61,12 +57,13 @@ def box_features(maps: Tensor, box: Box, height: int, width: int) -> Tensor:
     return roi_align(precise, boxes, output_size=1, aligned=True).flatten(1)  # type: ignore[no-any-return]
 
 
+@validate_settings()
 def recursivemix(
     model: nn.Module,
     *,
     criterion: Criterion = cross_entropy,
-    alpha: float = 0.5,
-    omega: float = 0.1,
+    alpha: Fraction = 0.5,
+    omega: NonNegative = 0.1,
     share_head: bool = False,
 ) -> "RecursiveMix":
     """The last step's mixture, made small, pasted into the image (Yang et al. 2022).
@@ -83,18 +80,15 @@ def recursivemix(
             torch's `cross_entropy` takes them. Its class weights are normalised as
             :func:`~catchup_eval.trainers.mixing.shared.criteria.mixed_labels_loss` says; it cannot
             leave classes out (`ignore_index`).
-        alpha: the box has a share of the image's area from U(0, alpha), before it is clipped; 0.5
-            is the paper's. 0 mixes nothing.
-        omega: the weight of the second head's loss, times the area's share; 0.1 in the paper for
+        alpha: the box has a fraction of the image's area from U(0, alpha), before it is clipped;
+            0.5 is the paper's. 0 mixes nothing.
+        omega: the weight of the second head's loss, times the area's fraction; 0.1 in the paper for
             CIFAR, 0.5 for ImageNet.
         share_head: look at the box with the network's own head instead of a second one.
 
     Raises:
-        UserError: a network that does not name what its head pools, an `alpha` outside [0, 1], a
-            negative `omega`.
+        UserError: a network that does not name what its head pools.
     """
-    _check("alpha", alpha, 1)
-    _check("omega", omega, float("inf"))
     return RecursiveMix(model, criterion, alpha, omega, share_head)
 
 
@@ -111,52 +105,69 @@ class RecursiveMix(nn.Module):
         self, model: nn.Module, criterion: Criterion, alpha: float, omega: float, share_head: bool
     ):
         super().__init__()
-        classifier, pool = _pooling_module(model)
-        self._lent = (model, classifier.head)  # a tuple, so that they do not become submodules
+        classifier = unwrap_compiled(model)
+        if not (isinstance(classifier, Classifier) and classifier._pool):
+            raise UserError(
+                "RecursiveMix needs what the network's head pools: give it catchup_eval.wrap(net, "
+                "stages=[...]), and pool=NAME where no pooling module is found; got a "
+                f"{type(classifier).__name__}"
+            )
+        self._network = (model, classifier.head)  # a tuple, so that no submodules come of it
         self._criterion, self._alpha, self._omega = criterion, alpha, omega
         self.second_head = None if share_head else _new_linear_like(classifier.head)
-        self._pooled = _PoolRecorder(pool)
         self._memory: Memory | None = None
+        # Of the forward pass under way. The hook stands from the start, because `torch.compile`
+        # ignores one that comes later.
+        self._maps: list[Tensor] | None = None
+        self._store = torch.compiler.disable(_store_map)  # type: ignore[no-untyped-call]
+        pool = classifier.net.get_submodule(classifier._pool)
+        self._handle = pool.register_forward_pre_hook(self._hook)
+
+    def _hook(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._maps is not None:
+            self._store(self._maps, inputs[0])
 
     def forward(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         """As :meth:`~catchup_eval.trainers.base.Method.__call__`."""
-        last, box = self._memory_and_box(images, generator)
+        box = NO_BOX
+        if self._memory is not None:
+            box = draw_box(generator, images, 1 - generator.uniform(0, self._alpha))
+        last = (
+            self._memory.recall(len(images), images.device) if self._memory and box.area else None
+        )
         mixed = paste_whole(images, last.images, box) if last else images.clone()
         logits, maps = self._forward_with_map(mixed)
         targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
-        share = box.area / images[0, 0].numel()
+        area = box.area / images[0, 0].numel()
         if last:
-            targets = (1 - share) * targets + share * last.labels
+            targets = (1 - area) * targets + area * last.labels
         loss = mixed_labels_loss(self._criterion, logits, targets, labels)
         if last:
-            loss = loss + self._omega * share * self._consistency_loss(maps, box, images, last)
+            head = self._network[1] if self.second_head is None else self.second_head
+            again = head(box_features(maps, box, *images.shape[2:]))
+            consistency = cross_entropy(again, last.logits.softmax(1))
+            loss = loss + self._omega * area * consistency
         self._memory = Memory(mixed.detach(), targets, logits.detach())
         return loss
 
-    def _memory_and_box(self, images: Tensor, generator: Generator) -> tuple[Memory | None, Box]:
-        """The memory for this batch and where it goes; None where nothing is pasted."""
-        if self._memory is None:
-            return None, NO_BOX
-        height, width = images.shape[2:]
-        area = generator.uniform(0, self._alpha)
-        row, column = int(generator.integers(height)), int(generator.integers(width))
-        box = cutmix_box(height, width, 1 - area, row, column)
-        return (self._memory.recall(len(images), images.device) if box.area else None), box
-
     def _forward_with_map(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, K) in single precision or better, and the map (N, D, h, w) that is pooled."""
-        model, head = self._lent
-        with self._pooled.record_maps() as seen:
+        model, head = self._network
+        maps: list[Tensor] = []
+        self._maps = maps
+        try:
             logits = model(mixed)
-        _expect_one_map(seen, head.in_features)
-        _expect_graph(seen[0], logits)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32)), seen[0]
-
-    def _consistency_loss(self, maps: Tensor, box: Box, images: Tensor, last: Memory) -> Tensor:
-        """How far what is now said of the box is from what was said of the last mixture."""
-        head = self._lent[1] if self.second_head is None else self.second_head
-        said = head(box_features(maps, box, *images.shape[2:]))
-        return cross_entropy(said, last.logits.softmax(1))
+        finally:
+            self._maps = None
+        _expect_one_map(maps, head.in_features)
+        # Else the second head's loss would teach the network nothing, without an error.
+        if logits.requires_grad and not maps[0].requires_grad:
+            raise UserError(
+                "expected a pooled map that gradients reach, got one from a part of the network "
+                "that is checkpointed with use_reentrant=True; take use_reentrant=False, or leave "
+                "the pooling out of that part"
+            )
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)), maps[0]
 
     def start_epoch(self) -> None:
         """Forget the last mixture, as the reference code does."""
@@ -164,7 +175,7 @@ class RecursiveMix(nn.Module):
 
     def close(self) -> None:
         """As :meth:`~catchup_eval.trainers.base.Method.close`."""
-        self._pooled.close()
+        self._handle.remove()
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """The memory, by name; empty where there is none."""
@@ -175,49 +186,8 @@ class RecursiveMix(nn.Module):
         self._memory = Memory(**state) if state else None
 
 
-class _PoolRecorder:
-    """The map that the head pools, kept only while :meth:`record_maps`.
-
-    The hook stands from the start, because `torch.compile` ignores one that comes later.
-    """
-
-    def __init__(self, pool: nn.Module):
-        self._seen: list[Tensor] | None = None
-        self._store = torch.compiler.disable(_store_map)  # type: ignore[no-untyped-call]
-        self._handle = pool.register_forward_pre_hook(self._hook)
-
-    def _hook(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self._seen is not None:
-            self._store(self._seen, inputs[0])
-
-    @contextmanager
-    def record_maps(self) -> Iterator[list[Tensor]]:
-        """The maps that come in the block."""
-        seen: list[Tensor] = []
-        self._seen = seen
-        try:
-            yield seen
-        finally:
-            self._seen = None
-
-    def close(self) -> None:
-        """Take the hook off."""
-        self._handle.remove()
-
-
-def _store_map(seen: list[Tensor], maps: Tensor) -> None:
-    seen.append(maps)
-
-
-def _pooling_module(model: nn.Module) -> tuple[Classifier, nn.Module]:
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    if isinstance(inner, Classifier) and inner._pool:
-        return inner, inner.net.get_submodule(inner._pool)
-    raise UserError(
-        "RecursiveMix needs what the network's head pools: give it catchup_eval.wrap(net, "
-        "stages=[...]), and pool=NAME where no pooling module is found; got a "
-        f"{type(inner).__name__}"
-    )
+def _store_map(stored: list[Tensor], maps: Tensor) -> None:
+    stored.append(maps)
 
 
 def _new_linear_like(head: nn.Linear) -> nn.Linear:
@@ -229,27 +199,11 @@ def _new_linear_like(head: nn.Linear) -> nn.Linear:
     return fresh if same else fresh.to(weight.device, weight.dtype)
 
 
-def _expect_one_map(seen: list[Tensor], channels: int) -> None:
-    shapes = [tuple(maps.shape) for maps in seen]
+def _expect_one_map(maps: list[Tensor], channels: int) -> None:
+    shapes = [tuple(each.shape) for each in maps]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != channels:
         raise UserError(
             f"expected the head to pool one map (N, {channels}, h, w) in a forward pass, got "
             f"{shapes or 'none'}; a method that was closed sees none, nor one whose model was "
             "compiled and called before the method was built"
         )
-
-
-def _expect_graph(maps: Tensor, logits: Tensor) -> None:
-    """Else the second head's loss would teach the network nothing, without an error."""
-    if logits.requires_grad and not maps.requires_grad:
-        raise UserError(
-            "expected a pooled map that gradients reach, got one from a part of the network that "
-            "is checkpointed with use_reentrant=True; take use_reentrant=False, or leave the "
-            "pooling out of that part"
-        )
-
-
-def _check(name: str, value: float, largest: float) -> None:
-    if not (isinstance(value, int | float) and isfinite(value) and 0 <= value <= largest):
-        upper = f" to {largest}" if isfinite(largest) else " or above"
-        raise UserError(f"expected {name} as a number, 0{upper}, got {value!r}")

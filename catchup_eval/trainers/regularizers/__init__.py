@@ -1,11 +1,11 @@
 """Regularizers: `REGULARIZERS` lists them, and each combines with any method.
 
-regularized = regularize(model, {"cutout": {"length": 8}, "shakedrop": {}})
-method = regularized.around(METHODS["cutmix"](model, criterion=regularized.criterion))
-loss = method(images, labels, generator)      # as ever
-with regularized.folded():                    # the weights that a plain network must have
+on = regularize(model, {"cutout": {"length": 8}, "shakedrop": {}})
+method = on.wrap(METHODS["cutmix"](model, criterion=on.criterion))
+loss = method(images, labels, generator)      # as without
+with on.fold_into_weights():                  # the weights that a plain network must have
     torch.save(model.net.state_dict(), path)
-method.close()                                # takes the hooks of both off the model
+method.close()                                # removes the hooks of both from the model
 """
 
 from collections.abc import Callable, Mapping
@@ -33,19 +33,11 @@ if TYPE_CHECKING:
 
 Build = Callable[..., "Regularizer"]  # (model, *, <settings>)
 
-
-def _entry(name: str) -> LazyEntry:
-    return LazyEntry(f"{__name__}.{name}:{name}")
-
-
 REGULARIZERS: Registry[Build] = Registry(
     "",
     {
-        "cutout": _entry("cutout"),
-        "label_smoothing": _entry("label_smoothing"),
-        "stochastic_depth": _entry("stochastic_depth"),
-        "shakedrop": _entry("shakedrop"),
-        "dropblock": _entry("dropblock"),
+        name: LazyEntry(f"{__name__}.{name}:{name}")
+        for name in ("cutout", "label_smoothing", "stochastic_depth", "shakedrop", "dropblock")
     },
     parts=["__call__"],
 )
@@ -94,15 +86,14 @@ def fill_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
         >>> fill_defaults({"cutout": {}})
         {'cutout': {'length': 8}}
     """
-    return {name: _all_settings(name, own) for name, own in settings.items()}
-
-
-def _all_settings(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    if name not in REGULARIZERS:
-        raise UnknownName("regularizer", name, REGULARIZERS)
-    parameters = signature(REGULARIZERS[name]).parameters.values()
-    known = {each.name: each.default for each in parameters if each.kind is Parameter.KEYWORD_ONLY}
-    for setting in own:
-        if setting not in known:
-            raise UnknownName(f"{name} setting", setting, known)
-    return {**known, **own}
+    whole = {}
+    for name, own in settings.items():
+        if name not in REGULARIZERS:
+            raise UnknownName("regularizer", name, REGULARIZERS)
+        parameters = signature(REGULARIZERS[name]).parameters.values()
+        known = {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+        for setting in own:
+            if setting not in known:
+                raise UnknownName(f"{name} setting", setting, known)
+        whole[name] = {**known, **own}
+    return whole

@@ -1,35 +1,34 @@
-"""What a regularizer is: changes at one or more of three places, each of them optional.
+"""What a regularizer is: changes to the batch, inside the model, or to the criterion.
 
 Noise on what some modules of a network give is made by forward hooks, so that no weight gets a new
 name: a state dict of the plain network fits the disturbed one and the other way round.
-
-Several regularizers act at once (:class:`Regularizers`), and a method trains under them
-(:class:`Regularized`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from numpy.random import Generator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import torch_generator
 from catchup_eval.models.hooks import Change, ForwardPasses
 from catchup_eval.trainers.base import Criterion, Method
 
 Transform = Callable[[Tensor, Generator], Tensor]  # images (N, 3, H, W) in [0, 1] -> new images
 
-# features (N, C, H, W), what to draw from, the share of the training that is done -> features
+# features (N, C, H, W), what to draw from, the fraction of the training that is done -> features
 Noise = Callable[[Tensor, torch.Generator, float], Tensor]
+
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class NoisyModule(NamedTuple):
-    """A module, the noise on what it gives, and the factor that stands for it in evaluation."""
+    """A module, the noise on its output, and the factor that stands for it in evaluation."""
 
     module: nn.Module
     noise: Noise
@@ -39,7 +38,7 @@ class NoisyModule(NamedTuple):
 class LayerNoise:
     """Noise on some modules, during the training steps that :meth:`enable` opens.
 
-    Everywhere else, which is in evaluation above all, what they give is multiplied by their
+    Everywhere else, which is in evaluation above all, their outputs are multiplied by their
     factors, and left alone where those are 1. A module in evaluation mode has no noise in a step
     either. A forward pass that the backward pass recomputes has the noise that it had.
 
@@ -52,7 +51,7 @@ class LayerNoise:
     def __init__(self, model: nn.Module, places: Sequence[NoisyModule]):
         self._places = list(places)
         self._source: torch.Generator | None = None
-        self._share = 0.0
+        self._progress = 0.0
         self._folded = False
         self._passes = ForwardPasses(model)
         self._handles = [
@@ -66,7 +65,7 @@ class LayerNoise:
 
         def decide() -> Change | None:
             if place.module.training and self._source is not None:
-                return _repeatable(place.noise, self._source, self._share)
+                return _repeatable(place.noise, self._source, self._progress)
             return None if place.factor == 1 or self._folded else scale
 
         # What is drawn, new at each step, would become a constant of a compiled graph.
@@ -77,13 +76,13 @@ class LayerNoise:
         return hook  # type: ignore[no-any-return]
 
     @contextmanager
-    def enable(self, source: torch.Generator, share: float) -> Iterator[None]:
+    def enable(self, source: torch.Generator, progress: float) -> Iterator[None]:
         """A training step: the noise is on and draws from `source`.
 
         Args:
-            share: of the whole training that is done, for schedules.
+            progress: the fraction of the whole training that is done, for schedules.
         """
-        self._source, self._share = source, share
+        self._source, self._progress = source, progress
         try:
             yield
         finally:
@@ -93,7 +92,7 @@ class LayerNoise:
     def fold_into_weights(self) -> Iterator[None]:
         """For a while the factors are in the weights, as a plain network must have them.
 
-        That network then answers in evaluation as this one does.
+        That network then gives in evaluation what this one does.
         """
         weights = [
             (parameter, parameter.detach().clone(), place.factor)
@@ -114,11 +113,22 @@ class LayerNoise:
                     parameter.copy_(value)
 
     def close(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         self._passes.close()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def _repeatable(noise: Noise, source: torch.Generator, progress: float) -> Change:
+    """The noise, which draws from `source` the first time and the same again each further time."""
+    start = source.clone_state()
+    sources = iter([source])
+
+    def change(features: Tensor) -> Tensor:
+        return noise(features, next(sources, None) or start.clone_state(), progress)
+
+    return change
 
 
 @dataclass(frozen=True)
@@ -136,24 +146,9 @@ class Regularizer:
     criterion: Criterion | None = None
 
 
-def _repeatable(noise: Noise, source: torch.Generator, share: float) -> Change:
-    """The noise, which draws from `source` the first time and the same again each further time."""
-    start = source.clone_state()
-    sources = iter([source])
-
-    def change(features: Tensor) -> Tensor:
-        return noise(features, next(sources, None) or start.clone_state(), share)
-
-    return change
-
-
 @dataclass(frozen=True)
 class Regularizers:
-    """Those that are on one model.
-
-    Args:
-        parts: in the order in which they draw.
-    """
+    """Those that are on one model, `parts`, in the order in which they draw."""
 
     parts: list[Regularizer]
 
@@ -185,7 +180,7 @@ class Regularizers:
             yield
 
     def close(self) -> None:
-        """Take off what is on the model."""
+        """Remove what is on the model."""
         for layers in self.layers:
             layers.close()
 
@@ -202,7 +197,7 @@ class Regularized(nn.Module):
         super().__init__()
         self.method = method
         self._regularizers = regularizers
-        self._share = 0.0
+        self._progress = 0.0
 
     def forward(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         """The loss of one batch, as :class:`~catchup_eval.trainers.base.Method` has it."""
@@ -213,12 +208,12 @@ class Regularized(nn.Module):
             if self._regularizers.layers:
                 source = torch_generator(generator, "cpu" if images.is_meta else images.device)
                 for layers in self._regularizers.layers:
-                    stack.enter_context(layers.enable(source, self._share))
+                    stack.enter_context(layers.enable(source, self._progress))
             return self.method(images, labels, generator)
 
-    def set_progress(self, share: float) -> None:
-        """Say which share of the whole training is done, for schedules; 0 until it is said."""
-        self._share = share
+    def set_progress(self, fraction: float) -> None:
+        """Set the fraction of the whole training that is done, for schedules; 0 at first."""
+        self._progress = fraction
 
     def start_epoch(self) -> None:
         """Passed on to a method that has it."""
@@ -227,12 +222,6 @@ class Regularized(nn.Module):
             start()
 
     def close(self) -> None:
-        """Take off what the method and the regularizers put on the model."""
+        """Remove what the method and the regularizers put on the model."""
         self.method.close()
         self._regularizers.close()
-
-
-def check_open_fraction(name: str, value: float) -> None:
-    """Raise `UserError` unless `value` is a number from 0 to 1, 1 excluded."""
-    if not (isinstance(value, int | float) and 0 <= value < 1):
-        raise UserError(f"expected {name} as a number from 0 to below 1, got {value!r}")

@@ -5,17 +5,10 @@ from collections.abc import Callable
 from torch import nn
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.trainers.regularizers.base import (
-    LayerNoise,
-    Noise,
-    NoisyModule,
-    check_open_fraction,
-)
+from catchup_eval.trainers.base import unwrap_compiled
+from catchup_eval.trainers.regularizers.base import LayerNoise, Noise, NoisyModule
 
 SHORTCUTS = ("shortcut", "downsample", "convShortcut")  # how blocks call the way around a branch
-ENDS = (nn.Conv2d, nn.BatchNorm2d)
-
-BranchNoise = Callable[[float], Noise]  # probability of being disturbed -> noise
 
 
 def branch_ends(model: nn.Module) -> list[nn.Module]:
@@ -29,23 +22,23 @@ def branch_ends(model: nn.Module) -> list[nn.Module]:
         UserError: no residual block, or one whose branch ends otherwise, so that noise there would
             not be noise on the branch.
     """
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    inner = unwrap_compiled(model)
     blocks = [module for module in inner.modules() if any(hasattr(module, s) for s in SHORTCUTS)]
     if not blocks:
         raise UserError(
             "expected residual blocks, modules with an attribute shortcut or downsample; "
             f"{type(getattr(inner, 'net', inner)).__name__} has none"
         )
-    return [_end(block) for block in blocks]
+    return [_branch_end(block) for block in blocks]
 
 
-def _end(block: nn.Module) -> nn.Module:
-    parts = [part for name, part in block.named_children() if name not in SHORTCUTS]
-    weighted = [part for part in parts if any(True for _ in part.parameters())]
+def _branch_end(block: nn.Module) -> nn.Module:
+    children = [child for name, child in block.named_children() if name not in SHORTCUTS]
+    weighted = [child for child in children if any(True for _ in child.parameters())]
     end = weighted[-1] if weighted else None
     while isinstance(end, nn.Sequential):
         end = end[-1]
-    if not isinstance(end, ENDS):
+    if not isinstance(end, nn.Conv2d | nn.BatchNorm2d):
         raise UserError(
             f"expected the branch of a {type(block).__name__} to end with a convolution or a batch "
             f"norm, got {'nothing with weights' if end is None else type(end).__name__}"
@@ -53,28 +46,17 @@ def _end(block: nn.Module) -> nn.Module:
     return end
 
 
-def linear_probabilities(blocks: int, last: float) -> list[float]:
-    """Probabilities from `last / blocks` at the first block to `last` at the last, linearly.
-
-    Example:
-        >>> linear_probabilities(4, 0.5)
-        [0.125, 0.25, 0.375, 0.5]
-    """
-    return [last * (block + 1) / blocks for block in range(blocks)]
-
-
-def noisy_branches(model: nn.Module, drop: float, noise: BranchNoise) -> LayerNoise:
+def noisy_branches(model: nn.Module, drop: float, noise: Callable[[float], Noise]) -> LayerNoise:
     """Noise at the end of each residual branch, rarer at the first, and its mean in evaluation.
 
     Args:
-        drop: the last branch's probability of being disturbed; others as
-            :func:`linear_probabilities` has them.
+        drop: the last branch's probability of being disturbed; it rises linearly, from
+            `drop / branches` at the first.
         noise: from that probability to the noise; with it, a branch is worth nothing on average.
 
     Raises:
-        UserError: as :func:`branch_ends`, or a `drop` that is no probability below 1.
+        UserError: as :func:`branch_ends`.
     """
-    check_open_fraction("drop", drop)
     ends = branch_ends(model)
-    shares = linear_probabilities(len(ends), drop)
-    return LayerNoise(model, [NoisyModule(end, noise(p), 1 - p) for end, p in zip(ends, shares)])
+    drops = [drop * (number + 1) / len(ends) for number in range(len(ends))]
+    return LayerNoise(model, [NoisyModule(end, noise(p), 1 - p) for end, p in zip(ends, drops)])

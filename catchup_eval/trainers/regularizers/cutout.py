@@ -1,12 +1,13 @@
 """Cutout: a square of each image painted over."""
 
-import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
 from catchup_eval.core.errors import UserError
+from catchup_eval.core.settings import Count, validate_settings
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.base import unwrap_compiled
 from catchup_eval.trainers.regularizers.base import Regularizer
 
 
@@ -32,7 +33,8 @@ def _in_square(side: int, centre: Tensor, length: int) -> Tensor:
     return (place >= begin) & (place < begin + length // 2 * 2)
 
 
-def cutout(model: nn.Module, *, length: int = 8) -> Regularizer:
+@validate_settings()
+def cutout(model: nn.Module, *, length: Count = 8) -> Regularizer:
     """A square of each training image in the mean colour (DeVries and Taylor 2017).
 
     The reference (uoguelph-mlrg/Cutout) writes zeros after normalising; here that is the model's
@@ -45,26 +47,22 @@ def cutout(model: nn.Module, *, length: int = 8) -> Regularizer:
             the CutMix paper's).
 
     Raises:
-        UserError: a network without normalisation of its own, or a `length` below 1.
+        UserError: a network without normalisation of its own.
     """
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    inner = unwrap_compiled(model)
     if not isinstance(inner, Classifier):
         raise UserError(
             "Cutout paints in the mean colour: give it catchup_eval.wrap(net, mean=...), got a "
             f"{type(inner).__name__}"
         )
-    if not isinstance(length, int) or length < 1:
-        raise UserError(f"expected length as a number of pixels from 1, got {length!r}")
 
     def paint(images: Tensor, generator: Generator) -> Tensor:
         rows, columns = (
-            _to_tensor(generator.integers(side, size=len(images)), images)
+            torch.from_numpy(generator.integers(side, size=len(images))).to(
+                images.device, non_blocking=True
+            )
             for side in images.shape[2:]
         )
         return fill_squares(images, rows, columns, length, inner.normalize.mean)
 
     return Regularizer(images=paint)
-
-
-def _to_tensor(values: np.ndarray, images: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(images.device, non_blocking=True)

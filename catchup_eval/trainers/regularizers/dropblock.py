@@ -1,21 +1,16 @@
 """DropBlock: squares of feature maps left out at random."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.settings import Count, validate_settings
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.regularizers.base import (
-    LayerNoise,
-    NoisyModule,
-    Regularizer,
-    check_open_fraction,
-)
-
-Schedule = Literal["linear", "constant"]
+from catchup_eval.trainers.base import unwrap_compiled
+from catchup_eval.trainers.regularizers.base import BelowOne, LayerNoise, NoisyModule, Regularizer
 
 
 def dropblock_rate(height: int, width: int, block: int, drop: float) -> float:
@@ -53,19 +48,20 @@ def drop_blocks(
     shape = (images, channels if per_channel else 1, height - size[0] + 1, width - size[1] + 1)
     uniform = torch.rand(shape, generator=source, device=source.device).to(features.device)
     corners = (uniform < dropblock_rate(height, width, block, drop)).float()
-    kept = 1 - block_mask(corners, size)
-    scale = kept.numel() / kept.sum().clamp_min(1)
-    return features * (kept * scale).to(features.dtype)
+    mask = 1 - block_mask(corners, size)
+    scale = mask.numel() / mask.sum().clamp_min(1)
+    return features * (mask * scale).to(features.dtype)
 
 
+@validate_settings()
 def dropblock(
     model: nn.Module,
     *,
-    drop: float = 0.1,
-    block: int = 7,
-    stages: int = 2,
+    drop: BelowOne = 0.1,
+    block: Count = 7,
+    stages: Count = 2,
     per_channel: bool = True,
-    schedule: Schedule = "linear",
+    schedule: Literal["linear", "constant"] = "linear",
 ) -> Regularizer:
     """Squares of the last stages' feature maps left out (Ghiasi et al. 2018).
 
@@ -75,43 +71,33 @@ def dropblock(
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
-        drop: the share of a map that is left out; 0.1 is the paper's (keep_prob 0.9).
+        drop: the fraction of a map that is left out; 0.1 is the paper's (keep_prob 0.9).
         block: the side of a square in pixels of the map, clipped to it; 7 is the paper's, for
             ImageNet. The CutMix paper's CIFAR runs are said to have 4.
         stages: how many of the last; 2 are the paper's.
         per_channel: each channel has squares of its own, which the paper found better; else all
             channels of an image share them.
-        schedule: the share rises linearly from 0 over the training (the paper's), or is constant.
+        schedule: the fraction rises linearly from 0 over the training (the paper's), or is
+            constant.
 
     Raises:
-        UserError: a network without so many stages or with no convolution there, a `drop` that is
-            no share below 1, a `block` below 1.
-        UnknownName: another `schedule`.
+        UserError: a network without so many stages or with no convolution there.
     """
-    check_open_fraction("drop", drop)
-    if schedule not in get_args(Schedule):
-        raise UnknownName("schedule", str(schedule), get_args(Schedule))
-    if not isinstance(block, int) or block < 1:
-        raise UserError(f"expected block as a number of pixels from 1, got {block!r}")
-
-    def noise(features: Tensor, source: torch.Generator, share: float) -> Tensor:
-        now = drop * share if schedule == "linear" else drop
-        return drop_blocks(features, source, block=block, drop=now, per_channel=per_channel)
-
-    places = [NoisyModule(layer, noise) for layer in _convolutions(model, stages)]
-    return Regularizer(layers=LayerNoise(model, places))
-
-
-def _convolutions(model: nn.Module, stages: int) -> list[nn.Conv2d]:
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    there = inner.stages if isinstance(inner, Classifier) else []
-    if not (isinstance(stages, int) and 1 <= stages <= len(there)):
+    inner = unwrap_compiled(model)
+    known = inner.stages if isinstance(inner, Classifier) else []
+    if stages > len(known):
         raise UserError(
             f"expected stages from 1 to the number that the network names, got {stages!r} of "
-            f"{len(there)}; they are named in catchup_eval.wrap(net, stages=[...])"
+            f"{len(known)}; they are named in catchup_eval.wrap(net, stages=[...])"
         )
-    modules = [module for stage in there[-stages:] for module in stage.modules()]
-    found = [module for module in modules if isinstance(module, nn.Conv2d)]
-    if not found:
+    modules = [module for stage in known[-stages:] for module in stage.modules()]
+    convolutions = [module for module in modules if isinstance(module, nn.Conv2d)]
+    if not convolutions:
         raise UserError(f"the last {stages} stages have no convolution to drop blocks behind")
-    return found
+
+    def noise(features: Tensor, source: torch.Generator, progress: float) -> Tensor:
+        now = drop * progress if schedule == "linear" else drop
+        return drop_blocks(features, source, block=block, drop=now, per_channel=per_channel)
+
+    places = [NoisyModule(layer, noise) for layer in convolutions]
+    return Regularizer(layers=LayerNoise(model, places))

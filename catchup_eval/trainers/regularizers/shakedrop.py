@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from catchup_eval.trainers.regularizers.base import Noise, Regularizer
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.trainers.regularizers.base import BelowOne, Noise, Regularizer
 from catchup_eval.trainers.regularizers.branches import noisy_branches
 
 
@@ -14,8 +15,8 @@ def shake(features: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
         features: (N, C, H, W).
         forward, backward: (N, 1, 1, 1).
     """
-    kept = backward * features
-    return kept + ((forward * features).detach() - kept.detach())
+    passed = backward * features
+    return passed + ((forward * features).detach() - passed.detach())
 
 
 def shakedrop_noise(probability: float) -> Noise:
@@ -24,7 +25,7 @@ def shakedrop_noise(probability: float) -> Noise:
     Draws, in this order: whether to shake; alpha from U(-1, 1) and beta from U(0, 1), each (N,).
     """
 
-    def noise(features: Tensor, source: torch.Generator, _share: float) -> Tensor:
+    def noise(features: Tensor, source: torch.Generator, _progress: float) -> Tensor:
         uniform = torch.rand(1 + 2 * len(features), generator=source, device=source.device)
         whether, rest = uniform[0] < probability, uniform[1:].view(2, -1, 1, 1, 1)
         forward, backward = (
@@ -36,7 +37,8 @@ def shakedrop_noise(probability: float) -> Noise:
     return noise
 
 
-def shakedrop(model: nn.Module, *, drop: float = 0.5) -> Regularizer:
+@validate_settings()
+def shakedrop(model: nn.Module, *, drop: BelowOne = 0.5) -> Regularizer:
     """Residual branches shaken, the last ones most often (Yamada et al. 2019).
 
     A shaken branch is multiplied by alpha from U(-1, 1) and its gradient by beta from U(0, 1),
@@ -51,6 +53,6 @@ def shakedrop(model: nn.Module, *, drop: float = 0.5) -> Regularizer:
             paper's.
 
     Raises:
-        UserError: a network without such blocks, or a `drop` that is no probability below 1.
+        UserError: a network without such blocks.
     """
     return Regularizer(layers=noisy_branches(model, drop, shakedrop_noise))

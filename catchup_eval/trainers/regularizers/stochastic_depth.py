@@ -1,25 +1,29 @@
 """Stochastic depth: residual branches left out at random."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from catchup_eval.trainers.regularizers.base import Noise, Regularizer
+from catchup_eval.core.settings import validate_settings
+from catchup_eval.trainers.regularizers.base import BelowOne, Noise, Regularizer
 from catchup_eval.trainers.regularizers.branches import noisy_branches
 
 
 def drop_branch(probability: float, *, per_image: bool = False) -> Noise:
     """With this probability the branch is zero, for the whole batch or for each image by itself."""
 
-    def noise(features: Tensor, source: torch.Generator, _share: float) -> Tensor:
+    def noise(features: Tensor, source: torch.Generator, _progress: float) -> Tensor:
         shape = (len(features) if per_image else 1, 1, 1, 1)
-        kept = torch.rand(shape, generator=source, device=source.device) >= probability
-        return features * kept.to(features.device, features.dtype)
+        present = torch.rand(shape, generator=source, device=source.device) >= probability
+        return features * present.to(features.device, features.dtype)
 
     return noise
 
 
+@validate_settings()
 def stochastic_depth(
-    model: nn.Module, *, drop: float = 0.5, per_image: bool = False
+    model: nn.Module, *, drop: BelowOne = 0.5, per_image: bool = False
 ) -> Regularizer:
     """Residual branches left out, the last ones most often (Huang et al. 2016).
 
@@ -34,10 +38,8 @@ def stochastic_depth(
         per_image: drawn for each image instead of once for the batch, which is the paper's way.
 
     Raises:
-        UserError: a network without such blocks, or a `drop` that is no probability below 1.
+        UserError: a network without such blocks.
     """
-
-    def noise(probability: float) -> Noise:
-        return drop_branch(probability, per_image=per_image)
-
-    return Regularizer(layers=noisy_branches(model, drop, noise))
+    return Regularizer(
+        layers=noisy_branches(model, drop, partial(drop_branch, per_image=per_image))
+    )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from catchup_eval.trainers.mixing.saliencymix.saliency import fine_grained_saliency
+from catchup_eval.trainers.mixing.saliencymix import fine_grained_saliency
 
 
 class Weighing:

@@ -5,13 +5,9 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
-from torch._subclasses import FakeTensorMode
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.errors import UserError
-from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
-from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
+from catchup_eval.core.rng import generator
 from catchup_eval.trainers.mixing.alignmixup import align_mix, alignment, alignmixup, sinkhorn
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
 from catchup_eval.trainers.mixing.shared.pairs import Pairs, weighted_mean
@@ -70,10 +66,8 @@ def features(n=4, channels=5, height=2, width=3, seed=0):
 
 
 @pytest.fixture
-def model():
-    with fork_global_rng(generator(0)):
-        net = preactresnet10(classes=5, width=4, final_norm=False)
-    return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES).eval()
+def model(new_model):
+    return new_model(5, 4, final_norm=False).eval()
 
 
 @pytest.fixture
@@ -92,18 +86,18 @@ def test_three_points_worked_by_hand():
     torch.testing.assert_close(plan.sum(1), torch.ones(3), rtol=0, atol=1e-4)
 
 
+LOOPS = {0.01: (0, 4), 30.0: (5, 99), 1000.0: (99, 100)}  # it stops early, late and never
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.01, 3.0, 30.0, 1000.0])
 @pytest.mark.parametrize("points", [1, 4, 9])
 def test_equals_the_reference_loop_that_stops_early(spread, points):
     cost = spread * features(6, 1, points, points).square()[:, 0]
-    expected, _ = literal_sinkhorn(cost.numpy())
+    expected, iterations = literal_sinkhorn(cost.numpy())
     torch.testing.assert_close(sinkhorn(cost), torch.from_numpy(expected), rtol=1e-8, atol=1e-12)
-
-
-def test_those_stops_were_early_late_and_never():
-    cost = features(6, 1, 9, 9).square()[:, 0].numpy()
-    stops = [literal_sinkhorn(spread * cost)[1] for spread in (0.01, 30.0, 1000.0)]
-    assert stops[0] < 5 < stops[1] < 100 and stops[2] == 100
+    if points == 9 and spread in LOOPS:
+        low, high = LOOPS[spread]
+        assert low < iterations <= high
 
 
 def test_noisy_copies_in_another_order_are_assigned_as_the_hungarian_method_does():
@@ -128,7 +122,7 @@ def test_a_shuffled_image_is_put_in_order():
 
 
 @pytest.mark.parametrize("move_partner", [True, False])
-@pytest.mark.parametrize("scale", [0.1, 0.5, 3.0])
+@pytest.mark.parametrize("scale", [0.1, 3.0])
 def test_equals_a_slow_reading_in_numpy(move_partner, scale):
     h, pairs = scale * features(), Pairs(0.3, torch.tensor([2, 0, 1, 3]))
     mixed = align_mix(h, pairs, move_partner=move_partner)
@@ -158,8 +152,8 @@ def test_no_gradient_goes_through_the_plan():
 
 
 def test_the_plan_never_waits_for_the_device():
-    with FakeTensorMode():  # tensors without values: reading one is an error
-        assert sinkhorn(torch.rand(2, 4, 4)).shape == (2, 4, 4)
+    # Tensors without values, of which reading one is an error.
+    assert sinkhorn(torch.rand(2, 4, 4, device="meta")).shape == (2, 4, 4)
 
 
 def test_the_plan_of_half_precision_features_is_computed_in_single():
@@ -206,8 +200,3 @@ def test_alpha_zero_moves_nothing_either(model, batch):
     method, draw = alignmixup(model, alpha=0), generator(0)
     clean = cross_entropy(model(images), labels)
     assert all(method(images, labels, draw) == clean for _ in range(6))
-
-
-def test_a_negative_alpha_is_refused(model):
-    with pytest.raises(UserError, match="expected alpha as a number, 0 or above, got -1"):
-        alignmixup(model, alpha=-1)

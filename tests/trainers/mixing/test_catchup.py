@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.errors import UnknownName, UserError
-from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
-from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import generator
 from catchup_eval.trainers.mixing.catchup import catchup, catchup_mask, relative_influence
 from catchup_eval.trainers.mixing.cutmix import cutmix
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
@@ -33,10 +31,6 @@ def mix(features, partner, weight):
     return take_channels(features, partner, catchup_mask(features, partner, weight))
 
 
-def norm(channel):
-    return math.sqrt(sum(value**2 for value in channel.flatten().tolist()))
-
-
 def reference(features, partner, weight):
     """Algorithm 1 line by line, one image and one channel at a time, in plain numbers."""
     mixed = []
@@ -54,16 +48,13 @@ def reference(features, partner, weight):
 
 
 @pytest.fixture
-def model():
-    with fork_global_rng(generator(0)):
-        net = preactresnet10(classes=5, width=4)
-    return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES)
+def model(new_model):
+    return new_model(5, 4)
 
 
 @pytest.fixture
-def batch():
-    source = torch.Generator().manual_seed(1)
-    return torch.rand(8, 3, 16, 16, generator=source), torch.arange(8) % 5
+def batch(new_batch):
+    return new_batch(8, 8, classes=5)
 
 
 def test_two_images_that_each_keep_their_weak_channels():
@@ -83,17 +74,11 @@ def test_influence_is_relative_to_the_image_not_absolute():
     assert catchup_mask(maps, SWAP, 0.5).tolist() == [[True, False], [False, True]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.floats(0, 1), st.integers(1, 7), st.integers(1, 20), st.integers(0, 99))
 def test_equals_a_slow_reading_of_algorithm_1(weight, n, channels, seed):
     h, pi = features(n, channels, seed=seed, dtype=torch.double), partner(n, seed)
     assert torch.equal(mix(h, pi, weight), reference(h, pi, weight))
-
-
-def test_weight_one_is_the_source_and_zero_the_target():
-    h, pi = features(), partner()
-    assert torch.equal(mix(h, pi, 1.0), h)
-    assert torch.equal(mix(h, pi, 0.0), h[pi])
 
 
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
@@ -102,11 +87,6 @@ def test_mask_does_not_change_when_one_image_is_scaled(scale):
     scaled = h.clone()
     scaled[2] *= scale
     assert torch.equal(catchup_mask(scaled, pi, 0.4), catchup_mask(h, pi, 0.4))
-
-
-def test_an_image_that_is_its_own_partner_stays():
-    h = features()
-    assert torch.equal(mix(h, torch.arange(6), 0.3), h)
 
 
 def test_dead_channels_and_dead_images_give_no_nan_and_stable_ties():
@@ -144,7 +124,11 @@ def test_a_step_is_the_forward_pass_with_algorithm_1_after_the_named_stage(layer
     same.integers(1)
     weight, pi = same.beta(10, 10), torch.from_numpy(same.permutation(8))
     model.eval()
-    loss = catchup(model, layers=[layer])(images, labels, draw)
+    method, passes = catchup(model, layers=[layer]), []
+    handle = model.register_forward_hook(lambda *_: passes.append(1))
+    loss = method(images, labels, draw)
+    handle.remove()
+    assert len(passes) == 1  # one forward pass and none more
     h = model.normalize(images)
     for number, stage in enumerate(model.stages, 1):
         h = stage(h)
@@ -155,16 +139,6 @@ def test_a_step_is_the_forward_pass_with_algorithm_1_after_the_named_stage(layer
     expected += (1 - weight) * cross_entropy(logits, labels[pi])
     torch.testing.assert_close(loss, expected)
     assert draw.random() == same.random()  # and nothing else was drawn
-
-
-def test_one_forward_pass_and_none_more(model, batch):
-    passes = []
-    handle = model.register_forward_hook(lambda *_: passes.append(1))
-    method, draw = catchup(model), generator(0)
-    for _ in range(12):
-        method(*batch, draw)
-    handle.remove()
-    assert len(passes) == 12
 
 
 @pytest.mark.parametrize(
@@ -189,7 +163,7 @@ def test_without_an_input_partner_layer_0_is_clean_or_absent(model, batch):
     assert losses == clean
     inside = catchup(model, input_partner="none", clean_input=False)
     draw = generator(1)
-    assert all(inside(images, labels, draw) != clean for _ in range(40))
+    assert all(inside(images, labels, draw) != clean for _ in range(20))
     with pytest.raises(UserError, match=r"expected layers from 1 to 5 .* got 0"):
         catchup(model, layers=[0], input_partner="none", clean_input=False)
 
@@ -197,7 +171,7 @@ def test_without_an_input_partner_layer_0_is_clean_or_absent(model, batch):
 def test_label_ratio_mask_weighs_the_labels_by_the_channels_kept(model, batch, weighing):
     method = catchup(model, criterion=weighing, layers=[1], label_ratio="mask")
     draw = generator(0)
-    weights = [weighing.step(method, *batch, draw)[0][0] for _ in range(60)]
+    weights = [weighing.step(method, *batch, draw)[0][0] for _ in range(20)]
     assert set(weights) <= {0, 0.25, 0.5, 0.75, 1}  # the stem has 4 channels
     sampled = catchup(model, criterion=weighing, layers=[1])
     draw = generator(0)
@@ -219,23 +193,17 @@ def test_layers_are_drawn_uniformly(layers, expected, model):
         stage.register_forward_hook(
             lambda _m, _i, out, k=number: changed.append(k) if out is not raw[k] else None
         )
-    draw, steps = generator(0), 60 * len(expected)
+    draw, steps = generator(0), 30 * len(expected)
     with torch.no_grad():
         for _ in range(steps):
             method(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]), draw)
     counts = {0: steps - len(changed)} | {k: changed.count(k) for k in set(changed)}
     assert sorted(counts) == expected
-    assert (
-        stats.chisquare(list(counts.values())).pvalue > 1e-6
-    )  # as far as five standard deviations
+    # As far as five standard deviations.
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-6
 
 
 @pytest.mark.parametrize("layers", [[6], [-1, 2], [], ["stem"], [1.5]])
 def test_layers_that_are_not_there(layers, model):
     with pytest.raises(UserError, match=r"expected layers from 0 to 5 .*, got "):
         catchup(model, layers=layers)
-
-
-def test_an_unknown_input_partner_is_named(model):
-    with pytest.raises(UnknownName, match=r"'cutmx'; did you mean 'cutmix'\?"):
-        catchup(model, input_partner="cutmx")

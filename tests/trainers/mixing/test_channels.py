@@ -3,7 +3,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.rng import generator
 from catchup_eval.trainers.mixing.shared.features import (
     keep_lowest,
@@ -56,8 +55,3 @@ def test_label_ratio(ratio, weight):
     mixed, realised = mix(features, pairs, generator(0))  # floor(.7 * 4) = 2 of 4 channels
     assert realised.weight == weight
     assert (mixed == features).sum(1).flatten().tolist() == [2, 2]
-
-
-def test_an_unknown_label_ratio_is_named():
-    with pytest.raises(UnknownName, match=r"'masks'; did you mean 'mask'\? There are: mask, sampl"):
-        mix_channels(lambda features, *_: features, "masks")

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.trainers.mixing.cutmix import cutmix, cutmix_paste
 from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
@@ -93,8 +92,3 @@ def test_probability_is_that_of_a_cut():
     clean_steps = sum(bool(half(images, labels, draw) == clean) for _ in range(200))
     # Half, and some boxes that are empty or cut from itself: 0.6, standard deviation 7.
     assert 85 <= clean_steps <= 155
-
-
-def test_a_probability_beyond_one_is_the_users_mistake():
-    with pytest.raises(UserError, match="expected probability as a number from 0 to 1"):
-        cutmix(nn.Identity(), probability=1.5)

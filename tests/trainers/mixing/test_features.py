@@ -5,7 +5,6 @@ from torch import nn
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.catchup import catchup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup
 
@@ -65,8 +64,8 @@ def test_an_error_in_the_forward_pass_leaves_nothing_switched_on():
     assert torch.equal(model(IMAGES), clean)
 
 
-def test_two_methods_on_one_model_do_not_meet():
-    model = wrap(preactresnet10(classes=3, width=4), stages=PreActResNet.STAGES).eval()
+def test_two_methods_on_one_model_do_not_meet(new_model):
+    model = new_model(3, 4).eval()
     alone = catchup(model, layers=[2])(IMAGES, LABELS, generator(0))
     other = manifold_mixup(model, layers=[2])
     beside = catchup(model, layers=[2])(IMAGES, LABELS, generator(0))

@@ -6,7 +6,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.trainers.mixing.shared.saliency import block_shares, clean_pass, root_mean_square
+from catchup_eval.trainers.mixing.shared.saliency import (
+    block_fractions,
+    clean_pass,
+    root_mean_square,
+)
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def test_with_weight_value_and_gradients_are_those_of_the_clean_loss(net, batch)
 def test_shares_sum_to_one_and_are_zero_without_saliency():
     saliency = torch.rand(3, 12, 12)
     saliency[1] = 0
-    shares = block_shares(saliency, 4)
+    shares = block_fractions(saliency, 4)
     torch.testing.assert_close(shares.sum((1, 2)), torch.tensor([1.0, 0.0, 1.0]))
     expected = saliency[0, :3, 9:].sum() / saliency[0].sum()
     torch.testing.assert_close(shares[0, 0, 3], expected)

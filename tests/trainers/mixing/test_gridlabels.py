@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import maximum_flow
 from catchup_eval.core.rng import generator
 from catchup_eval.trainers.mixing.puzzlemix.energy import puzzle_energy
 from catchup_eval.trainers.mixing.puzzlemix.labels import GridEnergy, lowest_labels
-from catchup_eval.trainers.mixing.shared.saliency import block_shares
+from catchup_eval.trainers.mixing.shared.saliency import block_fractions
 
 SIDES = (2, 4, 8, 16)
 FOREVER = 2**30  # capacity of an edge that is never cut
@@ -107,16 +107,16 @@ def test_with_endless_smoothness_a_grid_takes_one_label():
 
 @pytest.mark.parametrize("side", SIDES)
 def test_gap_to_the_exact_optimum_on_real_images(salient, side):
-    """500 instances, 50 weights, the paper's beta 1.2, gamma 0.5, eta 0.2."""
+    """100 instances, 20 weights, the paper's beta 1.2, gamma 0.5, eta 0.2."""
     draw = generator(side)
     parts = []
-    for images, saliency in zip(*(whole.split(10) for whole in salient)):
-        share = block_shares(saliency, side)
+    for images, saliency in zip(*(whole[::5].split(5) for whole in salient)):
+        share = block_fractions(saliency, side)
         partner = torch.from_numpy(draw.permutation(len(images)))
         parts.append(puzzle_energy(images, share, partner, draw.beta(1, 1)))
     energy = GridEnergy(*(torch.cat(part) for part in zip(*parts)))
     gap = gaps(energy)
-    assert len(gap) == 500
+    assert len(gap) == 100
     assert gap.min() > -0.01  # the oracle's own rounding
     assert gap.max() <= 1.0
     assert gap.mean() < 0.05

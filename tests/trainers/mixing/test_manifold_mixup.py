@@ -5,23 +5,20 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.core.rng import generator
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup
 
 
 @pytest.fixture
-def model():
-    with fork_global_rng(generator(0)):
-        net = preactresnet10(classes=5, width=4)
-    return wrap(net, stages=PreActResNet.STAGES).eval()
+def model(new_model):
+    return new_model(5, 4).eval()
 
 
 @pytest.fixture
-def batch():
-    return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 5
+def batch(new_batch):
+    return new_batch(6, 8, classes=5)
 
 
 @pytest.mark.parametrize("layer", [1, 2, 3, 4, 5])
@@ -32,7 +29,7 @@ def test_features_are_mixed_after_the_named_stage_and_nowhere_else(layer, model,
     same.integers(1)
     weight, partner = same.beta(2, 2), torch.from_numpy(same.permutation(6))
     loss = manifold_mixup(model, layers=layer)(images, labels, draw)
-    h = images
+    h = model.normalize(images)
     for number, stage in enumerate(model.stages, 1):
         h = stage(h)
         h = weight * h + (1 - weight) * h[partner] if number == layer else h

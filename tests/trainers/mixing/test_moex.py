@@ -5,10 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.errors import UserError
-from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
-from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
+from catchup_eval.core.rng import generator
 from catchup_eval.trainers.mixing.moex import exchange_moments, moex, positional_moments
 
 SWAP = torch.tensor([1, 0])
@@ -34,16 +31,13 @@ def reference(h, partner):
 
 
 @pytest.fixture
-def model():
-    with fork_global_rng(generator(0)):
-        net = preactresnet10(classes=5, width=4)
-    return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES).eval()
+def model(new_model):
+    return new_model(5, 4).eval()
 
 
 @pytest.fixture
-def batch():
-    source = torch.Generator().manual_seed(1)
-    return torch.rand(6, 3, 8, 8, generator=source), torch.arange(6) % 5
+def batch(new_batch):
+    return new_batch(6, 8, classes=5)
 
 
 def test_two_pixels_worked_by_hand():
@@ -57,27 +51,6 @@ def test_two_pixels_worked_by_hand():
 def test_equals_a_slow_reading_of_the_equation():
     h, partner = features(), torch.tensor([2, 0, 1, 3])
     torch.testing.assert_close(exchange_moments(h, partner), reference(h, partner))
-
-
-def test_the_moments_are_the_partners_and_the_normalised_features_ones_own():
-    h, partner = features(), torch.tensor([2, 0, 3, 1])
-    mixed = exchange_moments(h, partner)
-    means, stds = positional_moments(h)
-    new_means, new_stds = positional_moments(mixed)
-    torch.testing.assert_close(new_means, means[partner])
-    # Not exactly: the constant under the root counts once more.
-    torch.testing.assert_close(new_stds, stds[partner], rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(
-        (mixed - new_means) / new_stds, (h - means) / stds, rtol=0, atol=2e-3
-    )
-
-
-def test_exchanging_twice_gives_the_features_back_and_oneself_is_no_change():
-    h = features(2)
-    torch.testing.assert_close(
-        exchange_moments(exchange_moments(h, SWAP), SWAP), h, rtol=0, atol=1e-3
-    )
-    torch.testing.assert_close(exchange_moments(h, torch.arange(2)), h)
 
 
 def test_gradients_pass_through_the_moments_of_both():
@@ -131,16 +104,9 @@ def test_the_stem_runs_once(model, batch):
 
 def test_a_quarter_of_the_steps_exchange_and_the_others_are_clean(model, batch, weighing):
     method, draw, coins = moex(model, criterion=weighing), generator(0), generator(0)
-    for _ in range(60):
+    for _ in range(20):
         weights = [weight for weight, _, _ in weighing.step(method, *batch, draw)]
         exchanges = coins.random() < 0.25
         assert weights == ([0.5, 0.5] if exchanges else [1])
         if exchanges:
             coins.permutation(6)
-
-
-@pytest.mark.parametrize("name", ["weight", "probability"])
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "half"])
-def test_shares_are_from_0_to_1(name, value, model):
-    with pytest.raises(UserError, match=f"expected {name} as a number from 0 to 1, got"):
-        moex(model, **{name: value})

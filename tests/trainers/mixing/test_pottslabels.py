@@ -48,10 +48,18 @@ def test_costs_of_half_and_half_labels():
     assert torch.equal(potts(1.0, 3, False).costs, 1 - torch.eye(3))
 
 
-@pytest.mark.parametrize("smooth", [0.0, 0.1, 0.5])
-@pytest.mark.parametrize("labels, side, halves", [(4, 2, False), (7, 2, True), (3, 3, False)])
+@pytest.mark.parametrize(
+    "labels, side, halves, smooth",
+    [
+        (4, 2, False, 0),
+        (4, 2, False, 0.5),
+        (7, 2, True, 0.1),
+        (7, 2, True, 0.5),
+        (3, 3, False, 0.1),
+    ],
+)
 def test_equals_exhaustive_search(labels, side, halves, smooth):
-    unary, neighbours = draw_unary(3, labels, side), potts(smooth, labels, halves)
+    unary, neighbours = draw_unary(4 - side, labels, side), potts(smooth, labels, halves)
     found = lowest_potts(unary, neighbours)
     apart = neighbours.costs.numpy()
     for costs, grid in zip(unary.numpy(), found.numpy()):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchup_eval.trainers.mixing.puzzlemix.energy import Smoothness, puzzle_energy, seam_contrasts
-from catchup_eval.trainers.mixing.shared.saliency import block_shares
+from catchup_eval.trainers.mixing.shared.saliency import block_fractions
 
 FREE = Smoothness(beta=0.0)
 
@@ -71,7 +71,7 @@ def meant(images, share, partner, weight, labels, how):
 @pytest.mark.parametrize("how", [Smoothness(), Smoothness(3.0, 0.9, 0.1, 2)])
 def test_energy_of_whole_blocks_is_what_the_paper_says(blocks, how):
     images, saliency, partner = random_batch()
-    share = block_shares(saliency, blocks)
+    share = block_fractions(saliency, blocks)
     energy = puzzle_energy(images, share, partner, 0.3, how)
     draw = np.random.default_rng(blocks)
     for _ in range(3):
@@ -91,7 +91,7 @@ def test_contrast_worked_by_hand():
 
 def test_half_a_block_loses_half_of_each_and_has_the_middle_prior():
     images, saliency, partner = random_batch()
-    share, weight = block_shares(saliency, 4), 0.3
+    share, weight = block_fractions(saliency, 4), 0.3
     unary = puzzle_energy(images, share, partner, weight, FREE).unary
     own, half, given = (-log(p + 1e-8) * 0.2 / 16 for p in (0.09, 0.42, 0.49))
     torch.testing.assert_close(unary[:, 0], share[partner] + own)
@@ -107,7 +107,7 @@ def test_weights_between_neighbours_are_never_negative_and_zero_off_the_grid(
     images, saliency, partner = random_batch(seed=seed)
     how = Smoothness(gamma=gamma)
     smooth = puzzle_energy(
-        (images > 0.5).float(), block_shares(saliency, blocks), partner, weight, how
+        (images > 0.5).float(), block_fractions(saliency, blocks), partner, weight, how
     ).smooth
     assert smooth[:, 0, :-1].min() >= 0 and smooth[:, 1, :, :-1].min() >= 0
     assert not smooth[:, 0, -1].any() and not smooth[:, 1, :, -1].any()
@@ -115,7 +115,7 @@ def test_weights_between_neighbours_are_never_negative_and_zero_off_the_grid(
 
 def test_cells_fit_into_blocks_whose_side_they_do_not_divide():
     images, saliency, partner = random_batch(side=24)
-    share = block_shares(saliency, 4)  # blocks of 6 pixels: cells of 2, not 4
+    share = block_fractions(saliency, 4)  # blocks of 6 pixels: cells of 2, not 4
     wanted = puzzle_energy(images, share, partner, 0.5, Smoothness(neigh_size=2))
     got = puzzle_energy(images, share, partner, 0.5, Smoothness(neigh_size=4))
     assert torch.equal(got.smooth, wanted.smooth)

@@ -7,9 +7,14 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.trainers.mixing.puzzlemix import puzzle_mask, puzzle_mix, puzzlemix
+from catchup_eval.trainers.mixing.puzzlemix import (
+    Transport,
+    puzzle_mask,
+    puzzle_mix,
+    puzzlemix,
+    upsample_mask,
+)
 from catchup_eval.trainers.mixing.puzzlemix.energy import Smoothness
-from catchup_eval.trainers.mixing.puzzlemix.transport import Transport, upsample_mask
 from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 N = 5
@@ -50,7 +55,7 @@ def test_each_label_weighs_the_share_of_its_image_that_is_shown(transport):
 
     model, draw = Seeing(), generator(3)
     method = puzzlemix(model, criterion=criterion, transport=transport)
-    for _ in range(10):
+    for _ in range(4):
         loss = method(images, torch.arange(N), draw)
         shown, placed = model.seen.unbind(1)  # shown: kept * own value + (1 - kept) * partner's
         torch.testing.assert_close(loss, (shown * shown + 0.001 * placed).mean())
@@ -151,7 +156,7 @@ def test_masks_have_as_many_blocks_as_asked_for(blocks):
     black_and_white = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16)
     model, draw = Watching(), generator(0)
     method, step = puzzlemix(model, blocks=[blocks], transport=False), 16 // blocks
-    for _ in range(20):
+    for _ in range(6):
         method(black_and_white, torch.arange(2), draw)
         assert torch.equal(model.seen, upsample_mask(model.seen[:, :, ::step, ::step], 16))
 
@@ -165,20 +170,3 @@ def test_images_that_do_not_fall_into_blocks_are_the_users_mistake(size, net):
 def test_cells_that_do_not_fill_a_block_are_the_users_mistake(net):
     with pytest.raises(UserError, match=r"t_size to divide blocks of .*14.* got 4; -1 moves whole"):
         puzzlemix(net)(torch.rand(2, 3, 224, 224), torch.arange(2), generator(0))
-
-
-@pytest.mark.parametrize(
-    "setting, message",
-    [
-        ({"gamma": 1.5}, "gamma as a number from 0 to 1, got 1.5"),
-        ({"beta": -1}, "beta as a number, 0 or above, got -1"),
-        ({"t_eps": 0}, "t_eps as a number above 0, got 0"),
-        ({"t_size": 0}, "t_size as -1, or 1 pixel or more, got 0"),
-        ({"neigh_size": 0}, "neigh_size as 1 pixel or more, got 0"),
-        ({"blocks": [1, 2]}, r"blocks as numbers of 2 or more, got \[1, 2\]"),
-        ({"clean_lam": float("nan")}, "clean_lam as a number, 0 or above, got nan"),
-    ],
-)
-def test_settings_out_of_their_range_are_the_users_mistake(setting, message):
-    with pytest.raises(UserError, match=message):
-        puzzlemix(nn.Identity(), **setting)

@@ -1,6 +1,4 @@
 import copy
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -11,14 +9,10 @@ from torch.utils.checkpoint import checkpoint
 
 from catchup_eval.core.errors import Interrupted, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.core.settings import check
-from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.classifier import wrap
-from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.loop import fit
 from catchup_eval.trainers.mixing.recursivemix import box_features, paste_whole, recursivemix
 from catchup_eval.trainers.mixing.shared.boxes import Box
-from catchup_eval.trainers.recipe import Recipe
 
 
 class Scripted:
@@ -36,13 +30,12 @@ class Scripted:
         return self.left.pop(0)
 
 
-def new_model(classes=3, **options):
-    with fork_global_rng(generator(0)):
-        net = preactresnet10(classes=classes, width=4, **options)
-    return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES).eval()
+@pytest.fixture
+def model(new_model):
+    return new_model(3).eval()
 
 
-def new_batch(n=4, seed=0, side=8):
+def batch_of(n=4, seed=0, side=8):
     source = torch.Generator().manual_seed(seed)
     return torch.rand(n, 3, side, side, generator=source), torch.arange(n) % 3
 
@@ -70,7 +63,7 @@ def test_the_whole_old_image_is_pasted_small():
 
 @pytest.mark.parametrize("box", [Box(0, 2, 0, 3), Box(5, 8, 2, 7), Box(0, 8, 0, 8)])
 def test_what_is_pasted_is_what_a_grid_of_nearest_pixels_gives(box):
-    (images, _), (old, _) = new_batch(3), new_batch(3, seed=1)
+    (images, _), (old, _) = batch_of(3), batch_of(3, seed=1)
     rows = [8 * row // (box.bottom - box.top) for row in range(box.bottom - box.top)]
     columns = [8 * column // (box.right - box.left) for column in range(box.right - box.left)]
     expected = images.numpy().copy()
@@ -82,7 +75,7 @@ def test_what_is_pasted_is_what_a_grid_of_nearest_pixels_gives(box):
 
 @pytest.mark.parametrize("box", [Box(0, 0, 0, 0), Box(0, 0, 2, 5), Box(3, 6, 8, 8)])
 def test_a_box_without_area_pastes_nothing(box):
-    images, _ = new_batch()
+    images, _ = batch_of()
     assert torch.equal(paste_whole(images, images.flip(0), box), images)
 
 
@@ -108,10 +101,10 @@ def test_features_of_a_box_keep_to_their_image_in_half_precision():
         assert torch.equal(box_features(maps, Box(0, 4, 2, 6), 8, 8).flatten(), numbers)
 
 
-def test_three_steps_worked_by_hand():
-    model, noting = new_model(), Noting()
+def test_three_steps_worked_by_hand(model):
+    noting = Noting()
     method = recursivemix(model, criterion=noting, omega=0.5)
-    (first, a), (second, b), (third, c) = (new_batch(2, seed) for seed in range(3))
+    (first, a), (second, b), (third, c) = (batch_of(2, seed) for seed in range(3))
     b, c = b + 1, c.flip(0)
     # A quarter of the area around (2, 2): rows and columns 0 to 3. Then half of it, 5 pixels a
     # side, 2 before the centre and 2 after, around (7, 0): rows 5 to 7, columns 0 and 1.
@@ -139,20 +132,20 @@ def test_three_steps_worked_by_hand():
 
 
 @pytest.mark.parametrize("centre", [(0, 4), (4, 0), (0, 0)])
-def test_a_box_of_less_than_two_pixels_is_a_clean_step(centre):
+def test_a_box_of_less_than_two_pixels_is_a_clean_step(centre, model):
     # One pixel a side: from the centre - 0 to the centre + 0, none.
-    model, noting = new_model(), Noting()
+    noting = Noting()
     method = recursivemix(model, criterion=noting)
-    method(*new_batch(), Scripted())
-    images, labels = new_batch(seed=1)
+    method(*batch_of(), Scripted())
+    images, labels = batch_of(seed=1)
     loss = method(images, labels, Scripted((1 / 64, *centre)))
     torch.testing.assert_close(loss, cross_entropy(model(images), labels))
     assert torch.equal(noting.targets[1], one_hot(*labels))
 
 
 @pytest.mark.parametrize("height, width", [(1, 16), (16, 1), (2, 9)])
-def test_boxes_with_no_height_or_no_width_alone(height, width):
-    method, draw = recursivemix(new_model()), generator(0)
+def test_boxes_with_no_height_or_no_width_alone(height, width, model):
+    method, draw = recursivemix(model), generator(0)
     for seed in range(20):
         images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
         assert method(images, torch.tensor([0, 1]), draw).isfinite()
@@ -161,11 +154,11 @@ def test_boxes_with_no_height_or_no_width_alone(height, width):
 @pytest.mark.parametrize(
     "before, now, partners", [(4, 2, [0, 1]), (2, 5, [0, 1, 0, 1, 0]), (1, 3, [0] * 3)]
 )
-def test_smaller_and_larger_batches_than_the_last(before, now, partners):
-    model, noting = new_model(), Noting()
+def test_smaller_and_larger_batches_than_the_last(before, now, partners, model):
+    noting = Noting()
     method = recursivemix(model, criterion=noting, omega=0)
-    old, old_labels = new_batch(before)
-    images, labels = new_batch(now, seed=1)
+    old, old_labels = batch_of(before)
+    images, labels = batch_of(now, seed=1)
     method(old, old_labels, Scripted())
     loss = method(images, labels, Scripted((0.25, 4, 4)))
     mixed = paste_whole(images, old[partners], Box(2, 6, 2, 6))
@@ -174,10 +167,9 @@ def test_smaller_and_larger_batches_than_the_last(before, now, partners):
     torch.testing.assert_close(loss, cross_entropy(model(mixed), targets))
 
 
-def test_an_epoch_starts_without_memory_and_without_a_draw():
-    model = new_model()
+def test_an_epoch_starts_without_memory_and_without_a_draw(model):
     method, draw = recursivemix(model), generator(1)
-    images, labels = new_batch()
+    images, labels = batch_of()
     clean = cross_entropy(model(images), labels)
     for _ in range(2):
         untouched = copy.deepcopy(draw)
@@ -187,10 +179,10 @@ def test_an_epoch_starts_without_memory_and_without_a_draw():
         method.start_epoch()
 
 
-def test_areas_are_uniform_up_to_alpha_and_drawn_as_documented():
-    model, draw, noting = new_model(), generator(0), Noting()
+def test_areas_are_uniform_up_to_alpha_and_drawn_as_documented(model):
+    draw, noting = generator(0), Noting()
     method = recursivemix(model, criterion=noting, alpha=0.3)
-    images, labels = new_batch(side=16)
+    images, labels = batch_of(side=16)
     method(images, labels, draw)
     for _ in range(10):
         same = copy.deepcopy(draw)
@@ -204,9 +196,9 @@ def test_areas_are_uniform_up_to_alpha_and_drawn_as_documented():
         assert draw.bit_generator.state == same.bit_generator.state
 
 
-def test_the_memory_is_a_constant_of_its_own():
-    method, draw = recursivemix(new_model()), generator(0)
-    images, labels = new_batch()
+def test_the_memory_is_a_constant_of_its_own(model):
+    method, draw = recursivemix(model), generator(0)
+    images, labels = batch_of()
     method(images, labels, draw)
     memory = method.get_extra_state()
     assert not any(value.requires_grad for value in memory.values())
@@ -214,26 +206,24 @@ def test_the_memory_is_a_constant_of_its_own():
     images.zero_()  # a caller may use the buffer again
     assert torch.equal(method.get_extra_state()["images"], kept)
     for _ in range(3):
-        method(*new_batch(), draw).backward()  # a graph that reached back would be gone
+        method(*batch_of(), draw).backward()  # a graph that reached back would be gone
 
 
-def test_the_second_head_learns_and_is_all_that_is_added():
-    model = new_model()
+def test_the_second_head_learns_and_is_all_that_is_added(model):
     method, draw = recursivemix(model), generator(0)
     assert {name: tuple(p.shape) for name, p in method.named_parameters()} == {
-        "second_head.weight": (3, 32),
+        "second_head.weight": (3, 64),
         "second_head.bias": (3,),
     }
-    method(*new_batch(), draw)
-    method(*new_batch(), Scripted((0.25, 4, 4))).backward()
+    method(*batch_of(), draw)
+    method(*batch_of(), Scripted((0.25, 4, 4))).backward()
     assert all(p.grad.abs().sum() > 0 for p in method.parameters())
 
 
-def test_the_shared_head_adds_nothing_and_pools_what_the_network_pools():
-    model = new_model()
+def test_the_shared_head_adds_nothing_and_pools_what_the_network_pools(model):
     method = recursivemix(model, share_head=True, alpha=1.0, omega=1.0)
     assert not list(method.parameters())
-    (first, a), (second, b) = new_batch(), new_batch(seed=1)
+    (first, a), (second, b) = batch_of(), batch_of(seed=1)
     method(first, a, Scripted())
     # The box is the whole image: what comes out is the old image, and the box's features are the
     # network's own, so what is said of them is what is said of the image.
@@ -243,8 +233,7 @@ def test_the_shared_head_adds_nothing_and_pools_what_the_network_pools():
     torch.testing.assert_close(loss, expected)
 
 
-def test_building_leaves_the_global_generator_and_repeats_with_it():
-    model = new_model()
+def test_building_leaves_the_global_generator_and_repeats_with_it(model):
     with fork_global_rng(generator(1)):
         before = torch.get_rng_state()
         first, second = recursivemix(model), recursivemix(model)
@@ -252,67 +241,53 @@ def test_building_leaves_the_global_generator_and_repeats_with_it():
     assert torch.equal(first.second_head.weight, second.second_head.weight)
 
 
-def recipe(**changes):
-    values = {
-        "architecture": "preactresnet10",
-        "epochs": 3,
-        "batch_size": 8,
-        "optimiser": {"lr": 0.05, "momentum": 0.9},
-        "schedule": {"kind": "one_cycle"},
-    }
-    return check(Recipe, values | changes, "test")
+@pytest.fixture(scope="module")
+def training(new_model, noise_split, recipe_of, stop_after):
+    """Trains for 9 steps: the weights, the memory and the losses at the end."""
+
+    def run(path, stop=None, forget=False):
+        model = new_model(4)
+        with fork_global_rng(generator(0)):
+            method = recursivemix(model)
+        if forget:
+            method.set_extra_state = lambda _state: None
+        recipe, progress = recipe_of(epochs=3, schedule={"kind": "one_cycle"}), stop_after(stop)
+        history = fit(model, method, noise_split(), None, recipe, resume=path, progress=progress)
+        method.close()
+        weights = {**model.state_dict(), **dict(method.named_parameters())}
+        losses = torch.tensor(history.frame["train_loss"].to_numpy())
+        return {**method.get_extra_state(), **weights, "losses": losses}
+
+    return run
 
 
-def training(path, stop_after=None, forget=False):
-    """The weights, the memory and the losses at the end of a training of 9 steps."""
-    draw = np.random.default_rng(0)
-    images = torch.from_numpy(draw.integers(0, 256, (20, 3, 8, 8), dtype=np.uint8))
-    part = Split(images, torch.from_numpy(draw.integers(3, size=20)))
-    model = new_model()
-    with fork_global_rng(generator(0)):
-        method = recursivemix(model)
-    if forget:
-        method.set_extra_state = lambda _state: None
-
-    def told(done, _total, _words):
-        if done == stop_after:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    history = fit(model, method, part, None, recipe(), seed=0, resume=path, progress=told)
-    method.close()
-    memory = method.get_extra_state()
-    weights = {**model.state_dict(), **dict(method.named_parameters())}
-    losses = [epoch.train_loss for epoch in history.epochs]
-    return {**memory, **weights, "losses": torch.tensor(losses, dtype=torch.double)}
+@pytest.fixture(scope="module")
+def whole(training):
+    return training(None)
 
 
 @pytest.mark.trained
-@pytest.mark.parametrize("stop_after", [1, 4, 5, 6])
-def test_a_training_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(stop_after, tmp_path):
-    path, whole = tmp_path / "resume.pt", training(None)
+@pytest.mark.parametrize("stop", [1, 4, 5, 6])
+def test_a_training_that_was_stopped_ends_bit_for_bit_as_one_that_was_not(
+    stop, training, whole, tmp_path
+):
     with pytest.raises(Interrupted):
-        training(path, stop_after)
-    again = training(path)
+        training(tmp_path / "resume.pt", stop)
+    again = training(tmp_path / "resume.pt")
     assert whole.keys() == again.keys()
     for name, value in whole.items():
         assert torch.equal(value, again[name]), name
 
 
 @pytest.mark.trained
-def test_the_second_head_is_trained_with_the_network():
+def test_that_needs_the_memory_and_the_second_head_is_trained(training, whole, new_model, tmp_path):
     with fork_global_rng(generator(0)):
-        fresh = recursivemix(new_model()).second_head
-    trained = training(None)
-    assert not torch.equal(trained["second_head.weight"], fresh.weight)
-    assert not torch.equal(trained["second_head.bias"], fresh.bias)
-
-
-@pytest.mark.trained
-def test_that_needs_the_memory(tmp_path):
-    path, whole = tmp_path / "resume.pt", training(None)
+        fresh = recursivemix(new_model(4)).second_head
+    assert not torch.equal(whole["second_head.weight"], fresh.weight)
+    assert not torch.equal(whole["second_head.bias"], fresh.bias)
     with pytest.raises(Interrupted):
-        training(path, stop_after=4)
-    assert not torch.equal(training(path, forget=True)["losses"], whole["losses"])
+        training(tmp_path / "resume.pt", 4)
+    assert not torch.equal(training(tmp_path / "resume.pt", forget=True)["losses"], whole["losses"])
 
 
 def test_a_network_that_pools_nothing_says_what_is_needed():
@@ -325,28 +300,15 @@ def test_a_network_that_pools_nothing_says_what_is_needed():
 def test_a_head_that_does_not_see_the_map_is_refused():
     layers = (nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3))
     with pytest.raises(UserError, match=r"one map \(N, 16, h, w\) .* got \[\(4, 4, 6, 6\)\]"):
-        recursivemix(wrap(nn.Sequential(*layers)))(*new_batch(), generator(0))
+        recursivemix(wrap(nn.Sequential(*layers)))(*batch_of(), generator(0))
 
 
-def test_a_closed_method_says_so():
-    method = recursivemix(new_model())
+def test_a_closed_method_says_so(model):
+    method = recursivemix(model)
     method.close()
     method.close()
     with pytest.raises(UserError, match="got none; a method that was closed sees none"):
-        method(*new_batch(), generator(0))
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"alpha": 1.5}, "expected alpha as a number, 0 to 1, got 1.5"),
-        ({"alpha": -0.1}, "expected alpha as a number, 0 to 1, got -0.1"),
-        ({"omega": -1}, "expected omega as a number, 0 or above, got -1"),
-    ],
-)
-def test_settings_out_of_range(settings, message):
-    with pytest.raises(UserError, match=message):
-        recursivemix(new_model(), **settings)
+        method(*batch_of(), generator(0))
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
@@ -368,6 +330,6 @@ def test_a_map_inside_a_checkpointed_part_must_have_gradients(reentrant):
     method = recursivemix(wrap(Net(), pool="pool"))
     if reentrant:
         with pytest.raises(UserError, match="a pooled map that gradients reach"):
-            method(*new_batch(2, 0), generator(0))
+            method(*batch_of(2, 0), generator(0))
     else:
-        assert method(*new_batch(2, 0), generator(0)).isfinite()
+        assert method(*batch_of(2, 0), generator(0)).isfinite()

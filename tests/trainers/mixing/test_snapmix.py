@@ -164,8 +164,3 @@ def test_a_network_without_a_pooled_map_says_what_is_missing():
     flat = wrap(nn.Sequential(nn.Flatten(), nn.Linear(432, 4)))
     with pytest.raises(UserError, match=r"a pooled map \(N, 432, h, w\) before the head, got none"):
         snapmix(flat)(*batch(), generator(0))
-
-
-def test_a_probability_beyond_one_is_the_users_mistake():
-    with pytest.raises(UserError, match="expected probability as a number from 0 to 1"):
-        snapmix(network(), probability=1.5)

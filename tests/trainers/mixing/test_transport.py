@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catchup_eval.trainers.mixing.puzzlemix.transport import (
+from catchup_eval.trainers.mixing.puzzlemix import (
     Transport,
     move_blocks,
     transport_blocks,

@@ -13,7 +13,7 @@ from catchup_eval.trainers.regularizers.cutout import cutout, fill_squares
 MEAN = (0.1, 0.5, 0.9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data(), st.integers(1, 12), st.integers(1, 12), st.integers(1, 14))
 def test_the_square_is_the_one_of_the_literal_rule(data, height, width, length):
     row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))

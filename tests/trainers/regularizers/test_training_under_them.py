@@ -1,15 +1,9 @@
-import os
-import signal
-
-import numpy as np
 import pytest
 import torch
 
 from catchup_eval.core.errors import Interrupted, UnknownName, UserError
-from catchup_eval.core.settings import check
-from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.models import loading
-from catchup_eval.trainers.recipe import Recipe, load_recipe
+from catchup_eval.trainers.recipe import load_recipe
 from catchup_eval.trainers.regularizers import REGULARIZERS
 from catchup_eval.trainers.train import train
 
@@ -17,47 +11,24 @@ pytestmark = pytest.mark.trained
 ALL = {name: {} for name in REGULARIZERS}
 
 
-def recipe_of(regularizers, **changes):
-    values = {
-        "architecture": "preactresnet10",
-        "options": {"width": 2},
-        "epochs": 3,
-        "batch_size": 8,
-        "optimiser": {"lr": 0.05},
-        "schedule": {"kind": "cosine"},
-        "regularizers": regularizers,
-    }
-    return check(Recipe, values | changes, "test")
+def under(recipe_of, regularizers, **changes):
+    return recipe_of(epochs=3, augmentation={}, regularizers=regularizers, **changes)
 
 
 @pytest.fixture
-def data():
-    draw = np.random.default_rng(0)
-
-    def part(n):
-        images = draw.integers(0, 256, (n, 3, 16, 16), dtype=np.uint8)
-        return Split(torch.from_numpy(images), torch.arange(n) % 4)
-
-    return TensorDataset(
-        "noise", {"train": part(20), "test": part(60)}, tuple("abcd"), (0.5,) * 3, (0.2,) * 3
-    )
+def data(noise_data):
+    return noise_data(side=16)
 
 
 def weights(done):
     return loading.load(str(done.checkpoint)).model.state_dict()
 
 
-def stop_after(step):
-    def progress(done, _total, _words):
-        if done == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return progress
-
-
-@pytest.mark.parametrize("method", ["baseline", "catchup", "snapmix"])
-def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(method, data, tmp_path):
-    recipe = recipe_of(ALL)
+@pytest.mark.parametrize("method", ["catchup", "snapmix"])
+def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(
+    method, data, recipe_of, stop_after, tmp_path
+):
+    recipe = under(recipe_of, ALL)
     whole = train(recipe, method, data, folder=tmp_path / "whole")
     for step in (2, 7):
         with pytest.raises(Interrupted):
@@ -69,8 +40,10 @@ def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(method, data, tm
 
 
 @pytest.mark.parametrize("name", REGULARIZERS)
-def test_the_checkpoint_answers_as_the_network_did_when_it_was_watched(name, data, tmp_path):
-    done = train(recipe_of({name: {}}, keep=[2]), "cutmix", data, folder=tmp_path)
+def test_the_checkpoint_answers_as_the_network_did_when_it_was_watched(
+    name, data, recipe_of, tmp_path
+):
+    done = train(under(recipe_of, {name: {}}, keep=[2]), "cutmix", data, folder=tmp_path)
     test = data.split("test")
     for path, row in ((done.epoch_path(2), 1), (done.checkpoint, 2)):
         with torch.no_grad():
@@ -79,21 +52,24 @@ def test_the_checkpoint_answers_as_the_network_did_when_it_was_watched(name, dat
         assert loss == pytest.approx(done.history.epochs[row].validation_loss, rel=1e-4)
 
 
-def test_a_checkpoint_kept_on_the_way_does_not_disturb_the_training(data, tmp_path):
-    plain = train(recipe_of(ALL), "baseline", data, folder=tmp_path, name="plain")
-    keeping = train(recipe_of(ALL, keep=[1, 2]), "baseline", data, folder=tmp_path, name="keeping")
+def test_a_checkpoint_kept_on_the_way_does_not_disturb_the_training(data, recipe_of, tmp_path):
+    plain = train(under(recipe_of, ALL), "baseline", data, folder=tmp_path, name="plain")
+    saving = under(recipe_of, ALL, keep=[1, 2])
+    other = train(saving, "baseline", data, folder=tmp_path, name="saving")
     for key, value in weights(plain).items():
-        assert torch.equal(value, weights(keeping)[key]), key
+        assert torch.equal(value, weights(other)[key]), key
 
 
-def test_the_card_keeps_the_settings_and_another_setting_is_another_training(data, tmp_path):
-    done = train(recipe_of({"cutout": {}}), "baseline", data, folder=tmp_path)
+def test_the_card_keeps_the_settings_and_another_setting_is_another_training(
+    data, recipe_of, tmp_path
+):
+    done = train(under(recipe_of, {"cutout": {}}), "baseline", data, folder=tmp_path)
     card = loading.load(str(done.checkpoint)).card
     assert card.recipe["regularizers"] == {"cutout": {"length": 8}}
-    same = recipe_of({"cutout": {"length": 8}})
+    same = under(recipe_of, {"cutout": {"length": 8}})
     assert train(same, "baseline", data, folder=tmp_path).skipped
     with pytest.raises(UserError, match=r"regularizers\.cutout\.length is 8 there and 4 here"):
-        train(recipe_of({"cutout": {"length": 4}}), "baseline", data, folder=tmp_path)
+        train(under(recipe_of, {"cutout": {"length": 4}}), "baseline", data, folder=tmp_path)
 
 
 def test_a_recipe_names_them_in_tables(tmp_path):
@@ -105,7 +81,7 @@ def test_a_recipe_names_them_in_tables(tmp_path):
     assert load_recipe(path).regularizers == {"cutout": {"length": 4}, "shakedrop": {}}
 
 
-def test_an_unknown_one_is_told_before_anything_is_trained(data, tmp_path):
+def test_an_unknown_one_is_told_before_anything_is_trained(data, recipe_of, tmp_path):
     with pytest.raises(UnknownName, match="no regularizer 'shakdrop'; did you mean 'shakedrop'"):
-        train(recipe_of({"shakdrop": {}}), "baseline", data, folder=tmp_path)
+        train(under(recipe_of, {"shakdrop": {}}), "baseline", data, folder=tmp_path)
     assert not any(tmp_path.iterdir())

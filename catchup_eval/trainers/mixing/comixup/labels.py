@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot, pad
 
 from catchup_eval.trainers.mixing.comixup.potts import PARENTS, Potts, lowest_potts, potts
 
-KEPT = 9  # inputs that a mixture is chosen from, see `lowest_shares`
+CANDIDATES = 9  # inputs that a mixture is chosen from, see `lowest_shares`
 NEVER = 1e3  # a cost above all others
 BONUS = 5e-4  # how much cheaper half and half is than the mean of the two
 STILL = 1e-6  # relative change of the objective below which a group is done
@@ -25,7 +25,7 @@ class Balance(NamedTuple):
 
     beta: float = 0.32  # of neighbours from different inputs
     gamma: float = 1.0  # of cells of an input that other mixtures show as well
-    tau: float = 0.83  # share of a mixture up to which it costs nothing that others show an input
+    tau: float = 0.83  # fraction of a mixture that others may show of an input at no cost
     turns: int = 4  # visits to each mixture at most
 
 
@@ -36,7 +36,6 @@ def co_labels(cost: Tensor, likeness: Tensor, start: Tensor, balance: Balance) -
         cost: (G, m, n, n), of each input's cells.
         likeness: (G, m, m), how much an input counts as another; nearly the identity.
         start: (G, m, n * n) int64, the inputs that the mixtures show at first.
-        balance: the objective's settings.
     """
     shares = one_hot(start, cost.shape[1]).to(cost.dtype)
     extra = torch.zeros_like(likeness)
@@ -57,19 +56,16 @@ def _coordinate_pass(
 ) -> Tensor:
     """As :func:`co_labels`, after one visit to each mixture."""
     _, mixtures, cells, _ = shares.shape
-    neighbours = _neighbours(balance.beta / cells, halves, cost.device)
-    visited, shown = list(shares.unbind(1)), shares.sum((1, 2))
+    labels = CANDIDATES + halves * len(PARENTS[0])
+    neighbours = potts(balance.beta / cells, labels, halves, cost.device)
+    visited, used = list(shares.unbind(1)), shares.sum((1, 2))
     for mixture in range(mixtures):
         counts = visited[mixture].sum(1)
-        price = overuse(shown - counts, likeness, balance, cells)
+        price = overuse(used - counts, likeness, balance, cells)
         price = price + balance.gamma / cells * extra[:, mixture]
         visited[mixture] = lowest_shares(cost + price[..., None, None], counts, neighbours)
-        shown = shown - counts + visited[mixture].sum(1)
+        used = used - counts + visited[mixture].sum(1)
     return torch.stack(visited, 1)
-
-
-def _neighbours(smooth: float, halves: bool, device: torch.device) -> Potts:
-    return potts(smooth, KEPT + halves * len(PARENTS[0]), halves, device)
 
 
 def objective(shares: Tensor, cost: Tensor, balance: Balance) -> Tensor:
@@ -80,47 +76,47 @@ def objective(shares: Tensor, cost: Tensor, balance: Balance) -> Tensor:
     side, used = cost.shape[-1], shares.sum(2)
     grid = shares.view(*shares.shape[:2], side, side, -1)
     seams = torch.stack([_squares(grid.diff(dim=axis)) for axis in (2, 3)]).sum(0)
-    shown = _squares(used.sum(1)) - _squares(used)
+    repeated = _squares(used.sum(1)) - _squares(used)
     own = (shares.sum(1) * cost.flatten(2).mT).sum((1, 2))
-    return own + (balance.beta / 2 * seams + balance.gamma * shown) / side**2
+    return own + (balance.beta / 2 * seams + balance.gamma * repeated) / side**2
 
 
 def _squares(values: Tensor) -> Tensor:
     return values.flatten(1).square().sum(1)
 
 
-def overuse(shown: Tensor, likeness: Tensor, balance: Balance, cells: int) -> Tensor:
+def overuse(used: Tensor, likeness: Tensor, balance: Balance, cells: int) -> Tensor:
     """(G, m): what each input costs in a cell, since others show (G, m) cells of it.
 
     The paper's supermodular term, made modular. As in the reference code, the threshold switches
     off the inputs that are shown little, not the entries of the sum.
     """
-    near = (likeness * shown[:, None]).sum(2)
-    much = torch.where(near > balance.tau * cells, shown, 0)
+    near = (likeness * used[:, None]).sum(2)
+    much = torch.where(near > balance.tau * cells, used, 0)
     return 2 * balance.gamma / cells * (likeness * much[:, None]).sum(2)
 
 
 def lowest_shares(unary: Tensor, counts: Tensor, neighbours: Potts) -> Tensor:
     """(G, n * n, m): the cells of one mixture at nearly the lowest energy.
 
-    Chosen exactly, but from `KEPT` inputs: the likeliest, summed over cells, if each cell were
-    drawn by itself with a probability of exp(-2 cost / smooth). With half-and-half labels the three
-    inputs that the mixture shows most of are always among them, and the halves are theirs. Measured
-    on 2,000 choices met while mixing CIFAR-10 images by the saliency of a trained network, with the
-    reference's settings: all were optimal; from 8 inputs the worst was 0.3 % above the optimum,
-    from 7 inputs 1.4 %.
+    Chosen exactly, but from `CANDIDATES` inputs: the likeliest, summed over cells, if each cell
+    were drawn by itself with a probability of exp(-2 cost / smooth). With half-and-half labels the
+    three inputs that the mixture shows most of are always among them, and the halves are theirs.
+    Measured on 2,000 choices met while mixing CIFAR-10 images by the saliency of a trained network,
+    with the reference's settings: all were optimal; from 8 inputs the worst was 0.3 % above the
+    optimum, from 7 inputs 1.4 %.
 
     Args:
         unary: (G, m, n, n), what each cell of each input costs.
         counts: (G, m), how many cells the mixture shows of each at present.
-        neighbours: of `KEPT` labels, or with the halves.
+        neighbours: of `CANDIDATES` labels, or with the halves.
     """
     inputs, side = unary.shape[1:3]
-    none = max(KEPT - inputs, 0)
+    none = max(CANDIDATES - inputs, 0)
     unary = pad(unary, (0, 0, 0, 0, 0, none), value=NEVER)
-    kept = candidates(unary, pad(counts, (0, none)), neighbours)
-    cost = unary.gather(1, kept[..., None, None].expand(-1, -1, side, side))
-    sources = one_hot(kept, inputs + none).to(unary.dtype)
+    chosen = candidates(unary, pad(counts, (0, none)), neighbours)
+    cost = unary.gather(1, chosen[..., None, None].expand(-1, -1, side, side))
+    sources = one_hot(chosen, inputs + none).to(unary.dtype)
     if neighbours.halves:
         cost = _append_means(cost, _surcharge(counts)[..., None, None])
         sources = _append_means(sources)
@@ -129,24 +125,21 @@ def lowest_shares(unary: Tensor, counts: Tensor, neighbours: Potts) -> Tensor:
 
 
 def candidates(unary: Tensor, counts: Tensor, neighbours: Potts) -> Tensor:
-    """(G, KEPT) int64: of which inputs; with half-and-half labels, the three most shown first."""
+    """(G, CANDIDATES) int64: inputs; with half-and-half labels, the three most shown first."""
     smooth = max(neighbours.smooth, torch.finfo(unary.dtype).tiny ** 0.5)
     likely = (-2 * unary.flatten(2) / smooth).softmax(1).sum(2)
     if not neighbours.halves:
-        return _largest(likely, KEPT)
+        return torch.topk(likely, CANDIDATES).indices
     cells = unary.shape[2] * unary.shape[3]
-    parents = _largest(likely + 4 * cells * counts, 3)
-    return torch.cat([parents, _largest(likely.scatter(1, parents, -1), KEPT - 3)], 1)
+    parents = torch.topk(likely + 4 * cells * counts, 3).indices
+    others = torch.topk(likely.scatter(1, parents, -1), CANDIDATES - 3).indices
+    return torch.cat([parents, others], 1)
 
 
-def _largest(values: Tensor, count: int) -> Tensor:
-    return torch.topk(values, count).indices
-
-
-def _append_means(parts: Tensor, more: Tensor | float = 0.0) -> Tensor:
-    """(G, L + 3, ...): behind the first three of `parts` (G, L, ...) the means of each two."""
-    one, other = (torch.stack([parts[:, i] for i in which], 1) for which in PARENTS)
-    return torch.cat([parts[:, :3], (one + other) / 2 + more, parts[:, 3:]], 1)
+def _append_means(values: Tensor, more: Tensor | float = 0.0) -> Tensor:
+    """(G, L + 3, ...): behind the first three of `values` (G, L, ...) the means of each two."""
+    one, other = (torch.stack([values[:, i] for i in which], 1) for which in PARENTS)
+    return torch.cat([values[:, :3], (one + other) / 2 + more, values[:, 3:]], 1)
 
 
 def _surcharge(counts: Tensor) -> Tensor:
@@ -154,8 +147,8 @@ def _surcharge(counts: Tensor) -> Tensor:
 
     A mixture of two inputs may have their half-and-half, one of more those of three.
     """
-    shown = (counts > 0).sum(1)
-    few = torch.stack([shown < 2, shown < 3, shown < 3], 1)
+    different = (counts > 0).sum(1)
+    few = torch.stack([different < 2, different < 3, different < 3], 1)
     return torch.where(few, NEVER, -BONUS)
 
 

@@ -1,25 +1,35 @@
-"""PuzzleMix: salient blocks of two images, each moved to where it is seen (Kim et al. 2020)."""
+"""PuzzleMix: salient blocks of two images, each moved to where it is shown (Kim et al. 2020)."""
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isqrt
+from typing import Annotated, NamedTuple
 
+import torch
 from numpy.random import Generator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
+from catchup_eval.core.settings import Count, Fraction, Positive, validate_settings
+from catchup_eval.trainers.base import Criterion, Method, NonNegative, StatelessMethod
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.puzzlemix.energy import Smoothness, puzzle_energy
 from catchup_eval.trainers.mixing.puzzlemix.labels import lowest_labels
-from catchup_eval.trainers.mixing.puzzlemix.transport import (
-    Transport,
-    transport_blocks,
-    upsample_mask,
-)
 from catchup_eval.trainers.mixing.shared.criteria import Weights, weighted_loss
-from catchup_eval.trainers.mixing.shared.pairs import Pairs, check_alpha, draw_pairs
-from catchup_eval.trainers.mixing.shared.saliency import block_shares, clean_pass
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, draw_pairs
+from catchup_eval.trainers.mixing.shared.saliency import block_fractions, clean_pass
+
+
+class Transport(NamedTuple):
+    """How blocks are moved."""
+
+    t_size: int = 4  # pixels: side of the cells that are moved; -1: the mask's blocks
+    t_eps: float = 0.8  # price of distance
+
+    def cell(self, block: int) -> int:
+        """The side of the cells, for blocks of this side."""
+        return block if self.t_size == -1 else min(self.t_size, block)
 
 
 def puzzle_mask(
@@ -31,11 +41,9 @@ def puzzle_mask(
         images: (N, C, H, H) in [0, 1].
         saliency: (N, H, H).
         pairs: with whom each is mixed, and the weight that the prior is about.
-        blocks: on a side.
-        smoothness: the energy's settings.
     """
-    share = block_shares(saliency, blocks)
-    energy = puzzle_energy(images, share, pairs.partner, pairs.weight, smoothness)
+    fractions = block_fractions(saliency, blocks)
+    energy = puzzle_energy(images, fractions, pairs.partner, pairs.weight, smoothness)
     return 1 - lowest_labels(energy).to(images.dtype) / 2
 
 
@@ -43,28 +51,105 @@ def puzzle_mix(
     images: Tensor, saliency: Tensor, partner: Tensor, mask: Tensor, transport: Transport | None
 ) -> Tensor:
     """(N, C, H, H): of each image what `mask` (N, n, n) keeps, of its `partner` (N,) the rest."""
-    kept, given = images, images[partner]
+    own, other = images, images[partner]
     if transport is not None:
-        kept = transport_blocks(images, saliency, mask, transport)
-        given = transport_blocks(given, saliency[partner], 1 - mask, transport)
+        own = transport_blocks(images, saliency, mask, transport)
+        other = transport_blocks(other, saliency[partner], 1 - mask, transport)
     weight = upsample_mask(mask, images.shape[-1])[:, None]
-    return weight * kept + (1 - weight) * given
+    return weight * own + (1 - weight) * other
 
 
+def transport_blocks(
+    images: Tensor, saliency: Tensor, mask: Tensor, transport: Transport
+) -> Tensor:
+    """`images` (N, C, H, H) with salient cells moved to where `mask` (N, n, n) is above 0.
+
+    Elsewhere the result is arbitrary: the mask does not show it.
+    """
+    side = images.shape[-1]
+    cells = side // transport.cell(side // mask.shape[-1])
+    visible = upsample_mask(mask, cells) > 0
+    plan = transport_plan(visible, block_fractions(saliency, cells), price=transport.t_eps)
+    return move_blocks(images, plan)
+
+
+def upsample_mask(mask: Tensor, side: int) -> Tensor:
+    """(..., side, side): every value of `mask` (..., n, n) repeated; `side` is a multiple of n."""
+    times = side // mask.shape[-1]
+    return mask.repeat_interleave(times, -2).repeat_interleave(times, -1)
+
+
+@torch.no_grad()
+def transport_plan(visible: Tensor, fractions: Tensor, *, price: float) -> Tensor:
+    """(N, P) int64: the block that comes to each place, P where none does; no block comes twice.
+
+    An auction in `n` rounds. In each, every block bids for the place that costs it least: `price`
+    times the squared distance (in units of the grid's side less one), less its saliency where the
+    place is visible. In each place the cheapest bid wins (of equal ones the first); a loser's cost
+    for that place rises by 1. The last round counts.
+
+    A place that is visible is always filled, for its own block bids for it in the first round, and
+    a bid that wins is repeated. In the reference code places also stay empty because absent bids
+    count as bids of 0; that concerns only places that are not visible, so what is seen is the same.
+
+    Args:
+        visible: (N, n, n) bool, the places where the mask is above 0; P = n^2, n above 1.
+        fractions: (N, n, n) saliency of each block.
+        price: of distance, above 0.
+    """
+    blocks = visible.shape[-1]
+    fractions, visible = fractions.flatten(1), visible.flatten(1)
+    line = torch.arange(blocks, device=fractions.device, dtype=fractions.dtype)
+    places = torch.cartesian_prod(line, line)
+    distances = (places[:, None] - places).square().sum(-1) / (blocks - 1) ** 2
+    cost = price * distances - fractions[:, :, None] * visible[:, None, :]
+    number = torch.arange(blocks**2, device=fractions.device).expand(fractions.shape)
+    winner = number
+    for _ in range(blocks):
+        low, wish = cost.min(2)
+        winner = _winners(low, wish, number)
+        lost = winner.gather(1, wish) != number
+        cost.scatter_add_(2, wish[:, :, None], lost[:, :, None].to(cost.dtype))
+    return winner
+
+
+def _winners(bid: Tensor, wish: Tensor, number: Tensor) -> Tensor:
+    """(N, P): for each place the `number` of the lowest bid whose `wish` it is; P without any."""
+    lowest = torch.full_like(bid, torch.inf).scatter_reduce(1, wish, bid, "amin")
+    nobody = torch.full_like(number, number.shape[1])
+    candidate = torch.where(bid == lowest.gather(1, wish), number, nobody)
+    return nobody.scatter_reduce(1, wish, candidate, "amin")
+
+
+def move_blocks(images: Tensor, plan: Tensor) -> Tensor:
+    """A copy of `images` (N, C, H, W) with the blocks of `plan` (N, P) at each place.
+
+    Where no block comes, the last one stands: it is for the mask not to show it.
+    """
+    samples, channels, height, width = images.shape
+    n = isqrt(plan.shape[1])
+    pieces = images.reshape(samples, channels, n, height // n, n, width // n)
+    pieces = pieces.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # (N, P, C, height / n, width / n)
+    row = torch.arange(samples, device=plan.device)[:, None]
+    moved = pieces[row, plan.clamp_max(n * n - 1)].view(samples, n, n, *pieces.shape[2:])
+    return moved.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+@validate_settings()
 def puzzlemix(
     model: nn.Module,
     *,
     criterion: Criterion = cross_entropy,
-    alpha: float = 1.0,
-    blocks: Sequence[int] = (2, 4, 8, 16),
-    beta: float = 1.2,
-    gamma: float = 0.5,
-    eta: float = 0.2,
-    neigh_size: int = 4,
+    alpha: NonNegative = 1.0,
+    blocks: Annotated[Sequence[Annotated[int, Field(ge=2)]], Field(min_length=1)] = (2, 4, 8, 16),
+    beta: NonNegative = 1.2,
+    gamma: Fraction = 0.5,
+    eta: NonNegative = 0.2,
+    neigh_size: Count = 4,
     transport: bool = True,
-    t_size: int = 4,
-    t_eps: float = 0.8,
-    clean_lam: float = 0.0,
+    t_size: Annotated[int, Field(ge=-1)] = 4,
+    t_eps: Positive = 0.8,
+    clean_lam: NonNegative = 0.0,
 ) -> Method:
     """The most salient blocks of two images, puzzled together (Kim et al. 2020).
 
@@ -79,7 +164,7 @@ def puzzlemix(
 
     Args:
         model: any network (N, 3, H, H) -> (N, K).
-        criterion: mean loss of logits (N, K) and labels (N,); for the mixture, sample by sample
+        criterion: for the mixture, sample by sample
             (:func:`~catchup_eval.trainers.mixing.shared.criteria.sample_losses`).
         alpha: the prior's weight is from Beta(alpha, alpha); 1.0 is the reference's. 0 mixes
             nothing and takes no saliency. (At a weight of 1 the reference's prior would still
@@ -101,17 +186,10 @@ def puzzlemix(
             1 for Tiny-ImageNet: in training mode, so running statistics move twice in a step.
 
     Raises:
-        UserError: a setting out of its range; when called, images that are not square, or whose
-            side the blocks do not divide.
+        UserError: when called, images that are not square, or whose side the blocks do not divide.
     """
-    check_alpha(alpha)
-    for name, value in {"beta": beta, "eta": eta, "clean_lam": clean_lam}.items():
-        _expect(name, value, "a number, 0 or above", isfinite(value) and value >= 0)
-    _expect("gamma", gamma, "a number from 0 to 1", 0 <= gamma <= 1)
-    _expect("t_eps", t_eps, "a number above 0", isfinite(t_eps) and t_eps > 0)
-    _expect("neigh_size", neigh_size, "1 pixel or more", neigh_size >= 1)
-    _expect("t_size", t_size, "-1, or 1 pixel or more", t_size == -1 or t_size >= 1)
-    _expect("blocks", blocks, "numbers of 2 or more", len(blocks) > 0 and min(blocks) >= 2)
+    if t_size == 0:
+        raise UserError("expected t_size as -1, or 1 pixel or more, got 0")
     if alpha == 0:
         return baseline(model, criterion=criterion)
     smoothness = Smoothness(beta, gamma, eta, neigh_size)
@@ -124,10 +202,10 @@ def puzzlemix(
         clean = clean_pass(model, criterion, images, labels, clean_lam)
         mask = puzzle_mask(images, clean.saliency, pairs, count, smoothness)
         mixed = puzzle_mix(images, clean.saliency, pairs.partner, mask, moving)
-        kept = mask.mean((1, 2))
-        weights = Weights(kept, 1 - kept)
+        own = mask.mean((1, 2))
         logits = model(mixed)
-        return clean.loss + weighted_loss(criterion, logits, labels, pairs.partner, weights)
+        mixture = weighted_loss(criterion, logits, labels, pairs.partner, Weights(own, 1 - own))
+        return clean.loss + mixture
 
     return StatelessMethod(loss)
 
@@ -147,8 +225,3 @@ def check_side(images: Tensor, blocks: Sequence[int], transport: Transport | Non
             f"expected t_size to divide blocks of {sizes} pixels, got {transport.t_size}; "
             "-1 moves whole blocks"
         )
-
-
-def _expect(name: str, value: object, wanted: str, right: bool) -> None:
-    if not right:
-        raise UserError(f"expected {name} as {wanted}, got {value!r}")

@@ -16,7 +16,7 @@ EPSILON = 1e-8  # of the reference code, inside the logarithm of the prior
 
 
 class Smoothness(NamedTuple):
-    """How a mask is kept in one piece, and near the drawn weight."""
+    """What holds a mask together, and near the drawn weight."""
 
     beta: float = 1.2  # of labels that differ
     gamma: float = 0.5  # of pixels that differ across a seam, times beta
@@ -26,7 +26,7 @@ class Smoothness(NamedTuple):
 
 def puzzle_energy(
     images: Tensor,
-    share: Tensor,
+    fractions: Tensor,
     partner: Tensor,
     weight: float,
     settings: Smoothness = Smoothness(),  # noqa: B008  immutable
@@ -41,24 +41,27 @@ def puzzle_energy(
 
     Args:
         images: (N, C, H, H) in [0, 1].
-        share: (N, n, n) saliency of the blocks, each image's summing to one.
+        fractions: (N, n, n) saliency of the blocks, each image's summing to one.
         partner: (N,) with whom each is mixed.
         weight: lambda, of the image itself.
         settings: gamma is from 0 to 1, so that every weight between neighbours is positive.
     """
-    blocks = share.shape[-1]
+    blocks = fractions.shape[-1]
     smooth = settings.beta / blocks / 16
     seam = smooth * settings.gamma / 2  # half of it to either side
     cells = avg_pool2d(images, gcd(settings.neigh_size, images.shape[-1] // blocks))
     own = seam_contrasts(cells, cells, blocks)
     mixed = seam_contrasts(cells, cells[partner], blocks)  # own before the seam, partner's after
     other, turned = own[partner], seam_contrasts(cells[partner], cells, blocks)
-    keep = share[partner] + seam * _sum_over_sides(own + mixed, own + turned)
-    give = share + seam * _sum_over_sides(other + turned, other + mixed)
+    keep = fractions[partner] + seam * _sum_over_sides(own + mixed, own + turned)
+    give = fractions + seam * _sum_over_sides(other + turned, other + mixed)
     unary = torch.stack([keep, (keep + give) / 2, give], 1)
-    prior = unary.new_tensor(_prior(weight)) * (settings.eta / blocks**2)
+    chances = weight**2, 2 * weight * (1 - weight), (1 - weight) ** 2  # of 0, 1, 2 partner's halves
+    prior = unary.new_tensor([-log(chance + EPSILON) for chance in chances])
+    prior = prior * (settings.eta / blocks**2)
     twist = seam * (mixed + turned - own - other)
-    return GridEnergy(unary + prior.view(-1, 1, 1), smooth * _interior_mask(blocks, share) + twist)
+    smoothness = smooth * _interior_mask(blocks, fractions) + twist
+    return GridEnergy(unary + prior.view(-1, 1, 1), smoothness)
 
 
 def seam_contrasts(before: Tensor, after: Tensor, blocks: int) -> Tensor:
@@ -94,9 +97,3 @@ def _sum_over_sides(before: Tensor, after: Tensor) -> Tensor:
     """(N, n, n): costs of seams (N, 2, n, n), summed at the blocks before and after each."""
     down, right = after.unbind(1)
     return before.sum(1) + down.roll(1, 1) + right.roll(1, 2)
-
-
-def _prior(weight: float) -> list[float]:
-    """-log of the probability of each label: of 0, 1 or 2 halves that are the partner's."""
-    chances = weight**2, 2 * weight * (1 - weight), (1 - weight) ** 2
-    return [-log(chance + EPSILON) for chance in chances]

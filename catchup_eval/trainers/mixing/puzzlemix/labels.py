@@ -5,7 +5,7 @@ cost of its own label. Such a problem has no gap to its relaxation: interpolate 
 between whole labels, let labels be any numbers from 0 to 2, and the lowest energy is the same
 (Murota 2003, L-natural-convex functions). The relaxed problem is solved for the whole batch at once
 by the primal-dual method of Chambolle and Pock (2011, algorithm 1), with a fixed number of steps;
-fractions that are left are rounded in five ways, of which the best is kept.
+fractions that are left are rounded in five ways, of which the best is taken.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LABELS = 3
 STEP = 1.5  # of the labels, for costs whose mean per block is about 1; found by trial
 NORM = 8.0  # bound on the squared norm of the differences on a grid; step * dual step <= 1 / NORM
 OFFSETS = (0.1, 0.3, 0.5, 0.7, 0.9)  # added to the relaxed labels before they are rounded down
@@ -32,7 +31,9 @@ class GridEnergy(NamedTuple):
         """(..., N): the energy of `labels` (..., N, n, n), int64; `((i - j) / 2)^2` each step."""
         wide = self.unary.expand(*labels.shape[:-3], *self.unary.shape)
         own = wide.gather(-3, labels.unsqueeze(-3)).sum((-1, -2, -3))
-        return own + (self.smooth * (_steps(labels.float()) / 2).square()).sum((-1, -2, -3))
+        values = labels.float()
+        steps = torch.stack([values.roll(-1, -2) - values, values.roll(-1, -1) - values], -3)
+        return own + (self.smooth * (steps / 2).square()).sum((-1, -2, -3))
 
 
 @torch.no_grad()
@@ -53,7 +54,7 @@ def lowest_labels(energy: GridEnergy, *, iterations: int | None = None) -> Tenso
     side = energy.unary.shape[-1]
     relaxed = _solve_relaxation(energy, 20 + 4 * side if iterations is None else iterations)
     offsets = relaxed.new_tensor(OFFSETS).view(-1, 1, 1, 1)
-    labels = (relaxed + offsets).floor().clamp(0, LABELS - 1).long()
+    labels = (relaxed + offsets).floor().clamp(0, 2).long()
     best = energy.evaluate(labels).argmin(0)
     return labels.gather(0, best[None, :, None, None].expand_as(labels[:1]))[0]
 
@@ -61,40 +62,25 @@ def lowest_labels(energy: GridEnergy, *, iterations: int | None = None) -> Tenso
 def _solve_relaxation(energy: GridEnergy, iterations: int) -> Tensor:
     """(N, n, n): labels as numbers from 0 to 2 that minimise the interpolated energy."""
     samples, _, side, _ = energy.unary.shape
-    scale = side**2  # shares of saliency become 1 in the mean
+    scale = side**2  # fractions of the saliency become 1 in the mean
     first, second = (energy.unary.diff(dim=1) * (scale * STEP)).flatten(2).unbind(1)
-    slopes = _Slopes(energy.smooth.flatten(2) * (scale / 4), 1 / (NORM * STEP))
+    slope, dual_step = energy.smooth.flatten(2) * (scale / 4), 1 / (NORM * STEP)
+    # The smoothness has slope w/4 up to 1, 3w/4 beyond: the proximal map of its conjugate.
+    bounds, rest = (-slope, slope), (-2 * slope, 2 * slope)
+    further = -slope - dual_step, slope + dual_step
     following, previous = _neighbours(side, first.device)
     labels = torch.ones_like(first)
-    ahead, dual = labels, torch.zeros_like(slopes.small)
+    ahead, dual = labels, torch.zeros_like(slope)
     for _ in range(iterations):
         after = ahead.index_select(1, following).view_as(dual)
-        dual = slopes.proximal(dual.add(after - ahead[:, None], alpha=slopes.step))
+        dual = dual.add(after - ahead[:, None], alpha=dual_step)
+        beyond = (dual - dual.clamp(*further)).clamp_(*rest)
+        dual = dual.clamp(*bounds).add_(beyond)
         before = dual.flatten(1).index_select(1, previous).view_as(dual)
         moved = labels.sub((before - dual).sum(1), alpha=STEP)
         new = (moved - first).clamp_(0, 1) + (moved - second).clamp_(1, 2).sub_(1)
         ahead, labels = 2 * new - labels, new
     return labels.view(samples, side, side)
-
-
-class _Slopes:
-    """The proximal map of the smoothness's conjugate, whose slope is w/4 up to 1, 3w/4 beyond.
-
-    Args:
-        small: (N, 2, P), w/4 of each step.
-        step: of the dual variable.
-    """
-
-    def __init__(self, small: Tensor, step: float):
-        self.small, self.step = small, step
-        self._bounds = -small, small
-        self._further = -small - step, small + step
-        self._rest = -2 * small, 2 * small
-
-    def proximal(self, dual: Tensor) -> Tensor:
-        """(N, 2, P), as `dual` is."""
-        beyond = (dual - dual.clamp(*self._further)).clamp_(*self._rest)
-        return dual.clamp(*self._bounds).add_(beyond)
 
 
 def _neighbours(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -103,8 +89,3 @@ def _neighbours(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     following = torch.stack([place.roll(-1, 0), place.roll(-1, 1)])
     previous = torch.stack([place.roll(1, 0), place.roll(1, 1) + side**2])
     return following.flatten(), previous.flatten()
-
-
-def _steps(values: Tensor) -> Tensor:
-    """(..., 2, n, n): how much larger the next of `values` (..., n, n) is, down and right."""
-    return torch.stack([values.roll(-1, -2) - values, values.roll(-1, -1) - values], -3)

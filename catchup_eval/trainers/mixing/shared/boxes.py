@@ -1,6 +1,10 @@
 """Rectangles that are cut out of images or feature maps."""
 
+from types import EllipsisType
 from typing import NamedTuple
+
+from numpy.random import Generator
+from torch import Tensor
 
 
 class Box(NamedTuple):
@@ -12,9 +16,19 @@ class Box(NamedTuple):
     right: int
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
     def area(self) -> int:
         """In pixels."""
-        return (self.bottom - self.top) * (self.right - self.left)
+        return self.size[0] * self.size[1]
+
+    @property
+    def window(self) -> tuple[EllipsisType, slice, slice]:
+        """The index of its pixels in images (..., H, W)."""
+        return ..., slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 def cutmix_box(height: int, width: int, weight: float, row: int, column: int) -> Box:
@@ -27,11 +41,18 @@ def cutmix_box(height: int, width: int, weight: float, row: int, column: int) ->
         >>> cutmix_box(32, 32, 0.75, 16, 16)
         Box(top=8, bottom=24, left=8, right=24)
     """
-    share = (1 - weight) ** 0.5
-    top, bottom = _interval(row, int(height * share), height)
-    left, right = _interval(column, int(width * share), width)
-    return Box(top, bottom, left, right)
+    scale = (1 - weight) ** 0.5
+    half_height, half_width = int(height * scale) // 2, int(width * scale) // 2
+    return Box(
+        max(row - half_height, 0),
+        min(row + half_height, height),
+        max(column - half_width, 0),
+        min(column + half_width, width),
+    )
 
 
-def _interval(centre: int, length: int, end: int) -> tuple[int, int]:
-    return max(centre - length // 2, 0), min(centre + length // 2, end)
+def draw_box(generator: Generator, images: Tensor, weight: float) -> Box:
+    """CutMix's box at a random centre of images (N, C, H, W); draws its row, then its column."""
+    height, width = images.shape[2:]
+    row, column = int(generator.integers(height)), int(generator.integers(width))
+    return cutmix_box(height, width, weight, row, column)

@@ -1,12 +1,11 @@
-"""What methods ask a criterion: the loss of a batch, of each sample, of labels that are mixed.
+"""The loss of a batch, of each sample, of mixed labels, from a criterion known by its values alone.
 
-A criterion is known by its answers alone. It may weigh classes, smooth labels, leave some out, take
-the mean or the sum; all that is expected of it is that it is a sum over samples, each weighed by
-its label. A mixture's loss is then `lam * criterion(x, a) + (1 - lam) * criterion(x, b)`, as in
-facebookresearch/mixup-cifar10. What the sources leave open: with class weights each of the two is
-divided by its own sum of weights, and since partners are a permutation of the batch, these sums
-are one and the same. Methods that weigh each sample by itself
-keep that divisor: at a weight of 1, every method's loss is the criterion's own.
+A criterion may weigh classes, smooth labels, leave some out, take the mean or the sum; all that is
+expected of it is that it is a sum over samples, each weighed by its label. A mixture's loss is then
+`lam * criterion(x, a) + (1 - lam) * criterion(x, b)`, as in facebookresearch/mixup-cifar10. What
+the sources leave open: with class weights each of the two is divided by its own sum of weights, and
+since partners are a permutation of the batch, these sums are one and the same. Methods that weigh
+each sample by itself keep that divisor: at a weight of 1, every method's loss is the criterion's.
 """
 
 from collections.abc import Callable
@@ -31,11 +30,9 @@ class Weights(NamedTuple):
 
 
 def batch_loss(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
-    """(): what `criterion` gives for the batch, in single precision or better.
+    """(): what `criterion` gives for logits (N, K) and labels, in single precision or better.
 
     Args:
-        criterion: of logits (N, K) and labels.
-        logits: (N, K).
         labels: (N,), or (N, K) for a criterion that takes probabilities.
 
     Raises:
@@ -61,7 +58,7 @@ def sample_losses(
 
     Args:
         criterion: a sum over samples, each weighed by its label. One that is not torch's
-            cross-entropy is asked about each sample alone: at once where `torch.vmap` can run it,
+            cross-entropy is computed for each sample alone: at once where `torch.vmap` can run it,
             else one after the other. What each counts in the batch is found from its gradients.
         logits: (N, K).
         labels: (N,), of the images of the batch.
@@ -89,7 +86,7 @@ SampleLosses = Callable[[Tensor, Tensor], Tensor]
 
 def _cross_entropies(criterion: Criterion, labels: Tensor) -> SampleLosses | None:
     """The same for torch's cross-entropy, in whichever form; None for other criteria."""
-    settings = _settings(criterion)
+    settings = _cross_entropy_settings(criterion)
     if settings is None:
         return None
     weight, smoothing = settings.get("weight"), settings.get("label_smoothing", 0.0)
@@ -113,7 +110,7 @@ def _cross_entropies(criterion: Criterion, labels: Tensor) -> SampleLosses | Non
     return losses
 
 
-def _settings(criterion: Criterion) -> dict[str, Any] | None:
+def _cross_entropy_settings(criterion: Criterion) -> dict[str, Any] | None:
     """With which keywords `cross_entropy` is this criterion; None where it is another one."""
     if criterion is cross_entropy:
         return {}
@@ -129,12 +126,12 @@ def _settings(criterion: Criterion) -> dict[str, Any] | None:
 
 def _black_box(criterion: Criterion, logits: Tensor, labels: Tensor) -> SampleLosses:
     """Each sample as a batch of one, times what it counts in the batch of these labels."""
-    share, stand_in = _counts(criterion, logits, labels)
+    count, stand_in = _counts(criterion, logits, labels)
 
     def losses(logits: Tensor, rows: Tensor) -> Tensor:
         many = logits.expand(*rows.shape, -1).flatten(0, -2)
         alone = _alone(criterion, many, stand_in[rows].flatten())
-        return share[rows] * alone.view(rows.shape)
+        return count[rows] * alone.view(rows.shape)
 
     return losses
 
@@ -152,10 +149,10 @@ def _alone(criterion: Criterion, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _counts(criterion: Criterion, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,), what each sample counts in the criterion, in units of 1 / N; and labels to ask about.
+    """(N,), what each sample counts in the criterion, in units of 1 / N; and labels to use.
 
-    A sample's slope in the batch is the slope that it has alone, times its share of the batch. They
-    are compared where all logits are 0. A sample without slope there counts nothing, and since
+    A sample's slope in the batch is the slope that it has alone, times its fraction of the batch.
+    They are compared where all logits are 0. A sample without slope there counts nothing, and since
     alone it would be 0 / 0, another's label stands in for its own. Where no sample has a slope, the
     criterion is taken for a plain mean.
     """
@@ -166,9 +163,9 @@ def _counts(criterion: Criterion, logits: Tensor, labels: Tensor) -> tuple[Tenso
         other = labels[counted.long().argmax(0, keepdim=True)]
         stand_in = torch.where(counted | ~counted.any(), labels, other)
         alone = _slopes(_alone(criterion, probe, stand_in).sum(), probe)
-    share = len(labels) * (together * alone).sum(1) / alone.square().sum(1)
-    share = torch.where(counted.any() & share.isfinite(), share, 1.0)
-    return torch.where((share - 1).abs() < PLAIN, 1.0, share), stand_in
+    count = len(labels) * (together * alone).sum(1) / alone.square().sum(1)
+    count = torch.where(counted.any() & count.isfinite(), count, 1.0)
+    return torch.where((count - 1).abs() < PLAIN, 1.0, count), stand_in
 
 
 def _slopes(loss: Tensor, probe: Tensor) -> Tensor:
@@ -209,7 +206,7 @@ def mixed_labels_loss(
             "expected a criterion that takes labels as probabilities (N, K), as torch's "
             f"cross_entropy does without ignore_index, got {' '.join(str(error).split())!r}"
         ) from error
-    settings = _settings(criterion) or {}
+    settings = _cross_entropy_settings(criterion) or {}
     weight = settings.get("weight")
     if weight is None or settings.get("reduction", "mean") != "mean":
         return loss

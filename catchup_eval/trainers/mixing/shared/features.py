@@ -3,29 +3,28 @@
 Layers are numbered as in the Catch-up Mix paper: 0 is the input, 1 the stem, 2 the first stage
 after it. A mixture costs no extra forward or backward pass: source and target are the same batch
 in two orders, so one pass up to the layer serves both.
-
-Some mixtures take each channel of a feature map from one image or from the other
-(:func:`mix_channels`).
 """
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from math import floor
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.hooks import StageHooks
-from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod, unwrap_compiled
 from catchup_eval.trainers.mixing.shared.pairs import Pairs, draw_pairs, pair_loss
 
 # features (N, C, H, W), the pairs as drawn -> mixed features, the pairs as the labels weigh them
 Mix = Callable[[Tensor, Pairs, Generator], tuple[Tensor, Pairs]]
+Mask = Callable[[Tensor, Pairs, Generator], Tensor]  # features (N, C, H, W), ... -> (N, C) bool
 Layers = Iterable[int] | int | None  # several, one, or all that there are
+LabelRatio = Literal["sampled", "mask"]
 
 
 def stages_of(model: nn.Module) -> list[nn.Module]:
@@ -34,32 +33,33 @@ def stages_of(model: nn.Module) -> list[nn.Module]:
     Raises:
         UserError: it names none.
     """
-    inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    inner = unwrap_compiled(model)
     if isinstance(inner, Classifier) and inner.stages:
         return inner.stages
     net = inner.net if isinstance(inner, Classifier) else inner
-    there = ", ".join(name for name, _ in net.named_children()) or "no submodules"
+    children = ", ".join(name for name, _ in net.named_children()) or "no submodules"
     raise UserError(
         "mixing features needs the names of the network's stages: give it "
-        f"catchup_eval.wrap(net, stages=[...]); {type(net).__name__} has {there}"
+        f"catchup_eval.wrap(net, stages=[...]); {type(net).__name__} has {children}"
     )
 
 
-def choose_layers(layers: Layers, stages: int, *, first: int = 0) -> list[int]:
-    """The set of layers to draw from: those asked for, or all from `first` to `stages`.
+def choose_layers(model: nn.Module, layers: Layers, *, first: int = 0) -> list[int]:
+    """The set of layers to draw from: the given ones, or all from `first` to the last stage.
 
     Raises:
         UserError: none, or one that the network does not have.
     """
-    there = range(first, stages + 1)
+    last = len(stages_of(model))
+    known = range(first, last + 1)
     wanted = [layers] if isinstance(layers, int) else layers
-    chosen = set(there if wanted is None else wanted)
-    absent = chosen.difference(there)
+    chosen = set(known if wanted is None else wanted)
+    absent = chosen.difference(known)
     if absent or not chosen:
         got = ", ".join(sorted(map(str, absent))) or "none"
         raise UserError(
-            f"expected layers from {first} to {stages} (0 is the input, 1 the stem, {stages} the "
-            f"last stage), got {got}"
+            f"expected layers from {first} to {last} (0 is the input, 1 the stem, {last} the last "
+            f"stage), got {got}"
         )
     return sorted(chosen)
 
@@ -97,7 +97,12 @@ def feature_method(
 
         with hooks.replace_output(layer - 1, change):
             logits = model(images)
-        _expect_once(len(realised), layer)
+        if len(realised) != 1:  # else the labels would be mixed and the features not, or twice
+            raise UserError(
+                f"expected the stage of layer {layer} to run once in a forward pass, it was seen "
+                f"{len(realised)} times; a method that was closed sees none, nor one whose model "
+                "was compiled and called before the method was built"
+            )
         return pair_loss(criterion, logits, labels, realised[0])
 
     return StatelessMethod(loss, hooks.close)
@@ -105,22 +110,8 @@ def feature_method(
 
 def _expect_maps(features: Tensor, layer: int) -> None:
     if not isinstance(features, Tensor) or features.ndim != 4:
-        came = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise UserError(f"expected feature maps (N, C, H, W) from layer {layer}, got {came}")
-
-
-def _expect_once(times: int, layer: int) -> None:
-    """Else the labels would be mixed and the features not, or twice."""
-    if times != 1:
-        raise UserError(
-            f"expected the stage of layer {layer} to run once in a forward pass, it was seen "
-            f"{times} times; a method that was closed sees none, nor one whose model was compiled "
-            "and called before the method was built"
-        )
-
-
-LabelRatio = Literal["sampled", "mask"]
-Mask = Callable[[Tensor, Pairs, Generator], Tensor]  # features (N, C, H, W), ... -> (N, C) bool
+        got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise UserError(f"expected feature maps (N, C, H, W) from layer {layer}, got {got}")
 
 
 def num_source_channels(weight: float, channels: int) -> int:
@@ -135,8 +126,8 @@ def keep_lowest(scores: Tensor, weight: float) -> Tensor:
     """
     channels = scores.shape[1]
     order = torch.argsort(scores, dim=1, stable=True)
-    kept = torch.arange(channels, device=scores.device) < num_source_channels(weight, channels)
-    return torch.zeros_like(order, dtype=torch.bool).scatter(1, order, kept.expand_as(order))
+    lowest = torch.arange(channels, device=scores.device) < num_source_channels(weight, channels)
+    return torch.zeros_like(order, dtype=torch.bool).scatter(1, order, lowest.expand_as(order))
 
 
 def take_channels(features: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
@@ -149,20 +140,15 @@ def mix_channels(mask: Mask, label_ratio: LabelRatio) -> Mix:
 
     Args:
         mask: which channels each image keeps.
-        label_ratio: the label's weight: "sampled", lambda as drawn; "mask", the share of the
+        label_ratio: the label's weight: "sampled", lambda as drawn; "mask", the fraction of the
             channels that is kept, which is smaller by less than 1 / C.
-
-    Raises:
-        UnknownName: another `label_ratio`.
     """
-    if label_ratio not in get_args(LabelRatio):
-        raise UnknownName("label ratio", str(label_ratio), get_args(LabelRatio))
 
-    def mix(features: Tensor, drawn: Pairs, generator: Generator) -> tuple[Tensor, Pairs]:
-        mixed = take_channels(features, drawn.partner, mask(features, drawn, generator))
+    def mix(features: Tensor, pairs: Pairs, generator: Generator) -> tuple[Tensor, Pairs]:
+        mixed = take_channels(features, pairs.partner, mask(features, pairs, generator))
         if label_ratio == "sampled":
-            return mixed, drawn
+            return mixed, pairs
         channels = features.shape[1]
-        return mixed, drawn._replace(weight=num_source_channels(drawn.weight, channels) / channels)
+        return mixed, pairs._replace(weight=num_source_channels(pairs.weight, channels) / channels)
 
     return mix

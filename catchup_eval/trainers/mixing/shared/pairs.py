@@ -1,13 +1,11 @@
 """Pairs of images: who is mixed with whom, with which weight, and the loss of the mixture."""
 
-from math import isfinite
 from typing import NamedTuple
 
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from catchup_eval.core.errors import UserError
 from catchup_eval.trainers.base import Criterion
 from catchup_eval.trainers.mixing.shared.criteria import batch_loss
 
@@ -19,15 +17,19 @@ class Pairs(NamedTuple):
     partner: Tensor  # (N,) int64, a permutation: image i is mixed with image partner[i]
 
 
-def draw_pairs(generator: Generator, alpha: float, images: Tensor) -> Pairs:
-    """One weight for the batch from Beta(alpha, alpha), then a random permutation of the batch.
+def draw_weight(generator: Generator, alpha: float) -> float:
+    """From Beta(alpha, alpha). Like the reference codes, `alpha` 0 draws nothing and takes 1."""
+    return float(generator.beta(alpha, alpha)) if alpha > 0 else 1.0
 
-    An image may be its own partner, as in the reference codes. Like them, `alpha` 0 draws no
-    weight and takes 1: nothing is mixed.
+
+def draw_pairs(generator: Generator, alpha: float, images: Tensor) -> Pairs:
+    """One weight for the batch (:func:`draw_weight`), then a random permutation of the batch.
+
+    An image may be its own partner, as in the reference codes.
     """
-    weight = generator.beta(alpha, alpha) if alpha > 0 else 1.0
+    weight = draw_weight(generator, alpha)
     partner = torch.from_numpy(generator.permutation(len(images)))
-    return Pairs(float(weight), partner.to(images.device, non_blocking=True))
+    return Pairs(weight, partner.to(images.device, non_blocking=True))
 
 
 def weighted_mean(values: Tensor, pairs: Pairs) -> Tensor:
@@ -39,15 +41,3 @@ def pair_loss(criterion: Criterion, logits: Tensor, labels: Tensor, pairs: Pairs
     """The loss for both labels (N,), by weight: for cross-entropy, that of mixed labels."""
     own, other = (batch_loss(criterion, logits, each) for each in (labels, labels[pairs.partner]))
     return pairs.weight * own + (1 - pairs.weight) * other
-
-
-def check_alpha(alpha: float) -> None:
-    """Raise `UserError` unless `alpha` can be a Beta distribution's parameter, or 0."""
-    if not (isinstance(alpha, int | float) and isfinite(alpha) and alpha >= 0):
-        raise UserError(f"expected alpha as a number, 0 or above, got {alpha!r}")
-
-
-def check_fraction(name: str, value: float) -> None:
-    """Raise `UserError` unless the setting `name` is a number from 0 to 1."""
-    if not (isinstance(value, int | float) and 0 <= value <= 1):
-        raise UserError(f"expected {name} as a number from 0 to 1, got {value!r}")

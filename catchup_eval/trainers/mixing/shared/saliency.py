@@ -1,7 +1,5 @@
 """Where the loss of a clean batch looks: the gradient at its pixels (Kim et al. 2020)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -28,58 +26,41 @@ def clean_pass(
 
     With `weight` 0 the model is in evaluation mode and the parameters are left out of the backward
     pass. Otherwise every submodule stays in its mode, and the added loss has the clean loss's value
-    and gradient, but no graph behind it: the same backward pass gave both. What the parameters'
-    `.grad` held, they hold afterwards.
+    and gradient, but no graph behind it: the same backward pass gave both. The parameters' `.grad`
+    is restored.
+
+    Raises:
+        UserError: a loss that does not depend on the pixels.
     """
     pixels = images.detach().requires_grad_()
     if weight == 0:
         with eval_mode(model), freeze_parameters(model):
             loss = batch_loss(criterion, model(pixels), labels)
-            _backward(loss)
-        return CleanPass(root_mean_square(_gradient(pixels)), torch.zeros_like(loss.detach()))
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            # Not `autograd.grad`, which checkpointing with `use_reentrant=True` refuses.
+            loss.backward()  # type: ignore[no-untyped-call]
+        return CleanPass(_saliency_of(pixels), torch.zeros_like(loss.detach()))
     loss = weight * batch_loss(criterion, model(pixels), labels)
-    with _gradients_aside(parameters):
-        _backward(loss)
-        slopes = [parameter.grad for parameter in parameters]
-    return CleanPass(
-        root_mean_square(_gradient(pixels)), _tangent(loss.detach(), parameters, slopes)
-    )
-
-
-def _backward(loss: Tensor) -> None:
-    """Not `autograd.grad`, which activation checkpointing with `use_reentrant=True` refuses."""
-    loss.backward()  # type: ignore[no-untyped-call]
-
-
-def _gradient(pixels: Tensor) -> Tensor:
-    if pixels.grad is None:
-        raise UserError("expected a loss that depends on the pixels, it does not")
-    return pixels.grad
-
-
-@contextmanager
-def _gradients_aside(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """None in place of the parameters' gradients, which are given back."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = [parameter.grad for parameter in parameters]
-    for parameter in parameters:
-        parameter.grad = None
     try:
-        yield
+        for parameter in parameters:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        slopes = [(p, p.grad) for p in parameters if p.grad is not None]
     finally:
         for parameter, gradient in zip(parameters, before):
             parameter.grad = gradient
-
-
-def _tangent(
-    value: Tensor, parameters: list[nn.Parameter], slopes: Sequence[Tensor | None]
-) -> Tensor:
-    """A scalar of this value whose gradient at each of the parameters is its slope."""
-    pairs = [(p, slope) for p, slope in zip(parameters, slopes) if slope is not None]
-    for parameter, slope in pairs:
+    value = loss.detach()
+    for parameter, slope in slopes:  # a term of value 0, whose gradient is the slope
         rise = (parameter * slope).sum()
         value = value + (rise - rise.detach())
-    return value
+    return CleanPass(_saliency_of(pixels), value)
+
+
+def _saliency_of(pixels: Tensor) -> Tensor:
+    if pixels.grad is None:
+        raise UserError("expected a loss that depends on the pixels, it does not")
+    return root_mean_square(pixels.grad)
 
 
 def root_mean_square(gradient: Tensor) -> Tensor:
@@ -87,8 +68,8 @@ def root_mean_square(gradient: Tensor) -> Tensor:
     return gradient.square().mean(1).sqrt()
 
 
-def block_shares(saliency: Tensor, blocks: int) -> Tensor:
-    """(N, n, n): each block's share of the saliency (N, H, W) of its image, n = `blocks`.
+def block_fractions(saliency: Tensor, blocks: int) -> Tensor:
+    """(N, n, n): each block's fraction of the saliency (N, H, W) of its image, n = `blocks`.
 
     All are 0 where an image has no saliency at all; the reference code divides by that 0.
     """
