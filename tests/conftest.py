@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -290,3 +291,12 @@ def call(
         return Ended(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report without its page: what `catchup-eval run --limit 100` stored. Do not change it."""
+    folder = tmp_path_factory.mktemp("example") / "example"
+    with ZipFile(Path(__file__).with_name("example.zip")) as archive:
+        archive.extractall(folder)
+    return folder

@@ -32,8 +32,8 @@ def check_request(arguments: Mapping[str, Any]) -> None:
 
         wanted = reproduction.find(arguments["table"])
         reproduction.select_rows(wanted, arguments["only"], arguments["seeds"], arguments["skip"])
-        if arguments["on"]:
-            reproduction.transfer_setting(next(iter(wanted.settings.values())), arguments["on"])
+        for setting in wanted.settings.values() if arguments["on"] else ():
+            reproduction.transfer_setting(setting, arguments["on"])
     if "plan" in arguments:
         _check_plan(arguments)
     if "recipe" in arguments:

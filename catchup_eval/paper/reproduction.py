@@ -239,7 +239,7 @@ def select_rows(
         raise UnknownName(f"row of {wanted.title}", name, known)
     labels = [(row, {row.name, row.method}) for row in wanted.rows]
     rows = [row for row, own in labels if (not names or own & names) and not own & others]
-    if not rows:
+    if wanted.rows and not rows:
         raise UserError(f"no row of {wanted.title} is left; it has {', '.join(sorted(known))}")
     changes: dict[str, Any] = {"rows": tuple(rows)}
     if seeds:

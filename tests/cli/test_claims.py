@@ -18,7 +18,6 @@ from catchup_eval.paper.claims.judging import RequiredSize, judge
 from catchup_eval.results import merge, study
 from catchup_eval.trainers.mixing import METHODS
 
-EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 PAPER = Path(__file__).parents[3] / "shared" / "seeds" / "catch_up_mix_paper.txt"
 KEYS = 'method = "catchup"\nrelation = "higher"\nmetric = "clean.accuracy"\n'
 CHECKPOINTS = read('about = "checkpoints"\n[[claims]]\nthan = 50\n' + KEYS, "file")
@@ -27,10 +26,10 @@ Runs = tuple[Path, list[tuple[Plan, Options]]]
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_report: Path) -> Runs:
     """A finished run, and what is asked to be run beyond it."""
     folder = tmp_path / "digits"
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("figures", "tables"))
+    shutil.copytree(finished_report, folder, ignore=shutil.ignore_patterns("figures", "tables"))
     asked: list[tuple[Plan, Options]] = []
     monkeypatch.setattr(
         "catchup_eval.cli.run.run_plan", lambda plan, own, command: asked.append((plan, own))
@@ -47,9 +46,9 @@ def test_the_papers_sentences_are_quoted_exactly() -> None:
         assert len(claim.text) < 200
 
 
-def test_every_shipped_claim_is_about_something_that_is_measured() -> None:
+def test_every_shipped_claim_is_about_something_that_is_measured(finished_report: Path) -> None:
     """Each metric exists, and each but one compares what the example has."""
-    example = study.load(EXAMPLE, analysis_versions())
+    example = study.load(finished_report, analysis_versions())
     written = find("catchup-mix").claims
     found = judge(written, {"digits": example}, KNOWN, methods=list(METHODS))
     unmeasured = [one.answer.why for one in found if one.line is None]
@@ -64,39 +63,41 @@ def test_a_name_that_is_none_is_told() -> None:
         find("nowhere.toml")
 
 
-def test_claims_are_tested_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    judge_claims(find("catchup-mix"), [EXAMPLE], tmp_path, Options())
+def test_claims_are_tested_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], finished_report: Path
+) -> None:
+    judge_claims(find("catchup-mix"), [finished_report], tmp_path, Options())
     out = capsys.readouterr().out
     assert "Of 13 claims" in out and "3 seeds" in out
     assert {path.name for path in tmp_path.iterdir()} == {"claims.html", "claims.md", "claims.csv"}
 
 
-def test_the_same_networks_twice_are_one_study() -> None:
-    example = study.load(EXAMPLE)
-    both = merge.merge_by_dataset([example, example], [EXAMPLE, EXAMPLE])
+def test_the_same_networks_twice_are_one_study(finished_report: Path) -> None:
+    example = study.load(finished_report)
+    both = merge.merge_by_dataset([example, example], [finished_report, finished_report])
     assert both["digits"].info.models == example.info.models
     assert both["digits"].available_analyses() == example.available_analyses()
 
 
-def test_other_weights_under_one_name_are_refused() -> None:
-    example = study.load(EXAMPLE)
+def test_other_weights_under_one_name_are_refused(finished_report: Path) -> None:
+    example = study.load(finished_report)
     first = example.info.models[0].model_copy(update={"fingerprint": "other"})
     models = (first, *example.info.models[1:])
     other = study.Study(example.info.model_copy(update={"models": models}), example.results)
     with pytest.raises(UserError, match="has other weights"):
-        merge.merge_by_dataset([example, other], [EXAMPLE, EXAMPLE])
+        merge.merge_by_dataset([example, other], [finished_report, finished_report])
 
 
-def test_other_images_under_one_name_are_refused() -> None:
-    example = study.load(EXAMPLE)
+def test_other_images_under_one_name_are_refused(finished_report: Path) -> None:
+    example = study.load(finished_report)
     data = example.info.data.model_copy(update={"fingerprint": "other"})
     other = study.Study(example.info.model_copy(update={"data": data}), example.results)
     with pytest.raises(UserError, match="other images"):
-        merge.merge_by_dataset([example, other], [EXAMPLE, EXAMPLE])
+        merge.merge_by_dataset([example, other], [finished_report, finished_report])
 
 
-def test_a_seed_costs_its_training_and_its_questions() -> None:
-    example = study.load(EXAMPLE)
+def test_a_seed_costs_its_training_and_its_questions(finished_report: Path) -> None:
+    example = study.load(finished_report)
     result = example.results["catchup-s0", "training"]
     asked = sum(
         example.provenance["catchup-s0", name].seconds for name in example.available_analyses()

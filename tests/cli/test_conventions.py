@@ -10,14 +10,15 @@ from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.paper.readings import printed_columns
 from catchup_eval.paper.reproduction import find
 
-EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 PAPER = [Path("paper")]
 
 
-def test_a_report_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    frame = pd.read_csv(EXAMPLE / "results" / "catchup-s0" / "corruption.csv")
+def test_a_report_is_shown_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], finished_report: Path
+) -> None:
+    frame = pd.read_csv(finished_report / "results" / "catchup-s0" / "corruption.csv")
     (value,) = frame["value"][frame["metric"] == "mean_error_15"]
-    show_conventions([EXAMPLE], [("mCE", value)], tmp_path)
+    show_conventions([finished_report], [("mCE", value)], tmp_path)
     out = capsys.readouterr().out
     assert "The same models under every stored convention." in out
     assert "The ranking of the models depends on the convention in" in out
@@ -29,19 +30,21 @@ def test_a_report_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFix
     }
 
 
-def test_quiet_prints_answers_and_where_the_page_is(capsys: pytest.CaptureFixture[str]) -> None:
-    show_conventions([EXAMPLE], [("AUROC", 99), ("ece", 10)], None, quiet=True)
+def test_quiet_prints_answers_and_where_the_page_is(
+    capsys: pytest.CaptureFixture[str], finished_report: Path
+) -> None:
+    show_conventions([finished_report], [("AUROC", 99), ("ece", 10)], None, quiet=True)
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("AUROC = 99: closest is") and second.startswith("ece = 10: closest is")
 
 
-def test_mistakes_are_refused(tmp_path: Path) -> None:
+def test_mistakes_are_refused(tmp_path: Path, finished_report: Path) -> None:
     with pytest.raises(BadFile, match="holds no report"):
         show_conventions([tmp_path], [], None)
     with pytest.raises(UserError, match="a quote needs a finished report"):
         show_conventions(PAPER, [("mCE", 43.76)], None)
     with pytest.raises(UnknownName, match="family of conventions 'mCF'"):
-        show_conventions([EXAMPLE], [("mCF", 3)], None, quiet=True)
+        show_conventions([finished_report], [("mCF", 3)], None, quiet=True)
 
 
 def test_a_quote_is_a_name_and_a_number() -> None:

@@ -85,9 +85,9 @@ MISTAKES = {
     "report nofolder": "nofolder holds no report",
     "reproduce table1 --on mars": "there is no dataset with a recipe 'mars'",
     "reproduce table1 --only norow": "there is no row of Table 1 'norow'",
-    "data cscores nodata --out a.npz": "there is no data set 'nodata'",
+    "data cscores nodata --out a.npz": "there is no dataset 'nodata'",
     "data cscores digits --out a.npz --recipe none": "there is no recipe 'none'",
-    "data corrupt nodata --out a": "there is no data set 'nodata'",
+    "data corrupt nodata --out a": "there is no dataset 'nodata'",
     "reproduce table99": "there is no table or figure 'table99'",
     "claims noclaims here": "there is no file of claims 'noclaims'",
     "claims no.toml here": "there is no file no.toml",
@@ -99,7 +99,7 @@ MISTAKES = {
     "conventions here --quote mCE": "such as mCE=43.76",
     "conventions paper --quote mCE=43.76": "a quote needs a finished report",
     "verify nofolder": "nofolder holds no report",
-    "verify here --data nodata": "there is no data set 'nodata'",
+    "verify here --data nodata": "there is no dataset 'nodata'",
     "verify here --models nofolder": "there is no folder nofolder",
 }
 

@@ -16,7 +16,6 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.paper.reproduction import find, select_rows
 
 Call = Callable[..., Any]
-EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 
 # What does the work of each command, and the words that it cannot do without.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -124,9 +123,11 @@ def test_help_is_not_clipped(call: Call, monkeypatch: pytest.MonkeyPatch) -> Non
         assert not [line for line in lines if line.startswith("  ") and line.endswith("...")]
 
 
-def test_a_dry_run_of_report_writes_nothing(call: Call, tmp_path: Path) -> None:
+def test_a_dry_run_of_report_writes_nothing(
+    call: Call, tmp_path: Path, finished_report: Path
+) -> None:
     for words in (["--name", "other"], []):
-        done = call("report", str(EXAMPLE), *words, "--dry-run", folder=tmp_path)
+        done = call("report", str(finished_report), *words, "--dry-run", folder=tmp_path)
         assert done.returncode == 0 and "index.html" in done.stdout
     assert not list(tmp_path.iterdir())
 
@@ -139,13 +140,15 @@ def test_rows_of_a_table_are_left_out() -> None:
         select_rows(whole, ["catchup"], [], ["catchup"])
 
 
-def test_options_that_would_do_nothing_are_refused(call: Call, tmp_path: Path) -> None:
+def test_options_that_would_do_nothing_are_refused(
+    call: Call, tmp_path: Path, finished_report: Path
+) -> None:
     for words in (
         ["reproduce", "table1", "--shard", "9/4"],
-        ["report", str(EXAMPLE), "--only", "clean"],
+        ["report", str(finished_report), "--only", "clean"],
         ["train", "digits", "--limit", "3"],
         ["run", "feature-learning", "--shard", "1/2"],
-        ["lens", str(EXAMPLE)],
+        ["lens", str(finished_report)],
     ):
         assert call(*words, folder=tmp_path).returncode == 2, words
     assert not list(tmp_path.iterdir())
@@ -156,18 +159,18 @@ def test_options_that_would_do_nothing_are_refused(call: Call, tmp_path: Path) -
     [("needs boxes", [], 0), ("needs boxes", ["localization"], 3), ("failed: x", [], 3)],
 )
 def test_what_the_data_lack_is_no_failure_unless_it_was_named(
-    reason: str, requested: list[str], code: int
+    reason: str, requested: list[str], code: int, finished_report: Path
 ) -> None:
     from catchup_eval.cli.console import Console
     from catchup_eval.cli.printing import print_summary
     from catchup_eval.results import study
 
-    finished = study.load(EXAMPLE)
+    finished = study.load(finished_report)
     skip = study.SkippedAnalysis(model="catchup-s0", analysis="localization", reason=reason)
     info = finished.info.model_copy(update={"skipped": (skip,)})
     changed = replace(finished, info=info)
     quiet = Console(quiet=True)
-    assert print_summary(quiet, changed, EXAMPLE, requested=requested) == code
+    assert print_summary(quiet, changed, finished_report, requested=requested) == code
 
 
 def test_the_command_can_be_repeated_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,3 +200,10 @@ def test_agreement_with_the_paper_by_hand() -> None:
     assert _mean_difference(cells) == pytest.approx(2 - 20)
     assert (_best(cells, "mean"), _best(cells, "paper")) == ("c", "b")
     assert isnan(_rank_correlation(cells[:2]))
+
+
+def test_a_figure_without_networks_is_drawn_by_its_command(
+    call: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert call("reproduce", "figure8", "--on", "digits", folder=tmp_path).returncode == 0
+    assert (tmp_path / "reports" / "figure8" / "tables" / "figure8.csv").is_file()

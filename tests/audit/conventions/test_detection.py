@@ -16,8 +16,6 @@ from catchup_eval.results import study as studies
 from catchup_eval.results.result import Result
 from catchup_eval.results.study import Study
 
-EXAMPLE = Path(__file__).parents[3] / "reports" / "example"
-
 
 def family(name: str, out: str = "out") -> ConventionFamily:
     return next(one for one in families([out]) if one.name == name)
@@ -97,8 +95,8 @@ def test_ties_swap_two_networks_between_step_and_trapezoid(
     assert apart["outside positive, trapezoid"] == pytest.approx(100 * (1 / 2 + 5 / 24))
 
 
-def test_numbers_and_intervals_are_those_that_the_question_stored() -> None:
-    result = studies.load(EXAMPLE).results["catchup-s0", "ood"]
+def test_numbers_and_intervals_are_those_that_the_question_stored(finished_report: Path) -> None:
+    result = studies.load(finished_report).results["catchup-s0", "ood"]
     for name, convention, metric in (
         ("FPR95", "outside positive, nearest recall", "fpr95_out"),
         ("FPR95", "inside positive, nearest recall", "fpr95_in"),

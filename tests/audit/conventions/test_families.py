@@ -14,12 +14,10 @@ from catchup_eval.audit.conventions.rankings import (
 from catchup_eval.results import study as studies
 from catchup_eval.results.study import Study
 
-EXAMPLE = Path(__file__).parents[3] / "reports" / "example"
-
 
 @pytest.fixture(scope="module")
-def example() -> Study:
-    return studies.load(EXAMPLE)
+def example(finished_report: Path) -> Study:
+    return studies.load(finished_report)
 
 
 @pytest.fixture(scope="module")
