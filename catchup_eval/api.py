@@ -31,12 +31,13 @@ from catchup_eval.paper.tables import paper_tables
 from catchup_eval.plotting import style
 from catchup_eval.report import page
 from catchup_eval.report.comparison import ComparisonSection
+from catchup_eval.report.findings import output_notes
 from catchup_eval.report.tables import frame, link_csv
 from catchup_eval.results import study
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.result import Result
 from catchup_eval.results.store import MemoryStore, Store
-from catchup_eval.results.study import Study, check_groups, data_info
+from catchup_eval.results.study import FAILED, Study, check_groups, data_info
 
 
 def load(
@@ -143,6 +144,11 @@ class Evaluation(Mapping[str, AnalysisResult]):
     def table(self) -> pd.DataFrame:
         """The summary: one row per headline number."""
         return page.summary(self.study, ANALYSES)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd about the models' outputs, and what failed; a sentence each."""
+        return output_notes(self.study)
 
     @property
     def skipped_analyses(self) -> pd.DataFrame:
@@ -255,9 +261,10 @@ def _evaluate_models(
     info = describe_study("comparison", "from Python", list(groups), about, chosen, reference)
     store = MemoryStore()
     finished = engine.run(tasks, store, info, engine=engine.InlineEngine(chosen.device))
-    for skip_ in finished.info.skipped:
-        if not skip_.reason.startswith("needs "):
-            warnings.warn(f"{skip_.model}: {skip_.analysis}: {skip_.reason}", stacklevel=3)
+    for skipped in finished.info.skipped:
+        if skipped.reason.startswith(FAILED):
+            text = f"{skipped.model}: {skipped.analysis} {skipped.reason}"
+            warnings.warn(text, stacklevel=3)
     return Evaluation(finished, store)
 
 

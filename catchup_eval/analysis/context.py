@@ -1,7 +1,7 @@
 """A model on a dataset: what every analysis needs of it, computed once and shared."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +14,16 @@ from catchup_eval.core.rng import generator
 from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
+from catchup_eval.models.outputs import (
+    are_probabilities,
+    check_finite,
+    consistency_note,
+    output_notes,
+)
 
 MAX_BYTES = 2 * 1024**3  # a larger split is moved to the device batch by batch
+INSPECTED = 16  # images whose outputs are looked at before any analysis
+TINY = 1e-30  # below which a probability counts as this
 Item = TypeVar("Item")
 
 
@@ -61,6 +69,8 @@ class EvaluationContext:
     data_root: Path | None = None
     progress: Progress | None = None
     _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
+    _notes: list[str] = field(default_factory=list, repr=False)
+    _probabilities: bool | None = field(default=None, repr=False)
 
     def has(self, need: str) -> bool:
         """Whether there is a split, "boxes", "cscores", "checkpoints" or "history"."""
@@ -69,6 +79,40 @@ class EvaluationContext:
         if need == "history":
             return self.history is not None
         return self.data.has(need)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the outputs so far, a sentence each; it belongs beside every number."""
+        form = f"the network {self.model.output_note}" if self.model.output_note else ""
+        return tuple(dict.fromkeys(filter(None, (form, *self._notes))))
+
+    @torch.no_grad()
+    def inspect(self) -> None:
+        """Look at the outputs of a few images, once: their form, and whether they depend on others.
+
+        Raises:
+            InvalidOutput: they are no logits (N, K), or not finite.
+        """
+        if self._probabilities is not None:
+            return
+        split = next((name for name in self.data.parts if name != "train"), "")
+        if not split:
+            self._probabilities = False
+            return
+        samples = self.data.split(split)
+        rows = torch.linspace(0, len(samples) - 1, min(INSPECTED, len(samples))).long()
+        images = samples.images[rows].to(self.device).float() / 255
+        with eval_mode(self.model):
+            outputs = self.model(images)
+            if not outputs.isfinite().all():
+                self._compute_outputs(split)  # raises, with the count of the whole split
+            self._probabilities = are_probabilities(outputs)
+            self._notes += filter(None, [consistency_note(self.model, images)])
+
+    def _to_logits(self, outputs: Tensor) -> Tensor:
+        """The logarithm of probabilities; what else the network answers is taken as it is."""
+        self.inspect()
+        return outputs.clamp_min(TINY).log() if self._probabilities else outputs
 
     def batches(self, split: str) -> Iterator[Batch]:
         """The split's samples in order, on the device."""
@@ -101,6 +145,10 @@ class EvaluationContext:
             for batch in self.batches(split):
                 rows.append((*self._forward(batch.images), batch.labels, batch.index))
         outputs = ModelOutputs(*map(_concatenate, zip(*rows, strict=True)))
+        check_finite(outputs.logits)
+        if split == "test":
+            self._notes += output_notes(outputs.logits, outputs.labels)
+        outputs = replace(outputs, logits=self._to_logits(outputs.logits))
         classes = outputs.logits.shape[1]
         if int(outputs.labels.max()) >= classes:
             raise UserError(
@@ -126,6 +174,7 @@ class EvaluationContext:
         with eval_mode(self.model):
             for batch in self.batches(split):
                 trace = self.model.trace(batch.images)
+                check_finite(trace.logits)
                 yield batch, self.model.pooled_map(trace), trace.logits
 
     @torch.no_grad()
@@ -138,7 +187,9 @@ class EvaluationContext:
         check_pixel_range(images)
         with eval_mode(self.model):
             chunks = torch.split(images, self.batch_size)
-            return torch.cat([self.model(chunk.to(self.device)).cpu() for chunk in chunks])
+            outputs = torch.cat([self.model(chunk.to(self.device)).cpu() for chunk in chunks])
+        check_finite(outputs)
+        return self._to_logits(outputs)
 
     @property
     def clean_correct(self) -> np.ndarray:

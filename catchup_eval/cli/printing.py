@@ -13,8 +13,9 @@ from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs.evaluate import EvaluationSettings, preprocessing_for
 from catchup_eval.jobs.networks import ModelUnderTest
 from catchup_eval.report import page as report_page
+from catchup_eval.report.findings import output_notes
 from catchup_eval.results import published
-from catchup_eval.results.study import Study
+from catchup_eval.results.study import FAILED, Study
 
 NEEDS = "needs "  # how the reason starts where a model or the data lack something
 LARGE = 1e9  # bytes on disk that are printed before they are written
@@ -77,11 +78,12 @@ def print_summary(
     title = ", ".join(filter(None, (finished.info.data.name, finished.info.data.subset)))
     summary = report_page.summary(finished, feature_learning.KNOWN)
     console.table(summary.drop(columns=["Analysis", "n", "Protocol"]), title)
-    for warning in published.warnings(finished):
+    for warning in [*output_notes(finished), *published.warnings(finished)]:
         console.result(warning)
     lacking = [skip for skip in finished.info.skipped if not skip.by_design]
     for skip in lacking:
-        console.info(f"skipped {skip.model}: {skip.analysis}: {skip.reason}")
+        if not skip.reason.startswith(FAILED):  # that was printed above
+            console.info(f"skipped {skip.model}: {skip.analysis}: {skip.reason}")
     console.result(str(path))
     failed = [
         skip for skip in lacking if skip.analysis in requested or not skip.reason.startswith(NEEDS)

@@ -4,6 +4,7 @@
     +-- UserError          a mistake that the user can mend: one sentence, exit code 2
     |   +-- UnknownName    a method, model, dataset, analysis or setting that does not exist
     |   +-- BadFile        a file that is absent, cut short, foreign or not what was promised
+    +-- InvalidOutput      what a network answers and nothing can be computed from
     +-- Missing            what a model or a dataset lacks; the analysis is skipped
     +-- Interrupted        stopped by a signal; what was done is saved
 
@@ -40,6 +41,13 @@ class UnknownName(UserError):
 
 class BadFile(UserError):
     """A file that is absent, cut short, foreign or not what was promised."""
+
+
+class InvalidOutput(CatchupError):
+    """What a network answers and nothing can be computed from, in one sentence.
+
+    The analysis fails and the run goes on; the sentence stands where the number would.
+    """
 
 
 class Missing(CatchupError):

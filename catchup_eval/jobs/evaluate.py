@@ -15,7 +15,7 @@ from catchup_eval.analysis import ANALYSES, setting_defaults
 from catchup_eval.analysis.base import Analysis, declaration
 from catchup_eval.analysis.context import EvaluationContext, require
 from catchup_eval.core import environment
-from catchup_eval.core.errors import CatchupError, Missing, UnknownName, UserError
+from catchup_eval.core.errors import CatchupError, InvalidOutput, Missing, UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.jobs.data import DataSource
@@ -147,12 +147,15 @@ class EvaluateTask(Task):
             result = measure_analysis(context, self.name, self.settings)
         except Missing as missing:
             return self._result("skipped", f"needs {missing}")
+        except InvalidOutput as error:
+            return self._result("failed", f"failed: {error}")
         except CatchupError:
             raise
         except Exception as error:  # whatever one analysis meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
-        record = ResultRecord(key=self.key(), provenance=provenance(seconds, worker.device))
+        how = provenance(seconds, worker.device, context.notes)
+        record = ResultRecord(key=self.key(), provenance=how)
         worker.store.put(self.unit, result, record)
         return self._result("done")
 
@@ -249,9 +252,12 @@ def measure_analysis(context: EvaluationContext, name: str, settings: Evaluation
 
     Raises:
         Missing: what the model or the data lack for it.
+        InvalidOutput: what the network answers and nothing can be computed from.
     """
     require(context, ANALYSES[name].NEEDS)
     with full_precision():
+        if "history" not in ANALYSES[name].NEEDS:  # that analysis evaluates no network
+            context.inspect()
         return ANALYSES[name].measure(context, **settings.settings.get(name, {}))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
+from catchup_eval.models.outputs import find_logits
 
 # What a network takes of (red, green, blue); one channel is for images whose three are alike.
 CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
@@ -68,11 +69,13 @@ class Classifier(nn.Module):
     """Any `nn.Module`, with its normalisation inside.
 
     Args:
-        net: takes normalised images (N, C, H, W), gives logits (N, K).
+        net: takes normalised images (N, C, H, W), gives logits (N, K), or something that
+            :func:`~catchup_eval.models.outputs.find_logits` finds them in. Of half or double
+            precision, it is given such images, and its logits are made float32.
         mean, std: per channel, in units of [0, 1].
         stages: names of the submodules after which features may be mixed, in forward order; the
             first is the stem. Empty: features cannot be mixed.
-        head: name of the last linear layer.
+        head: name of the last linear layer; None where there is none.
         pool: name of the module that pools the last feature map; None where there is none. Where a
             function pools, an `nn.AdaptiveAvgPool2d(1)` put before it can be named.
         name: for tables and figures.
@@ -89,7 +92,7 @@ class Classifier(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         stages: Sequence[str] = (),
-        head: str,
+        head: str | None,
         pool: str | None,
         name: str = "model",
         preprocess: Preprocess | None = None,
@@ -98,8 +101,11 @@ class Classifier(nn.Module):
         self.normalize = Normalize(mean, std)
         self.net, self.name, self.preprocess = net, name, preprocess
         self._stages, self._head, self._pool = tuple(stages), head, pool
-        for module in (*stages, head, *([pool] if pool else [])):
+        for module in filter(None, (*stages, head, pool)):
             _submodule(net, module)
+        parameters = (p.dtype for p in net.parameters() if p.is_floating_point())
+        self._dtype = next(parameters, torch.float32)
+        self.output_note = ""  # where the logits were found, once they had to be looked for
 
     @property
     def stages(self) -> list[nn.Module]:
@@ -109,6 +115,8 @@ class Classifier(nn.Module):
     @property
     def head(self) -> nn.Linear:
         """The last linear layer: `logits = head(features)`."""
+        if self._head is None:
+            raise Missing("a linear head")
         head = _submodule(self.net, self._head)
         if not isinstance(head, nn.Linear):
             raise Missing(f"a linear head ({self._head} is a {type(head).__name__})")
@@ -128,7 +136,14 @@ class Classifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (N, K) of pixels (N, C, H, W) in [0, 1]."""
-        return self.net(self.normalize(pixels))  # type: ignore[no-any-return]
+        images = self.normalize(pixels)
+        if self._dtype != torch.float32:
+            images = images.to(self._dtype)
+        answer = self.net(images)
+        if isinstance(answer, Tensor) and answer.ndim == 2 and self._dtype == torch.float32:
+            return answer
+        logits, self.output_note = find_logits(answer)
+        return logits if self._dtype == torch.float32 else logits.float()
 
     def trace(self, pixels: Tensor) -> Trace:
         """Logits, features and, where the head pools a map, that map; one forward pass.
@@ -193,17 +208,15 @@ def wrap(
 
     Args:
         mean, std: the defaults leave the pixels in [0, 1].
-        head: found where it is the last `nn.Linear`.
+        head: found where it is the last `nn.Linear`; analyses that need one are skipped without it.
         pool: found where it is the last average pooling module.
         name: the class's name where it is not given.
         preprocess: the dataset's own where it is not given. Images of fixed size (CIFAR) need none.
 
     Raises:
-        UserError: a name that is no submodule, or no linear layer at all.
+        UserError: a name that is no submodule.
     """
     head = head or _last_module_name(net, nn.Linear)
-    if head is None:
-        raise UserError(f"{type(net).__name__} has no linear layer; say which is its head")
     pool = pool or _last_module_name(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
     name = name or type(net).__name__.lower()
     return Classifier(

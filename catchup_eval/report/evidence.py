@@ -121,6 +121,7 @@ def provenance_frame(study: Study) -> pd.DataFrame:
     rows = [
         {"model": model.group, "seed": model.seed, "analysis": analysis}
         | run.model_dump(exclude={"versions"})
+        | {"notes": "; ".join(run.notes)}
         | dict(run.versions)
         for model in study.info.models
         for (key, analysis), run in study.provenance.items()

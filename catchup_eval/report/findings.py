@@ -100,12 +100,25 @@ def caveats(study: Study, lines: Sequence[SummaryRow], failed: Sequence[str]) ->
     subset = study.info.data.subset
     return [
         *([f"Not the whole dataset: {subset.removeprefix('subset: ')}."] if subset else []),
+        *output_notes(study),
         *published.warnings(study),
         *_model_differences(study),
         *_run_differences(study),
         *_line_differences(lines),
         *(f"A sanity check failed. {claim}." for claim in failed),
     ]
+
+
+def output_notes(study: Study) -> list[str]:
+    """What is odd about the models' outputs, one sentence each."""
+    notes = [f"{group}: {note}." for group in study.groups for note in study.notes(group)]
+    failed = [
+        f"{group}: {analysis} {reason}."
+        for analysis in study.info.analyses
+        for group in study.groups
+        if (reason := study.failure(group, analysis))
+    ]
+    return [*notes, *failed]
 
 
 def _model_differences(study: Study) -> Iterator[str]:

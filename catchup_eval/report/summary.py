@@ -31,7 +31,7 @@ def summary_table(
     lines: Sequence[SummaryRow], comparisons: Iterable[PairwiseComparison], study: Study
 ) -> Table:
     """The headline and secondary metrics of every analysis, for all groups."""
-    marks = _marks(comparisons)
+    marks = _marks(comparisons, lines, study)
     blocks = [
         [_summary_row(line, marks, study.groups) for line in block]
         for _, block in groupby(lines, key=lambda line: line.analysis)
@@ -66,7 +66,7 @@ def model_table(
     lines: Sequence[SummaryRow], comparisons: Iterable[PairwiseComparison], study: Study
 ) -> Table:
     """The summary transposed, for many groups: a row for each, a column for each metric."""
-    marks, at = _marks(comparisons), csv_lines(lines)
+    marks, at = _marks(comparisons, lines, study), csv_lines(lines)
     return Table(
         "overview",
         f"Every model, on {study.info.data.name}; arrows point to better values. {INTERVALS}",
@@ -94,8 +94,16 @@ def csv_lines(lines: Iterable[SummaryRow]) -> list[list[int]]:
     return [list(range(start, end)) for start, end in pairwise(ends)]
 
 
-def _marks(comparisons: Iterable[PairwiseComparison]) -> Marks:
-    return {
+def _marks(
+    comparisons: Iterable[PairwiseComparison], lines: Iterable[SummaryRow], study: Study
+) -> Marks:
+    failures = {
+        (id(line), group): Cell("failed", "failed", reason)
+        for line in lines
+        for group in study.groups
+        if (reason := study.failure(group, line.analysis))
+    }
+    return failures | {
         (id(one.line), one.group): Cell(
             "", one.label, f"significantly {one.label} than the reference"
         )
@@ -109,8 +117,13 @@ def _label_with_arrow(line: SummaryRow) -> str:
 
 
 def _value(line: SummaryRow, group: str, marks: Marks) -> Cell:
-    text = formatting.format_estimate(line.readings.get(group), line.unit)
-    return marks.get((id(line), group), Cell(""))._replace(text=text)
+    one, cell = line.readings.get(group), marks.get((id(line), group), Cell(""))
+    if one is None and cell.text:  # it failed
+        return cell
+    text = formatting.format_estimate(one, line.unit)
+    if one is not None and one.note:
+        return cell._replace(text=f"{text} !", note="; ".join(filter(None, (cell.note, one.note))))
+    return cell._replace(text=text)
 
 
 def _summary_row(line: SummaryRow, marks: Marks, groups: Sequence[str]) -> list[Cell]:
@@ -144,6 +157,7 @@ def summary_frame(lines: Iterable[SummaryRow]) -> pd.DataFrame:
             "high": one.interval.high,
             "chance": one.chance,
             "protocol": one.protocol,
+            "note": one.note,
         }
         for line in lines
         for group, one in line.readings.items()

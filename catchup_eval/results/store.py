@@ -53,6 +53,7 @@ class Provenance(BaseModel, frozen=True):
     versions: dict[str, str]
     date: str  # ISO 8601, UTC
     threads: int = 0  # of torch on the CPU; 0 where an older version stored the result
+    notes: tuple[str, ...] = ()  # what is odd about the network's outputs, a sentence each
 
 
 class Hashes(BaseModel, frozen=True):
@@ -184,7 +185,7 @@ def to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(text)  # type: ignore[no-any-return]
 
 
-def provenance(seconds: float, device: torch.device) -> Provenance:
+def provenance(seconds: float, device: torch.device, notes: tuple[str, ...] = ()) -> Provenance:
     """How a result that was just measured came about."""
     return Provenance(
         seconds=round(seconds, 3),
@@ -192,4 +193,5 @@ def provenance(seconds: float, device: torch.device) -> Provenance:
         versions=package_versions(),
         date=utc_timestamp(),
         threads=torch.get_num_threads(),
+        notes=notes,
     )

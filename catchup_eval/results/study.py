@@ -162,6 +162,9 @@ class StudyInfo(BaseModel, frozen=True):
     order: tuple[str, ...] = ()  # the groups of all shards, where it is one
 
 
+FAILED = "failed: "  # how the reason starts where an analysis met an error
+
+
 @dataclass(frozen=True)
 class Study:
     """Finished results and what they belong to; a report needs nothing else.
@@ -197,6 +200,26 @@ class Study:
             result = self.results.get((model.key, analysis))
             if result is not None:
                 yield ModelResult(model.group, model.seed, result)
+
+    def notes(self, group: str, analysis: str = "") -> list[str]:
+        """What is odd about a group's outputs, for one analysis or for all; a sentence each."""
+        keys = {model.key for model in self.models_of(group)}
+        runs = [
+            run
+            for (key, name), run in self.provenance.items()
+            if key in keys and analysis in ("", name)
+        ]
+        return list(dict.fromkeys(note for run in runs for note in run.notes))
+
+    def failure(self, group: str, analysis: str) -> str:
+        """Why an analysis of a group failed; empty where it did not."""
+        keys = {model.key for model in self.models_of(group)}
+        reasons = [
+            skip.reason
+            for skip in self.info.skipped
+            if skip.analysis == analysis and skip.model in keys
+        ]
+        return next((reason for reason in reasons if reason.startswith(FAILED)), "")
 
     def joined_result(self, analysis: str) -> Result:
         """The analysis's results for all models, as one that can be plotted."""

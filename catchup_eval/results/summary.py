@@ -1,7 +1,7 @@
 """The headline metrics of a study: what each group reaches in each, over its seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Estimate:
     interval: Interval = NO_INTERVAL
     n: int = 0  # samples behind each value
     protocol: str = ""  # name and version
+    note: str = ""  # what is odd about the outputs that it comes from
     chance: float = np.nan  # the value of guessing, NaN where there is none
     # Per-sample arrays in the unit of the values, averaged over the seeds.
     outcomes: tuple[np.ndarray, ...] = ()
@@ -77,7 +78,9 @@ def _summary_row(study: Study, name: str, analysis: HasHeadlines, headline: Head
     units = [str(row["unit"]) for found in by_group.values() for row, _ in found]
     unit = units[0] if units else ""
     readings = {
-        group: _estimate(headline, found, unit) for group, found in by_group.items() if found
+        group: replace(_estimate(headline, found, unit), note="; ".join(study.notes(group, name)))
+        for group, found in by_group.items()
+        if found
     }
     primary = headline is analysis.HEADLINES[0]
     return SummaryRow(name, analysis.TITLE, headline, primary, unit, readings)
