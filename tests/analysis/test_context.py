@@ -33,7 +33,10 @@ def subject(data, last=None, **settings):
         torch.manual_seed(0)
         net = Counting(last or nn.Linear(3, 10))
         head = "last" if isinstance(net.last, nn.Linear) else "last.0"
-    return EvaluationContext(wrap(net, head=head, pool="pool"), data, **settings)
+    context = EvaluationContext(wrap(net, head=head, pool="pool"), data, **settings)
+    context.inspect()
+    net.shown = 0
+    return context
 
 
 def test_a_part_is_shown_once_however_often_it_is_asked_about(data):

@@ -114,6 +114,8 @@ def test_the_contexts_seed_decides_and_the_batch_size_does_not() -> None:
     images = []
     for seed, batch_size in ((0, 12), (0, 5), (1, 12)):
         context = striped(12, seed=seed, batch_size=batch_size)
+        context.inspect()
+        context.model.net.images.clear()
         corruption.measure(context, corruptions=("impulse_noise",), severities=(3,))
         images.append(torch.cat(context.model.net.images))
     assert torch.equal(images[0], images[1])

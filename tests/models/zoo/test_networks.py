@@ -263,8 +263,8 @@ def test_a_head_that_does_not_average_has_no_class_activation_map() -> None:
 def test_names_that_are_not_there() -> None:
     with pytest.raises(UserError, match="no submodule 'stem'"):
         wrap(nn.Sequential(nn.Linear(1, 1)), stages=["stem"])
-    with pytest.raises(UserError, match="no linear layer"):
-        wrap(nn.Sequential(nn.ReLU()))
+    with pytest.raises(Missing, match="a linear head"):
+        _ = wrap(nn.Sequential(nn.ReLU())).head
     with pytest.raises(UnknownName, match="did you mean 'resnet20'"):
         build("resnt20", classes=2, **PLAIN)
     with pytest.raises(UnknownName, match="did you mean 'width'"):
