@@ -15,6 +15,7 @@ from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.outputs import (
+    TINY,
     are_probabilities,
     check_finite,
     consistency_note,
@@ -23,7 +24,6 @@ from catchup_eval.models.outputs import (
 
 MAX_BYTES = 2 * 1024**3  # a larger split is moved to the device batch by batch
 INSPECTED = 16  # images whose outputs are looked at before any analysis
-TINY = 1e-30  # below which a probability counts as this
 Item = TypeVar("Item")
 
 

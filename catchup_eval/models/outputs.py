@@ -1,14 +1,17 @@
 """What a network answers comes from outside: it is brought into one form, and looked at, here."""
 
 from collections.abc import Callable, Mapping
+from math import log
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import InvalidOutput
 
 CLOSE = 1e-3  # of the spread of the logits: more than rounding moves an answer
+TINY = 1e-30  # below which a probability counts as this
 SUM = 5e-3  # within which a row sums to 1, for half precision too
 
 
@@ -74,6 +77,7 @@ def output_notes(logits: Tensor, labels: Tensor) -> list[str]:
     notes = []
     classes, n = logits.shape[1], len(logits)
     if are_probabilities(logits):
+        logits = logits.clamp_min(TINY).log()
         notes.append("the outputs are probabilities; their logarithm is taken as the logits")
     elif bool((logits.logsumexp(1).abs() < SUM).all()) and classes > 1:
         notes.append(
@@ -95,6 +99,11 @@ def output_notes(logits: Tensor, labels: Tensor) -> list[str]:
         notes.append(
             f"the accuracy, {100 * accuracy:.1f} %, is not above that of always the most frequent "
             f"class, {100 * chance:.1f} %: the classes' order or the preprocessing may be wrong"
+        )
+    nll, uniform = float(cross_entropy(logits.double(), labels)), log(classes)
+    if nll > 1.02 * uniform:
+        notes.append(
+            f"the NLL, {nll:.2f} nats, is above that of equal probabilities, {uniform:.2f} nats"
         )
     return notes
 

@@ -147,7 +147,7 @@ def test_another_form_gives_the_same_numbers_and_is_told(
     }
     assert words.get(kind, "taken") in notes
     assert " !" in page.summary(finished, api.ANALYSES)["net"].iloc[0]
-    (note,) = plain.notes("net")
+    note = plain.notes("net")[0]
     assert "the accuracy, 5.0 %, is not above" in note
 
 
@@ -193,7 +193,8 @@ def test_classes_and_chance_by_hand() -> None:
     never = right.clone()
     never[labels == 3] = right[0]
     assert output_notes(never, labels) == ["1 of the 4 classes that occur are never predicted"]
-    (chance,) = output_notes(right.roll(1, 0).roll(1, 1), labels)
+    chance, nll = output_notes(right.roll(1, 0).roll(1, 1), labels)
+    assert nll == "the NLL, 4.97 nats, is above that of equal probabilities, 1.39 nats"
     assert chance.startswith("the accuracy, 1.0 %, is not above that of always")
 
 
