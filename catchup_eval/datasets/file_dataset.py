@@ -45,7 +45,8 @@ PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither network nor dataset s
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 MOST_TRAINING = 10_000  # training images; analyses take a sample of a few hundred
-VERSION = 1  # raised when the decoded pixels change
+VERSION = 2  # raised when the decoded pixels change
+DEEPEST = 65_535  # the largest value of 16 bits
 BLOCK = 256  # images that are decoded before they are written
 
 
@@ -208,7 +209,8 @@ def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[
     """
 
     def decode(path: Path) -> Tensor:
-        with _open_image(path) as image:
+        with _open_image(path) as opened:
+            image = to_eight_bits(opened)
             if preprocess:
                 return preprocess.pixels(image)
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
@@ -217,6 +219,22 @@ def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[
     cores = len(os.sched_getaffinity(0)) if mine else os.cpu_count()
     with ThreadPoolExecutor(cores or 1) as pool:
         return list(pool.map(decode, paths))
+
+
+def to_eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits scaled to 8, which PIL would clip; one of 8 bits as it is.
+
+    The orientation that a camera noted (EXIF) is not applied, as torchvision does not.
+
+    Raises:
+        ValueError: pixels of floating point or 32 bits, whose range is not known.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > DEEPEST:
+        raise ValueError(f"expected 8 or 16 bits a channel, got the mode {image.mode}")
+    return Image.fromarray(np.round(values / (DEEPEST / 255)).astype(np.uint8))
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 A folder with `train` and `test` (or `val`) inside, each of class folders, or only class folders,
 which are then the test split; `out`, beside these, holds folders of OOD images.
-Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` does.
+Classes are numbered in the order of their sorted names, as torchvision's `ImageFolder` does; names
+that are all numbers are sorted as numbers, since 10 comes after 9.
 
 The list is cached in DATA_ROOT/.catchup-eval/index and used as long as no folder has changed: new,
 renamed and deleted files are noticed, a file that was overwritten in place is not.
@@ -28,6 +29,7 @@ from catchup_eval.datasets.preprocessing import Preprocess
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 TESTS = ("test", "val", "validation", "valid")  # the first one that has images
 LOOKED_AT = 16  # images, for whether all have one size
+INDEX = b"2:"  # version of a cached list
 SETTLED = 10_000_000  # nanoseconds; a list of folders that just changed is not cached
 
 
@@ -72,7 +74,8 @@ def from_folder(folder: Path, root: Path) -> FileDataset:
         name=folder.resolve().name,
         parts=parts,
         classes=classes,
-        about=f"images of the folder {folder.resolve().name}",
+        about=f"images of the folder {folder.resolve().name}"
+        + ("; classes sorted as numbers" if _are_numbers(classes) else ""),
         root=root,
         preprocess=_default_preprocessing(parts["test"]),
     )
@@ -119,7 +122,7 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
     """
     if not folder.is_dir():
         raise BadFile(f"there is no folder {folder}")
-    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    name = hashlib.sha256(INDEX + os.fsencode(folder.resolve())).hexdigest()[:16]
     path = None if root is None else root / CACHE / "index" / f"{name}.npz"
     found = None if path is None else _read_cached(path, folder)
     if found is None:
@@ -137,6 +140,8 @@ def _scan(folder: Path) -> dict[str, np.ndarray]:
     """What there is, and when each folder in it last changed."""
     times = {".": folder.stat().st_mtime_ns}
     classes = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+    if _are_numbers(classes):
+        classes.sort(key=int)
     paths: list[str] = []
     sizes: list[int] = []
     labels: list[int] = []
@@ -156,6 +161,10 @@ def _scan(folder: Path) -> dict[str, np.ndarray]:
         "folders": np.array([os.fsencode(name) for name in times], dtype=bytes),
         "times": np.array(list(times.values())),
     }
+
+
+def _are_numbers(classes: Sequence[str]) -> bool:
+    return all(name.isascii() and name.isdigit() for name in classes)
 
 
 def _read_cached(path: Path, folder: Path) -> dict[str, np.ndarray] | None:

@@ -41,7 +41,7 @@ class Normalize(nn.Module):
         channels: which the network takes, one of :data:`CHANNELS`; mean and std are in that order.
 
     Raises:
-        UserError: not as many means as positive stds.
+        UserError: not as many means as positive stds, or they are of pixels in [0, 255].
     """
 
     mean: Tensor
@@ -52,6 +52,12 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise UserError(f"expected as many means as positive stds, got {mean} and {std}")
+        if max(*mean, *std) > 1:
+            divided = ["(" + ", ".join(f"{v / 255:.4g}" for v in row) + ")" for row in (mean, std)]
+            raise UserError(
+                f"expected mean and std of pixels in [0, 1], got {tuple(mean)} and {tuple(std)}; "
+                f"if they are of pixels in [0, 255], write {divided[0]} and {divided[1]}"
+            )
         # Settings, not weights: kept out of the state dict, stored in the checkpoint's card.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)

@@ -12,7 +12,7 @@ from PIL import Image
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets import file_dataset
 from catchup_eval.datasets.dataset import TensorDataset
-from catchup_eval.datasets.file_dataset import FileDataset
+from catchup_eval.datasets.file_dataset import FileDataset, decode_images
 from catchup_eval.datasets.files import FileSplit, files_from_index
 from catchup_eval.datasets.folders import from_folder
 from catchup_eval.datasets.preprocessing import Preprocess
@@ -179,3 +179,23 @@ def test_analyses_get_a_sample_of_many_training_images(
     assert some.split("train").labels.bincount().tolist() == [2, 2]
     assert some.subset == "subset: train n=4 of 6" and some.split("test") is data.split("test")
     assert some.subsample(2).subset == "subset: train n=4 of 6, test n=2 of 4"
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_are_scaled_not_clipped(ending: str, tmp_path: Path) -> None:
+    eight = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    sixteen = eight.astype(np.uint16) * 257
+    Image.fromarray(eight).save(tmp_path / f"eight.{ending}")
+    Image.fromarray(sixteen).save(tmp_path / f"sixteen.{ending}")
+    paths = [tmp_path / f"{name}.{ending}" for name in ("eight", "sixteen")]
+    one, other = decode_images(paths, None)
+    assert torch.equal(one, other)
+    for image in decode_images(paths, Preprocess(8, resize=8)):
+        assert 0 < image.float().mean() < 255
+
+
+def test_floating_point_images_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "float.tif"
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(path)
+    with pytest.raises(BadFile, match="expected 8 or 16 bits a channel, got the mode F"):
+        decode_images([path], None)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from catchup_eval.core.errors import BadFile
@@ -129,3 +130,18 @@ def test_a_folder_without_images_says_what_is_expected(tmp_path: Path) -> None:
         from_folder(tmp_path / "empty", tmp_path)
     with pytest.raises(BadFile, match="there is no folder"):
         from_folder(tmp_path / "absent", tmp_path)
+
+
+def test_class_names_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
+    for name in range(12):
+        (tmp_path / "set" / str(name)).mkdir(parents=True)
+        Image.new("RGB", (4, 4), (name, 0, 0)).save(tmp_path / "set" / str(name) / "a.png")
+    data = from_folder(tmp_path / "set", tmp_path / "root")
+    assert data.classes == tuple(map(str, range(12)))
+    split = data.split("test")
+    assert split.labels.tolist() == list(range(12))
+    assert data.about.endswith("; classes sorted as numbers")
+    (tmp_path / "set" / "other").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "set" / "other" / "a.png")
+    named = from_folder(tmp_path / "set", tmp_path / "root")
+    assert named.classes[:4] == ("0", "1", "10", "11") and "numbers" not in named.about

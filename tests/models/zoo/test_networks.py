@@ -271,3 +271,8 @@ def test_names_that_are_not_there() -> None:
         build("preactresnet10", classes=2, widht=3, **PLAIN)
     with pytest.raises(UserError, match="positive stds"):
         Classifier(nn.Linear(1, 1), mean=(0.0,), std=(0.0,), head="", pool=None)
+
+
+def test_mean_and_std_of_pixels_to_255_are_refused() -> None:
+    with pytest.raises(UserError, match=r"in \[0, 255\], write \(0.4843, 0.4529, 0.4063\) and"):
+        wrap(nn.Linear(1, 1), mean=(123.5, 115.5, 103.6), std=(58.4, 57.1, 57.4))
