@@ -107,6 +107,12 @@ class EvaluationContext:
             if not outputs.isfinite().all():
                 self._compute_outputs(split)  # raises, with the count of the whole split
             self._probabilities = are_probabilities(outputs)
+            given, classes = outputs.shape[1], len(self.data.classes)
+            if given > classes:
+                self._notes.append(
+                    f"the network has {given} classes, the dataset {classes}: numbers mean something "
+                    f"only where the network's first {classes} are the dataset's, in order"
+                )
             self._notes += filter(None, [consistency_note(self.model, images)])
 
     def _to_logits(self, outputs: Tensor) -> Tensor:
@@ -145,16 +151,16 @@ class EvaluationContext:
             for batch in self.batches(split):
                 rows.append((*self._forward(batch.images), batch.labels, batch.index))
         outputs = ModelOutputs(*map(_concatenate, zip(*rows, strict=True)))
-        check_finite(outputs.logits)
-        if split == "test":
-            self._notes += output_notes(outputs.logits, outputs.labels)
-        outputs = replace(outputs, logits=self._to_logits(outputs.logits))
         classes = outputs.logits.shape[1]
         if int(outputs.labels.max()) >= classes:
             raise UserError(
                 f"{self.data.name} has labels up to {int(outputs.labels.max())}, "
                 f"but {self.model.name} gives {classes} logits"
             )
+        check_finite(outputs.logits)
+        if split == "test":
+            self._notes += output_notes(outputs.logits, outputs.labels)
+        outputs = replace(outputs, logits=self._to_logits(outputs.logits))
         return outputs
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
