@@ -160,8 +160,7 @@ class EvaluationContext:
         check_finite(outputs.logits)
         if split == "test":
             self._notes += output_notes(outputs.logits, outputs.labels)
-        outputs = replace(outputs, logits=self._to_logits(outputs.logits))
-        return outputs
+        return replace(outputs, logits=self._to_logits(outputs.logits))
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         try:
