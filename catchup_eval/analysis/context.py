@@ -110,8 +110,8 @@ class EvaluationContext:
             given, classes = outputs.shape[1], len(self.data.classes)
             if given > classes:
                 self._notes.append(
-                    f"the network has {given} classes, the dataset {classes}: numbers mean something "
-                    f"only where the network's first {classes} are the dataset's, in order"
+                    f"the network has {given} classes, the dataset {classes}: numbers mean "
+                    f"something only where its first {classes} are the dataset's, in order"
                 )
             self._notes += filter(None, [consistency_note(self.model, images)])
 
