@@ -8,7 +8,7 @@ import numpy as np
 
 from catchup_eval.core.errors import Missing
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
-from catchup_eval.results.result import Result
+from catchup_eval.results.result import Result, interval_of
 
 
 class ConventionValue(NamedTuple):
@@ -69,13 +69,12 @@ def row(metric: str, needs: str, *, sample: str = "", **where: Any) -> Compute:
     """
 
     def of(result: Result) -> ConventionValue:
-        known = set(where) <= set(result.frame.columns)
-        rows = result.rows(metric, **where) if known else result.frame.iloc[:0]
+        rows = result.rows(metric, **where)
         if len(rows) != 1:
             raise Missing(needs)
-        value, low, high = (float(rows[name].iloc[0]) for name in ("value", "low", "high"))
+        found = rows.iloc[0]
         outcomes = (100 * np.asarray(result.samples[sample], float),) if sample else ()
-        return ConventionValue(value, Interval(low, high), int(rows["n"].iloc[0]), outcomes)
+        return ConventionValue(float(found["value"]), interval_of(found), int(found["n"]), outcomes)
 
     return of
 

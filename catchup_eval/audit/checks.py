@@ -175,8 +175,7 @@ DIGITS = 1e-9  # of a value: what storing may change is nothing, what summing ma
 def row_links(result: Result, analysis: Analysis) -> Iterator[RowLink]:
     """The rows whose outcomes are stored; two strata of an AUROC are a link each."""
     for headline in analysis.HEADLINES:
-        known = set(headline.where) <= set(result.frame.columns)
-        if known and len(result.rows(headline.metric, **headline.where)):
+        if len(result.rows(headline.metric, **headline.where)):
             for name in headline.outcomes:
                 if name in result.samples:
                     outcomes = result.samples[name]

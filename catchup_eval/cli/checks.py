@@ -58,7 +58,7 @@ def _check_plan(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_training(recipe: str, methods: Sequence[str]) -> None:
-    shipped.read_text(recipe)
+    shipped.read(recipe)
     for method in methods:
         mixing.check_name(method)
 

@@ -13,7 +13,7 @@ PACKAGES = (
     "matplotlib", "pyhessian", "safetensors",
 )  # fmt: skip
 EXTRAS = {"attacks": "torchattacks", "autoattack": "pyautoattack"}
-SPACE = 1e9  # bytes: a report is a few MB, checkpoints and data sets are more
+SPACE = 1e9  # bytes: a report is a few MB, checkpoints and datasets are more
 
 
 class InstallationCheck(NamedTuple):

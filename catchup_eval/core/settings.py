@@ -67,6 +67,17 @@ class Keywords(Settings):
 Table = TypeVar("Table", bound=Settings)
 
 
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys; empty ones are not in it."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 def check(kind: type[Table], values: Mapping[str, Any], source: str) -> Table:
     """The settings that `values` spell; `source`, which they were read from, is for messages.
 

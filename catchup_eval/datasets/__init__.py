@@ -13,14 +13,13 @@ FILE.py:FACTORY    a function of yours that gives a dataset, or images and label
 A file NAME-cscores.npz beside them holds the C-scores of a dataset's test images.
 """
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from catchup_eval.core import toml
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.readers import hash_user_code, load_user_function, names_code
 from catchup_eval.core.registry import Registry
@@ -64,9 +63,7 @@ def _reader(target: str, heldout: bool) -> "Callable[[Path], AnySet]":
     return read
 
 
-_CATALOGUE = tomllib.loads(
-    resources.files(__name__).joinpath("catalogue.toml").read_text(encoding="utf-8")
-)
+_CATALOGUE = toml.shipped(__name__)["catalogue"]
 DATASETS: Registry[DatasetEntry] = Registry(
     "data",
     {

@@ -1,14 +1,11 @@
 """A plan: what to train and to evaluate, on which data, or what to simulate; a TOML file."""
 
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core import toml
 from catchup_eval.core.settings import PositiveFraction, Settings, check
 
 DEFAULT = "digits"
@@ -82,12 +79,11 @@ class Plan(Settings):
 
 def shipped_plans() -> dict[str, Plan]:
     """The plans that come with the package, by name."""
-    folder = resources.files("catchup_eval.jobs") / "plans"
-    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
-    return {
-        file.name.removesuffix(".toml"): read(file.read_text(), file.name)
-        for file in sorted(files, key=lambda file: file.name)
-    }
+    return {name: check(Plan, content, name) for name, content in _shipped().items()}
+
+
+def _shipped() -> Mapping[str, dict[str, Any]]:
+    return toml.shipped("catchup_eval.jobs", "plans")
 
 
 def find(name: str) -> Plan:
@@ -95,26 +91,10 @@ def find(name: str) -> Plan:
 
     Raises:
         UnknownName: neither.
-        BadFile: no valid TOML.
+        BadFile: no such file, or no valid TOML.
         UserError: a key that plans do not have, or a value of another kind.
     """
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise BadFile(f"there is no file {path}")
-        return read(path.read_text(encoding="utf-8"), name)
-    plans = shipped_plans()
-    if name not in plans:
-        raise UnknownName("plan", name, plans)
-    return plans[name]
-
-
-def read(text: str, source: str) -> Plan:
-    """The plan that a TOML text spells; `source` names it in errors."""
-    try:
-        return check(Plan, tomllib.loads(text), source)
-    except tomllib.TOMLDecodeError as error:
-        raise BadFile(f"{source} is no valid TOML: {error}") from error
+    return check(Plan, toml.find("plan", name, _shipped()), name)
 
 
 def write(plan: Plan) -> str:

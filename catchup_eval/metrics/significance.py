@@ -292,11 +292,6 @@ def _random_signs(rng: np.random.Generator, n: int) -> Iterator[np.ndarray]:
         yield rng.integers(0, 2, size=(rows, n), dtype=np.int8) * 2 - 1
 
 
-def welch_test(values: Sequence[float], reference: Sequence[float]) -> Difference:
-    """The difference of two methods over their seeds, as :func:`welch_contrast` tests it."""
-    return welch_contrast(values, reference).difference
-
-
 def holm(p: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p values (Holm 1979); NaN stays NaN and does not count."""
     p_values = np.asarray(p, float)

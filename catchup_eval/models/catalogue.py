@@ -5,18 +5,15 @@ this toolkit, its entry is not `verified`: the address, the preprocessing or the
 other than the entry says.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from pydantic import BaseModel
-
+from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.settings import Settings, check
 
 CATALOGUE = "catalogue:"
-LIST = Path(__file__).with_name("catalogue.toml")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class PublishedAccuracy:
         return self.data in ("", data) or data == f"{self.data}_test"
 
 
-class CatalogueEntry(BaseModel, frozen=True, extra="forbid"):
+class CatalogueEntry(Settings):
     """A published checkpoint."""
 
     spec: str  # network and preprocessing; the weights too where a zoo has them by name
@@ -81,8 +78,8 @@ class CatalogueEntry(BaseModel, frozen=True, extra="forbid"):
 @cache
 def entries() -> Mapping[str, CatalogueEntry]:
     """All published checkpoints, by name."""
-    content = tomllib.loads(LIST.read_text(encoding="utf-8"))
-    return {name: CatalogueEntry.model_validate(entry) for name, entry in content.items()}
+    content = toml.shipped("catchup_eval.models")["catalogue"]
+    return {name: check(CatalogueEntry, entry, name) for name, entry in content.items()}
 
 
 def find(name: str) -> CatalogueEntry:

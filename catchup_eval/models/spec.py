@@ -32,13 +32,13 @@ Each key beside `spec` is one of its `?key=value`. Paths are relative to the wor
 
 import glob
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from catchup_eval.core import toml
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.models import catalogue
 from catchup_eval.models.catalogue import CATALOGUE
@@ -192,13 +192,7 @@ def is_pretrained_request(spec: ModelSpec) -> bool:
 
 def _read_list(path: str) -> dict[str, str]:
     """The specs of a list, by name and with that name."""
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadFile(f"there is no list of models {path} ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} is no TOML file: {error}") from error
-    models = content.get("models")
+    models = toml.read("list of models", path).get("models")
     if not isinstance(models, Mapping) or not models:
         raise BadFile(f'{path} lists no models; expected [models.NAME] with spec = "..."')
     return {name: _listed_spec(path, name, entry) for name, entry in models.items()}

@@ -23,8 +23,9 @@ from catchup_eval.report import figures, formatting
 from catchup_eval.report.figures import SavedFigure
 from catchup_eval.report.page import render_page
 from catchup_eval.report.tables import PAPER, Cell, Table, escape_markdown, latex, markdown
+from catchup_eval.results.result import interval_of
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import Estimate
+from catchup_eval.results.summary import Estimate, estimate
 
 NUMBERS = (
     "Ours, and in italics the paper's. In brackets the 95 % interval: over the test samples where "
@@ -124,19 +125,19 @@ def reproduced_cells(
 
 
 def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Estimate | None, str]:
-    results = [m.result for m in study.members(column.question) if m.model == group]
-    found = [rows for result in results if len(rows := column_rows(result, column))]
+    found = column_rows(study, group, column)
     if not found:
         return None, ""
 
     def complement(value: float) -> float:
         return 100 - value if column.complement else value
 
-    values = tuple(complement(float(rows["value"].mean())) for rows in found)
-    limits = NO_INTERVAL
-    if len(found) == 1 and len(found[0]) == 1:
-        limits = Interval(*sorted(complement(float(found[0][e].iloc[0])) for e in ("low", "high")))
-    return Estimate(values, limits), str(found[0]["unit"].iloc[0])
+    values = [complement(float(rows["value"].mean())) for rows in found]
+    first, own = found[0].iloc[0], NO_INTERVAL
+    if len(found[0]) == 1:
+        own = Interval(*sorted(map(complement, interval_of(first))))
+    unit = str(first["unit"])
+    return estimate(values, own, unit), unit
 
 
 def finding(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> str:

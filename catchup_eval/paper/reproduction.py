@@ -5,15 +5,14 @@ network is what both say together: in most tables the row names the method and t
 setting, in Table 12 it is the other way round.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict
 
+from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.settings import Settings, check
 from catchup_eval.trainers.shipped import RECIPES
@@ -197,10 +196,8 @@ class Reproduction(Settings):
 @cache
 def shipped_reproductions() -> dict[str, Reproduction]:
     """All tables and figures, by name: `table1` to `table13`, `figure1`, `figure3` to `figure8`."""
-    read = {}
-    for file in (resources.files("catchup_eval.paper") / "reproductions").iterdir():
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-        read[file.name.removesuffix(".toml")] = check(Reproduction, content, file.name)
+    contents = toml.shipped("catchup_eval.paper", "reproductions")
+    read = {name: check(Reproduction, content, name) for name, content in contents.items()}
     return dict(sorted(read.items(), key=lambda item: (item[0][0] != "t", len(item[0]), item[0])))
 
 

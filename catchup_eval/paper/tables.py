@@ -19,9 +19,9 @@ from catchup_eval.paper.reproduction import (
 from catchup_eval.report import formatting
 from catchup_eval.report.tables import Cell, Table
 from catchup_eval.results.comparison import PairwiseComparison
-from catchup_eval.results.result import Result
+from catchup_eval.results.result import interval_of
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import PERCENT, seeds_interval
+from catchup_eval.results.summary import PERCENT, estimate
 
 DECIMALS = 2  # as the paper prints most of its numbers
 FEW = 5  # columns up to which intervals are shown
@@ -91,14 +91,15 @@ def _columns(wanted: Reproduction, layout: Layout) -> Iterator[ReproductionColum
     yield from layout.extra
 
 
-def column_rows(result: Result, column: ReproductionColumn) -> pd.DataFrame:
-    """The rows of a result that a column is about; none where it has other conditions."""
-    known = set(column.where) <= set(result.frame.columns)
-    return result.rows(column.metric, **column.where) if known else result.frame.iloc[:0]
+def column_rows(study: Study, group: str, column: ReproductionColumn) -> list[pd.DataFrame]:
+    """The rows that a column is about, of each seed of a group that has any."""
+    results = [m.result for m in study.members(column.question) if m.model == group]
+    found = [result.rows(column.metric, **column.where) for result in results]
+    return [rows for rows in found if len(rows)]
 
 
 def _is_rate(study: Study, column: ReproductionColumn) -> bool:
-    found = [column_rows(member.result, column) for member in study.members(column.question)]
+    found = [rows for group in study.groups for rows in column_rows(study, group, column)]
     return any(PERCENT in set(rows["unit"]) for rows in found)
 
 
@@ -106,18 +107,15 @@ def _value(
     study: Study, group: str, column: ReproductionColumn, better: Sequence[PairwiseComparison]
 ) -> LayoutValue:
     """A group's mean over its seeds, with the interval that the summary gives it."""
-    results = [m.result for m in study.members(column.question) if m.model == group]
-    found = [rows.iloc[0] for one in results if len(rows := column_rows(one, column))]
+    found = [rows.iloc[0] for rows in column_rows(study, group, column)]
     if not found:
         return LayoutValue()
-    values = [float(row["value"]) for row in found]
-    own = Interval(float(found[0]["low"]), float(found[0]["high"]))
-    low, high = own if len(found) == 1 else seeds_interval(values, PERCENT)
-    mean = sum(values) / len(values)
+    one = estimate([float(row["value"]) for row in found], interval_of(found[0]), PERCENT)
     bold = any(_is_about(verdict, column) and verdict.group == group for verdict in better)
     if column.complement:
-        return LayoutValue(100 - mean, Interval(100 - high, 100 - low), bold)
-    return LayoutValue(mean, Interval(low, high), bold)
+        low, high = one.interval
+        return LayoutValue(100 - one.mean, Interval(100 - high, 100 - low), bold)
+    return LayoutValue(one.mean, one.interval, bold)
 
 
 def _is_about(verdict: PairwiseComparison, column: ReproductionColumn) -> bool:

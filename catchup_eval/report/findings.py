@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from catchup_eval.core.settings import flatten
 from catchup_eval.report import formatting
 from catchup_eval.results import published
 from catchup_eval.results.comparison import PairwiseComparison
@@ -88,7 +89,7 @@ def _scope(study: Study, comparisons: Sequence[PairwiseComparison]) -> str:
     return "comparing models, not methods"
 
 
-OWN = ("method", "seed", "settings", "name")  # entries of a recipe that are meant to differ
+OWN = {"method", "seed", "settings", "name"}  # entries of a recipe that are meant to differ
 
 
 def caveats(study: Study, lines: Sequence[SummaryRow], failed: Sequence[str]) -> list[str]:
@@ -128,20 +129,18 @@ def _model_differences(study: Study) -> Iterator[str]:
     yield from _difference("number of parameters", [(m.group, f"{m.parameters:,}") for m in models])
     for key, what in (("data", "training data"), ("data_fingerprint", "training images")):
         yield from _difference(what, [(group, str(card.get(key) or "")) for group, card in trained])
-    recipes = [(group, _flatten(card.get("recipe") or {})) for group, card in trained]
+    recipes = [(group, _recipe_texts(card.get("recipe") or {})) for group, card in trained]
     for key in dict.fromkeys(key for _, recipe in recipes for key in recipe):
         values = [(group, recipe.get(key, "not set")) for group, recipe in recipes]
         yield from _difference(f"recipe: {key}", values)
 
 
-def _flatten(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in recipe.items():
-        if isinstance(value, Mapping) and key not in OWN:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        elif key not in OWN:
-            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+def _recipe_texts(recipe: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, default=str)
+        for key, value in flatten(recipe).items()
+        if not OWN & set(key.split("."))
+    }
 
 
 def _run_differences(study: Study) -> Iterator[str]:

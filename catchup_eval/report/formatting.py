@@ -5,12 +5,12 @@ as many decimals as the value.
 """
 
 from collections.abc import Sequence
-from math import floor, isfinite, log10, nan
+from math import floor, isfinite, log10
 
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.metrics.significance import Difference
 from catchup_eval.results.comparison import LEVEL
-from catchup_eval.results.summary import PERCENT, SEEDS, Estimate, seeds_interval
+from catchup_eval.results.summary import PERCENT, SEEDS, Estimate
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -75,26 +75,17 @@ def format_with_interval(
     return f"{format_number(value, unit, places)} [{low}, {high}]"
 
 
-def format_over_seeds(values: Sequence[float], own: Interval, unit: str) -> str:
-    """One network's value, or a mean over seeds.
+def format_estimate(reading: Estimate | None, unit: str) -> str:
+    """One network's value, or a mean over seeds; a dash where there is none.
 
     Two seeds have no interval: both values stand in parentheses.
-
-    Args:
-        own: the interval of a single network.
     """
-    mean = sum(values) / len(values) if values else nan
-    if len(values) == 1:
-        return format_with_interval(mean, own, unit)
-    if len(values) < SEEDS:
-        both = "; ".join(format_number(value, unit) for value in values)
-        return f"{format_number(mean, unit)} ({both})" if values else NONE
-    return format_with_interval(mean, seeds_interval(values, unit), unit)
-
-
-def format_estimate(reading: Estimate | None, unit: str) -> str:
-    """The estimate of one group; a dash where there is none."""
-    return format_over_seeds(reading.values, reading.interval, unit) if reading else NONE
+    if reading is None:
+        return NONE
+    if 1 < len(reading.values) < SEEDS:
+        both = "; ".join(format_number(value, unit) for value in reading.values)
+        return f"{format_number(reading.mean, unit)} ({both})"
+    return format_with_interval(reading.mean, reading.interval, unit)
 
 
 def format_difference(difference: Difference, unit: str) -> str:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from catchup_eval.analysis.base import Analysis
 from catchup_eval.core.files import slugify
-from catchup_eval.metrics.intervals import Interval
 from catchup_eval.plotting.style import escape_label
 from catchup_eval.report import formatting
 from catchup_eval.report.figures import SavedFigure, save
@@ -18,9 +17,9 @@ from catchup_eval.report.names import headings, rename_groups
 from catchup_eval.report.summary import analysis_table
 from catchup_eval.report.tables import Table, cells
 from catchup_eval.results.comparison import PairwiseComparison
-from catchup_eval.results.result import CHECK, COLUMNS, Result
+from catchup_eval.results.result import CHECK, COLUMNS, Result, interval_of
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import SummaryRow
+from catchup_eval.results.summary import SummaryRow, estimate
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) 
 def _value(rows: pd.DataFrame, unit: str) -> str:
     if rows.empty:
         return formatting.NONE
-    own = Interval(float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
-    return formatting.format_over_seeds([float(value) for value in rows["value"]], own, unit)
+    values = [float(value) for value in rows["value"]]
+    return formatting.format_estimate(estimate(values, interval_of(rows.iloc[0]), unit), unit)
 
 
 def _condition(value: object) -> str:

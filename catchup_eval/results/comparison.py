@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from catchup_eval.metrics.significance import Difference, holm, paired_test, welch_test
+from catchup_eval.metrics.significance import Difference, holm, paired_test, welch_contrast
 from catchup_eval.results.summary import SEEDS, Estimate, SummaryRow
 
 LEVEL = 0.05  # of Holm's p, below which a difference is called one
@@ -58,7 +58,7 @@ def difference(ours: Estimate, theirs: Estimate) -> tuple[Difference, str, str]:
     if np.isnan(plain.value):
         return UNTESTED, "", "a value is not a number"
     if min(len(ours.values), len(theirs.values)) >= SEEDS:
-        return welch_test(ours.values, theirs.values), "seeds", ""
+        return welch_contrast(ours.values, theirs.values).difference, "seeds", ""
     if not (ours.outcomes and theirs.outcomes):
         return plain, "", "no per-sample outcomes"
     if [len(a) for a in ours.outcomes] != [len(a) for a in theirs.outcomes]:

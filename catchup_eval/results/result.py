@@ -81,6 +81,11 @@ class Result:
         return str(self.table.to_html(index=False, float_format=lambda value: f"{value:.4g}"))
 
 
+def interval_of(row: pd.Series) -> Interval:
+    """The 95 % interval of a row of a frame."""
+    return Interval(float(row["low"]), float(row["high"]))
+
+
 @dataclass(frozen=True)
 class ModelResult:
     """One model's result."""

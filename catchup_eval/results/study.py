@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import write_text
+from catchup_eval.core.settings import flatten
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.results import hashes
 from catchup_eval.results.folder import study_file
@@ -86,7 +87,7 @@ def _traits(model: ModelInfo) -> dict[str, Any]:
         "the hash of the code that builds it": model.code,
         "the number of parameters": model.parameters,
         "preprocessing": model.preprocessing,
-        **_flat({name: card[name] for name in TRAINING if name in card}),
+        **flatten({name: card[name] for name in TRAINING if name in card}),
         "the hash of the weights' shapes": model.structure,
     }
     return {name: value for name, value in traits.items() if value not in ("", None)}
@@ -109,15 +110,6 @@ def architecture_label(architecture: str, options: Mapping[str, Any]) -> str:
     """
     query = "&".join(f"{key}={options[key]}" for key in sorted(options) if key != "classes")
     return f"{architecture}?{query}" if query else architecture
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
-    return flat
 
 
 class DataInfo(BaseModel, frozen=True):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval, t_interval
 from catchup_eval.results.headline import HasHeadlines, Headline
-from catchup_eval.results.result import Result
+from catchup_eval.results.result import Result, interval_of
 from catchup_eval.results.study import Study
 
 SEEDS = 3  # from which on seeds have an interval, and methods are compared instead of networks
@@ -90,7 +90,7 @@ def _estimate(headline: Headline, found: Sequence[tuple[pd.Series, Result]], uni
     rows, results = zip(*found, strict=True)
     return estimate(
         [float(row["value"]) for row in rows],
-        Interval(float(rows[0]["low"]), float(rows[0]["high"])),
+        interval_of(rows[0]),
         unit,
         n=int(rows[0]["n"]),
         protocol=", ".join(dict.fromkeys(str(row["protocol"]) for row in rows)),

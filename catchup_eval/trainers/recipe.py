@@ -4,20 +4,19 @@ A file may say `base = "NAME"` and then only what differs: tables are merged key
 whose `kind` differs is replaced whole. A checkpoint's card has the whole recipe.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.core.settings import TAG, Count, PositiveFraction, Settings, check
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.trainers.augmentation import Augmentation
 from catchup_eval.trainers.optimization import Optimiser, Schedule, StepSchedule
 from catchup_eval.trainers.shipped import RECIPES as RECIPES
-from catchup_eval.trainers.shipped import read_text
+from catchup_eval.trainers.shipped import read
 
 
 class PreprocessingSettings(Settings):
@@ -182,10 +181,7 @@ def _values(source: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """The values of a recipe and its bases; `above` are those that it is a base of."""
     if source in above:
         raise UserError(f"recipes are each other's base: {' -> '.join([*above, source])}")
-    try:
-        own = tomllib.loads(read_text(source))
-    except tomllib.TOMLDecodeError as error:
-        raise BadFile(f"{source} is no valid TOML: {error}") from error
+    own = read(source)
     base = own.get("base")
     if not (base and isinstance(base, str)):
         return own

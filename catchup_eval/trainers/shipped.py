@@ -1,40 +1,21 @@
-"""The text of a recipe: one that comes with the toolkit, or a file of your own."""
+"""The recipes that come with the toolkit."""
 
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
+from typing import Any
 
-from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core import toml
 
-_FOLDER = resources.files("catchup_eval.trainers").joinpath("recipes")
-_SHIPPED = {
-    file.name.removesuffix(".toml"): file.read_text(encoding="utf-8")
-    for file in sorted(_FOLDER.iterdir(), key=lambda file: file.name)
-    if file.name.endswith(".toml")
-}
+_CONTENTS = toml.shipped("catchup_eval.trainers", "recipes")
 
-# The recipes that come with the toolkit, each with what it is in one line.
-RECIPES: Mapping[str, str] = {
-    name: tomllib.loads(text).get("about", "") for name, text in _SHIPPED.items()
-}
+# Each with what it is in one line.
+RECIPES: Mapping[str, str] = {name: content.get("about", "") for name, content in _CONTENTS.items()}
 
 
-def read_text(source: str) -> str:
-    """A recipe as TOML, by the name of a shipped one or by its path.
+def read(source: str) -> dict[str, Any]:
+    """What a recipe's own file says, by the name of a shipped one or by its path.
 
     Raises:
         UnknownName: no shipped recipe of this name.
-        BadFile: no such file, or no text.
+        BadFile: no such file, or no TOML.
     """
-    if not source.endswith(".toml") and Path(source).name == source:
-        if source not in RECIPES:
-            raise UnknownName("recipe", source, RECIPES)
-        return _SHIPPED[source]
-    try:
-        return Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(
-            f"cannot read the recipe {source}: {getattr(error, 'strerror', None) or error}; "
-            f"those that come with the toolkit are: {', '.join(RECIPES)}"
-        ) from error
+    return toml.find("recipe", source, _CONTENTS)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from catchup_eval.core.errors import BadFile, Interrupted, UserError
 from catchup_eval.core.files import atomic_path, locked
+from catchup_eval.core.settings import flatten
 from catchup_eval.core.signals import SignalFlag, catch_signals
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.base import Loss
@@ -295,7 +296,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 def expect_same(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
     """Raise `UserError` with the first settings in which a file and a request differ."""
-    old, new = _flatten(there), _flatten(here)
+    old, new = flatten(there), flatten(here)
     differences = [
         f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
         for key in dict.fromkeys([*new, *old])
@@ -306,14 +307,3 @@ def expect_same(there: Mapping[str, Any], here: Mapping[str, Any], what: str) ->
             f"{what}: {', '.join(differences[:3])}; "
             "start afresh (--fresh, fresh=True) to replace it, or choose another name or folder"
         )
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

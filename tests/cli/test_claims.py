@@ -9,6 +9,7 @@ import pytest
 
 from catchup_eval.cli.claims import judge_claims
 from catchup_eval.cli.options import Options
+from catchup_eval.core import toml
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.feature_learning import KNOWN, analysis_versions
 from catchup_eval.jobs.plan import Plan
@@ -20,8 +21,8 @@ from catchup_eval.trainers.mixing import METHODS
 
 PAPER = Path(__file__).parents[3] / "shared" / "seeds" / "catch_up_mix_paper.txt"
 KEYS = 'method = "catchup"\nrelation = "higher"\nmetric = "clean.accuracy"\n'
-CHECKPOINTS = read('about = "checkpoints"\n[[claims]]\nthan = 50\n' + KEYS, "file")
-METHODS_CLAIM = read('[[claims]]\nthan = "baseline"\n' + KEYS, "file")
+CHECKPOINTS = read(toml.parse('about = "checkpoints"\n[[claims]]\nthan = 50\n' + KEYS, ""), "file")
+METHODS_CLAIM = read(toml.parse('[[claims]]\nthan = "baseline"\n' + KEYS, ""), "file")
 Runs = tuple[Path, list[tuple[Plan, Options]]]
 
 
@@ -59,7 +60,7 @@ def test_every_shipped_claim_is_about_something_that_is_measured(finished_report
 def test_a_name_that_is_none_is_told() -> None:
     with pytest.raises(UnknownName, match="did you mean 'catchup-mix'"):
         find("catchup-mx")
-    with pytest.raises(BadFile, match="there is no file"):
+    with pytest.raises(BadFile, match="cannot read the file of claims"):
         find("nowhere.toml")
 
 

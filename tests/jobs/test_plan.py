@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catchup_eval.core import toml
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.settings import check
 from catchup_eval.jobs import plan as plans
 from catchup_eval.jobs.plan import CScoreSettings, Plan
 
@@ -23,14 +25,14 @@ def test_a_table_of_estimated_scores_comes_back_too() -> None:
         CScoreSettings(networks=5, shares=(0.5, 1.0), recipe="mine.toml"),
     ):
         plan = Plan(name="a", cscores=cscores, settings={"landscape": {"points": 5}})
-        assert plans.read(plans.write(plan), "x") == plan
+        assert check(Plan, toml.parse(plans.write(plan), "x"), "x") == plan
 
 
 @given(words, st.lists(words, max_size=3), st.lists(st.integers(0, 99), max_size=3))
 def test_a_plan_comes_back_from_toml(name: str, methods: list[str], seeds: list[int]) -> None:
     settings = {"landscape": {"points": 5, "reach": 0.5, "on": True, "list": [1, 2]}}
     plan = Plan(name=name, methods=tuple(methods), seeds=tuple(seeds), settings=settings)
-    assert plans.read(plans.write(plan), "x") == plan
+    assert check(Plan, toml.parse(plans.write(plan), "x"), "x") == plan
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_a_wrong_plan_is_one_sentence(tmp_path: Path, text: str, words: str) -> 
 def test_names_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'digits'"):
         plans.find("digit")
-    with pytest.raises(BadFile, match="there is no file"):
+    with pytest.raises(BadFile, match=r"cannot read the plan .*toolkit are: digits"):
         plans.find(str(tmp_path / "absent.toml"))
 
 

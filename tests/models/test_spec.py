@@ -204,7 +204,7 @@ def test_a_list_of_models(tmp_path: Path, resnet8_file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[models", "no TOML file"),
+        ("[models", "no valid TOML"),
         ("a = 1", "lists no models"),
         ("[models.a]\nnorm = 'half'", r"expected spec = .* in \[models.a\]"),
         ("[models.a]\nspec = 'b.toml'", "is a list itself"),
@@ -217,7 +217,7 @@ def test_a_list_that_is_none(tmp_path: Path, content: str, words: str) -> None:
 
 
 def test_no_list_is_there() -> None:
-    with pytest.raises(BadFile, match="no list of models absent"):
+    with pytest.raises(BadFile, match="cannot read the list of models absent"):
         expand("absent.toml")
 
 

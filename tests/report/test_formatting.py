@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from catchup_eval.metrics.intervals import Interval
 from catchup_eval.metrics.significance import Difference
 from catchup_eval.report import formatting
+from catchup_eval.results.summary import estimate
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -56,10 +57,12 @@ def test_an_interval_has_the_decimals_of_its_value(value, limits, unit, text):
 
 def test_seeds_one_two_and_more():
     own = Interval(95.0, 98.0)
-    assert formatting.format_over_seeds([97.0], own, "%") == "97.0 [95.0, 98.0]"
-    assert formatting.format_over_seeds([97.0, 98.0], own, "%") == "97.5 (97.0; 98.0)"
-    assert formatting.format_over_seeds([1.0, 2.0, 3.0], own, "%") == "2.0 [0.0, 4.5]"
-    assert formatting.format_over_seeds([], own, "%") == formatting.NONE
+    texts = [
+        formatting.format_estimate(estimate(values, own, "%"), "%")
+        for values in ([97.0], [97.0, 98.0], [1.0, 2.0, 3.0])
+    ]
+    assert texts == ["97.0 [95.0, 98.0]", "97.5 (97.0; 98.0)", "2.0 [0.0, 4.5]"]
+    assert formatting.format_estimate(None, "%") == formatting.NONE
 
 
 def test_a_change_has_its_sign_in_every_place():

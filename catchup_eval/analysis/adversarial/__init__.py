@@ -193,7 +193,7 @@ def measure(
 
 def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
-    rows = result.frame[result.frame["metric"] == "accuracy"]
+    rows = result.rows("accuracy")
     for attack, epsilon in rows[["attack", "epsilon"]].dropna().itertuples(index=False):
         correct = result.samples.get(f"{attack}@{epsilon:g}")
         if correct is not None:

@@ -14,7 +14,7 @@ from catchup_eval.analysis.conventions import Convention, ConventionFamily, Conv
 from catchup_eval.core.errors import Missing
 from catchup_eval.results.comparison import LEVEL, difference
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import PERCENT, Estimate, seeds_interval
+from catchup_eval.results.summary import PERCENT, Estimate, estimate
 
 DECIDES = "both orders are significant: the convention decides"
 
@@ -204,9 +204,8 @@ def _number(convention: Convention, key: str, studies: Sequence[Study]) -> Conve
 
 def make_estimate(numbers: Sequence[ConventionValue]) -> Estimate:
     """What a group reaches: one number for each of its seeds."""
-    values = tuple(number.value for number in numbers)
+    values, first = [number.value for number in numbers], numbers[0]
     strata = [number.outcomes for number in numbers]
     shapes = {tuple(len(array) for array in one) for one in strata}
     outcomes = [np.mean(column, axis=0) for column in zip(*strata)] if len(shapes) == 1 else []
-    own = numbers[0].interval if len(numbers) == 1 else seeds_interval(values, PERCENT)
-    return Estimate(values, own, numbers[0].n, outcomes=tuple(outcomes))
+    return estimate(values, first.interval, PERCENT, n=first.n, outcomes=tuple(outcomes))

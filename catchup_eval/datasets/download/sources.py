@@ -1,15 +1,14 @@
 """The shipped list of datasets: their files, addresses, sizes, checksums (`sources.toml`)."""
 
 import shlex
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core import toml
+from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.http import DownloadRequest
 from catchup_eval.core.settings import Count, Settings, check
 
@@ -124,15 +123,10 @@ def load(path: Path | None = None) -> dict[str, Source]:
         BadFile: no such file, or no TOML.
         UnknownName, UserError: a key that does not exist, or a value that cannot be.
     """
-    shipped = resources.files("catchup_eval.datasets.download") / "sources.toml"
-    where = "sources.toml" if path is None else str(path)
-    try:
-        text = (shipped if path is None else path).read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except OSError as error:
-        raise BadFile(f"there is no {where}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadFile(f"expected TOML in {where}: {error}") from error
+    if path is None:
+        where, tables = "sources.toml", toml.shipped("catchup_eval.datasets.download")["sources"]
+    else:
+        where, tables = str(path), toml.read("list of sources", path)
     return {name: check(Source, table, f"[{name}] in {where}") for name, table in tables.items()}
 
 

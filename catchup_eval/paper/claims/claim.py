@@ -14,14 +14,13 @@ data = "cifar100"                 # any where it is left out
 about = "checkpoints"             # or methods, which are tested over seeds
 """
 
-import tomllib
-from importlib import resources
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core import toml
+from catchup_eval.core.errors import UserError
 from catchup_eval.core.settings import Settings, check
 
 WITHIN = ("no worse", "equal")  # true up to a margin
@@ -102,17 +101,12 @@ class Claims(Settings):
     claims: list[Claim]
 
 
-def read(text: str, source: str) -> Claims:
-    """The claims that a TOML text spells; `source` names it in errors.
+def read(content: Mapping[str, Any], source: str) -> Claims:
+    """The claims that a TOML file spells; `source` names it in errors.
 
     Raises:
-        BadFile: no valid TOML.
         UserError: no claims, or one with a key missing or a value that is not understood.
     """
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadFile(f"{source} is no valid TOML: {error}") from error
     tables = content.get("claims")
     if not (isinstance(tables, list) and tables):
         raise UserError(f"{source} has no claims; each starts with [[claims]]")
@@ -132,13 +126,5 @@ def find(name: str) -> Claims:
         BadFile: no such file, or no valid TOML.
         UserError: a claim that cannot be read.
     """
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise BadFile(f"there is no file {path}")
-        return read(path.read_text(encoding="utf-8"), name)
-    files = resources.files("catchup_eval.paper.claims").iterdir()
-    shipped = {file.name.removesuffix(".toml"): file for file in files if ".toml" in file.name}
-    if name not in shipped:
-        raise UnknownName("file of claims", name, shipped)
-    return read(shipped[name].read_text(encoding="utf-8"), f"{name}.toml")
+    shipped = toml.shipped("catchup_eval.paper.claims")
+    return read(toml.find("file of claims", name, shipped), name)

@@ -6,12 +6,12 @@ import pandas as pd
 
 from catchup_eval.analysis.base import Analysis
 from catchup_eval.core.errors import Missing, UnknownName, UserError
-from catchup_eval.metrics.intervals import Interval
+from catchup_eval.metrics.intervals import NO_INTERVAL
 from catchup_eval.paper.claims.claim import Claim
 from catchup_eval.results.headline import Headline
-from catchup_eval.results.result import CHECK, COLUMNS, Result
+from catchup_eval.results.result import CHECK, COLUMNS, Result, interval_of
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import Estimate, SummaryRow, seeds_interval, summarize
+from catchup_eval.results.summary import Estimate, SummaryRow, estimate, summarize
 
 SIGNS = {"higher": 1, "lower": -1, "equal": 1}  # equal is tested both ways
 
@@ -95,9 +95,8 @@ def _values(column: pd.Series) -> list[str]:
 
 
 def _estimate(frames: list[pd.DataFrame]) -> Estimate:
-    values = tuple(float(frame["value"].mean()) for frame in frames)
+    values = [float(frame["value"].mean()) for frame in frames]
     first = frames[0].iloc[0]
-    single = len(frames) == 1 and len(frames[0]) == 1
-    own = Interval(float(first["low"]), float(first["high"]))
-    interval = own if single else seeds_interval(values, str(first["unit"]))
-    return Estimate(values, interval, n=int(first["n"]), protocol=str(first["protocol"]))
+    own = interval_of(first) if len(frames[0]) == 1 else NO_INTERVAL
+    n, protocol = int(first["n"]), str(first["protocol"])
+    return estimate(values, own, str(first["unit"]), n=n, protocol=protocol)

@@ -2,14 +2,15 @@
 
 import pytest
 
-from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core import toml
+from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.paper.claims.claim import Claim, read
 
 BEST = 'method = "a"\nrelation = "higher"\nmetric = "c.x"\n'
 
 
 def claim(keys: str) -> Claim:
-    (found,) = read(f"[[claims]]\n{keys}", "file").claims
+    (found,) = read(toml.parse(f"[[claims]]\n{keys}", "file"), "file").claims
     return found
 
 
@@ -40,7 +41,7 @@ def test_a_claim_compares_with_methods_or_with_a_number() -> None:
 
 def test_a_claim_takes_from_the_heading_what_it_does_not_say() -> None:
     text = f'about = "checkpoints"\n[[claims]]\n{BEST}[[claims]]\n{BEST}about = "methods"'
-    first, second = read(text, "file").claims
+    first, second = read(toml.parse(text, "file"), "file").claims
     assert (first.about, second.about) == ("checkpoints", "methods")
 
 
@@ -71,6 +72,4 @@ def test_a_key_that_is_none_is_told(key: str) -> None:
 
 def test_a_file_without_claims_is_none() -> None:
     with pytest.raises(UserError, match="file has no claims"):
-        read('title = "x"', "file")
-    with pytest.raises(BadFile, match="no valid TOML"):
-        read("[[claims", "file")
+        read({"title": "x"}, "file")

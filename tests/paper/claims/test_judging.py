@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from catchup_eval.core.errors import UnknownName, UserError
-from catchup_eval.metrics.significance import holm, welch_test
+from catchup_eval.metrics.significance import holm, welch_contrast
 from catchup_eval.paper.claims.claim import Claim
 from catchup_eval.paper.claims.judging import (
     CANNOT_TELL,
@@ -80,7 +80,7 @@ def test_a_claim_stands_or_falls(verdict: Callable[..., JudgedClaim], asked, exp
 def test_over_seeds_the_p_is_that_of_the_comparison(verdict: Callable[..., JudgedClaim]) -> None:
     found = verdict(claim("catchup", "better", ACCURACY, "baseline")).answer
     assert found.over == "seeds"
-    assert found.p == pytest.approx(welch_test(HIGH, LOW).p)
+    assert found.p == pytest.approx(welch_contrast(HIGH, LOW).difference.p)
 
 
 def test_of_all_pairs_the_weakest_counts(verdict: Callable[..., JudgedClaim]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catchup_eval.core import toml
 from catchup_eval.paper.claims import page
 from catchup_eval.paper.claims.claim import read
 from catchup_eval.paper.claims.judging import JudgedClaim, RequiredSize, judge
@@ -38,7 +39,7 @@ relation = "lower"
 metric = "corruption.mean_error"
 than = "ours"
 """
-WRITTEN = read(TEXT, "file")
+WRITTEN = read(toml.parse(TEXT, "file"), "file")
 
 
 @pytest.fixture(scope="module")
