@@ -39,8 +39,8 @@ class Schedule:
 
     iterations: int = 10_000
     step: float = 1.0  # eta
-    records: int = 200  # at most, beside the start: ever less often, because ever less happens
-    alpha: float = 10.0  # inside the network, lambda is from Beta(alpha, alpha)
+    records: int = 200  # at most, beside the start: less and less often, as less changes
+    alpha: float = 10.0  # within the network, lambda is from Beta(alpha, alpha)
 
     def __post_init__(self) -> None:
         if not 1 <= self.records <= self.iterations or self.alpha < 0:

@@ -51,10 +51,10 @@ def sweep(id_scores: np.ndarray, ood_scores: np.ndarray) -> Sweep:
 
 def swap_positive_class(curve: Sweep) -> Sweep:
     """The same scores with ID as the positive class: a low score means ID."""
-    lost, kept = (
+    lost, recalled = (
         (counts[-1] - _prepend_zero(counts)[:-1])[::-1] for counts in (curve.found, curve.flagged)
     )
-    return Sweep(kept, lost, -curve.thresholds[::-1])
+    return Sweep(recalled, lost, -curve.thresholds[::-1])
 
 
 def auroc(curve: Sweep) -> float:

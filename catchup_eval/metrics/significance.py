@@ -156,7 +156,7 @@ def _standard_error(strata: Sequence[np.ndarray]) -> float:
 
 
 def mcnemar(wins: int, losses: int, n: int) -> Difference:
-    """Two rates over the same n samples, of which only ours and only theirs are right on some.
+    """Two rates over the same n samples, of which only ours and only theirs are correct on some.
 
     p is McNemar's exact one. The interval holds the differences that are not rejected at 5 %: 0 by
     that very test, all others by Tango's score test (:func:`tango`).
@@ -312,8 +312,8 @@ def welch_contrast(ours: Sequence[float], theirs: Sequence[float]) -> Contrast:
     """Two methods over their seeds, 2 or more each: Welch's t test (Welch 1947).
 
     Seeds that agree up to a millionth of the largest value agree: what is left of them is rounding,
-    which says nothing of another seed, and t has no spread to go by. There is then no interval, and
-    p is that of exchanging seeds: 2 of all the ways to deal them out, or 1 if the methods agree,
+    which tells nothing about other seeds, and t has no spread. There is then no interval, and
+    p is that of exchanging seeds: 2 of all assignments of them, or 1 if the methods agree,
     too.
     """
     a, b = np.asarray(ours, float), np.asarray(theirs, float)

@@ -42,7 +42,7 @@ class CatalogueEntry(BaseModel, frozen=True, extra="forbid"):
     paper: str  # who made it known
     page: str  # where it is described
     address: str = ""  # of the file; empty where it must be got by hand from the page
-    sha256: str = ""  # of the file; empty where nobody knows
+    sha256: str = ""  # of the file; empty if not known
     accuracy: float | None = None  # the published top-1 in percent
     licence: str = ""  # of code and weights, as the page says
     verified: bool = False  # the file was read with this toolkit, and the accuracy equalled
@@ -72,10 +72,10 @@ class CatalogueEntry(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What one must know before its numbers."""
+        """Notes on its numbers."""
         if self.verified:
             return ()
-        return (f"{self.spec} of the catalogue was not verified: {self.page} says what it is",)
+        return (f"{self.spec} of the catalogue was not verified: see {self.page}",)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A network with its normalisation inside, and the names of its stages, head and pool."""
+"""A network with its normalisation, and the names of its stages, head and pool."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
 
-# What a network takes of (red, green, blue); one channel is for images whose three are alike.
+# The input channels from (red, green, blue); a single one is for images whose three are equal.
 CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
 
 
@@ -19,7 +19,7 @@ class Trace(NamedTuple):
     """What one forward pass gives at three places."""
 
     logits: Tensor  # (N, K)
-    features: Tensor  # (N, D), what the last linear layer is given
+    features: Tensor  # (N, D), the input of the last linear layer
     maps: Tensor | None  # (N, D, h, w), what the head pools; None where nothing is pooled
 
 
@@ -51,7 +51,7 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise UserError(f"expected as many means as positive stds, got {mean} and {std}")
-        # Settings, not weights: kept out of the state dict, stored in the checkpoint's card.
+        # Settings, not weights: not in the state dict, but in the checkpoint's card.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.channels, order = channels, CHANNELS[channels]
@@ -65,7 +65,7 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Any `nn.Module`, with its normalisation inside.
+    """Any `nn.Module`, with its normalisation as the first layer.
 
     Args:
         net: takes normalised images (N, C, H, W), gives logits (N, K).
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
         pool: name of the module that pools the last feature map; None where there is none. Where a
             function pools, an `nn.AdaptiveAvgPool2d(1)` put before it can be named.
         name: for tables and figures.
-        preprocess: how photographs are brought to its size; None for images that have it.
+        preprocess: of images of varying size; None for images that have its input size.
 
     Raises:
         UserError: a name that is no submodule of `net`.
@@ -146,7 +146,7 @@ class Classifier(nn.Module):
         return Trace(logits, seen["features"].flatten(1), seen.get("maps"))
 
     def features(self, pixels: Tensor) -> Tensor:
-        """(N, D): what the last linear layer is given."""
+        """(N, D): the input of the last linear layer."""
         return self.trace(pixels).features
 
     def feature_map(self, pixels: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ def wrap(
     """
     head = head or _last_module_name(net, nn.Linear)
     if head is None:
-        raise UserError(f"{type(net).__name__} has no linear layer; say which is its head")
+        raise UserError(f"{type(net).__name__} has no linear layer; name its head")
     pool = pool or _last_module_name(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
     name = name or type(net).__name__.lower()
     return Classifier(

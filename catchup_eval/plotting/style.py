@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.dpi": 200,
     "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # text stays text: journals ask for it
+    "pdf.fonttype": 42,  # text stays text: journals require it
     "ps.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "catchup-eval",  # the same picture is the same file

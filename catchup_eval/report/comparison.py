@@ -13,7 +13,7 @@ from catchup_eval.report import plots, summary
 from catchup_eval.report.figures import SavedFigure, save
 from catchup_eval.report.tables import Table, cells, frame, link_csv
 from catchup_eval.results import agreement, comparison
-from catchup_eval.results.agreement import SHOWN, choose, load_examples
+from catchup_eval.results.agreement import LISTED, choose, load_examples
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import SEEDS, SummaryRow
@@ -189,10 +189,12 @@ def _unique_examples(study: Study, folder: Path) -> Iterator[ComparisonSection]:
     if not found:
         return
     rows = [
-        cells([group, len(numbers), ", ".join(map(str, numbers[:SHOWN]))])
+        cells([group, len(numbers), ", ".join(map(str, numbers[:LISTED]))])
         for group, numbers in found.items()
     ]
-    caption = f"Images that only one model classifies correctly, with numbers of the first {SHOWN}."
+    caption = (
+        f"Images that only one model classifies correctly, with numbers of the first {LISTED}."
+    )
     columns = ["Model", "Images", "Sample numbers"]
     table = link_csv(Table("alone", caption, columns, [[row] for row in rows], notes=1))
     correct, picture = choose(found), None

@@ -70,7 +70,7 @@ def test_where_none_is_wrong_there_is_nothing_to_say_of_mistakes(network: Classi
     }
     assert result.value("error") == 0
     assert "wrong_mean" not in result.samples
-    assert "nothing wrong" in _labels(result)[-1]
+    assert "no mistakes" in _labels(result)[-1]
 
 
 def test_one_mistake_has_no_interval(network: Classifier) -> None:

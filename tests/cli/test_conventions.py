@@ -67,8 +67,8 @@ def test_the_papers_tables_are_read_as_far_as_they_tell(tmp_path: Path) -> None:
     show_conventions(PAPER, [], tmp_path, quiet=True)
     frame = pd.read_csv(tmp_path / "conventions.csv").set_index(["table", "name", "reading"])
     told = frame["judgement"]
-    assert told["Table 5", "AUPR", "outside positive, 200 classes"] == "fits"
-    assert told["Table 5", "AUPR", "inside positive, all classes"] == "contradicted"
+    assert told["Table 5", "AUPR", "OOD positive, 200 classes"] == "fits"
+    assert told["Table 5", "AUPR", "ID positive, all classes"] == "contradicted"
     assert told["Table 1", "FGSM", "accuracy"] == "contradicted"
     assert told["Table 1", "mCE", "plain mean error"] == "fits"
     text = (tmp_path / "conventions.html").read_text(encoding="utf-8")

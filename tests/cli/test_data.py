@@ -106,7 +106,7 @@ def test_from_absent_to_well(
     assert re.search(r"^set +absent$", said, re.MULTILINE)
     assert "to get it: catchup-eval data fetch small" in said
 
-    assert fetch_sets(["small"], root, archives=mine, patience=AT_ONCE) == 0
+    assert fetch_sets(["small"], root, archives=mine, retry=AT_ONCE) == 0
     lines = capsys.readouterr().out.splitlines()
     size = f"{len(BODY) / 1000:.1f} kB"
     assert lines[0] == f"small.zip, {size}"
@@ -121,7 +121,7 @@ def test_from_absent_to_well(
 
 def test_a_second_fetch_asks_no_server(mine: Path, server: Any, tmp_path: Path) -> None:
     for _ in range(2):
-        fetch_sets(["small"], tmp_path, archives=mine, patience=AT_ONCE)
+        fetch_sets(["small"], tmp_path, archives=mine, retry=AT_ONCE)
     assert server.starts == [0]
 
 
@@ -143,7 +143,7 @@ def test_a_fetch_that_was_stopped_goes_on(mine: Path, server: Any, tmp_path: Pat
     assert part.stat().st_size == HALF
 
     server.silent = False
-    assert fetch_sets(["small"], tmp_path, archives=mine, patience=AT_ONCE) == 0
+    assert fetch_sets(["small"], tmp_path, archives=mine, retry=AT_ONCE) == 0
     assert server.starts == [0, HALF]
     assert (tmp_path / "set" / "words.txt").read_text() == "a b c"
     assert not part.exists()

@@ -121,9 +121,9 @@ def get(folder: Path, *addresses: str, **known: Any) -> list[float]:
     """Download into the folder with four tries; gives the pauses that one would have waited."""
     pauses: list[float] = []
     timeout = known.pop("timeout", 60.0)  # seconds; longer than any machine takes that is busy
-    tell = known.pop("tell", lambda here, whole: None)
-    patience = RetryPolicy(tries=4, timeout=timeout, pause=pauses.append)
-    download(DownloadRequest(folder / NAME, addresses, **known), tell=tell, patience=patience)
+    progress = known.pop("progress", lambda here, whole: None)
+    retry = RetryPolicy(tries=4, timeout=timeout, pause=pauses.append)
+    download(DownloadRequest(folder / NAME, addresses, **known), progress=progress, retry=retry)
     assert (folder / NAME).read_bytes() == BODY
     return pauses
 
@@ -181,50 +181,50 @@ def test_the_file_arrives_whole(case: Mended, serve: Callable[..., Server], tmp_
 
 
 @dataclass
-class Told:
+class Fault:
     """A fault that ends in a sentence."""
 
     answers: list[Answer]
     seen: str  # by the user, of this address
-    kept: int = 0  # bytes that stay for the next call
+    saved: int = 0  # bytes that stay for the next call
     checksum: str = MD5
     size: int | None = None
 
 
 TOLD = {
-    "404": Told([Answer(404, body=b"\x1f")], "the server answers 404 Not Found"),
-    "nothing": Told([Answer(body=b"")], "the server announced None bytes and has 0 (4 tries)"),
-    "500 for ever": Told([Answer(500)], "the server answers 500 Internal Server Error (4 tries)"),
-    "cut at the same byte for ever": Told(
+    "404": Fault([Answer(404, body=b"\x1f")], "the server returns 404 Not Found"),
+    "nothing": Fault([Answer(body=b"")], "the server announced None bytes and has 0 (4 tries)"),
+    "500 forever": Fault([Answer(500)], "the server returns 500 Internal Server Error (4 tries)"),
+    "cut at the same byte forever": Fault(
         [CUT, Answer(sent=0)],
         "the connection broke after 51,201 of 102,402 bytes (4 tries)",
-        kept=HALF,
+        saved=HALF,
     ),
-    "a web page": Told([PAGE], "it is a web page: title 'Please sign in'"),
-    "a page as long as the file": Told(
+    "a web page": Fault([PAGE], "it is a web page: title 'Please sign in'"),
+    "a page as long as the file": Fault(
         [Answer(body=PAGE.body.ljust(len(BODY)))], "it is a web page: title 'Please sign in'"
     ),
-    "words in place of an archive": Told(
+    "words in place of an archive": Fault(
         [Answer(body=b'{"error": "quota"}')], "it does not begin as a .tgz file does", checksum=""
     ),
-    "one byte is wrong": Told(
+    "one byte differs": Fault(
         [Answer(body=BODY[:-1] + b"!")],
         f"it is not the expected file: md5:{hashlib.md5(BODY[:-1] + b'!').hexdigest()}, "
         f"expected {MD5}",
     ),
-    "announces fewer bytes than it has": Told(
+    "announces fewer bytes than it has": Fault(
         [Answer(claims=-2)],
         f"it is not the expected file: md5:{hashlib.md5(BODY[:-2]).hexdigest()}, expected {MD5}",
     ),
-    "announces more than it has, and the size is known": Told(
+    "announces more than it has, and the size is known": Fault(
         [Answer(claims=100)], "the server gives 102,502 bytes, expected 102,402", size=len(BODY)
     ),
-    "announces nothing and sends too much": Told(
+    "announces nothing and sends too much": Fault(
         [Answer(body=BODY + b"more", claims=None)],
         "more than the expected 102,402 bytes came",
         size=len(BODY),
     ),
-    "announces more than it has, and nothing is known": Told(
+    "announces more than it has, and nothing is known": Fault(
         [Answer(claims=100)],
         "the server announced 102502 bytes and has 102402 (4 tries)",
         checksum="",
@@ -234,25 +234,25 @@ TOLD = {
 
 @pytest.mark.parametrize("case", TOLD.values(), ids=TOLD)
 def test_the_user_reads_what_happened(
-    case: Told, serve: Callable[..., Server], tmp_path: Path
+    case: Fault, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     server, path = serve(*case.answers), tmp_path / NAME
     with pytest.raises(BadFile) as caught:
         get(tmp_path, server.address, size=case.size, checksum=case.checksum)
-    kept = f"; the {case.kept / 1000:.1f} kB that came are kept, and the same command goes on"
+    saved = f"; the {case.saved / 1000:.1f} kB that came are saved, and the same command goes on"
     assert str(caught.value) == (
-        f"cannot get data.tgz from {server.address}: {case.seen}{kept if case.kept else ''}; "
-        f"or get it another way, put it at {path}, and call the same command again"
+        f"cannot get data.tgz from {server.address}: {case.seen}{saved if case.saved else ''}; "
+        f"or get it otherwise, put it at {path}, and call the same command again"
     )
     assert not path.exists()
     part = tmp_path / f"{NAME}.part"
-    assert (part.stat().st_size if part.exists() else 0) == case.kept
+    assert (part.stat().st_size if part.exists() else 0) == case.saved
 
 
 def test_only_the_rest_is_asked_for(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(CUT, Answer())
     seen: list[tuple[int, int]] = []
-    get(tmp_path, server.address, tell=lambda *both: seen.append(both))
+    get(tmp_path, server.address, progress=lambda *both: seen.append(both))
     assert "Range" not in server.asked[0]
     assert server.asked[1]["Range"] == f"bytes={HALF}-"
     assert server.asked[1]["If-Range"] == ETAG
@@ -266,7 +266,7 @@ def test_a_later_call_goes_on_also_through_a_redirect(
 ) -> None:
     server = serve(CUT, Answer(sent=0), Answer(sent=0), Answer(sent=0), Answer())
     address = server.address.replace("/data", "/moved/data")
-    with pytest.raises(BadFile, match=r"the 51\.2 kB that came are kept"):
+    with pytest.raises(BadFile, match=r"the 51\.2 kB that came are saved"):
         get(tmp_path, address, checksum=MD5)
     get(tmp_path, address, checksum=MD5)
     assert server.asked[-1]["Range"] == f"bytes={HALF}-"
@@ -312,7 +312,7 @@ def test_the_next_mirror_is_asked(serve: Callable[..., Server], tmp_path: Path) 
     first, second, third = (server.address for server in servers)
     with pytest.raises(BadFile) as caught:
         get(tmp_path, first, second)
-    assert f"{first}: the server answers 404 Not Found" in str(caught.value)
+    assert f"{first}: the server returns 404 Not Found" in str(caught.value)
     assert f"{second}: it is a web page" in str(caught.value)
     get(tmp_path, first, second, third, checksum=MD5)
     assert [len(server.asked) for server in servers] == [2, 2, 1]
@@ -330,9 +330,9 @@ def test_the_mirror_that_began_goes_on(serve: Callable[..., Server], tmp_path: P
 
 def test_without_network_there_is_one_try(tmp_path: Path) -> None:
     wanted = DownloadRequest(tmp_path / NAME, ["http://nowhere.invalid/data.tgz"])
-    patience = RetryPolicy(pause=lambda seconds: pytest.fail("another try"))
+    retry = RetryPolicy(pause=lambda seconds: pytest.fail("another try"))
     with pytest.raises(BadFile, match=r"nowhere.invalid cannot be reached \(no network\?\); or"):
-        download(wanted, patience=patience)
+        download(wanted, retry=retry)
     assert not leftovers(tmp_path)
 
 
@@ -349,7 +349,7 @@ def test_a_full_disk_is_one_sentence_and_what_came_stays(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert re.fullmatch(
-        r"cannot write \S+data\.tgz\.part: File too large; the 51\.2 kB that came are kept; "
+        r"cannot write \S+data\.tgz\.part: File too large; the 51\.2 kB that came are saved; "
         r"make room, and the same command goes on",
         str(caught.value),
     )
@@ -385,12 +385,12 @@ def test_two_that_get_one_file_do_not_mix_their_bytes(
 
     monkeypatch.setattr(module, "_state", state)
 
-    def tell(here: int, whole: int) -> None:
+    def progress(here: int, whole: int) -> None:
         if here == whole:  # nobody finishes before the other has begun
             assert second.wait(20) if locks else inside.wait(20) >= 0
 
     def work() -> None:
-        both.append(get(tmp_path, server.address, tell=tell))
+        both.append(get(tmp_path, server.address, progress=progress))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:

@@ -138,7 +138,7 @@ def test_the_best_accuracy_beside_the_weights_is_none_of_them(tmp_path: Path) ->
 
 
 def test_what_does_not_fit_is_one_readable_sentence_and_nothing_is_loaded() -> None:
-    with pytest.raises(BadFile, match=r"fit Linear; its head has 100 classes, 10 are asked for;"):
+    with pytest.raises(BadFile, match=r"fit Linear; its head has 100 classes, expected 10;"):
         load_state(nn.Linear(3, 10), nn.Linear(3, 100).state_dict(), "x")
     net = nn.Linear(3, 2)
     before = net.weight.clone()

@@ -53,7 +53,7 @@ def test_what_no_shape_tells_is_said() -> None:
     assert set(guess.unseen) == {"stem_stride", "active_shortcut"}
     assert str(guess) == (
         "its names and shapes are those of preactresnet18?width=4; "
-        "shapes do not tell stem_stride, active_shortcut"
+        "shapes do not determine stem_stride, active_shortcut"
     )
 
 

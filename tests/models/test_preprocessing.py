@@ -48,7 +48,7 @@ def test_keys_come_before_what_the_weights_say(options: dict[str, str], view: Pr
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "say how its images are normalised"),
+        ({}, "its normalisation is not known"),
         ({"norm": "none", "resize": "256"}, r"expected \?size=N beside resize"),
         ({"norm": "none", "size": "big"}, "whole number of pixels as size, got 'big'"),
         ({"norm": "none", "scale": "-1"}, "a positive scale"),

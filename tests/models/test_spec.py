@@ -139,7 +139,7 @@ def test_a_file_of_yours_builds_a_network(tmp_path: Path) -> None:
     [
         ("resnt20@x.pth?norm=half", "did you mean 'resnet20'"),
         ("resnet20@x.pth?norm=imagnet", "did you mean 'imagenet'"),
-        ("resnet20@x.pth", "say how its images are normalised"),
+        ("resnet20@x.pth", "its normalisation is not known"),
         ("resnet20@absent.pth?norm=half", "there is no file"),
         ("resnet20?norm=half", "has no weights"),
         ("torchvision:resnet51@IMAGENET1K_V1", "did you mean 'resnet50'"),
@@ -163,7 +163,7 @@ def test_a_file_alone_tells_its_network(resnet8_file: Path) -> None:
     loaded = load(f"{resnet8_file}?norm=half")
     assert loaded.architecture == "resnet8" and loaded.options == {"classes": 7}
     assert loaded.notes == ("net: its names and shapes are those of resnet8",)
-    with pytest.raises(UserError, match="say how its images are normalised"):
+    with pytest.raises(UserError, match="its normalisation is not known"):
         load(str(resnet8_file))
 
 

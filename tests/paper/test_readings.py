@@ -46,10 +46,10 @@ def test_a_corruption_error_is_above_the_clean_one_and_alexnet_has_no_part() -> 
 @pytest.mark.parametrize(
     ("value", "reading"),
     [
-        (16.7, "outside positive, 200 classes"),
-        (3.8, "outside positive, all classes"),
-        (83.3, "inside positive, 200 classes"),
-        (96.2, "inside positive, all classes"),
+        (16.7, "OOD positive, 200 classes"),
+        (3.8, "OOD positive, all classes"),
+        (83.3, "ID positive, 200 classes"),
+        (96.2, "ID positive, all classes"),
     ],
 )
 def test_an_aupr_near_chance_tells_its_convention(value: float, reading: str) -> None:
@@ -66,7 +66,7 @@ def test_an_aupr_far_from_guessing_tells_nothing() -> None:
 
 def test_top_1_localization_exceeds_neither_of_its_parts() -> None:
     printed = {"localization.gt_known": {"a": 60.0}, "clean.accuracy": {"a": 75.0}}
-    key = ("Top-1 Loc", "right answers among GT-known hits")
+    key = ("Top-1 Loc", "correct predictions among GT-known hits")
     assert judged(printed | {"localization.top1_localization": {"a": 48.0}})[key] == FITS
     assert judged(printed | {"localization.top1_localization": {"a": 61.0}})[key] == CONTRADICTED
 

@@ -1,4 +1,4 @@
-"""How often is the network wrong when images are corrupted as cameras, weather and files do it?
+"""What is the error on images with common corruptions: of cameras, weather and files?
 
 All test images at each type and severity: the same image has the same corruption for every model.
 Columns: `corruption` (the type), `severity` (1 to 5), then `metric`, `value`, `unit` (percent), `n`
@@ -16,11 +16,11 @@ images, `low` and `high` (95 % interval) and `protocol`. Metrics:
 - `clean_error`: without corruption, in percent; Wilson interval
 
 The paper's figure is over all 19 types of the released CIFAR-100-C files, which were drawn without
-a seed. `protocol` says what was measured: `cifar19of19@2` is all types with the constants for 32
+a seed. `protocol` names what was measured: `cifar19of19@2` is all types with the constants for 32
 pixels; another choice of types is marked (`cifar2of19-3fa9@2`), as are fewer severities (`s135`).
 With `files` the released images are used: `released19of19@2`. Frost needs `photographs` that are
 not part of this package; without them it is procedural, another corruption than the official one,
-and the protocol says so: `cifar19of19-proceduralfrost@2`.
+and the protocol names it: `cifar19of19-proceduralfrost@2`.
 
 Corrupted images are cached in `corrupted` in the context's data root, where there is one, for the
 next model; not so many that they would take most of its free disk.
@@ -29,7 +29,7 @@ Sanity check: an image's corruption does not depend on its batch; of released fi
 these images.
 
 Samples: `index` (N,), `clean` (N,) bool, `correct` (N, cells) bool in the order of the `error`
-rows, and `error` (N,), each image's fraction of wrong cells.
+rows, and `error` (N,), each image's fraction of misclassified cells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows
 
 TITLE = "Common corruptions"
-DESCRIPTION = "How often is it wrong when images are noisy, blurred, snowy, pale or compressed?"
+DESCRIPTION = "What is the error on noisy, blurred, snowy, pale or compressed images?"
 INTERPRETATION = (
     "Each row is a type of corruption, averaged over its severities; further left is better. The "
     "heat map has the error in percent at each severity and, at its margins, the means."
@@ -203,7 +203,7 @@ def _add_alexnet_row(rows: Rows, cells: Cells, correct: np.ndarray) -> None:
 
 
 def _protocol(source: Source, corruptions: Sequence[str], severities: Sequence[int]) -> str:
-    """A name that two measurements share only where they are of the same cells."""
+    """A name that is equal for two measurements only if they are of the same cells."""
     name = source.preset if isinstance(source, CorruptionVariant) else "released"
     name += f"{len(corruptions)}of{len(BENCHMARK_19)}"
     if set(corruptions) != set(BENCHMARK_19):

@@ -1,6 +1,6 @@
 """AlexNet's errors under ImageNet-C, which ImageNet-C's mCE divides by.
 
-Hendrycks and Dietterich 2019, as AugMix's code has them: 1 is all wrong, means over severities.
+Hendrycks and Dietterich 2019, as AugMix's code has them: 1 is every image; means over severities.
 """
 
 from collections.abc import Mapping, Sequence

@@ -116,4 +116,4 @@ def test_who_means_what_is_told_once_for_all_zooms_and_outsides(
     told = [(name.text, convention.text) for name, convention, _ in rows]
     assert len(set(told)) == len(told)
     assert ("zoom", "manifold") in told
-    assert ("FPR95", "inside positive, first recall, all classes") in told
+    assert ("FPR95", "ID positive, first recall, all classes") in told

@@ -134,8 +134,8 @@ def test_strays_swap_two_networks(strays: Study) -> None:
     under, otherwise = (
         [name.removesuffix(", all classes") for name in names] for names in swap[2:4]
     )
-    assert under == ["outside positive, nearest recall", "inside positive, first recall"]
-    assert otherwise == ["outside positive, first recall", "inside positive, nearest recall"]
+    assert under == ["OOD positive, nearest recall", "ID positive, first recall"]
+    assert otherwise == ["OOD positive, first recall", "ID positive, nearest recall"]
 
 
 def test_another_report_brings_the_other_convention(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catchup_eval.core.errors import BadFile
-from catchup_eval.core.http import DownloadRequest, Tell
+from catchup_eval.core.http import DownloadProgress, DownloadRequest
 from catchup_eval.datasets.download import fetch as fetching
 from catchup_eval.datasets.download.fetch import FetchDisplay, State, examine, fetch, glance
 from catchup_eval.datasets.download.sources import ArchivedFile, File, Source
@@ -68,7 +68,7 @@ def run(root: Path, source: Source = SOURCE, **options: bool) -> list[str]:
     lines: list[str] = []
 
     @contextmanager
-    def bar(label: str) -> Iterator[Tell]:
+    def bar(label: str) -> Iterator[DownloadProgress]:
         lines.append(label)
         yield lambda here, whole: None
 

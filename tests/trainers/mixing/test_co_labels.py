@@ -13,7 +13,7 @@ from catchup_eval.trainers.mixing.comixup.labels import (
     candidates,
     co_labels,
     duplicate_penalty,
-    lowest_shares,
+    lowest_fractions,
     objective,
     overuse,
 )
@@ -194,11 +194,11 @@ def test_gap_to_the_exact_optimum_on_real_images(salient, side, monkeypatch):
     met = []
 
     def watched(unary, counts, neighbours):
-        shares = lowest_shares(unary, counts, neighbours)
+        shares = lowest_fractions(unary, counts, neighbours)
         met.append((unary, counts, neighbours, shares))
         return shares
 
-    monkeypatch.setattr(module, "lowest_shares", watched)
+    monkeypatch.setattr(module, "lowest_fractions", watched)
     images, saliency = (whole[:100] for whole in salient)
     draws = draw_groups(generator(0), 2.0, 100, INPUTS, side)
     mosaics(images, saliency, draws, MosaicSettings(blocks=side))
