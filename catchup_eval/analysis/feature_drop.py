@@ -206,7 +206,7 @@ def _area_conventions() -> Iterator[conventions.Convention]:
         once = "for each image anew" if ranking == "sample" else "once for the data set"
         yield conventions.Convention(
             f"ranked {once}, by {by}",
-            "Catch-up Mix as it reads" if (ranking, by) == ("sample", "value") else "nobody says",
+            "Catch-up Mix as it reads" if (ranking, by) == ("sample", "value") else "not used",
             "area under accuracy over the fraction of features dropped from the top",
             "feature_drop",
             conventions.for_protocol(f"drop-{ranking}-{by}@", of, rerun),

@@ -3,7 +3,7 @@
 What has come of a file so far lies in `NAME.part`, and which file it is a part of in
 `NAME.part.json`; :func:`catchup_eval.core.files.atomic_path` would throw both away at a cut.
 
-A partial download is resumed only where the server can say that its file is still the same one (an
+A partial download is resumed only if the server can state that its file is still the same one (an
 ETag or a time of last change), or where a checksum is compared in the end. The server is believed
 only where its own statements agree: a response continues a partial file if it says so (206) and
 describes the same file as before; anything else starts anew.
@@ -76,7 +76,7 @@ class _Refused(CatchupError):
 
 
 class _Broken(CatchupError):
-    """Worth another try, after so many seconds if the server said so."""
+    """Worth another try, after so many seconds if the server sent them."""
 
     def __init__(self, message: str, wait: float = 0.0):
         super().__init__(message)
@@ -132,7 +132,7 @@ class _Remote:
     address: str  # where it was requested, before redirects
     etag: str = ""  # this and the next are headers; empty where there was none
     modified: str = ""
-    length: int | None = None  # bytes of the whole file, where the server said it
+    length: int | None = None  # bytes of the whole file, if the server sent it
 
     @property
     def validator(self) -> str:

@@ -28,7 +28,7 @@ def read_scores(path: Path, labels: Tensor) -> Tensor:
     """The C-scores (N,) float64 of the images whose labels (N,) these are, in their order.
 
     Args:
-        path: an `.npz` file of `labels` (N,), which say whose scores they are, and `scores` (N,).
+        path: an `.npz` file of `labels` (N,), to identify the images, and `scores` (N,).
 
     Raises:
         BadFile: absent, cut short or something else; other labels; a score outside [0, 1].

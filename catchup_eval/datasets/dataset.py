@@ -1,4 +1,4 @@
-"""Images, labels and boxes in named splits; what all datasets share, in memory or not."""
+"""Images, labels and boxes in named splits; common to all datasets, in memory or not."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -177,7 +177,7 @@ class Dataset(ABC, Generic[OnePart]):
         classes: names, by label.
         mean, std: per channel in [0, 1], what networks trained on it normalise with.
         about: one sentence: content, source, licence.
-        subset: says what was left out ("subset n=200 of 500"); empty for the whole dataset.
+        subset: what was selected ("subset n=200 of 500"); empty for the whole dataset.
         code: a hash of the user's code that makes the dataset; empty where none does.
     """
 

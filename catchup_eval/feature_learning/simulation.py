@@ -145,7 +145,7 @@ def simulate(
 ) -> SimulationOutput:
     """Train one network for each seed and method.
 
-    The methods of a seed share its data, its first weights, and the random numbers of each step. On
+    The methods of a seed have the same data, first weights, and random numbers of each step. On
     a processor, torch's threads work on different seeds: one operation is too short to be shared.
 
     Args:

@@ -100,7 +100,7 @@ def cutoff(curve: Sweep, *, recall: float = RECALL, rule: str = "nearest") -> in
 
 
 class Placements(NamedTuple):
-    """Where each score stands among those of the other side; both means are the AUROC."""
+    """The placement of each score among those of the other side; both means are the AUROC."""
 
     ood: np.ndarray  # (N,) fraction of the ID scores below it, ties one half
     id: np.ndarray  # (M,) fraction of the OOD scores above it, ties one half

@@ -1,12 +1,12 @@
 """Tests of a number or a difference, against 0 or another threshold, with their intervals.
 
 An interval and the p value beside it are of one test: the interval holds the differences that the
-test does not reject at 5 %, so it lacks 0 exactly where p < .05. Where the data say nothing of
+test does not reject at 5 %, so it lacks 0 exactly where p < .05. Where the data do not determine
 their own spread there is no interval, that is NaN: one sample; seeds that agree; equal samples,
 unless their range is known (:func:`at_edge`).
 
-One-sided tests move the null to the threshold, in the unit of the values: a small `above` says that
-the difference is larger than it, a small `below` that it is smaller.
+One-sided tests move the null to the threshold, in the unit of the values: a small `above` means
+that the difference is larger than it, a small `below` that it is smaller.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +24,10 @@ from catchup_eval.metrics.intervals import (
     ROUNDING,
     Interval,
     Z,
-    alike,
     at_edge,
     chunk_sizes,
     clopper_pearson,
+    nearly_equal,
     score_limits,
 )
 
@@ -136,7 +136,7 @@ def _delong(gaps: Sequence[np.ndarray], bound: float) -> Contrast:
     value, n = float(gaps[0].mean()), min(map(len, gaps))
     # Half the smallest two-sided p of exchanging two networks on each of n samples, 2 of 2^n.
     floor, bounds = min(1.0, 2.0 ** (1 - n)) / 2, Interval(-bound, bound)
-    if floor < LEVEL / 2 and all(alike(gap, bounds) for gap in gaps):
+    if floor < LEVEL / 2 and all(nearly_equal(gap, bounds) for gap in gaps):
 
         def tails(threshold: float) -> OneSidedPValues:
             edge = edge_tails(value, n, bounds, threshold)
@@ -263,7 +263,7 @@ class SignFlips:
     def interval(self) -> Interval:
         """95 %: the means that the two-sided test does not reject; none of values that agree."""
         n = len(self._values)
-        if n < 2 or alike(self._values):
+        if n < 2 or nearly_equal(self._values):
             return NO_INTERVAL
         with np.errstate(divide="ignore", invalid="ignore"):
             flipped = (self._total - self._sums) / (n - self._signs)
@@ -337,7 +337,7 @@ def t_contrast(values: Sequence[float]) -> Contrast:
     Where the seeds agree but for rounding, p is that of flipping each about the threshold.
     """
     a = np.asarray(values, float)
-    deviation = 0.0 if alike(a) else float(a.std(ddof=1))
+    deviation = 0.0 if nearly_equal(a) else float(a.std(ddof=1))
     value = float(a.mean()) if np.ptp(a) else float(a[0])
     name = "Student's t test over seeds" if deviation else "Sign flips of seeds, which agree"
     rounding, n = ROUNDING * float(np.abs(a).max()), len(a)
@@ -430,7 +430,7 @@ def single_contrast(ours: Sequence[np.ndarray], scale: float) -> Contrast:
     """One network's number, a list of strata of outcomes; `scale` as in :func:`paired_contrast`.
 
     A rate has the exact binomial test, and so Clopper and Pearson's interval and not Wilson's,
-    which stands beside the rate.
+    which is reported beside the rate.
     """
     strata = [np.asarray(a, float) for a in ours]
     if len(strata) > 1:

@@ -2,7 +2,7 @@
 
 The list is `catalogue.toml` beside this file. Where nobody has read a file and measured it with
 this toolkit, its entry is not `verified`: the address, the preprocessing or the number may then be
-other than the entry says.
+other than the entry states.
 """
 
 import tomllib
@@ -44,7 +44,7 @@ class CatalogueEntry(BaseModel, frozen=True, extra="forbid"):
     address: str = ""  # of the file; empty where it must be got by hand from the page
     sha256: str = ""  # of the file; empty if not known
     accuracy: float | None = None  # the published top-1 in percent
-    licence: str = ""  # of code and weights, as the page says
+    licence: str = ""  # of code and weights, as on the page
     verified: bool = False  # the file was read with this toolkit, and the accuracy equalled
 
     @property

@@ -197,7 +197,7 @@ def _candidate_state_dicts(content: Any) -> dict[str, Any]:
 
 
 def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
-    """Weights and their averages, where names such as `ema.*` say that a file mixes them."""
+    """Weights and their averages, where names such as `ema.*` show that a file mixes them."""
     for prefix in (f"{name}." for name in AVERAGES):
         plain = {name: value for name, value in weights.items() if not name.startswith(prefix)}
         if plain and len(plain) < len(weights):

@@ -40,7 +40,7 @@ class PossibleReading(NamedTuple):
 
 
 def paper_readings() -> dict[str, list[PossibleReading]]:
-    """Of all tables of which something can be said, by title."""
+    """Of all tables with such numbers, by title."""
     found = {
         one.title: possible_readings(printed_columns(one))
         for one in shipped_reproductions().values()

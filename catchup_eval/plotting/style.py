@@ -76,7 +76,7 @@ def plot_styles(names: Sequence[str]) -> dict[str, PlotStyle]:
 
 
 def escape_label(name: str) -> str:
-    """A name as shown in a figure: no formula, not hidden from legends, shortened.
+    """A name for a figure: no formula, not hidden from legends, shortened.
 
     Example:
         >>> escape_label("_a$b$")

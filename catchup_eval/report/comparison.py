@@ -35,7 +35,7 @@ UNDECIDED = (
     "exactly where that p is below 0.05, and may do so although Holm's p cannot tell."
 )
 DIFFERENCES = (
-    "One row for each metric, with signs such that right is better; so are the numbers beside it. "
+    "One row for each metric, with signs such that right is better; also in the numbers beside it. "
     "The bar is the 95 % interval before Holm's correction; a filled diamond is significant after "
     "it, an open circle is not; a caret marks an interval that extends beyond the panel."
 )
@@ -51,8 +51,8 @@ RANKS = (
     "reference, so a pair may differ there and be tied here."
 )
 TRADEOFFS = (
-    "Right and up is better. Crosses are 95 % intervals. The dotted line is the Pareto front: the "
-    "models that no other one beats in both numbers."
+    "Top right is better. Crosses are 95 % intervals. The dotted line is the Pareto front: the "
+    "models that no other one exceeds in both numbers."
 )
 KAPPA = (
     "Cohen's kappa of {of} between two models, image by image: 1 is full agreement, 0 the "

@@ -78,7 +78,7 @@ def format_with_interval(
 def format_over_seeds(values: Sequence[float], own: Interval, unit: str) -> str:
     """One network's value, or a mean over seeds.
 
-    Two seeds have no interval: both values stand in parentheses.
+    Two seeds have no interval: both values are in parentheses.
 
     Args:
         own: the interval of a single network.

@@ -86,7 +86,7 @@ class Augmentation(Settings):
 
 
 def augment(images: Tensor, settings: Augmentation, rng: Generator) -> Tensor:
-    """A new batch (N, C, H, W), each image cropped and flipped as the settings say.
+    """A new batch (N, C, H, W), each image cropped and flipped by the settings.
 
     Bytes stay bytes. Draws, in this order: the crops, the flips; nothing for what is switched off.
 

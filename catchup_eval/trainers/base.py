@@ -14,7 +14,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Traits(NamedTuple):
-    """What sets a method apart for whoever tests or runs it; the defaults hold for most.
+    """Properties of a method for tests and the loop; the defaults hold for most.
 
     Attributes:
         stateful: a step depends on those before it.

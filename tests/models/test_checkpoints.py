@@ -113,7 +113,7 @@ def test_names_of_other_zoos_are_understood() -> None:
         {"state_dict": {"w": torch.zeros(1), "ema.w": torch.ones(1)}},
     ],
 )
-def test_weights_or_their_average_and_it_is_said(
+def test_weights_or_their_average_and_it_is_reported(
     tmp_path: Path, content: dict[str, Any], ema: bool
 ) -> None:
     torch.save(content, tmp_path / "a.pth")
@@ -286,7 +286,7 @@ def test_the_fingerprint_depends_on_every_weight_and_on_the_normalisation(
 
 
 def test_versions_name_what_numbers_depend_on() -> None:
-    told = environment.package_versions()
+    printed = environment.package_versions()
     pixels = {"torchvision", "numpy", "scipy", "pillow", "libjpeg"}
-    assert set(told) == {"catchup-eval", "python", "torch"} | pixels
-    assert all(told.values()) and told["numpy"] == np.__version__
+    assert set(printed) == {"catchup-eval", "python", "torch"} | pixels
+    assert all(printed.values()) and printed["numpy"] == np.__version__

@@ -52,14 +52,14 @@ def test_a_corruption_error_is_above_the_clean_one_and_alexnet_has_no_part() -> 
         (96.2, "ID positive, all classes"),
     ],
 )
-def test_an_aupr_near_chance_tells_its_convention(value: float, reading: str) -> None:
+def test_an_aupr_near_chance_decides_its_convention(value: float, reading: str) -> None:
     found = judged(aupr(value))
     sides = {key[1]: word for key, word in found.items() if "classes" in key[1]}
     assert sides.pop(reading) == FITS
     assert set(sides.values()) == {CONTRADICTED}
 
 
-def test_an_aupr_far_from_guessing_tells_nothing() -> None:
+def test_an_aupr_far_from_chance_decides_nothing() -> None:
     sides = [word for key, word in judged(aupr(60.0, area=80.0)).items() if "classes" in key[1]]
     assert set(sides) == {UNDECIDED}
 
@@ -71,7 +71,7 @@ def test_top_1_localization_exceeds_neither_of_its_parts() -> None:
     assert judged(printed | {"localization.top1_localization": {"a": 61.0}})[key] == CONTRADICTED
 
 
-def test_a_table_without_such_columns_says_nothing() -> None:
+def test_a_table_without_such_columns_has_no_readings() -> None:
     assert not possible_readings({"clean.accuracy": {"a": 80.0}})
 
 

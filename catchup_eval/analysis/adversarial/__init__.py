@@ -33,7 +33,7 @@ Samples: `index` (N,), `clean` (N,) bool, `margin` (N,) of its logits, `zero-gra
 and `guess` (N,) bool, whether the label is the commonest one. For each attack and epsilon, whether
 the prediction is still correct: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on
 M images; for FGSM and PGD also `margin-fgsm@4`, `margin-pgd@4`, ... (N,), the attacked image's
-largest logit less the next, which says how far the outcome is from flipping; `pgd-unbounded` (M,)
+largest logit less the next, the distance of the outcome from flipping; `pgd-unbounded` (M,)
 bool; `Square@4-index` (M,) which images these were; `AutoAttack@4-flags` (5,) bool, what it warned
 of.
 """

@@ -162,7 +162,7 @@ def _is_decreasing(samples: Samples) -> bool:
     """Whether FGSM accuracy nowhere rises above chance with epsilon, nor is constant.
 
     Below chance it may rise: a step that is too long ends anywhere. Standing still counts where
-    that many images would have shown a fall of :data:`FALL` points and where no attack without a
+    that many images would have revealed a fall of :data:`FALL` points and where no attack without a
     bound shows that the gradient is a guide.
     """
     sweep = outcomes_by_epsilon(samples, "fgsm")

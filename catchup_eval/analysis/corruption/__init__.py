@@ -132,14 +132,14 @@ def measure(
 
 def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
-    wrong, cells = ~result.samples["correct"], result.rows("error")
+    misclassified, cells = ~result.samples["correct"], result.rows("error")
     yield RowLink("clean_error", {}, ~result.samples["clean"])
-    yield RowLink("mean_error", {}, wrong.mean(1))
+    yield RowLink("mean_error", {}, misclassified.mean(1))
     for column, (name, severity) in enumerate(zip(cells["corruption"], cells["severity"])):
-        yield RowLink("error", {"corruption": name, "severity": severity}, wrong[:, column])
+        yield RowLink("error", {"corruption": name, "severity": severity}, misclassified[:, column])
     for name in dict.fromkeys(cells["corruption"]):
         chosen = (cells["corruption"] == name).to_numpy()
-        yield RowLink("corruption_error", {"corruption": name}, wrong[:, chosen].mean(1))
+        yield RowLink("corruption_error", {"corruption": name}, misclassified[:, chosen].mean(1))
 
 
 def _add_check(
@@ -176,11 +176,11 @@ def _correct(
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str) -> Rows:
     rows = Rows(protocol)
-    wrong = ~samples["correct"]
+    misclassified = ~samples["correct"]
     names = np.array([name for name, _ in cells])
 
     def add_mean(metric: str, columns: np.ndarray, **condition: str) -> None:
-        rows.mean(metric, 100 * wrong[:, columns].mean(1), unit="%", **condition)
+        rows.mean(metric, 100 * misclassified[:, columns].mean(1), unit="%", **condition)
 
     add_mean("mean_error", np.full(len(names), True))
     if alexnet.ERRORS.keys() <= set(names):
@@ -188,7 +188,7 @@ def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str) -> Row
     rows.rate("clean_error", ~samples["clean"])
     for name in dict.fromkeys(names.tolist()):
         add_mean("corruption_error", names == name, corruption=name)
-    for column, (name, severity) in zip(wrong.T, cells, strict=True):
+    for column, (name, severity) in zip(misclassified.T, cells, strict=True):
         rows.rate("error", column, corruption=name, severity=severity)
     return rows
 
@@ -197,8 +197,8 @@ def _add_alexnet_row(rows: Rows, cells: Cells, correct: np.ndarray) -> None:
     """ImageNet-C's mCE, where all of its cells were measured."""
     needed = [(name, severity) for name in alexnet.ERRORS for severity in ALL_SEVERITIES]
     if set(needed) <= set(cells):
-        wrong = ~correct[:, [cells.index(cell) for cell in needed]]
-        errors = alexnet.alexnet_relative_error(wrong, [name for name, _ in needed])
+        misclassified = ~correct[:, [cells.index(cell) for cell in needed]]
+        errors = alexnet.alexnet_relative_error(misclassified, [name for name, _ in needed])
         rows.mean("mce_alexnet", errors, unit="% of AlexNet")
 
 

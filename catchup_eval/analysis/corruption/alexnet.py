@@ -26,15 +26,15 @@ ERRORS: Mapping[str, float] = {
 }
 
 
-def alexnet_relative_error(wrong: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def alexnet_relative_error(misclassified: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """What each image adds to the mCE, in percent: (N,) whose mean is the mCE.
 
     Args:
-        wrong: (N, cells) bool, each of the types as often as any other.
+        misclassified: (N, cells) bool, each of the types as often as any other.
         names: of the cells' types, of :data:`ERRORS`.
 
     Example:
         >>> alexnet_relative_error(np.array([[True, False]]), ["fog", "fog"]).round(2)
         array([61.03])
     """
-    return np.asarray(100 * (wrong / [ERRORS[name] for name in names]).mean(1))
+    return np.asarray(100 * (misclassified / [ERRORS[name] for name in names]).mean(1))

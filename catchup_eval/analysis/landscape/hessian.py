@@ -2,7 +2,7 @@
 
 The eigenvectors come from scipy's restarted Lanczos or from pyhessian's power iteration (Yao et
 al. 2020), both on products that leave nothing behind (:func:`hessian_product`). Either ends in one
-Rayleigh-Ritz step, whose residuals say how far each pair is from an exact one. A solver that has
+Rayleigh-Ritz step, whose residuals measure the distance from an exact pair. A solver that has
 not converged is followed by the other, and the step then takes the vectors of both.
 
 Faults of pyhessian 0.1, and their remedies:

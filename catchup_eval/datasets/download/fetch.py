@@ -60,7 +60,7 @@ class FileCheck(NamedTuple):
 
 
 class FetchDisplay(NamedTuple):
-    """How progress is shown.
+    """Display of progress.
 
     Attributes:
         info: prints a line.
@@ -98,7 +98,7 @@ def fetch(
                 if not _all_ok(checks):
                     _bring(file, source, root, checks, show, keep, retry)
                     continue
-        show.info(f"{file.name}: is here already")
+        show.info(f"{file.name}: is already here")
 
 
 def _all_ok(checks: Sequence[FileCheck]) -> bool:

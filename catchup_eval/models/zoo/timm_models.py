@@ -78,7 +78,7 @@ def inputs(name: str, *, sized: bool = False) -> InputSettings:
     """How timm gives images to the weights of a tag, at the size that they were trained with.
 
     timm's own tables may use a larger one: `?size=288&resize=288` selects it. `sized`: the user
-    says the size, so that timm's own cropping does not matter.
+    gives the size, so that timm's own cropping does not matter.
     """
     return inputs_from_config(data_config(name).to_dict(), name, sized=sized)
 

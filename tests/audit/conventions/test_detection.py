@@ -1,4 +1,4 @@
-"""Every convention of detection, against scikit-learn, stored rows and cases worked by hand."""
+"""The conventions of detection, against scikit-learn, stored rows and cases worked by hand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_ties_swap_two_networks_between_step_and_trapezoid(
     assert apart["OOD positive, trapezoid"] == pytest.approx(100 * (1 / 2 + 5 / 24))
 
 
-def test_numbers_and_intervals_are_those_that_the_question_stored() -> None:
+def test_numbers_and_intervals_are_those_that_the_analysis_stored() -> None:
     result = studies.load(EXAMPLE).results["catchup-s0", "ood"]
     for name, convention, metric in (
         ("FPR95", "OOD positive, nearest recall", "fpr95_out"),
@@ -138,7 +138,7 @@ def test_two_hundred_classes_are_no_all_classes(detection: Callable[..., Result]
         named["area, all classes"].of(result)
 
 
-def test_an_outside_that_is_not_stored_is_missing(detection: Callable[..., Result]) -> None:
+def test_an_ood_set_that_is_not_stored_is_missing(detection: Callable[..., Result]) -> None:
     named = {one.name: one for one in family("AUROC", "letters").conventions}
     with pytest.raises(Missing, match="the OOD dataset letters"):
         named["area, all classes"].of(detection([0], [1]))

@@ -155,7 +155,7 @@ def test_another_report_brings_the_other_convention(
     assert [swap[:2] for swap in together.swaps] == [("a", "b")]
 
 
-def test_a_question_that_was_not_asked_is_named(made: Callable[..., Study]) -> None:
+def test_an_analysis_that_was_not_run_is_named(made: Callable[..., Study]) -> None:
     found = evaluate_conventions(made({"a": [{}]}))
     assert not [one for one in found if one.available]
     assert named(found, "mCE").unavailable[0].needs == "the analysis corruption"

@@ -73,7 +73,9 @@ def test_one_network_has_no_ranking_to_compare(
     assert tables.finding(alone).startswith("There is no ranking to compare")
 
 
-def test_what_is_not_stored_is_told_once_for_each_need(laid_out: tables.ConventionsSection) -> None:
+def test_what_is_not_stored_is_listed_once_for_each_need(
+    laid_out: tables.ConventionsSection,
+) -> None:
     table = rows(laid_out.absent)
     (fpr,) = [row for row in table if row[0] == "FPR95"]
     assert fpr[1].count("200 classes") == 4 and "hendrycks200" in fpr[2]

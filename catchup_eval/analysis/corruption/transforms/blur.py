@@ -86,7 +86,7 @@ def glass_blur(images: Tensor, rngs: Rngs, sigma: float, reach: int, passes: int
     """Blurred, each pixel replaced by one up to `reach` away, blurred again.
 
     The original means to swap pixels; on numpy's views its line copies, and so do the released
-    files: `(h, w)` gets what stands at `(h + dy, w + dx)`, which keeps it.
+    files: `(h, w)` gets the value at `(h + dy, w + dx)`, which keeps it.
     """
     smooth = levels_to_uint8(linear.gaussian_filter(images.double(), sigma))
     height, width = images.shape[-2:]

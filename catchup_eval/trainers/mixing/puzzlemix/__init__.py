@@ -116,9 +116,9 @@ def transport_plan(visible: Tensor, fractions: Tensor, *, price: float) -> Tenso
 def _winners(bid: Tensor, wish: Tensor, number: Tensor) -> Tensor:
     """(N, P): for each place the `number` of the lowest bid whose `wish` it is; P without any."""
     lowest = torch.full_like(bid, torch.inf).scatter_reduce(1, wish, bid, "amin")
-    nobody = torch.full_like(number, number.shape[1])
-    candidate = torch.where(bid == lowest.gather(1, wish), number, nobody)
-    return nobody.scatter_reduce(1, wish, candidate, "amin")
+    unclaimed = torch.full_like(number, number.shape[1])
+    candidate = torch.where(bid == lowest.gather(1, wish), number, unclaimed)
+    return unclaimed.scatter_reduce(1, wish, candidate, "amin")
 
 
 def move_blocks(images: Tensor, plan: Tensor) -> Tensor:
