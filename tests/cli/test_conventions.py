@@ -72,5 +72,5 @@ def test_the_papers_tables_are_read_as_far_as_they_tell(tmp_path: Path) -> None:
     assert output["Table 1", "FGSM", "accuracy"] == "contradicted"
     assert output["Table 1", "mCE", "plain mean error"] == "fits"
     text = (tmp_path / "conventions.html").read_text(encoding="utf-8")
-    assert "chance is 16.7 (2,000 outside, 10,000 inside)" in text
+    assert "chance is 16.7 (2,000 OOD, 10,000 ID)" in text
     assert f"{len(frame)} readings of the printed numbers: fits 5, contradicted 6," in text

@@ -79,4 +79,4 @@ def test_the_table_has_a_block_for_each_name() -> None:
     made = table("Table 5", possible_readings(aupr(16.0)))
     assert [block[0][0].text for block in made.blocks] == ["AUPR", "FPR95"]
     assert made.name == "conventions-table-5"
-    assert "chance is 16.7 (2,000 outside, 10,000 inside)" in made.rows[0][2].text
+    assert "chance is 16.7 (2,000 OOD, 10,000 ID)" in made.rows[0][2].text

@@ -1,4 +1,4 @@
-"""A published accuracy that is not equalled is said loudly, and only where it can be told."""
+"""A published accuracy that is not reproduced is flagged, and only where it can be decided."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Photographs: a training sees them as its recipe says, and its checkpoint keeps how."""
+"""Images of varying size: a training preprocesses them by its recipe, which its checkpoint holds."""
 
 from contextlib import nullcontext
 from functools import partial
