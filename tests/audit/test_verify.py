@@ -1,4 +1,4 @@
-"""An unaltered report passes wherever it was made; an altered one does not, however it was altered."""
+"""An unaltered report passes wherever it was made; an altered one does not."""
 
 import json
 import shutil

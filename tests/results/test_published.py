@@ -1,4 +1,4 @@
-"""A published accuracy that is not reproduced is flagged, and only where it can be decided."""
+"""A published accuracy that is not reproduced is flagged, if it can be decided."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Images of varying size: a training preprocesses them by its recipe, which its checkpoint holds."""
+"""Images of varying size: preprocessed by the recipe, which the checkpoint holds."""
 
 from contextlib import nullcontext
 from functools import partial
