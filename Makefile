@@ -1,4 +1,4 @@
-# make run    set up, then the default run: train three networks, question them, write a report
+# make run    set up, then the default run: train three networks, evaluate them, write a report
 # make test   set up, then all tests
 # make test-machines  the tests that train, on each kind of processor and number of threads
 # make check  format, lint and types; changes nothing
@@ -35,7 +35,7 @@ clean:
 	rm -rf .venv build dist
 
 .venv/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "catchup-eval needs Python 3.11 or newer; say make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "catchup-eval needs Python 3.11 or newer; use make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 
 # torch and torchvision come together from one index: a torch found elsewhere breaks torchvision.

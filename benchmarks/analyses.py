@@ -1,13 +1,13 @@
-"""What a question costs more than the forward passes that it cannot avoid.
+"""The cost of an analysis, as a multiple of its forward passes.
 
     python benchmarks/analyses.py                       # some minutes on one CPU core
     python benchmarks/analyses.py --device cuda --images 10000 --batch 500
 
-A question is asked of PreActResNet-18 on digits; then a plain loop makes as many forward passes
-with the same batch sizes, and both again, interleaved in one run. Each question starts without the
-answers of the others. Printed: the median ratio, its quartiles, n, and the forward passes that each
-test image takes. Making corrupted and deformed images is left out of the ratio and stands beside it
-as a multiple of the same forward passes: many models share it.
+An analysis is run on PreActResNet-18 and digits; then a plain loop makes as many forward passes
+with the same batch sizes, and both again, interleaved in one run. Each analysis starts without the
+outputs of the others. Printed: the median ratio, its quartiles, n, and the forward passes that each
+test image takes. Making corrupted and deformed images is left out of the ratio and printed as a
+multiple of the same forward passes: it is common to many models.
 """
 
 import argparse
@@ -34,12 +34,12 @@ FORWARD_ONLY = ("clean", "ood", "feature_drop", "localization", "deformation", "
 
 @dataclass
 class Timed(EvaluationContext):
-    """A subject that knows how long the making of changed images took."""
+    """A context that measures how long the making of changed images took."""
 
     making: float = 0.0
 
     def correct(self, part: Split, change: Any) -> np.ndarray:
-        """As a subject does it."""
+        """As a context does it."""
 
         def timed(some: Split) -> torch.Tensor:
             started = clock(self.device)
@@ -64,7 +64,7 @@ def main() -> None:
             "preactresnet18", classes=10, width=options.width, mean=data.mean, std=data.std
         )
     model = model.eval().to(device)
-    for name in options.questions:
+    for name in options.analyses:
         ratios, making, passes = measured(name, model, data, options)
         low, median, high = np.percentile(ratios, [25, 50, 75])
         made = f"   making the images {np.median(making):.2f}" if max(making) > 0.01 else ""
@@ -80,11 +80,11 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = arguments.add_argument
-    add("--questions", nargs="+", default=FORWARD_ONLY, choices=FORWARD_ONLY, help="which")
+    add("--analyses", nargs="+", default=FORWARD_ONLY, choices=FORWARD_ONLY, help="which")
     add("--images", type=int, default=200, help="test images (default 200)")
     add("--batch", type=int, default=100, help="images in a batch (default 100)")
     add("--width", type=int, default=64, help="channels of the stem (default 64, the paper's)")
-    add("--rounds", type=int, default=5, help="measured rounds of each question (default 5)")
+    add("--rounds", type=int, default=5, help="measured rounds of each analysis (default 5)")
     add("--threads", type=int, default=1, help="CPU threads (more would wait for each other)")
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     return arguments
@@ -96,21 +96,21 @@ def measured(
     """Ratios, the making of images as the same multiple, and forward passes per test image."""
     ratios, making, passes = [], [], 0.0
     for round_number in range(options.rounds + 1):  # the first warms up
-        subject = Timed(model, data, torch.device(options.device), options.batch)
+        context = Timed(model, data, torch.device(options.device), options.batch)
         with batch_sizes(model) as sizes:
-            started = clock(subject.device)
-            ANALYSES[name].measure(subject)
-            total = clock(subject.device) - started
-        plain, passes = plain_passes(subject, sizes), sum(sizes) / len(data.split("test"))
+            started = clock(context.device)
+            ANALYSES[name].measure(context)
+            total = clock(context.device) - started
+        plain, passes = plain_passes(context, sizes), sum(sizes) / len(data.split("test"))
         if round_number:
-            ratios.append((total - subject.making) / plain)
-            making.append(subject.making / plain)
+            ratios.append((total - context.making) / plain)
+            making.append(context.making / plain)
     return ratios, making, passes
 
 
 @contextmanager
 def batch_sizes(model: Classifier) -> Iterator[list[int]]:
-    """A list that gets the size of each batch that the model is shown."""
+    """A list that gets the size of each batch of the model."""
     sizes: list[int] = []
     handle = model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     try:
@@ -120,13 +120,13 @@ def batch_sizes(model: Classifier) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def plain_passes(subject: EvaluationContext, sizes: list[int]) -> float:
+def plain_passes(context: EvaluationContext, sizes: list[int]) -> float:
     """Seconds that so many forward passes take by themselves."""
-    images = subject.data.split("test").images[: max(sizes)].to(subject.device).float() / 255
-    started = clock(subject.device)
+    images = context.data.split("test").images[: max(sizes)].to(context.device).float() / 255
+    started = clock(context.device)
     for size in sizes:
-        subject.model(images[:size])
-    return clock(subject.device) - started
+        context.model(images[:size])
+    return clock(context.device) - started
 
 
 def clock(device: torch.device) -> float:

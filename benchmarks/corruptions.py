@@ -9,7 +9,7 @@ The other side is tests/analysis/corruption/reference.py: numpy, scipy, Pillow a
 original script uses them, on the same images and with the same random numbers. Both sides run
 interleaved in one thread. Printed for each type: milliseconds of the processor per image on both
 sides (median of the rounds), the median ratio and its quartiles. The reference's fog and shot noise
-take a slower way than the original: they have no ratio, and the last line leaves them out.
+use a slower algorithm than the original: they have no ratio, and the last line leaves them out.
 
 `--fidelity` prints the accuracy of a network on the first 2,000 test images of CIFAR-10, mean over
 the severities, beside what it was when the original script corrupted them (one draw, hendrycks/
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add("--severity", type=int, default=3, help="1 to 5 (default 3)")
     add("--rounds", type=int, default=5, help="measurements of each type (default 5)")
     add("--fidelity", metavar="MODEL", help="a network as `evaluate` takes it; see above")
-    add("--data", default="cifar10", help="image set of --fidelity, in its official order")
+    add("--data", default="cifar10", help="dataset of --fidelity, in its official order")
     add("--data-root", default="data", help="where downloaded data sets lie")
     add("--photographs", type=Path, help="folder of the official photographs of frost")
     return arguments
@@ -176,13 +176,13 @@ def fidelity(options: argparse.Namespace) -> None:
     subject, variant = EvaluationContext(model, data), CorruptionVariant(photographs=photographs)
     print(f"clean {100 * subject.correct(part, lambda some: some.images).mean():.1f}")
     for name in CORRUPTIONS:
-        right = [
+        correct = [
             subject.correct(
                 part, partial(corrupt_split, name=name, severity=severity, variant=variant)
             )
             for severity in range(1, 6)
         ]
-        accuracy, original = 100 * np.mean(right), ORIGINAL.get(name)
+        accuracy, original = 100 * np.mean(correct), ORIGINAL.get(name)
         beside = f"original {original:5.1f}  {accuracy - original:+.1f}" if original else ""
         print(f"{name:18} {accuracy:5.1f}  {beside}", flush=True)
 

@@ -2,11 +2,11 @@
 
     python benchmarks/coverage.py
 
-For each family of scores, n + n of them and each AUROC: the share of simulated sets whose 95 %
+For each family of scores, n + n of them and each AUROC: the fraction of simulated sets whose 95 %
 interval holds the true AUROC, average precision and false positive rate at a recall of 95 % (rule
 "first"), and for a tenth of the sets the percentile bootstrap's, which the toolkit had before.
 `normal`: both sides normal, of equal spread. `ties`: the same, cut into six levels. `wide`: the
-spread of the outside is three times that of the inside.
+spread of the OOD scores is three times that of the ID scores.
 
 Truths covered in percent, of 1,000 simulated sets (seed 0), and in parentheses by the percentile
 bootstrap, of 100 of the sets:
@@ -89,7 +89,7 @@ class Scores(NamedTuple):
     cut: bool = False
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inside and outside, n of each."""
+        """ID and OOD scores, n of each."""
         sides = rng.normal(0, 1, n), rng.normal(self.distance, self.spread, n)
         levels = [np.searchsorted(CUTS, side).astype(float) for side in sides]
         return (levels[0], levels[1]) if self.cut else sides
@@ -130,7 +130,7 @@ def bootstrapped(rng: np.random.Generator, sides: tuple[np.ndarray, ...]) -> dic
 
 
 def coverage(scores: Scores, n: int, sets: int, seed: int) -> dict[str, tuple[float, float, float]]:
-    """For each number: the share of sets covered in percent, by bootstrap too; the mean width."""
+    """For each number: percent of the sets covered, by bootstrap too; the mean width."""
     rng, truth = np.random.default_rng([seed, n]), scores.truth()
     found: dict[str, list[np.ndarray]] = {name: [] for name in METHODS}
     old: dict[str, list[np.ndarray]] = {name: [] for name in METHODS}
@@ -160,12 +160,14 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print("scores   n + n  AUROC  number  covered (%)  by bootstrap  mean width (points)")
     for n in SIZES:
         for area in AREAS:
             for family, scores in families(area).items():
-                for name, (new, old, width) in coverage(scores, n, asked.sets, asked.seed).items():
+                for name, (new, old, width) in coverage(
+                    scores, n, options.sets, options.seed
+                ).items():
                     row = f"{family:7} {n:6} {area:6} {name:>7} {new:12.1f} {old:13.1f}"
                     print(f"{row} {width:20.2f}", flush=True)
 

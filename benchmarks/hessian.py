@@ -34,7 +34,7 @@ REFERENCE = "pyhessian 1e-4, as released"
 
 def main() -> None:
     """Read the arguments, measure, print."""
-    options = asked()
+    options = parse_options()
     torch.set_num_threads(options.threads)
     print(f"{machine(options)}: time as a multiple of '{REFERENCE}', median [quartiles]")
     images, labels = batch(options)
@@ -129,7 +129,7 @@ def trained(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> nn.
     return model.eval()
 
 
-def asked() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     """The arguments, as they were given."""
     arguments = parser(__doc__, rounds=5)
     arguments.add_argument("--steps", type=int, default=30, help="of SGD before (default 30)")

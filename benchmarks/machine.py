@@ -1,4 +1,4 @@
-"""What the benchmarks share: their arguments, the machine in words, the network."""
+"""Common to the benchmarks: their arguments, the machine in words, the network."""
 
 import argparse
 import os
@@ -50,7 +50,7 @@ def machine(options: argparse.Namespace) -> str:
 
 
 def processor() -> str:
-    """The processor's name, where Linux tells it."""
+    """The processor's name, where Linux has it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -86,6 +86,6 @@ def seconds_of(work: Callable[[], None], device: torch.device) -> float:
 
 
 def _wait(device: torch.device) -> None:
-    """Let the device finish, so that the clock sees its work."""
+    """Let the device finish, so that its work is measured."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -5,7 +5,7 @@
     python benchmarks/overhead.py --device cuda --width 64 --rounds 50
 
 A step is forward, loss, backward and SGD update of PreActResNet-18. Both sides are measured in one
-run, interleaved (A B A B A ...): each measured step stands between two baseline steps and is
+run, interleaved (A B A B A ...): each measured step is between two baseline steps and is
 divided by their mean, so that what else the machine does slows both. Printed: the median ratio, its
 quartiles, n, and the full forward and backward passes of a step. The last line is a baseline step
 against its neighbours: the noise. `--layers` adds Catch-up Mix at each layer k alone (0 is the
@@ -134,7 +134,7 @@ class Passes:
 
 def main() -> None:
     """Read the arguments, measure, print."""
-    options = asked()
+    options = parse_options()
     torch.set_num_threads(options.threads)
     print(f"{machine(options)}: step time as a multiple of the baseline's, median [quartiles]")
     model = network(options)
@@ -151,7 +151,7 @@ def main() -> None:
         )
 
 
-def asked() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     """The arguments, as they were given."""
     arguments = parser(__doc__, rounds=12)
     arguments.add_argument("--layers", action="store_true", help="also Catch-up Mix at each layer")

@@ -10,7 +10,7 @@ and flipped there, PreActResNet-18, SGD. The floor is as many bare steps of the 
 floor, method, floor, ... Printed for each: the median seconds and images per second; the median
 ratio to the two floors around it and its quartiles; the median ratio to the same round's baseline.
 The baseline's ratio to the floor is what the loop itself costs. With `--compile` epochs and floor
-are compiled, and a floor that is not stands among the methods.
+are compiled, and a floor that is not is listed among the methods.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Measured:
 
 def main() -> None:
     """Read the arguments, measure, print."""
-    options = asked()
+    options = parse_options()
     torch.set_num_threads(options.threads)
     steps = options.images // options.batch
     clock = "processor time" if options.device == "cpu" else "time"
@@ -60,7 +60,7 @@ def main() -> None:
         print(line(name, side, measured["baseline"], steps * options.batch))
 
 
-def asked() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     """The arguments, as they were given."""
     arguments = parser(__doc__, rounds=5)
     add = arguments.add_argument

@@ -49,21 +49,21 @@ def load(
 ) -> Classifier:
     """The model that a spec names, as `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
 
-    What was chosen for it, where there was a choice, is said as a Python warning.
+    Choices that were made for it are reported as Python warnings.
 
     Args:
         text: such as `ours=best.safetensors`, `torchvision:resnet50@IMAGENET1K_V2`,
             `resnet20@https://host/net.th?norm=cifar10`, `hf:timm/resnet18.a1_in1k` or
-            `catalogue:akamaster-cifar10-resnet20`. What the file says of the network and of
-            its preprocessing is taken; :mod:`catchup_eval.models.preprocessing` has the keys that
-            say it otherwise.
-        classes: where the weights do not say.
+            `catalogue:akamaster-cifar10-resnet20`. Metadata of the file about the network and
+            its preprocessing is used; :mod:`catchup_eval.models.preprocessing` has the keys that
+            override it.
+        classes: if the weights do not determine them.
         root: the data root; downloaded weights lie in its folder `models`.
-        trust_pickle: run the code that the file asks for when it is unpickled. Whoever wrote it
+        trust_pickle: run the code that the file calls when it is unpickled. Whoever wrote it
             can then do on this machine what you can; without it, only weights are read.
 
     Raises:
-        UserError: what is wrong with the request, in one sentence.
+        UserError: the fault of the request, in one sentence.
     """
     access = WeightsAccess(Path(root) / "models", trust_pickle)
     loaded = loading.load(text, classes=classes, access=access)
@@ -104,7 +104,7 @@ class AnalysisResult:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per number, self-checks left out."""
+        """One row per number, without sanity checks."""
         return self.result.table
 
     def plot(self) -> FigureDict:
@@ -190,7 +190,7 @@ def evaluate(
         only, skip: names of analyses; all of them where neither is given.
         settings: by analysis; the defaults are the paper's.
         device: "auto" takes a GPU if there is one.
-        seed: of what the analyses draw at random.
+        seed: of the analyses' random numbers.
         root: the folder of downloaded data, as for `data`; used where there is one.
 
     Raises:
@@ -285,7 +285,7 @@ PAPER_TABLES = (
     "numbers are comparable with the paper's only on its data and with its training."
 )
 MORE_CONVENTIONS = (
-    "The command catchup-eval conventions reports of this folder who uses which, and what is not "
+    "The command catchup-eval conventions, for this folder, lists who uses which, and what is not "
     "stored."
 )
 
@@ -305,4 +305,4 @@ def _extra_sections(
         linked = [link_csv(table) for table in (found.values, found.swaps) if table.blocks]
         frames = {table.name: frame(table) for table in linked}
         reading = f"{found.finding} {found.how} {MORE_CONVENTIONS}"
-        yield ComparisonSection("Under every convention", reading, tables=linked, frames=frames)
+        yield ComparisonSection("Other conventions", reading, tables=linked, frames=frames)

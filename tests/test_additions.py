@@ -97,21 +97,21 @@ def brighter(images: Tensor, _draws: object, amount: float) -> Tensor:
 def test_an_added_corruption_changes_no_mean_over_the_benchmark(
     monkeypatch: pytest.MonkeyPatch, few_digits: TensorDataset, networks: object
 ) -> None:
-    asked = EvaluationContext(networks(0), few_digits)
-    before = corruption.measure(asked, severities=(3,))
+    requested = EvaluationContext(networks(0), few_digits)
+    before = corruption.measure(requested, severities=(3,))
     (over_19,) = [one for one in MCE.conventions if one.name == "mean error over 19 types"]
     monkeypatch.setitem(CORRUPTIONS, "brighter", Corruption(brighter, "extra", SHIFTS))
     contract = runpy.run_path(str(TESTS / "analysis" / "corruption" / "test_corruptions.py"))
     assert "brighter" in contract["every"].args[1]
     contract["test_family_and_constants"]("brighter")
-    after = corruption.measure(asked, severities=(3,))
+    after = corruption.measure(requested, severities=(3,))
     pd.testing.assert_frame_equal(before.frame, after.frame, check_exact=True)
 
-    every = corruption.measure(asked, corruptions=tuple(CORRUPTIONS), severities=(3,))
+    every = corruption.measure(requested, corruptions=tuple(CORRUPTIONS), severities=(3,))
     assert set(every.rows("error")["corruption"]) == {*BENCHMARK_19, "brighter"}
-    told, own = over_19.of(before), over_19.of(every)
-    assert own[:3] == told[:3] and own.note == told.note
-    np.testing.assert_array_equal(own.outcomes[0], told.outcomes[0])
+    printed, own = over_19.of(before), over_19.of(every)
+    assert own[:3] == printed[:3] and own.note == printed.note
+    np.testing.assert_array_equal(own.outcomes[0], printed.outcomes[0])
     drawn = corruption.plot(every).values()
     texts = [
         tick.get_text() for fig in drawn for axes in fig.axes for tick in axes.get_yticklabels()
@@ -119,7 +119,7 @@ def test_an_added_corruption_changes_no_mean_over_the_benchmark(
     assert "brighter" in texts
 
     swapped = [*BENCHMARK_19[:-1], "brighter"]
-    other = corruption.measure(asked, corruptions=swapped, severities=(3,))
+    other = corruption.measure(requested, corruptions=swapped, severities=(3,))
     assert not set(other.frame["protocol"]) & set(before.frame["protocol"])
 
 

@@ -28,7 +28,7 @@ def test_evaluate_gives_findings(data: ce.TensorDataset, networks) -> None:
         findings["claen"]
 
 
-def test_what_is_missing_is_said(data: ce.TensorDataset, networks) -> None:
+def test_what_is_missing_is_reported(data: ce.TensorDataset, networks) -> None:
     findings = ce.evaluate(networks(0), data, only=["training"])
     assert findings.skipped_analyses["reason"].tolist() == ["needs history"]
 
@@ -57,7 +57,7 @@ def test_mistakes(data: ce.TensorDataset, networks) -> None:
         ce.compare({}, data)
 
 
-def test_a_network_with_too_few_logits_is_told_so(data: ce.TensorDataset) -> None:
+def test_a_network_with_too_few_logits_is_reported(data: ce.TensorDataset) -> None:
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     with pytest.raises(ce.UserError, match="gives 2 logits"):
         ce.evaluate(ce.wrap(net), data, only=["clean"])
@@ -93,7 +93,7 @@ def test_a_method_in_anyones_own_loop() -> None:
     assert torch.isfinite(loss)
 
 
-def test_questions_are_asked_in_full_precision(
+def test_analyses_run_in_full_precision(
     data: ce.TensorDataset, networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from catchup_eval.analysis import clean

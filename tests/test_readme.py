@@ -49,14 +49,14 @@ def test_every_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
         assert all(option in text for option in options), words
 
 
-def test_make_knows_the_two_commands() -> None:
+def test_make_has_the_two_commands() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for line in blocks("console")[0].splitlines():
         assert re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE)
 
 
-def test_the_table_of_questions_is_complete() -> None:
-    assert names_in("## What it asks") == list(ANALYSES)
+def test_the_table_of_analyses_is_complete() -> None:
+    assert names_in("## Analyses") == list(ANALYSES)
 
 
 def test_the_table_of_costs_is_complete() -> None:
@@ -71,7 +71,7 @@ def test_the_python_of_the_readme_runs(
     networks: Callable[..., Classifier],
     few_digits: ce.TensorDataset,
 ) -> None:
-    """With tiny networks, forty images and, in the comparison, one question."""
+    """With tiny networks, forty images and, in the comparison, one analysis."""
     card = ModelCard(
         architecture="preactresnet10",
         options={"classes": 10, "width": 4},

@@ -20,8 +20,8 @@ PerSample = Mapping[str, tuple[str, ...]]
 class Recheck(NamedTuple):
     """How a few images are evaluated again."""
 
-    settings: Mapping[str, Any] = {}  # that leave out what is not worth it, or depends on the batch
-    unless: Mapping[str, Any] = {}  # under which all images decide each outcome: a few do not do
+    settings: Mapping[str, Any] = {}  # without what is not worth it or depends on the batch
+    unless: Mapping[str, Any] = {}  # under which each outcome depends on all images
 
     def applies(self, settings: Mapping[str, Any]) -> bool:
         """Whether a few images are enough under these settings."""
@@ -33,7 +33,7 @@ class Analysis(Protocol):
 
     Attributes:
         TITLE: a few words, for headings.
-        DESCRIPTION: the question it answers, one sentence.
+        DESCRIPTION: what is evaluated, one sentence.
         INTERPRETATION: how to read the figure and the numbers, one or two sentences.
         REFERENCE: the paper the protocol is from.
         NEEDS: what it needs of the context, of: test, train, out, boxes, cscores,
@@ -43,7 +43,7 @@ class Analysis(Protocol):
         measure: numbers, from a context; settings are keyword-only, their defaults the paper's.
         plot: figures by name, from a result alone: a single one or several models joined.
 
-    It may also have what follows, which is read by :func:`declaration`:
+    Optional, read by :func:`declaration`:
 
     - `COST`: relative to that of others, for progress and the dry run; default 1
     - `PER_SAMPLE`: :data:`PerSample`, and `RECHECK`: :class:`Recheck`; without them an audit

@@ -184,7 +184,7 @@ class EvaluationContext:
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """(N, K) logits, on the CPU, of images (N, C, H, W) in [0, 1] from outside the dataset.
+        """(N, K) logits, on the CPU, of images (N, C, H, W) in [0, 1] that are not in the dataset.
 
         Raises:
             UserError: pixels outside [0, 1].

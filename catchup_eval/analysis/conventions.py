@@ -1,4 +1,4 @@
-"""Conventions: ways to compute a number that goes by a common name, from what is stored."""
+"""Conventions: definitions of a number with a common name, computed from stored results."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Compute = Callable[[Result], ConventionValue]  # raises Missing, with what it ne
 
 @dataclass(frozen=True)
 class Convention:
-    """One way to compute a number that goes by a common name."""
+    """One definition of a number with a common name."""
 
     name: str
     used_by: str  # papers and code
@@ -80,7 +80,7 @@ def row(metric: str, needs: str, *, sample: str = "", **where: Any) -> Compute:
 
 
 def complement(of: Compute) -> Compute:
-    """100 less the number: an error instead of an accuracy, and the other way round."""
+    """100 less the number: an error instead of an accuracy, and the reverse."""
 
     def complemented(result: Result) -> ConventionValue:
         value, (low, high), n, outcomes, note = of(result)

@@ -7,15 +7,15 @@ per number:
 - `wrong_mean`, `wrong_q1`, `wrong_q2`, `wrong_q3`: mean and quartiles of the C-scores of the
   misclassified images; bootstrap over these images. Absent where there are none, without an
   interval where there is one
-- `all_mean`, `all_q1`, `all_q2`, `all_q3`: of all images, which is what mistakes that have nothing
-  to do with the C-score come to
+- `all_mean`, `all_q1`, `all_q2`, `all_q3`: of all images, the value for mistakes that
+  do not depend on the C-score
 - `error`: misclassified images, in percent, Wilson interval
 - `accuracy`: within each `fifth` of the images, from 1, the lowest C-scores, to 5, in percent,
   Wilson interval
 - `wrong_share`: how many of the misclassified images are in this `fifth`, in percent, likewise
 
-Quartiles interpolate linearly between neighbours. Images of one score stand in one fifth, so that
-where many share a score the fifths differ in size, and one may be empty: it has no rows.
+Quartiles interpolate linearly between neighbours. Images of one score are in one fifth, so that
+where many have the same score the fifths differ in size, and one may be empty: it has no rows.
 
 The mean is a sum over all images divided by the number of mistakes. For paired tests it is
 linearised (the delta method): a correct image contributes the mean itself, a mistake what it moves
@@ -49,9 +49,9 @@ from catchup_eval.results.result import Result, Rows, group_by_model
 TITLE = "C-scores of the mistakes"
 DESCRIPTION = "Do the misclassified images have low C-scores?"
 INTERPRETATION = (
-    "A low mean says that mostly images of low C-score are misclassified, one like that of all "
-    "images that the others are as often. Read it with the accuracy: a network with fewer mistakes "
-    "usually keeps the hard ones. On the right, the further a line stands above the grey one of "
+    "A low mean: mostly images of low C-score are misclassified; one equal to the mean of all "
+    "images: the others are as often. Read it with the accuracy: a network with fewer mistakes "
+    "usually misclassifies hard images. On the right, the further a line is above the grey one of "
     "all images, the more of the mistakes have low C-scores."
 )
 REFERENCE = (
@@ -89,39 +89,39 @@ def measure(context: EvaluationContext) -> Result:
         "correct": correct,
         "fifth": fifths(scores),
     }
-    wrong, rows = ~correct, Rows(f"cscore@{VERSION}")
-    if wrong.sum() >= TESTED:
-        samples["wrong_mean"] = contributions(scores, wrong)
-    if wrong.any():
-        _add_mistakes(rows, scores[wrong])
+    mistakes, rows = ~correct, Rows(f"cscore@{VERSION}")
+    if mistakes.sum() >= TESTED:
+        samples["wrong_mean"] = contributions(scores, mistakes)
+    if mistakes.any():
+        _add_mistakes(rows, scores[mistakes])
     rows.add("all_mean", scores.mean(), unit=SCORE, n=len(scores))
     for name, level in QUARTILES.items():
         rows.add(f"all_{name}", np.quantile(scores, level), unit=SCORE, n=len(scores))
-    rows.rate("error", wrong)
+    rows.rate("error", mistakes)
     for fifth in np.unique(samples["fifth"]):
         members = samples["fifth"] == fifth
         rows.rate("accuracy", correct[members], fifth=int(fifth))
-        if wrong.any():
-            rows.rate("wrong_share", members[wrong], fifth=int(fifth))
+        if mistakes.any():
+            rows.rate("wrong_share", members[mistakes], fifth=int(fifth))
     return Result(rows.frame(), samples)
 
 
 def fifths(scores: np.ndarray) -> np.ndarray:
-    """(N,) the fifth of each of the scores (N,), from 1, the lowest; equal ones stand together."""
+    """(N,) the fifth of each of the scores (N,), from 1, the lowest; equal scores in one fifth."""
     middle = (stats.rankdata(scores) - 0.5) / len(scores)
     return np.asarray(np.ceil(FIFTHS * middle).astype(int))
 
 
-def contributions(scores: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """(N,) whose mean is that of the scores (N,) where wrong (N,), linearised as above.
+def contributions(scores: np.ndarray, mistakes: np.ndarray) -> np.ndarray:
+    """(N,) whose mean is that of the scores (N,) of the mistakes (N,), linearised as above.
 
     Example:
-        >>> wrong = np.array([True, True, False])
-        >>> contributions(np.array([0.2, 0.4, 0.9]), wrong).round(2).tolist()
+        >>> mistakes = np.array([True, True, False])
+        >>> contributions(np.array([0.2, 0.4, 0.9]), mistakes).round(2).tolist()
         [0.15, 0.45, 0.3]
     """
-    mean = scores[wrong].mean()
-    return np.asarray(mean + wrong * (scores - mean) / wrong.mean())
+    mean = scores[mistakes].mean()
+    return np.asarray(mean + mistakes * (scores - mean) / mistakes.mean())
 
 
 def _add_mistakes(rows: Rows, scores: np.ndarray) -> None:
@@ -157,7 +157,7 @@ def plot(result: Result) -> dict[str, Figure]:
 def _label(name: str, results: Sequence[Result]) -> str:
     label = style.escape_label(name)
     if not all(len(result.rows("wrong_mean")) for result in results):
-        return f"{label}: nothing wrong"
+        return f"{label}: no mistakes"
     mean, error = (mean_value(results, metric) for metric in ("wrong_mean", "error"))
     return f"{label}: mean {mean:.3f}, error {error:.1f} %"
 

@@ -13,7 +13,7 @@ dimensions that is dropped, 0 to 1), then `metric`, `value`, `unit`, `n` images,
   bootstrap over images
 - `share_for_90`: the same in percent of D
 - `gini`: Gini coefficient of influence in percent, mean over the images, bootstrap over images;
-  0: all dimensions count alike, near 100: one counts alone
+  0: all dimensions have equal influence, near 100: one has it all
 
 The influence of a dimension in one image is its magnitude as a fraction of the image's total: the
 paper's filter influence (equations 4 and 5, before the difference) where a filter is one number.
@@ -54,11 +54,11 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Feature drop"
-DESCRIPTION = "Does the network use few of its features, or many?"
+DESCRIPTION = "Does the network depend on few of its features, or on many?"
 INTERPRETATION = (
     "The slower the solid line falls, the more features the network can do without; the later the "
     "dashed line falls, the fewer it uses at all. The inset shows how unevenly influence is "
-    "spread: on the diagonal every filter counts alike."
+    "spread: on the diagonal all filters are equal."
 )
 REFERENCE = "Catch-up Mix, Figures 1c, 5 and 6"
 NEEDS = frozenset({"test"})
@@ -206,7 +206,7 @@ def _area_conventions() -> Iterator[conventions.Convention]:
         once = "for each image anew" if ranking == "sample" else "once for the data set"
         yield conventions.Convention(
             f"ranked {once}, by {by}",
-            "Catch-up Mix as it reads" if (ranking, by) == ("sample", "value") else "nobody says",
+            "Catch-up Mix as it reads" if (ranking, by) == ("sample", "value") else "not used",
             "area under accuracy over the fraction of features dropped from the top",
             "feature_drop",
             conventions.for_protocol(f"drop-{ranking}-{by}@", of, rerun),

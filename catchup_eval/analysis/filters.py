@@ -4,7 +4,7 @@ The paper's Figure 1 (a and b) and its filter influence, in evaluation mode, wit
 filter's activation norm is the l2 norm of its map, its gradient norm that of the gradient of the
 image's own cross-entropy at that map (summed over the batch, not averaged: a mean would divide each
 norm by the batch size). The maps are those of one stage, after its last operation. Columns:
-`moment` ("last": the network itself; "epoch 10": a checkpoint saved on the way, where there are
+`moment` ("last": the network itself; "epoch 10": a checkpoint of an earlier epoch, where there are
 any), then `metric`, `value`, `unit`, `n` images, `low` and `high` (95 %, bootstrap over images) and
 `protocol`, which names stage and split. Metrics:
 
@@ -53,21 +53,21 @@ from catchup_eval.results.headline import Headline
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Filters"
-DESCRIPTION = "Do the weak filters still learn, or only the strong ones?"
+DESCRIPTION = "Do weak filters still get a gradient, or only strong ones?"
 INTERPRETATION = (
-    "Each point is a filter in one training image: to the right, strong activations; upwards, much "
-    "to learn. Where the cloud sinks over the epochs while weak filters remain, these have little "
-    "left to learn from. More filters for 90 % of the influence: a more even network. Norms of "
+    "Each point is a filter in one training image: activation norm (horizontal), gradient norm "
+    "(vertical). Where the cloud sinks over the epochs while weak filters remain, these get little "
+    "gradient. More filters for 90 % of the influence: a more even network. Norms of "
     "different networks are not comparable, fractions are."
 )
 REFERENCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
 NEEDS = frozenset({"train"})
 VERSION = 1
 COST = 2
-HEADLINES: tuple[Headline, ...] = ()  # what is even is not thereby better
+HEADLINES: tuple[Headline, ...] = ()  # even is not better
 LAST = "last"
 PAIRS = 20_000  # saved for the figure
-SHOWN = 3  # strongest and weakest maps in a picture
+MAPS = 3  # strongest and weakest ones in a figure
 MOST = 6  # models in a picture
 CELLS = 28  # hexagons across
 
@@ -231,8 +231,8 @@ def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray
     arrays = {
         "images": (255 * pixels).round().byte(),
         "saliency": output.pixel_gradients.abs().sum(1),
-        "strongest": output.maps[image, order[:, :SHOWN]],
-        "weakest": output.maps[image, order[:, -SHOWN:]],
+        "strongest": output.maps[image, order[:, :MAPS]],
+        "weakest": output.maps[image, order[:, -MAPS:]],
     }
     return {name: array.cpu().numpy() for name, array in arrays.items()}
 
@@ -240,11 +240,11 @@ def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray
 def plot(result: Result) -> dict[str, Figure]:
     """Gradient against activation norms at each moment, and strongest and weakest maps."""
     models = group_by_model(result)
-    shown = {name: results[0] for name, results in [*models.items()][:MOST]}
+    plotted = {name: results[0] for name, results in [*models.items()][:MOST]}
     note = "; first seed of each" if max(map(len, models.values())) > 1 else ""
     note += f"; the first {MOST} of {len(models)} models" if len(models) > MOST else ""
     with figure_style():
-        return {"norms": _norms_figure(shown, note), "maps": _maps_figure(shown, note)}
+        return {"norms": _norms_figure(plotted, note), "maps": _maps_figure(plotted, note)}
 
 
 def _norms_figure(models: dict[str, Result], note: str) -> Figure:
@@ -292,14 +292,14 @@ def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
     steps = (1, 2, 5) if high - low < 2 else (1,)
     exponents = range(int(np.floor(low)), int(np.ceil(high)) + 1)
     values = [step * 10.0**exponent for exponent in exponents for step in steps]
-    shown = [value for value in values if low <= np.log10(value) <= high]
-    labels = [f"{v:g}" if len(steps) > 1 else f"$10^{{{np.log10(v):.0f}}}$" for v in shown]
-    return [float(np.log10(value)) for value in shown], labels
+    ticks = [value for value in values if low <= np.log10(value) <= high]
+    labels = [f"{v:g}" if len(steps) > 1 else f"$10^{{{np.log10(v):.0f}}}$" for v in ticks]
+    return [float(np.log10(value)) for value in ticks], labels
 
 
 def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     count = len(next(iter(models.values())).samples["images"])
-    columns = 2 + 2 * SHOWN
+    columns = 2 + 2 * MAPS
     side = PAGE / columns
     fig = figure.figure(PAGE, 0.35 + len(models) * (count * side + 0.2))
     fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
@@ -312,7 +312,7 @@ def _maps_figure(models: dict[str, Result], note: str) -> Figure:
             _draw_maps(line, result.samples, place)
         lines[0][0].set_title(escape_label(name), loc="left", pad=2)
     fig.suptitle(
-        f"image, saliency, {SHOWN} strongest and {SHOWN} weakest maps, each on its own scale{note}",
+        f"image, saliency, {MAPS} strongest and {MAPS} weakest maps, each on its own scale{note}",
         fontsize=8,
     )
     return fig

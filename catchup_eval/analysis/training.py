@@ -47,18 +47,18 @@ from catchup_eval.results.headline import Headline
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Training"
-DESCRIPTION = "Did the training end, did it overfit, and how much does the choice of epoch matter?"
+DESCRIPTION = "Did training converge, did it overfit, and how much does the choice of epoch matter?"
 INTERPRETATION = (
     "The weights of the last epoch (filled mark) are evaluated in all other analyses. The best "
-    "epoch (star) was chosen on the images it is measured on; where it lies far above the median "
-    "of the last ten (bar), a best-epoch table would flatter. Training losses of methods that mix "
-    "labels cannot be compared with those of others."
+    "epoch (star) was selected on the images it is measured on; if it is far above the median "
+    "of the last ten (bar), tables of best epochs are optimistic. Training losses of methods that "
+    "mix labels cannot be compared with those of others."
 )
 REFERENCE = "the run's own history"
 NEEDS = frozenset({"history"})
 VERSION = 1
 COST = 0.1
-HEADLINES: tuple[Headline, ...] = ()  # the clean accuracy says it, of the same weights
+HEADLINES: tuple[Headline, ...] = ()  # the clean accuracy is of the same weights
 TAIL = 10  # epochs of the median, as in the mixup papers' tables
 UNITS = {
     "train_loss": "nats",

@@ -1,1 +1,1 @@
-"""Whether a report is what was measured, and what it says under other conventions."""
+"""Audits of a report, and its numbers under other conventions."""

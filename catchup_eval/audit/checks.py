@@ -134,7 +134,7 @@ def check_pages(folder: Path, redrawn: Path, *, code: bool, libraries: bool) -> 
     other = [fault for name in texts if (fault := _fault(folder, redrawn, name, text=True))]
     drawn = [fault for name in pictures if (fault := _fault(folder, redrawn, name))]
     if not drawn and (fault := _fault(folder, redrawn, "index.html")) and not other:
-        drawn = [f"a picture inside {fault}"]
+        drawn = [f"a picture in {fault}"]
     return [
         _compared("page and tables", other, len(texts), same=code),
         _compared("figures", drawn, len(pictures), same=code and libraries),
@@ -143,7 +143,7 @@ def check_pages(folder: Path, redrawn: Path, *, code: bool, libraries: bool) -> 
 
 def _compared(check: str, faults: Iterable[str], files: int, *, same: bool) -> AuditCheck:
     """A fault contradicts only where the versions are the same."""
-    fine = f"{files} files, drawn again, are the same"
+    fine = f"{files} files, redrawn, are the same"
     found = finding(check, faults, fine, AuditStatus.CONTRADICTED)
     if same or found.verdict == AuditStatus.CONFIRMED:
         return found
@@ -152,13 +152,13 @@ def _compared(check: str, faults: Iterable[str], files: int, *, same: bool) -> A
 
 
 def _files(folder: Path) -> list[str]:
-    inside = [path for name in FOLDERS for path in (folder / name).glob("*") if path.is_file()]
+    members = [path for name in FOLDERS for path in (folder / name).glob("*") if path.is_file()]
     pages = [folder / name for name in PAGES if (folder / name).exists()]
-    return [path.relative_to(folder).as_posix() for path in [*pages, *inside]]
+    return [path.relative_to(folder).as_posix() for path in [*pages, *members]]
 
 
 def _fault(folder: Path, redrawn: Path, name: str, *, text: bool = False) -> str:
-    """What is wrong with one file; nothing where it is the same."""
+    """The fault of one file; nothing where it is the same."""
     if not (folder / name).exists():
         return f"{name} is absent"
     if not (redrawn / name).exists():

@@ -1,4 +1,4 @@
-"""What an audit is asked to do, and what it says: of each check, and of all together."""
+"""The request of an audit, and its findings: of each check, and of all together."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 
 class AuditRequest(NamedTuple):
-    """What one audit is asked to do.
+    """The request of one audit.
 
     Args:
         folder: of the report.
         samples: how many pairs of model and image are evaluated again, of each split of the data;
             299 find with 95 % any report in which 1 % were altered.
-        seed: of drawing them.
-        device: where to compute.
-        batch_size: of evaluating again.
-        models: a folder that holds the weights; else where the report says, or its own `models`.
+        seed: of their choice.
+        device: to compute on.
+        batch_size: of the re-evaluation.
+        models: a folder that holds the weights; else the report's paths, or its own `models`.
         data: a dataset by name or file, instead of the one that the report names.
-        data_root: where downloaded data lie.
+        data_root: folder of downloaded data.
         full: whether every analysis is also run again on all images.
         trust_code: whether the `.py` files that the report names as models may be run.
     """
@@ -46,12 +46,12 @@ class AuditStatus(StrEnum):
 
 
 class Mismatch(NamedTuple):
-    """One stored value that evaluating again did not give.
+    """One stored value that the re-evaluation did not give.
 
     Args:
         model: its key.
-        question: the analysis.
-        samples: the array it stands in.
+        analysis: its name.
+        samples: the array that holds it.
         part: the image's split of the data.
         image: its stable number.
         stored, found: in the report, and now.
@@ -59,7 +59,7 @@ class Mismatch(NamedTuple):
     """
 
     model: str
-    question: str
+    analysis: str
     samples: str
     part: str
     image: int
@@ -69,7 +69,7 @@ class Mismatch(NamedTuple):
 
 
 class AuditCheck(NamedTuple):
-    """One check: what of, how much there was or what is wrong, and the samples behind it."""
+    """One check: its subject, its amount or its faults, and the samples behind it."""
 
     check: str
     verdict: AuditStatus

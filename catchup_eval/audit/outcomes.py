@@ -1,18 +1,18 @@
 """Stored outcomes compared with those found now: the same, near, or altered.
 
-Rounding differs on other hardware, in another batch and with other threads. Three steps tell it
+Rounding differs on other hardware, in another batch and with other threads. Three steps separate it
 from alterations:
 
 1. An outcome is the same where it is equal; a number, where it differs by less than :data:`SAME`
    of its spread over the images, which float32 keeps to.
 2. It is near where the margin, stored and found, is below :data:`NEAR` of the margins' spread;
    a number, where it differs by less than that of its own.
-3. What is left is evaluated again, several times, with each weight changed by about a thousandth:
+3. The rest is evaluated again, several times, with each weight changed by about a thousandth:
    it is near where these outcomes reach the stored one. A network that searches (an attack) or
    cuts (a box) can carry rounding far, and has no one margin.
 
 TF32, in which GPUs convolve float32, rounds to 11 bits: by up to 2^-11 = 0.0005. The third step is
-needed: without it, an honest report of two digits models that convolve in such bits has 65 of 720
+needed: without it, a correct report of two digits models that convolve in such bits has 65 of 720
 numbers under attack contradicted (60 pairs), and corruptions, deformations and boxes store no
 margin that could decide.
 """
@@ -105,14 +105,14 @@ def accept_rounding(
     outcomes = np.stack(perturbed)
     if stored.dtype.kind in "fi":
         every = np.concatenate([outcomes, found[None]]).astype(float)
-        inside = (stored >= every.min(0)) & (stored <= every.max(0))
+        within = (stored >= every.min(0)) & (stored <= every.max(0))
         if stored.dtype.kind == "f":
             reach = REACH * np.sqrt(((outcomes - found.astype(float)) ** 2).mean(0))
-            inside |= np.abs(stored - found) <= reach
+            within |= np.abs(stored - found) <= reach
     else:
-        inside = (outcomes == stored).any(0) | (found == stored)
+        within = (outcomes == stored).any(0) | (found == stored)
     near = compared.near.copy()
-    near[rows] |= inside.reshape(len(rows), -1).all(1) & ~compared.same[rows]
+    near[rows] |= within.reshape(len(rows), -1).all(1) & ~compared.same[rows]
     return compared._replace(near=near)
 
 

@@ -66,7 +66,7 @@ class Remeasurement:
         data: the report's images.
         record, stored: of the report.
         device, batch_size: of evaluating.
-        seed: of what is drawn for the audit.
+        seed: of the audit's random numbers.
     """
 
     candidate: ModelUnderTest
@@ -315,6 +315,6 @@ def remeasure_all(one: Remeasurement) -> AuditCheck:
         )
     ]
     exact = np.allclose(before, now, rtol=1e-4, atol=1e-6)
-    right = AuditStatus.CONFIRMED if exact else AuditStatus.NEAR
-    fine = AuditCheck(check, right, f"{len(found)} rows")
+    status = AuditStatus.CONFIRMED if exact else AuditStatus.NEAR
+    fine = AuditCheck(check, status, f"{len(found)} rows")
     return finding(check, faults, "", AuditStatus.CONTRADICTED) if faults else fine

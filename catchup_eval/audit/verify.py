@@ -36,7 +36,7 @@ Results = Mapping[tuple[str, str], Result]  # by model and analysis
 
 
 def audit(request: AuditRequest, draw: Draw) -> Iterator[AuditCheck]:
-    """All checks, the cheap ones first.
+    """All checks, the fast ones first.
 
     Args:
         draw: writes the page of a study.
@@ -85,7 +85,7 @@ def _check_pages(folder: Path, known: checks.Records, draw: Draw) -> list[AuditC
         try:
             draw(study.load(folder, feature_learning.analysis_versions()), Path(temporary))
         except Exception as error:  # whatever drawing altered numbers may raise
-            reason = f"cannot be drawn from the results: {type(error).__name__}: {error}"
+            reason = f"cannot be redrawn from the results: {type(error).__name__}: {error}"
             return [AuditCheck("page and tables", AuditStatus.CONTRADICTED, reason)]
         return checks.check_pages(folder, Path(temporary), code=code, libraries=libraries)
 
@@ -201,7 +201,7 @@ def _check_harmless(spec: str, request: AuditRequest) -> None:
         if readers.names_code(one.architecture) and not request.trust_code:
             raise UserError(
                 f"its model is built by {one.architecture}, code that the report names; look at "
-                "it, then say --trust-code"
+                "it, then add --trust-code"
             )
         if sources.is_remote(one.weights):
             raise UserError(f"get {one.weights} yourself, and name its folder with --models")

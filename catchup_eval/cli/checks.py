@@ -1,6 +1,6 @@
-"""What names and files alone show to be wrong with a command: refused before torch is imported.
+"""Mistakes that names and files alone show: refused before torch is imported.
 
-Nothing is read for it but lists and plans; what their contents say is checked where they are used.
+Only lists and plans are read for it; their contents are checked where they are used.
 """
 
 import tomllib

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     limit="With --run: use only N class-balanced images of each evaluated split.",
     set="With --run: change one setting of an analysis; may be repeated.",
     data_root="With --run: where downloaded datasets lie.",
-    trust_pickle="With --run: run the code that a checkpoint asks for when it is unpickled.",
+    trust_pickle="With --run: run the code that a checkpoint calls when it is unpickled.",
     fresh="With --run: do everything again, also what is done.",
     verbose="Print the test of each claim.",
 )
@@ -70,7 +70,7 @@ def judge_claims(
     """Test claims by finished reports, print the result and write the page.
 
     Args:
-        more: train the seeds that would tell first, in folders that a run made.
+        more: train the seeds that would decide first, in folders that a run made.
         limit: seeds per method beyond which none are trained.
     """
     from catchup_eval.analysis import ANALYSES, choose
@@ -115,7 +115,7 @@ def _train_seeds(
     info = study.load_info(folder)
     seeds = more_seeds(info.data.name, judged, plan.seeds, limit)
     if seeds == plan.seeds:
-        console.info(f"{folder}: no number of seeds within the limit would tell more")
+        console.info(f"{folder}: no number of seeds within the limit would decide more")
         return
     if info.data.subset and options.limit is None:
         raise UserError(f"{folder} holds {info.data.subset}; --run needs the same --limit")

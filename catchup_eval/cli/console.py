@@ -106,23 +106,23 @@ class Console:
 class DownloadLines:
     """A line whenever another tenth of a file is here."""
 
-    def __init__(self, say: Callable[[str], None]):
-        self._say = say
-        self._told = 0
+    def __init__(self, info: Callable[[str], None]):
+        self._print = info
+        self._printed = 0  # tenths
 
     def update(self, here: int, whole: int) -> None:
-        """Take the progress; where the whole is not known there is nothing to say."""
+        """Take the progress; prints nothing where the whole is not known."""
         tenths = 10 * here // whole if whole else 0
-        if tenths > self._told:
-            self._say(f"  {10 * tenths} %")
-        self._told = tenths
+        if tenths > self._printed:
+            self._print(f"  {10 * tenths} %")
+        self._printed = tenths
 
 
 class ProgressBars:
     """Shows the progress of tasks, a :class:`~catchup_eval.jobs.engine.Display`.
 
     Args:
-        console: gets a line for each task that was run, and what was found on the way.
+        console: gets a line for each task that was run, and the notes of the tasks.
         terminal: gets bars: one for the task, one for all of them by their costs; None for none.
     """
 
@@ -134,7 +134,7 @@ class ProgressBars:
         self._ended = self._total = 0
 
     def begin(self, tasks: Sequence["Task"]) -> None:
-        """Draw the bars."""
+        """Show the bars."""
         self._ended, self._total = 0, len(tasks)
         if self._terminal is None:
             return
@@ -181,10 +181,10 @@ class ProgressBars:
         if result.status != "cached":
             self._console.info(f"[{self._ended}/{self._total}] {task.label}: {ending}")
 
-    def _print_once(self, text: str, say: Callable[[str], None]) -> None:
+    def _print_once(self, text: str, write: Callable[[str], None]) -> None:
         if text not in self._known:
             self._known.add(text)
-            say(text)
+            write(text)
 
     def end(self) -> None:
         """Take the bars away."""
@@ -210,7 +210,7 @@ def access(options: Options, console: Console) -> WeightsAccess:
     """How a command gets and reads files of weights."""
 
     def get(wanted: DownloadRequest) -> None:
-        with console.bytes(f"{wanted.path.name}, from {wanted.addresses[0]}") as tell:
-            download(wanted, tell=tell)
+        with console.bytes(f"{wanted.path.name}, from {wanted.addresses[0]}") as progress:
+            download(wanted, progress=progress)
 
     return WeightsAccess(options.data_root / "models", options.trust_pickle, get)

@@ -1,4 +1,4 @@
-"""`conventions`: finished reports under every convention."""
+"""`conventions`: finished reports under other conventions."""
 
 import math
 from collections.abc import Sequence
@@ -37,13 +37,13 @@ def conventions(
         ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only answers and where the result is.")
+        bool, typer.Option("--quiet", "-q", help="Print only matches and where the result is.")
     ] = False,
 ) -> None:
-    """Show finished reports under every convention.
+    """Show the numbers of finished reports under other conventions.
 
-    Says whether the ranking of the models depends on the convention. A report holds one convention
-    of some analyses; name a second one, with other settings, beside it.
+    Prints whether the ranking of the models depends on the convention. Of some analyses a report
+    holds one convention; name a second report, with other settings, beside it.
     """
     show_conventions(folders, [parse_quote(text) for text in quotes], out, quiet=quiet)
 
@@ -71,7 +71,7 @@ def show_conventions(
     *,
     quiet: bool = False,
 ) -> None:
-    """Print reports under every convention; write them into the folder `out`, if one is given."""
+    """Print reports under other conventions; write them into the folder `out`, if one is given."""
     paper = [str(folder) for folder in folders] == [PAPER]
     if paper and quotes:
         raise UserError("a quote needs a finished report to be compared with, not the paper")
@@ -92,7 +92,7 @@ def show_conventions(
         )
         console.table(texts, table.caption)
     console.info(found.finding)
-    for answer in found.answers:
-        console.result(answer.text)
+    for match in found.matches:
+        console.result(match.text)
     if out is not None:
         console.result(str(page.write(found, out)))

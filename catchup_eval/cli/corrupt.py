@@ -29,7 +29,7 @@ def write_corrupted(
         corruptions: types; all 19 where none is given.
         seed: of what is random about them.
         limit: so many class-balanced images of the test part.
-        photographs: folder of the official ones of frost, which is procedural without them.
+        photographs: folder of the official ones of frost; without them, frost is procedural.
         data_root: where downloaded data lie.
 
     Raises:
@@ -50,6 +50,6 @@ def write_corrupted(
         export(out, part, [each], CorruptionVariant(seed, preset, ice))
         console.info(f"{out / each}.npy")
     if "frost" in chosen and not ice:
-        console.info("frost is procedural, not the official one, for want of --photographs")
+        console.info("frost is procedural, not the official one: --photographs is not given")
     console.result(f"{len(chosen)} types of {len(part)} images, constants {preset}, in {out}")
     return DONE

@@ -54,7 +54,7 @@ def fetch(
 ) -> None:
     """Download datasets, compare their checksums and unpack them.
 
-    What is here already stays. Stopped at any moment and called again, it goes on where it was.
+    Files that are here stay. If stopped at any moment and called again, it resumes.
     """
     from catchup_eval.cli.datasets import fetch_sets
 
@@ -72,7 +72,7 @@ def check(
 ) -> None:
     """Compare the files of datasets with the official ones.
 
-    Also those of files you got yourself. Says of each: ok, absent, incomplete, cut short, a web
+    Also those of files you got yourself. Prints for each: ok, absent, incomplete, cut short, a web
     page, not the official file.
     """
     from catchup_eval.cli.datasets import check_sets
@@ -91,7 +91,7 @@ def cscores(
         int, typer.Option(metavar="N", min=3, help="How many networks are trained and evaluated.")
     ] = 24,
     recipe: Annotated[
-        str, typer.Option(metavar="RECIPE", help="How they are trained (see: list recipes).")
+        str, typer.Option(metavar="RECIPE", help="Of their training (see: list recipes).")
     ] = "tiny",
     device: Device = "auto",
     data_root: DataRoot = Path("data"),
@@ -137,7 +137,7 @@ def write_cscores(
     console = Console()
     data = datasets.load(name, data_root).without_cscores
     if not isinstance(data, TensorDataset):
-        raise UserError(f"expected images of one size, got the photographs of {data.name}")
+        raise UserError(f"expected images of one size, got {data.name} with varying sizes")
     if not data.has("train"):
         raise UserError(f"expected training images to learn from, {data.name} has none")
     estimation = CScoreEstimation(settings, data, out.with_name(f"{out.stem}-networks"))

@@ -17,7 +17,7 @@ from catchup_eval.datasets.download.fetch import (
 )
 from catchup_eval.datasets.download.sources import File, Source, find, load, remedy
 
-DONE, WRONG = 0, 2
+DONE, FAULTY = 0, 2
 
 ALL = "all"
 COLUMNS = ("name", "images", "classes", "download", "here", "about")
@@ -60,10 +60,10 @@ def _row(name: str, source: Source, root: Path) -> dict[str, str]:
 
 
 def describe_sets(names: Sequence[str], *, archives: Path | None = None) -> int:
-    """Print all that is known of sets: whose they are, what may be done with them, their files.
+    """Print all that is known of datasets: source, licence, files.
 
     Raises:
-        UnknownName: no such set.
+        UnknownName: no such dataset.
     """
     console = Console()
     sources = load(archives)
@@ -91,16 +91,16 @@ def fetch_sets(
     *,
     keep: bool = False,
     archives: Path | None = None,
-    patience: RetryPolicy = RetryPolicy(),
+    retry: RetryPolicy = RetryPolicy(),
 ) -> int:
-    """Bring sets into the data root; gives the exit code.
+    """Bring datasets into the data root; gives the exit code.
 
     Args:
         keep: archives stay after they are unpacked.
-        patience: with servers that stall or break off.
+        retry: for servers that stall or break off.
 
     Raises:
-        UnknownName: no such set; none is fetched then.
+        UnknownName: no such dataset; none is fetched then.
         BadFile: a file could not be got; the message says what to put where.
         UserError: the disk is full.
     """
@@ -108,20 +108,20 @@ def fetch_sets(
     sources = load(archives)
     show = FetchDisplay(console.info, console.bytes)
     for name, source in {name: find(name, sources) for name in names}.items():
-        fetch(source, root, show=show, keep=keep, patience=patience)
+        fetch(source, root, show=show, keep=keep, retry=retry)
         where = f"in {root}" if source.files else "embedded; there is nothing to fetch"
         console.result(f"{name}: {where}")
     return DONE
 
 
 def check_sets(names: Sequence[str], root: Path, *, archives: Path | None = None) -> int:
-    """Print what is wrong with the files of sets, and what is right; gives the exit code.
+    """Print the state of the files of datasets; gives the exit code.
 
     Args:
-        names: sets; "all" stands for those of which something is here.
+        names: datasets; "all" stands for those of which something is here.
 
     Raises:
-        UnknownName: no such set.
+        UnknownName: no such dataset.
     """
     console = Console()
     sources = load(archives)
@@ -132,7 +132,7 @@ def check_sets(names: Sequence[str], root: Path, *, archives: Path | None = None
     for name, findings in found.items():
         _show(console, name, findings, sources[name], root)
     well = all(each.state is State.OK for findings in found.values() for each in findings)
-    return DONE if chosen and well else WRONG
+    return DONE if chosen and well else FAULTY
 
 
 def _installed(sources: Mapping[str, Source], root: Path) -> list[str]:

@@ -17,7 +17,7 @@ SPACE = 1e9  # bytes: a report is a few MB, checkpoints and datasets are more
 
 
 class InstallationCheck(NamedTuple):
-    """One thing that was looked at; what it is called, what was seen, whether it is well."""
+    """One check: its name, its finding, whether it passed."""
 
     name: str
     seen: str

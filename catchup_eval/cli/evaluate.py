@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Evaluate models, then compare them on one page.
 
-    What is evaluated already is not evaluated again.
+    Stored results are not evaluated again.
     """
     raise typer.Exit(
         evaluate_models(

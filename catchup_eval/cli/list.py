@@ -1,4 +1,4 @@
-"""What there is: models, checkpoints, methods, analyses, simulations, data, recipes, plans."""
+"""Lists: models, checkpoints, methods, analyses, simulations, data, recipes, plans."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -107,7 +107,7 @@ def list_(
         typer.Argument(metavar="KIND", help=f"One of: {', '.join(LISTS)}."),
     ],
 ) -> None:
-    """List what there is, one line each."""
+    """List models, methods, analyses, data and more, one line each."""
     if kind == "data":
         from catchup_eval.cli.datasets import list_sets
 

@@ -63,14 +63,14 @@ _signals: list[int] = []  # those that came
 
 
 def _replace_unprintable(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that the console's encoding lacks."""
+    """Replacements of characters that the console's encoding lacks."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
     return "".join(PLAIN.get(character, "?") for character in text), error.end
 
 
 def prepare_console() -> None:
-    """Print on any console, and draw without one, whatever the environment says."""
+    """Print on any console, and plot without a display, whatever the environment."""
     codecs.register_error("catchup_eval", _replace_unprintable)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -97,7 +97,7 @@ def main() -> None:
     except Exception as error:
         if isinstance(error, Interrupted):
             _end(str(error), error.signal_number)
-        if _signals:  # it came inside a library, which then failed in its own way
+        if _signals:  # it came within a library, which then failed otherwise
             _end("stopped", _signals[0])
         if not isinstance(error, UserError):
             raise
@@ -105,6 +105,6 @@ def main() -> None:
         sys.exit(2)
 
 
-def _end(said: str, number: int) -> NoReturn:
-    print(f"{said}; the same command goes on from here", file=sys.stderr)
+def _end(message: str, number: int) -> NoReturn:
+    print(f"{message}; the same command resumes from here", file=sys.stderr)
     sys.exit(128 + number)

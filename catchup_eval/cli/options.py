@@ -48,7 +48,7 @@ class Options:
         typer.Option(
             metavar="N",
             min=1,
-            help="Use only N class-balanced images of each evaluated part; the report says so.",
+            help="Use only N class-balanced images of each evaluated split; the report notes it.",
         ),
     ] = None
     only: Annotated[
@@ -74,14 +74,14 @@ class Options:
     data_root: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Where downloaded datasets lie."
+            metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Folder of downloaded datasets."
         ),
     ] = Path("data")
     trust_pickle: Annotated[
         bool,
         typer.Option(
             "--trust-pickle",
-            help="Run the code that a checkpoint asks for when it is unpickled. Whoever wrote the "
+            help="Run the code that a checkpoint calls when it is unpickled. Whoever wrote the "
             "file can then do on this machine what you can; without it, only weights are read.",
         ),
     ] = False
@@ -94,7 +94,7 @@ class Options:
         ),
     ] = ""
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
     ] = False
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Do everything again, also what is done.")
@@ -112,7 +112,7 @@ class Options:
     def evaluation_settings(
         self, plan: "Plan | None" = None, known: "Mapping[str, Analysis] | None" = None
     ) -> "EvaluationSettings":
-        """What these options ask for; the plan's, where they are silent.
+        """The settings of these options; the plan's, where they are not given.
 
         Args:
             known: the analyses, or simulations, to choose from.

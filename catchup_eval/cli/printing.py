@@ -1,4 +1,4 @@
-"""What commands print alike: the dry run, the models, the summary."""
+"""Printing common to the commands: the dry run, the models, the summary."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ LARGE = 1e9  # bytes on disk that are printed before they are written
 
 
 def print_dry_run(console: Console, planned: pd.DataFrame, page: Path | None = None) -> None:
-    """One line for all analyses of a model that are alike, one for every other task."""
-    alike = planned["kind"].isin(["evaluate", "estimate"]) & ~planned["state"].str.startswith(
+    """One line for all analyses of a model in the same state, one for every other task."""
+    joined = planned["kind"].isin(["evaluate", "estimate"]) & ~planned["state"].str.startswith(
         "skip"
     )
-    apart = pd.Series(range(len(planned))).where(~alike.to_numpy(), -1).to_numpy()
+    apart = pd.Series(range(len(planned))).where(~joined.to_numpy(), -1).to_numpy()
     for key, rows in planned.groupby(["kind", "unit", "state", "work", apart], sort=False):
         kind, unit, state, work = map(str, [*key][:4])
         if kind == "estimate":
@@ -51,7 +51,7 @@ def print_models(
         transform = data.preprocessing_for(model.model.preprocess)
         if transform and model.model.preprocess is None:
             console.info(
-                f"{model.info.key} does not say how photographs are preprocessed for it; "
+                f"{model.info.key} has no preprocessing for images of varying size; "
                 f"taken: {transform}"
             )
     transforms = {
@@ -70,7 +70,7 @@ def print_summary(
 ) -> int:
     """Print the one table that matters and where the rest is; gives the exit code.
 
-    What a model or the data lack is no failure, unless the analysis was `requested` by name.
+    A missing requirement is no failure, unless the analysis was `requested` by name.
 
     Args:
         path: of the page or the results.

@@ -1,4 +1,4 @@
-"""`report`: draw finished reports again, or merge them."""
+"""`report`: redraw finished reports, or merge them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from catchup_eval.cli.options import Options, with_common_options
     out="Where a new folder is made.",
 )
 def report(folders: Folders, *, options: Options) -> None:
-    """Draw finished reports again, or merge several."""
+    """Redraw finished reports, or merge several."""
     raise typer.Exit(redraw_report(folders, options))
 
 

@@ -28,7 +28,9 @@ def reproduce(
     epochs_scale: Annotated[
         float,
         typer.Option(
-            metavar="FRACTION", min=1e-9, help="Of all epochs, such as 0.01; the page says so."
+            metavar="FRACTION",
+            min=1e-9,
+            help="Fraction of all epochs, such as 0.01; the page notes it.",
         ),
     ] = 1.0,
     on: Annotated[
@@ -66,8 +68,8 @@ def reproduce_paper(
     Args:
         name: of the report's folder, where the options have none.
         wanted: narrowed to what shall be done.
-        scale: of all epochs; the page says so.
-        on: another dataset than the paper's; the page says so.
+        scale: fraction of all epochs; the page notes it.
+        on: another dataset than the paper's; the page notes it.
     """
     from catchup_eval.cli.console import Console
     from catchup_eval.core.errors import DONE, IN_PART, BadFile
@@ -108,7 +110,7 @@ def run_stage(
     """Train and evaluate one setting; its study, and which networks are missing, and why.
 
     Raises:
-        BadFile: the data are not here; the message says what to put where.
+        BadFile: the data are missing; the message says what to put where.
     """
     from dataclasses import replace
 

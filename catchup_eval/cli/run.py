@@ -45,7 +45,7 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
     """Run the tasks of a plan, then write the page; gives the exit code.
 
     Raises:
-        UserError: what the plan or the options ask for is not there or does not go together.
+        UserError: what the plan or the options name is missing or does not fit together.
     """
     from catchup_eval.api import write_report
     from catchup_eval.cli.console import Console, access
@@ -108,4 +108,6 @@ def print_plan_changes(console: "Console", plan: "Plan", folder: "Path") -> None
     except UserError:
         return
     for change in plans.differences(plan, before):
-        console.info(f"the plan differs from the folder's: {change}; what still fits is reused")
+        console.info(
+            f"the plan differs from the folder's: {change}; results that still fit are reused"
+        )

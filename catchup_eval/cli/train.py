@@ -20,7 +20,7 @@ from catchup_eval.cli.options import Options, with_common_options
     "verbose",
     name="Name of the folder of the checkpoints (default: the recipe's).",
     out="Where this folder is made.",
-    shard="Do only every N-th training from the I-th on; all shards share one folder.",
+    shard="Do only every N-th training from the I-th on; all shards write to one folder.",
     quiet="Print only where the checkpoints are.",
 )
 def train(
@@ -33,7 +33,10 @@ def train(
     methods: Annotated[
         list[str],
         typer.Option(
-            "--method", "--methods", metavar="METHOD...", help="What to train (see: list methods)."
+            "--method",
+            "--methods",
+            metavar="METHOD...",
+            help="Methods to train (see: list methods).",
         ),
     ] = ["catchup"],  # noqa: B006
     seeds: Seeds = [0],  # noqa: B006
@@ -60,7 +63,7 @@ def train_networks(
     """Train and stop there.
 
     Raises:
-        UserError: what is asked for is not there or does not go together.
+        UserError: what is named is missing or does not fit together.
     """
     from catchup_eval.cli.console import Console
     from catchup_eval.cli.printing import print_dry_run

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from catchup_eval.cli.console import Console
 
 CANNOT_TELL = 3
-SHOWN = 20  # differing samples that the terminal lists
+LISTED = 20  # differing samples in the terminal
 
 
 def verify(
@@ -30,7 +30,7 @@ def verify(
             "report in which 1 % were altered.",
         ),
     ] = 299,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of drawing them.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of their choice.")] = 0,
     device: Device = "auto",
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Images at a time; changes no verdict.")
@@ -65,7 +65,7 @@ def verify(
 
     Looks at its files, numbers and pages too. The last line is the verdict. Exit code 0:
     confirmed, perhaps within what other hardware rounds otherwise. 1: contradicted, with the
-    samples. 3: cannot tell, with what is missing. Nothing is written into the report.
+    samples. 3: cannot tell, with the missing data. Nothing is written into the report.
     """
     request = AuditRequest(
         folder, samples, seed, device, batch_size, models, data, data_root, full, trust_code
@@ -113,7 +113,7 @@ def print_checks(console: "Console", found: Sequence[AuditCheck]) -> None:
     console.table(pd.DataFrame(rows, columns=["Check", "Verdict", "Found"]), "")
     differing = [each for one in found for each in one.differences]
     differing.sort(key=lambda each: each.verdict != AuditStatus.CONTRADICTED)
-    for each in differing[:SHOWN]:
+    for each in differing[:LISTED]:
         stored, now = (
             shorten(
                 f"{value:.6g}" if isinstance(value, float) else str(value), 40, placeholder="..."
@@ -121,9 +121,9 @@ def print_checks(console: "Console", found: Sequence[AuditCheck]) -> None:
             for value in (each.stored, each.found)
         )
         console.info(
-            f"{each.verdict}: {each.model}: {each.question}: {each.samples}, {each.part} image "
+            f"{each.verdict}: {each.model}: {each.analysis}: {each.samples}, {each.part} image "
             f"{each.image}: stored {stored}, found {now}"
         )
-    if len(differing) > SHOWN:
-        console.info(f"and {len(differing) - SHOWN} more; --out FILE has all")
+    if len(differing) > LISTED:
+        console.info(f"and {len(differing) - LISTED} more; --out FILE has all")
     console.result(worst_status(one.verdict for one in found))

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, settings, randomness, reading from outside."""
+"""The basis of all packages: errors, files, settings, randomness, bounded reading."""

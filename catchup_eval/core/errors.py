@@ -8,7 +8,7 @@
     +-- Missing            what a model or a dataset lacks; the analysis is skipped
     +-- Interrupted        stopped by a signal; what was done is saved
 
-Every message says what was expected, what came, and what there is.
+Every message names what was expected, what came, and what there is.
 """
 
 from collections.abc import Iterable

@@ -70,7 +70,7 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in `folder` that nobody can be writing; the module says which."""
+    """Remove the temporary files in `folder` that nobody can be writing (see above)."""
     with suppress(OSError):
         for entry in os.scandir(folder):
             found = TEMPORARY.fullmatch(entry.name)
@@ -134,7 +134,7 @@ def _create(path: Path) -> tuple[int, Path]:
 
 
 def _acquire(name: Path) -> tuple[int, bool | None] | None:
-    """The lock file, open, and what :func:`_lock` says; None where another process holds it."""
+    """The lock file, open, and the result of :func:`_lock`; None where another process holds it."""
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
     held = _lock(descriptor)
     if held is not False and _is_named(descriptor, name):
@@ -178,7 +178,7 @@ def _remove_if_left(path: Path, kernel: str) -> None:
 
 @cache
 def _kernel() -> str:
-    """Of this start of the system, the same in all its containers; zeros where it does not say."""
+    """Of this start of the system, the same in all its containers; zeros if not known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:

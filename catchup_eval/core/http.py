@@ -3,9 +3,9 @@
 What has come of a file so far lies in `NAME.part`, and which file it is a part of in
 `NAME.part.json`; :func:`catchup_eval.core.files.atomic_path` would throw both away at a cut.
 
-A partial download is resumed only where the server can say that its file is still the same one (an
-ETag or a time of last change), or where a checksum will tell in the end. The server is believed
-only where its own statements agree: a response continues what is here if it says so (206) and
+A partial download is resumed only if the server can state that its file is still the same one (an
+ETag or a time of last change), or where a checksum is compared in the end. The server is believed
+only where its own statements agree: a response continues a partial file if it says so (206) and
 describes the same file as before; anything else starts anew.
 """
 
@@ -31,7 +31,7 @@ from catchup_eval.core.files import digest, format_bytes, locked, temporary_name
 from catchup_eval.core.readers import HEAD, TITLE_WITHIN, format_mismatch, is_page
 
 BLOCK = 1 << 16  # bytes that are read from the network at once
-MAX_WAIT = 60.0  # seconds, whatever the server asks for
+MAX_WAIT = 60.0  # seconds, whatever the server requests
 TEMPORARY_STATUS = (408, 425, 429, 500, 502, 503, 504)
 UNREACHABLE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<total>\d+|\*)")
@@ -44,8 +44,8 @@ class DownloadRequest:
     Attributes:
         path: where it shall lie.
         addresses: mirrors in order; each gives the same file.
-        size: its bytes; None where nobody knows.
-        checksum: "md5:..." or "sha256:..." of it; empty where nobody knows.
+        size: its bytes; None if not known.
+        checksum: "md5:..." or "sha256:..." of it; empty if not known.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class RetryPolicy(NamedTuple):
     pause: Callable[[float], None] = sleep
 
 
-Tell = Callable[[int, int], None]  # (bytes that are here, bytes of the whole; 0: not known)
+DownloadProgress = Callable[[int, int], None]  # (bytes so far, bytes in all; 0: not known)
 
 
 class _Refused(CatchupError):
@@ -76,7 +76,7 @@ class _Refused(CatchupError):
 
 
 class _Broken(CatchupError):
-    """Worth another try, after so many seconds if the server said so."""
+    """Worth another try, after so many seconds if the server sent them."""
 
     def __init__(self, message: str, wait: float = 0.0):
         super().__init__(message)
@@ -90,8 +90,8 @@ class _Unreachable(_Broken):
 def download(
     wanted: DownloadRequest,
     *,
-    tell: Tell = lambda here, whole: None,
-    patience: RetryPolicy = RetryPolicy(),  # noqa: B008
+    progress: DownloadProgress = lambda here, whole: None,
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008
 ) -> None:
     """Get a file; resume what an earlier call left of it.
 
@@ -99,25 +99,25 @@ def download(
     locks, each gets a file of its own, and begins anew after a cut.
 
     Args:
-        tell: takes the progress: bytes that are here, bytes of the whole (0 where not known).
+        progress: is called with the bytes so far and the bytes in all (0 if not known).
 
     Raises:
-        BadFile: no mirror gave the file that was expected; the sentence says what each gave.
-        UserError: the disk is full (what came is kept), or the folder cannot be written.
+        BadFile: no mirror gave the expected file; the message says what each gave.
+        UserError: the disk is full (the partial file stays), or the folder cannot be written.
     """
     before = _state(wanted.path)
     with locked(wanted.path) as alone:
         if _state(wanted.path) in (None, before):
             part = _Partial(wanted, alone=alone is not None)
             try:
-                _try_mirrors(part, tell, patience)
+                _try_mirrors(part, progress, retry)
             finally:
                 if alone is None:
                     part.discard()
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """What tells that a file is another one than before; None where there is none."""
+    """What identifies this version of a file; None if there is nothing."""
     try:
         found = path.stat()
     except OSError:
@@ -132,7 +132,7 @@ class _Remote:
     address: str  # where it was requested, before redirects
     etag: str = ""  # this and the next are headers; empty where there was none
     modified: str = ""
-    length: int | None = None  # bytes of the whole file, where the server said it
+    length: int | None = None  # bytes of the whole file, if the server sent it
 
     @property
     def validator(self) -> str:
@@ -185,7 +185,7 @@ class _Partial:
         except OSError as error:
             raise UserError(
                 f"cannot write {self.file}: {error.strerror or error}; the "
-                f"{format_bytes(self.size)} that came are kept; make room, and the same command "
+                f"{format_bytes(self.size)} that came are saved; make room, and the same command "
                 "goes on"
             ) from error
 
@@ -199,32 +199,34 @@ class _Partial:
         return self.wanted.checksum != "" and self.actual_checksum() == self.wanted.checksum
 
 
-def _try_mirrors(part: _Partial, tell: Tell, patience: RetryPolicy) -> None:
+def _try_mirrors(part: _Partial, progress: DownloadProgress, retry: RetryPolicy) -> None:
     """The whole file from one of its mirrors, beginning with the one that has begun."""
     wanted, faults, begun = part.wanted, [], part.origin.address
     for address in sorted(wanted.addresses, key=lambda address: address != begun):
         try:
-            _download_from(address, part, tell, patience)
+            _download_from(address, part, progress, retry)
         except _Refused as fault:
             faults.append(f"{address}: {fault}")
         else:
             os.replace(part.file, wanted.path)
             part.discard()
             return
-    kept = ""
+    saved = ""
     if part.size:
         came = format_bytes(part.size)
-        kept = f"; the {came} that came are kept, and the same command goes on"
+        saved = f"; the {came} that came are saved, and the same command goes on"
     else:
         part.discard()
     raise BadFile(
-        f"cannot get {wanted.path.name} from {'; '.join(faults)}{kept}; "
-        f"or get it another way, put it at {wanted.path}, and call the same command again"
+        f"cannot get {wanted.path.name} from {'; '.join(faults)}{saved}; "
+        f"or get it otherwise, put it at {wanted.path}, and call the same command again"
     )
 
 
-def _download_from(address: str, part: _Partial, tell: Tell, patience: RetryPolicy) -> None:
-    """From one mirror; tries are counted anew whenever more is here than ever before."""
+def _download_from(
+    address: str, part: _Partial, progress: DownloadProgress, retry: RetryPolicy
+) -> None:
+    """From one mirror; tries are counted anew whenever more bytes arrived."""
     tries, most = 0, part.size
     while True:
         resumed = part.resumable_bytes(address) > 0
@@ -232,7 +234,7 @@ def _download_from(address: str, part: _Partial, tell: Tell, patience: RetryPoli
         if resumed and part.size == part.origin.length and part.matches():
             return
         try:
-            _transfer(part, address, tell, patience.timeout)
+            _transfer(part, address, progress, retry.timeout)
             _verify_checksum(part, resumed)
             return
         except _Broken as fault:
@@ -240,9 +242,9 @@ def _download_from(address: str, part: _Partial, tell: Tell, patience: RetryPoli
             most = max(most, part.size)
             if isinstance(fault, _Unreachable) and not part.size:
                 raise _Refused(str(fault)) from fault
-            if tries >= patience.tries:
+            if tries >= retry.tries:
                 raise _Refused(f"{fault} ({tries} tries)") from fault
-            patience.pause(fault.wait or 2.0 ** (tries - 1))
+            retry.pause(fault.wait or 2.0 ** (tries - 1))
 
 
 def _verify_checksum(part: _Partial, resumed: bool) -> None:
@@ -256,7 +258,7 @@ def _verify_checksum(part: _Partial, resumed: bool) -> None:
     raise _Refused(f"it is not the expected file: {found}, expected {expected}")
 
 
-def _transfer(part: _Partial, address: str, tell: Tell, timeout: float) -> None:
+def _transfer(part: _Partial, address: str, progress: DownloadProgress, timeout: float) -> None:
     """Request what is missing and add it, until the file is whole by the server's account."""
     request = Request(address, headers={"User-Agent": f"catchup-eval/{__version__}"})
     if here := part.resumable_bytes(address):
@@ -265,14 +267,16 @@ def _transfer(part: _Partial, address: str, tell: Tell, timeout: float) -> None:
             request.add_header("If-Range", part.origin.validator)
     try:
         with urlopen(request, timeout=timeout) as response:
-            _receive(response, part, address, tell)
+            _receive(response, part, address, progress)
     except HTTPError as error:
         _handle_http_error(part, error)
     except (OSError, HTTPException) as error:
         raise _transfer_fault(error, address, timeout) from error
 
 
-def _receive(response: HTTPResponse, part: _Partial, address: str, tell: Tell) -> None:
+def _receive(
+    response: HTTPResponse, part: _Partial, address: str, progress: DownloadProgress
+) -> None:
     size, total = part.wanted.size, _accept_range(part, address, response)
     if size is not None and total not in (None, size):
         part.discard()
@@ -280,7 +284,7 @@ def _receive(response: HTTPResponse, part: _Partial, address: str, tell: Tell) -
     total = size if total is None else total
     for block in _blocks(response, part):
         part.append(block)
-        tell(part.size, total or 0)
+        progress(part.size, total or 0)
         if total is not None and part.size > total:
             part.discard()
             raise _Refused(f"more than the expected {total:,} bytes came")
@@ -323,7 +327,7 @@ def _blocks(response: HTTPResponse, part: _Partial) -> Iterator[bytes]:
 def _handle_http_error(part: _Partial, error: HTTPError) -> None:
     """Raise what a status means; 416 is good news if no more was announced than is here."""
     error.close()
-    message = f"the server answers {error.code} {error.reason}"
+    message = f"the server returns {error.code} {error.reason}"
     if error.code in TEMPORARY_STATUS:
         seconds = error.headers.get("Retry-After", "")
         raise _Broken(message, min(float(seconds), MAX_WAIT) if seconds.isdecimal() else 0.0)

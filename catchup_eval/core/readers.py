@@ -49,7 +49,7 @@ def format_mismatch(name: str, start: bytes) -> str:
     """Why a file of this name cannot begin so; empty where it can.
 
     Args:
-        name: its end, such as ".npy", says what it should be.
+        name: its end, such as ".npy", is the expected format.
         start: its first bytes; a page's title is found if it is among them.
 
     Example:
@@ -118,7 +118,7 @@ def _imported_files(path: Path, folder: Path) -> Iterator[Path]:
     """The modules inside a folder that a file's import lines name."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # running it tells
+    except (SyntaxError, ValueError):  # running it reports the error
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -172,7 +172,7 @@ def _reading(path: Path, expected: str) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
             yield file
-    except Exception as error:  # a damaged file can fail in a dozen ways
+    except Exception as error:  # a damaged file can raise many types
         fault = _read_error(path, error)
         raise BadFile(f"expected {expected} in {path}: {fault}") from error
 

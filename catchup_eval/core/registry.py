@@ -67,7 +67,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     Args:
         group: of the entry points, less `catchup_eval.`; empty: other packages add nothing.
-        own: the toolkit's; a :class:`LazyEntry` stands for what it gives.
+        own: the toolkit's; a :class:`LazyEntry` is replaced by what it loads.
         parts: attributes that an entry must have.
         about: the attribute that describes an entry, in its first line.
 
@@ -144,7 +144,7 @@ def _package(point: EntryPoint) -> str:
 def share_entries(package: str, registry: Registry[Any], **others: str) -> None:
     """Let a package have the toolkit's own entries as attributes, each imported at its first use.
 
-    An entry that has the name of its file stands in place of that module, which Python would make
+    An entry that has the name of its file takes the place of that module, which Python would make
     the attribute when it is imported.
 
     Args:

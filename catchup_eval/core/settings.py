@@ -1,7 +1,7 @@
 """Settings of a file or of a function: checked, or refused in one sentence that names the key.
 
 A file's are a table, :class:`Settings`. A function's are its keyword-only arguments; their types
-and bounds stand in its signature: `bins: Annotated[int, Field(ge=1)] = 15`.
+and bounds are in its signature: `bins: Annotated[int, Field(ge=1)] = 15`.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from catchup_eval.core.errors import UnknownName, UserError
 
-TAG = "kind"  # the key that says which of several tables this one is
+TAG = "kind"  # the key that selects one of several tables
 LISTS = {"is_instance_of", "list_type", "sequence_str"}  # faults where a list was expected
 
 Parameters = ParamSpec("Parameters")
@@ -26,7 +26,7 @@ Rule = Callable[[Mapping[str, Any]], None]
 
 
 def each_once(values: Sequence[Item]) -> Sequence[Item]:
-    """The same values, each of which may stand there once; a validator for lists."""
+    """The same values, each of which may occur once; a validator for lists."""
     if len(set(values)) < len(values):
         raise PydanticCustomError("different", "a list of different values")
     return values
@@ -51,7 +51,7 @@ EachOnce = AfterValidator(each_once)
 
 
 class Settings(BaseModel):
-    """A table of settings; strict, because TOML tells 1 from "1"."""
+    """A table of settings; strict, because TOML distinguishes 1 from "1"."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -98,7 +98,7 @@ def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], sour
     """Refuse keyword-only arguments that a signature or a rule does not allow; convert nothing.
 
     Raises:
-        UnknownName, UserError: as :func:`check`, or what a rule of :func:`validate_settings` says.
+        UnknownName, UserError: as :func:`check`, or of a rule of :func:`validate_settings`.
     """
     check(_keywords(function), values, source)
     defaults = {name: p.default for name, p in _parameters(function).items()}
@@ -186,7 +186,7 @@ def _sentence(key: str, fault: Mapping[str, Any]) -> str:
 def _walk(
     kind: type[Settings], location: tuple[int | str, ...]
 ) -> tuple[list[type[Settings]], str]:
-    """The tables that may stand at a location of an error, and the key as the file spells it."""
+    """The tables that may be at a location of an error, and the key as the file spells it."""
     tables, names = [kind], []
     for part in location:
         tagged = [table for table in tables if _tag(table) == part]

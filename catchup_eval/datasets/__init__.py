@@ -110,7 +110,7 @@ def load(name: str | Path, root: Path | str = "data") -> "AnySet":
 
 
 def _read(name: str, root: Path) -> "AnySet":
-    """A dataset of the list; where its files are not right, the error says how to get them."""
+    """A dataset of the list; if its files are not as expected, the error says how to get them."""
     from catchup_eval.datasets.download import sources
 
     try:

@@ -246,9 +246,9 @@ def _sample_numbers(index: ArrayLike, n: int) -> Tensor:
 def _boxes(what: str, boxes: ArrayLike, n: int, height: int, width: int) -> Tensor:
     array = _array(what, boxes, (n, 4), "iuf", "numbers")
     x0, y0, x1, y1 = array.astype(np.float64).T
-    inside = (x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)
-    if not inside.all():
-        row = int(np.flatnonzero(~inside)[0])
+    valid = (x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)
+    if not valid.all():
+        row = int(np.flatnonzero(~valid)[0])
         raise UserError(
             f"expected {what} as x0 y0 x1 y1 inside {width} x {height} pixels, "
             f"got {array[row].tolist()} in row {row}"

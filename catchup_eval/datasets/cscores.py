@@ -5,7 +5,7 @@ averaged over the sizes of their training sets: near 1 for an image that few oth
 recognise, low for an irregular, ambiguous or wrongly labelled one.
 
 The published ones (github.com/pluskid/structural-regularity, one `.npz` file a dataset) are of
-CIFAR's *training* images. What a network misses among them says something only about images that
+CIFAR's *training* images. What a network misses among them is informative only for images that
 it was not trained on: :func:`split_off_holdout` takes some of them out of the training.
 """
 
@@ -28,7 +28,7 @@ def read_scores(path: Path, labels: Tensor) -> Tensor:
     """The C-scores (N,) float64 of the images whose labels (N,) these are, in their order.
 
     Args:
-        path: an `.npz` file of `labels` (N,), which say whose scores they are, and `scores` (N,).
+        path: an `.npz` file of `labels` (N,), to identify the images, and `scores` (N,).
 
     Raises:
         BadFile: absent, cut short or something else; other labels; a score outside [0, 1].
@@ -138,8 +138,8 @@ def estimate(correct: ArrayLike, sizes: ArrayLike) -> CScoreEstimate:
         >>> estimate([[1, 1], [1, 0], [1, 0]], [100, 100, 200]).scores.tolist()
         [1.0, 0.25]
     """
-    answers, sizes = np.asarray(correct, float), np.asarray(sizes)
-    groups = [answers[sizes == size] for size in np.unique(sizes)]
+    outcomes, sizes = np.asarray(correct, float), np.asarray(sizes)
+    groups = [outcomes[sizes == size] for size in np.unique(sizes)]
     scores = np.mean([group.mean(0) for group in groups], axis=0)
     squared = np.sum([_squared_error(group) for group in groups], axis=0)
     return CScoreEstimate(scores, np.sqrt(squared) / len(groups))

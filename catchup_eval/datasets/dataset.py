@@ -1,4 +1,4 @@
-"""Images, labels and boxes in named splits; what all datasets share, in memory or not."""
+"""Images, labels and boxes in named splits; common to all datasets, in memory or not."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ OF_TEST = ("boxes", "cscores")  # what the test split may have beside images and
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loop is given.
+    """A batch of samples.
 
     Attributes:
         images: (N, C, H, W) float32 in [0, 1].
@@ -83,7 +83,7 @@ class SplitLike(ABC):
 
 @dataclass(frozen=True)
 class Split(SplitLike):
-    """One split of a dataset, as tensors that share their first dimension.
+    """One split of a dataset, as tensors of one length.
 
     Args:
         images: (N, C, H, W) uint8.
@@ -158,9 +158,9 @@ def _check_scores(cscores: Tensor) -> None:
         raise UserError(
             f"expected cscores as float64 (N,), got {cscores.dtype} {tuple(cscores.shape)}"
         )
-    wrong = torch.nonzero(~((cscores >= 0) & (cscores <= 1))).flatten()  # NaN is neither
-    if len(wrong):
-        row = int(wrong[0])
+    invalid = torch.nonzero(~((cscores >= 0) & (cscores <= 1))).flatten()  # NaN is neither
+    if len(invalid):
+        row = int(invalid[0])
         raise UserError(f"expected cscores in [0, 1], got {float(cscores[row]):g} in row {row}")
 
 
@@ -169,15 +169,15 @@ OnePart = TypeVar("OnePart", bound=SplitLike, covariant=True)
 
 @dataclass(frozen=True)
 class Dataset(ABC, Generic[OnePart]):
-    """Named splits of one dataset, in memory or not; :meth:`transform` gives what networks see.
+    """Named splits of one dataset, in memory or not; :meth:`transform` gives the input of models.
 
     Args:
         name: for tables and checkpoints.
         parts: "train", "test" and "out" (OOD images, of none of the classes), as far as there are.
         classes: names, by label.
         mean, std: per channel in [0, 1], what networks trained on it normalise with.
-        about: one sentence: what it is, whose it is, its licence.
-        subset: says what was left out ("subset n=200 of 500"); empty for the whole dataset.
+        about: one sentence: content, source, licence.
+        subset: what was selected ("subset n=200 of 500"); empty for the whole dataset.
         code: a hash of the user's code that makes the dataset; empty where none does.
     """
 
@@ -207,7 +207,7 @@ class Dataset(ABC, Generic[OnePart]):
         return name in self.parts
 
     def subsample(self, n: int, seed: int = 0) -> Self:
-        """At most `n` class-balanced samples of each evaluated split; `subset` tells the cut."""
+        """At most `n` class-balanced samples of each evaluated split; `subset` describes it."""
         parts = {
             name: part if name == "train" else part.subsample(n, seed)
             for name, part in self.parts.items()
@@ -215,7 +215,7 @@ class Dataset(ABC, Generic[OnePart]):
         return self.with_splits(parts)
 
     def with_splits(self, parts: Mapping[str, OnePart]) -> Self:
-        """The dataset with these parts of its splits; `subset` says what was cut."""
+        """The dataset with these samples of its splits; `subset` describes the cut."""
         cut = [
             f"{name} n={len(part)} of {len(self.parts[name])}"
             for name, part in parts.items()
@@ -233,7 +233,7 @@ class Dataset(ABC, Generic[OnePart]):
         """The images as a network is given them.
 
         Args:
-            preprocess: how photographs are brought to its size; None is the dataset's own.
+            preprocess: how images of varying size are preprocessed; None is the dataset's own.
             progress: takes the number of images decoded so far, and of all.
         """
 
@@ -278,7 +278,7 @@ AnySet = Dataset[SplitLike]
 
 @dataclass(frozen=True)
 class TensorDataset(Dataset[Split]):
-    """A dataset in memory, or in memory maps: what everything is computed on."""
+    """A dataset in memory, or in memory maps: the form that everything is computed on."""
 
     def transform(
         self, preprocess: Preprocess | None = None, progress: Progress | None = None

@@ -41,7 +41,7 @@ from catchup_eval.datasets.files import FileSplit
 from catchup_eval.datasets.preprocessing import Preprocess
 
 CACHE = ".catchup-eval"  # in the data root; may be deleted at any time
-PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither network nor dataset says another
+PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither model nor dataset has another
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 MOST_TRAINING = 10_000  # training images; analyses take a sample of a few hundred
@@ -56,7 +56,7 @@ class FileDataset(Dataset[FileSplit]):
 
     Args:
         root: the data root, in which decoded images are cached.
-        preprocess: for a network that does not say its own.
+        preprocess: for a model that has none of its own.
 
     The other arguments are those of :class:`Dataset`; mean and std are ImageNet's where not given.
     """
@@ -156,7 +156,7 @@ def decode_split(
         progress: takes the number of images decoded so far, and of all.
 
     Raises:
-        BadFile: a photograph is damaged; the message names the file.
+        BadFile: an image is damaged; the message names the file.
         UserError: the disk has no room, or the folder cannot be written.
     """
     path, shape = _path_and_shape(files, preprocess, folder)
@@ -202,7 +202,7 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[Tensor]:
-    """Photographs as (3, h, w) uint8, in order; of their own size where there is no `preprocess`.
+    """Images as (3, h, w) uint8, in order; of their own size where there is no `preprocess`.
 
     Raises:
         BadFile: one is absent, damaged or no image; the message names it.
@@ -252,6 +252,6 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except Exception as error:  # a damaged image can fail in a dozen ways
+    except Exception as error:  # a damaged image can raise many types
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadFile(f"{path} cannot be decoded: {reason}") from error

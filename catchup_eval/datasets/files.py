@@ -17,9 +17,9 @@ from catchup_eval.datasets.dataset import SplitLike
 
 @dataclass(frozen=True)
 class FileSplit(SplitLike):
-    """One split of such a dataset, as arrays that share their first dimension.
+    """One split of such a dataset, as arrays of one length.
 
-    Its fingerprint knows a file by its name and its size: pixels that change and keep both go
+    Its fingerprint has a file's name and its size: pixels that change and keep both go
     unnoticed.
 
     Args:

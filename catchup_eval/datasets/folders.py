@@ -45,7 +45,7 @@ class FolderListing(NamedTuple):
 def from_folder(folder: Path, root: Path) -> FileDataset:
     """The dataset in a folder of class folders; the layout is this module's.
 
-    For a network that does not say its own preprocessing, images that all have one square size are
+    For a model without a preprocessing of its own, images that all have one square size are
     left as they are, others are a centre crop of 224 pixels from a shorter side of 256.
 
     Args:
@@ -137,7 +137,7 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
 
 
 def _scan(folder: Path) -> dict[str, np.ndarray]:
-    """What there is, and when each folder in it last changed."""
+    """The files and folders, and when each folder last changed."""
     times = {".": folder.stat().st_mtime_ns}
     classes = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
     if _are_numbers(classes):

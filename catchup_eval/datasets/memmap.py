@@ -2,7 +2,7 @@
 
 A file that is made once for all (:func:`load_or_compute`) ends with a seal behind its array, which
 other readers of `.npy` pass over: how many bytes there are, and their CRC-32. It is written last,
-so that a file with a right seal has every block.
+so that a file with a valid seal has every block.
 """
 
 import logging
@@ -41,7 +41,7 @@ def write(
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
-        ValueError: the blocks have not as many bytes as the shape says.
+        ValueError: the blocks have not as many bytes as the shape.
     """
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     header = {"descr": descr, "fortran_order": False, "shape": tuple(shape)}
@@ -95,8 +95,8 @@ def damage(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> s
     if fault:
         return fault
     state = path.stat()
-    right = _has_right_crc(path, _bytes(shape, dtype), state.st_ino, state.st_mtime_ns)
-    return "" if right else "holds other bytes than were written"
+    valid = _is_sealed(path, _bytes(shape, dtype), state.st_ino, state.st_mtime_ns)
+    return "" if valid else "holds other bytes than were written"
 
 
 def quick_damage(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> str:
@@ -121,8 +121,8 @@ def quick_damage(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8
 
 
 @cache
-def _has_right_crc(path: Path, size: int, *state: int) -> bool:
-    """Whether the bytes are those that were sealed; `state` tells one file from the next."""
+def _is_sealed(path: Path, size: int, *state: int) -> bool:
+    """Whether the bytes are those that were sealed; `state` identifies the file."""
     left, crc = size, 0
     with path.open("rb") as file:
         file.seek(-size - SEAL.size, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""How a photograph of any size becomes what a network is given, before it is normalised.
+"""Preprocessing: from an image of any size to a model's input, before it is normalised.
 
 Datasets of fixed size (CIFAR) need none of it. A checkpoint brings its own, since another crop or
 filter moves published accuracies by points.
@@ -20,17 +20,17 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What a network is given of a photograph.
+    """How an image of any size becomes a model's input.
 
     Args:
         size: side of the square it is given, in pixels.
-        resize: the photograph's shorter side before the centre crop; `size` where it is None.
+        resize: the image's shorter side before the centre crop; `size` where it is None.
         interpolation: one of :data:`FILTERS`, as Pillow has them (always antialiased).
         squash: bring both sides to `size`, whatever the aspect ratio; nothing is cropped then, so
             boxes keep their whole object.
 
     Raises:
-        UserError: a crop larger than what it is cut from, or a crop of what is squashed.
+        UserError: a crop larger than the resized image, or a crop with `squash`.
         UnknownName: no such interpolation.
     """
 
@@ -56,11 +56,11 @@ class Preprocess:
 
     @property
     def without_crop(self) -> "Preprocess":
-        """The whole photograph at the same size, so that no box is cut."""
+        """The whole image at the same size, so that no box is cut."""
         return Preprocess(self.size, interpolation=self.interpolation, squash=True)
 
     def pixels(self, image: "Image") -> "Tensor":
-        """(3, size, size) uint8 of a photograph in any mode; as torchvision's presets do it."""
+        """(3, size, size) uint8 of an image in any mode; as torchvision's presets do it."""
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms import functional as F
 
@@ -70,7 +70,7 @@ class Preprocess:
         return cut
 
     def boxes(self, given: "np.ndarray", image: tuple[int, int]) -> "np.ndarray":
-        """(N, 4) boxes in a photograph (H, W) as they lie in :meth:`pixels`, clipped."""
+        """(N, 4) boxes in an image (H, W) as they lie in :meth:`pixels`, clipped."""
         if self.squash:
             return boxes.resize_boxes(given, image, (self.size, self.size))
         small = _resize_sides(*image, self.resize or self.size)

@@ -22,11 +22,11 @@ def class_fraction_indices(labels: Tensor, fraction: float, seed: int) -> Tensor
     """The rows (n,), rising, of a fraction of each class.
 
     Each class's images are taken in one shuffled order, so that with the same seed a smaller
-    fraction lies within a larger one. Every method sees the same images; another seed takes others.
+    fraction lies within a larger one. Every method gets the same images; another seed takes others.
 
     Args:
         labels: (N,) int64.
-        fraction: above 0, up to 1; what it gives of a class is rounded, and one image at least.
+        fraction: above 0, up to 1; the number of images of a class is rounded, and at least one.
         seed: of the training.
     """
     classes = labels.cpu().numpy()

@@ -17,7 +17,7 @@ class Simulation(Analysis, Protocol):
     """An analysis that trains its own networks.
 
     Attributes:
-        METHODS: that it trains them with, each with as many seeds as the setting `seeds` says.
+        METHODS: that it trains them with, each with `seeds` seeds.
     """
 
     METHODS: tuple[str, ...]

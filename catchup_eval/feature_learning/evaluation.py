@@ -48,7 +48,7 @@ class SimulatedNetwork(NamedTuple):
 
     @property
     def outputs(self) -> np.ndarray:
-        """(T, 2, K): the network's output on each feature, positive where it is right."""
+        """(T, 2, K): the network's output on each feature, positive where it is correct."""
         means = self.responses.mean(2)
         return np.stack([means[:, s, s] - means[:, 1 - s, s] for s in (0, 1)], axis=1)
 
@@ -126,9 +126,9 @@ def samples(network: SimulatedNetwork) -> dict[str, np.ndarray]:
 def unseen_outcomes(
     filters: Tensor, data: DataModel, network: TwoLayerNetwork, points: int, rng: Generator
 ) -> np.ndarray:
-    """(M, K, N) bool: whether each of M networks is right on N new points of each kind.
+    """(M, K, N) bool: whether each of M networks is correct on N new points of each kind.
 
-    The first half has label +1. All networks see the same points, drawn in the span of their
+    The first half has label +1. All networks get the same points, drawn in the span of their
     filters alone: noise beyond it touches none of them.
 
     Args:

@@ -9,7 +9,7 @@ Columns: `feature` ("common", "rare", "extremely rare"; where a number belongs t
 `metric`, `value`, `unit`, `n`, `low` and `high` (95 % interval over new points; none for what is
 not counted) and `protocol`. Metrics, all after the last iteration:
 
-- `output`: on the feature, mean over the two labels, positive where it favours the right one; `n`
+- `output`: on the feature, mean over the two labels, positive where it favours the true one; `n`
   training points have the feature
 - `learned`: the fraction of the feature's two versions, one for each label, on which the output is
   at least the setting `learned`, in percent
@@ -82,7 +82,7 @@ DESCRIPTION = "Which features does a network learn under ERM, under Cutout and u
 INTERPRETATION = (
     "A line far above 0 means that the filters have learned the feature. The grey line is where "
     "CutMix's loss is lowest: the same output on every patch. Where a feature is not learned, the "
-    "network has memorised the noise instead, and guesses on new points: 50 %."
+    "network has memorised the noise instead, and is at chance on new points: 50 %."
 )
 
 REFERENCE = "Oh and Yun 2024, Provable Benefit of Cutout and CutMix for Feature Learning"
@@ -124,7 +124,7 @@ def measure(
         progress: called with (done, total) iterations.
         seeds: how many; each has its own data and first weights.
         tests: new points of each kind of feature.
-        learned: the output from which on a feature counts as learned; ours, the theory says only
+        learned: the output from which on a feature counts as learned; ours: the theory says only
             "of constant order".
         points, dimension, patches, frequencies, dominant_noise, background_noise, feature_noise:
             as in :class:`DataModel`.

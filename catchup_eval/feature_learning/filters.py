@@ -23,9 +23,9 @@ not counted) and `protocol`. Metrics, all after the last iteration; responses be
 - `filters_learned`: the fraction of the `n` filters whose response to the feature of their own
   label is at least the setting `learned`, in percent
 - `gini_over_filters`: how unevenly the filters of a label respond to the feature, Gini in percent,
-  mean over the two labels; 0: all alike
+  mean over the two labels; 0: all equal
 - `gini_over_features`: how unevenly a filter responds to the features of its label, Gini in
-  percent, mean over the `n` filters; 0: all kinds alike; 100 - 100 / K: one kind alone
+  percent, mean over the `n` filters; 0: all kinds equal; 100 - 100 / K: one kind alone
 - `features_per_filter`: how many kinds a filter has learned, mean over the `n` filters
 
 Samples: `iterations`, `outputs`, `losses`, `correct_common` and so on, and `optimum`, as in
@@ -59,7 +59,7 @@ DESCRIPTION = (
 
 INTERPRETATION = (
     "Each row of a map is one filter, each column a feature, each number the filter's response. "
-    "Filters that lag behind stay dark; unevenness says nothing about a feature that no filter has "
+    "Filters that learn late stay dark; unevenness is meaningless for a feature that no filter has "
     "learned. This is an experiment on a toy network: what holds here need not hold for deep ones."
 )
 
@@ -127,15 +127,15 @@ def _result(network: SimulatedNetwork, learned: float) -> Result:
     evaluation.output_rows(rows, network)
     # (2, m, K): of filters to the features of their own label
     responses = np.stack([network.responses[-1, label, :, label] for label in (0, 1)])
-    knows = responses >= learned
-    n = knows[..., 0].size
+    learns = responses >= learned
+    n = learns[..., 0].size
     for k, feature in enumerate(network.data.kinds):
-        fraction = 100 * knows[..., k].mean()
+        fraction = 100 * learns[..., k].mean()
         rows.add("filters_learned", fraction, unit="%", n=n, feature=feature)
         uneven = _gini(responses[..., k])
         rows.add("gini_over_filters", uneven, unit="%", n=n, feature=feature)
     rows.add("gini_over_features", _gini(responses.reshape(n, -1)), unit="%", n=n)
-    rows.add("features_per_filter", knows.sum(-1).mean(), unit="features", n=n)
+    rows.add("features_per_filter", learns.sum(-1).mean(), unit="features", n=n)
     return Result(rows.frame(), evaluation.samples(network) | {"responses": responses})
 
 
@@ -186,13 +186,13 @@ def _map(axes: Axes, responses: np.ndarray, norm: Normalize) -> None:
 
 
 def _evenness(methods: Methods) -> Figure:
-    """How many filters know a feature, and how unevenly they do."""
+    """How many filters learned a feature, and how unevenly."""
     rows = len(plots.kinds_of(methods))
     fig = figure.figure(style.PAGE, plots.height_of_dots(methods, rows))
     panels: tuple[Axes, Axes] = fig.subplots(1, 2, sharey=True)
     plots.draw_dots(panels[0], methods, "filters_learned")
     panels[0].set(xlabel="filters that have learned it (%)", xlim=(-3, 103))
     plots.draw_dots(panels[1], methods, "gini_over_filters")
-    panels[1].set(xlabel="Gini over filters (%): 0 is all alike", xlim=(-3, 103))
+    panels[1].set(xlabel="Gini over filters (%): 0 is all equal", xlim=(-3, 103))
     plots.add_legend(fig, methods)
     return fig

@@ -1,6 +1,6 @@
-"""The methods that are compared: a loss at the input, inside the network, or both.
+"""The methods that are compared: a loss at the input, within the network, or both.
 
-Catch-up Mix and RandomChannelMix mix inside: in the two-layer network a filter is a channel. The
+Catch-up Mix and RandomChannelMix mix channels: in the two-layer network a filter is a channel. The
 feature map of filter c is phi(<w_c, x_p>) over the patches p. A point takes some filters' maps from
 itself and the others' from a partner, and labels weigh by the drawn lambda, as in Kang et al.
 (2024), section 2.2 and Algorithm 1. One step draws one partner for each point and one lambda for
@@ -28,7 +28,7 @@ class Draws(NamedTuple):
 
     partner: Tensor  # (S, n): a permutation of the points
     weight: Tensor  # (S,): lambda
-    noise: Tensor  # (S, C, n): what random channels are ranked by
+    noise: Tensor  # (S, C, n): ranks random channels
 
 
 def draw_step(
@@ -79,7 +79,7 @@ class ChannelMixing(NamedTuple):
         return logistic(logits, targets).mean(-1)
 
     def gradient(self, maps: Tensor, positive: Tensor, draws: Draws) -> Tensor:
-        """(S, C, n, P): its derivative with respect to the maps; alike on all patches."""
+        """(S, C, n, P): its derivative with respect to the maps; equal on all patches."""
         logits, targets, mask = self._mix(maps, positive, draws)
         surplus = ((torch.sigmoid(logits) - targets) / logits.shape[-1])[:, None]
         given_away = torch.where(mask, 0.0, surplus)
@@ -112,7 +112,7 @@ def _take(values: Tensor, points: Tensor) -> Tensor:
 
 
 class SimulatedMethod(NamedTuple):
-    """The mean of a loss at the input and one inside the network, or the one that is given.
+    """The mean of a loss at the input and one within the network, or the one that is given.
 
     The mean of both is the expectation of a layer that is drawn uniformly for each step.
     """
@@ -160,7 +160,7 @@ def patch_methods(patches: int, cut: int) -> dict[str, SimulatedMethod]:
 
 
 def channel_methods(patches: int) -> dict[str, SimulatedMethod]:
-    """Catch-up Mix with CutMix at the input, as it is; its inside alone; the control of that."""
+    """Catch-up Mix with CutMix at the input; without it; the control of the latter."""
     catchup, control = ChannelMixing(relative_influence), ChannelMixing(random_scores)
     return {
         "catchup": SimulatedMethod(CutMix(patches), catchup),

@@ -20,7 +20,7 @@ NAMES = {
     "cutout": "Cutout",
     "cutmix": "CutMix",
     "catchup": "Catch-up Mix",
-    "catchup_inside": "Catch-up, inside only",
+    "catchup_inside": "Catch-up, features only",
     "random_channel": "RandomChannelMix",
 }
 

@@ -39,8 +39,8 @@ class Schedule:
 
     iterations: int = 10_000
     step: float = 1.0  # eta
-    records: int = 200  # at most, beside the start: ever less often, because ever less happens
-    alpha: float = 10.0  # inside the network, lambda is from Beta(alpha, alpha)
+    records: int = 200  # at most, beside the start: less and less often, as less changes
+    alpha: float = 10.0  # within the network, lambda is from Beta(alpha, alpha)
 
     def __post_init__(self) -> None:
         if not 1 <= self.records <= self.iterations or self.alpha < 0:
@@ -145,7 +145,7 @@ def simulate(
 ) -> SimulationOutput:
     """Train one network for each seed and method.
 
-    The methods of a seed share its data, its first weights, and the random numbers of each step. On
+    The methods of a seed have the same data, first weights, and random numbers of each step. On
     a processor, torch's threads work on different seeds: one operation is too short to be shared.
 
     Args:

@@ -19,7 +19,7 @@ class DataSource:
         root: where downloaded datasets lie.
         limit: evaluate on so many class-balanced images of each split.
         cscores: estimates that evaluations get once they are made.
-        live: the dataset itself, where it is at hand.
+        live: the dataset itself, if it is in memory.
     """
 
     name: str

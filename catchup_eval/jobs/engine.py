@@ -1,4 +1,4 @@
-"""Run tasks: one order, one way to resume, one dry run, one progress display for every command."""
+"""Run tasks: the same order, resuming, dry run and progress display for every command."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait

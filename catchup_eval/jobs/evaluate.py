@@ -43,7 +43,7 @@ class EvaluationSettings:
     Args:
         names: the analyses, in order.
         settings: by analysis; what is not named has the analysis's default.
-        seed: of what they draw at random.
+        seed: of their random numbers.
         device: where they compute.
         batch_size: of evaluation.
         data_root: where downloaded datasets lie.
@@ -168,7 +168,7 @@ class EvaluateTask(Task):
         return TaskResult(status, reason, (info,), study.data_info(data), model.notes)
 
     def _context(self, worker: Worker) -> EvaluationContext:
-        """That of this model and preprocessing, which its analyses share; others' are dropped."""
+        """That of this model and preprocessing, common to its analyses; others are dropped."""
         if worker.cache.get("model") is not self.model:
             if "model" in worker.cache:
                 worker.cache["model"].release()
@@ -213,7 +213,7 @@ def plan_evaluate(
 def preprocessing_for(model: ModelUnderTest, data: AnySet, name: str) -> Preprocess | None:
     """How images are preprocessed for a model and an analysis; None where they have their size.
 
-    Where boxes count, the whole photograph is shown: a crop would cut objects (Choe et al. 2020).
+    Where boxes count, the whole image is used: a crop would cut objects (Choe et al. 2020).
     """
     transform = data.preprocessing_for(model.model.preprocess)
     needs_boxes = "boxes" in ANALYSES[name].NEEDS
@@ -221,7 +221,7 @@ def preprocessing_for(model: ModelUnderTest, data: AnySet, name: str) -> Preproc
 
 
 def preprocessing(model: ModelUnderTest, data: AnySet) -> str:
-    """What is done to these images before the network sees them, one line."""
+    """The preprocessing of these images, one line."""
     assumed = model.model.preprocess is None and data.preprocessing_for(None)
     declared = model.info.preprocessing
     return f"{assumed} (assumed); {declared}" if assumed else declared
@@ -300,7 +300,7 @@ def describe_study(
 
 
 def save_examples(finished: Study, data: AnySet, folder: Path) -> None:
-    """Save the few images that the page shows; photographs, which are not in memory, are not."""
+    """Save the few images that the page shows, for datasets in memory only."""
     if isinstance(data, TensorDataset) and data.has("test"):
         split = data.split("test")
         agreement.save_examples(finished, split.images.numpy(), split.index.numpy(), folder)

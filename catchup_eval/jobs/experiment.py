@@ -65,7 +65,7 @@ def plan_experiment(
         shard: which models.
 
     Raises:
-        UserError: what the plan asks for is not there or does not go together.
+        UserError: what the plan names is missing or does not fit together.
     """
     if plan.simulations:
         return _plan_simulations(plan, settings, folder, command, limit, shard)

@@ -45,11 +45,11 @@ class ModelSource:
     """A model to evaluate; loaded when it is needed.
 
     Args:
-        group: what tables call it; the seeds of one training share it.
+        group: its name in tables, common to the seeds of one training.
         seed: of its training.
         load: loads it.
         inputs: files that another task writes for it.
-        live: the model itself, where it is at hand.
+        live: the model itself, if it is in memory.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ def load_models(
         access: how files are got and read.
 
     Raises:
-        UserError: a name would stand for other than the seeds of one training, or a network has too
+        UserError: a name is of more than the seeds of one training, or a network has too
             few classes.
     """
     found = [one for text in texts for one in specs.expand(text)]
@@ -153,7 +153,7 @@ def _head_note(name: str, model: Classifier, classes: int | None) -> tuple[str, 
     """A note on a head of other classes than the dataset's."""
     try:
         size = model.head.out_features
-    except Missing:  # no linear layer, so it does not say
+    except Missing:  # no linear layer
         return ()
     if classes is None:
         return ()
@@ -183,7 +183,7 @@ def _seeds(groups: Sequence[str], seeds: Sequence[int]) -> list[int]:
 
 
 def _expect_chosen_names(found: Sequence[specs.ModelSpec]) -> None:
-    """Raise where files of different folders have one name which nobody chose."""
+    """Raise where files of different folders have one name that was not chosen."""
     folders: dict[str, set[Path]] = {}
     for one in found:
         folders.setdefault(one.name, set()).add(Path(one.weights).parent)

@@ -15,10 +15,10 @@ class CScoreSettings(Settings):
     """How C-scores of the test images are estimated where the data has none.
 
     Attributes:
-        networks: how many are trained; the answers of all are averaged.
+        networks: how many are trained; the outcomes of all are averaged.
         shares: fractions of the training images that a network is trained on, sampled anew for
             each; the networks take turns.
-        recipe: how; see `list recipes`. A smaller fraction has as many steps, in more epochs.
+        recipe: see `list recipes`. A smaller fraction has as many steps, in more epochs.
     """
 
     model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
@@ -31,7 +31,7 @@ class CScoreSettings(Settings):
     def _check_network_count(self) -> Self:
         if self.networks < len(self.shares):
             raise ValueError(
-                f"expected at least one network for each of the {len(self.shares)} shares, "
+                f"expected at least one network for each of the {len(self.shares)} fractions, "
                 f"got {self.networks}"
             )
         return self
@@ -44,15 +44,15 @@ class Plan(Settings):
         name: of the report's folder.
         about: one line, for `list plans`.
         data: a dataset by name, or a `.npz` file.
-        recipe: how networks are trained; see `list recipes`.
-        methods: which are trained; see `list methods`.
+        recipe: of the trainings; see `list recipes`.
+        methods: to train; see `list methods`.
         seeds: each method is trained once with each.
         epochs: instead of the recipe's.
         models: specs of further networks that are only evaluated.
         simulations: in place of all that; see `list simulations`.
         reference: the group the others are compared with; the first where it is not given.
         only, skip: of the analyses or simulations.
-        seed: of what the analyses draw at random.
+        seed: of the analyses' random numbers.
         cscores: how C-scores are estimated for the analysis that needs them; without this
             table they are not, and the analysis needs data that has them.
         settings: by analysis or simulation.
@@ -127,5 +127,5 @@ def differences(plan: Plan, other: Plan) -> list[str]:
 
 
 def override_plan(plan: Plan, changes: Mapping[str, Any]) -> Plan:
-    """The plan with those of `changes` that say something."""
+    """The plan with those of `changes` that are set."""
     return plan.model_copy(update={key: value for key, value in changes.items() if value})

@@ -17,7 +17,7 @@ from catchup_eval.results.store import Key, ResultRecord, provenance, to_json_ty
 from catchup_eval.results.study import DataInfo, ModelInfo, SkippedAnalysis, StudyInfo
 
 DATA = "feature-noise"
-ABOUT = "synthetic points of a few patches, one of them a feature; drawn anew for each seed"
+ABOUT = "synthetic points of a few patches, one of them a feature; new ones for each seed"
 
 
 class SimulateTask(Task):

@@ -23,7 +23,7 @@ class TaskResult(NamedTuple):
         reason: why it was skipped or failed: "needs boxes".
         models: the models it was about, for `study.json`.
         data: what they were evaluated on, likewise.
-        notes: what was chosen or found on the way, a sentence each.
+        notes: choices and observations, a sentence each.
     """
 
     status: Literal["done", "cached", "skipped", "failed"]
@@ -40,7 +40,7 @@ class Worker:
     Args:
         device: where tasks compute.
         store: where results go.
-        cache: what tasks of one model share; :class:`EvaluateTask` keeps its contexts here.
+        cache: objects common to tasks of one model; :class:`EvaluateTask` keeps its contexts here.
     """
 
     device: torch.device
@@ -82,11 +82,11 @@ class Task(ABC):
 
         Args:
             progress: called with steps done, steps in all, and words.
-            fresh: do not go on from what a stopped call left.
+            fresh: do not resume a stopped call.
         """
 
     def reuse(self, worker: Worker) -> TaskResult:
-        """Take what is done already.
+        """Use the result that is there already.
 
         Raises:
             UserError: it was made otherwise than this task would.
@@ -94,7 +94,7 @@ class Task(ABC):
         return TaskResult("cached")
 
     def missing_need(self) -> str:
-        """What the work lacks, as far as it is known before: "boxes"; empty where nothing."""
+        """A missing requirement, as far as known before: "boxes"; empty where nothing."""
         return ""
 
     def describe(self) -> str:

@@ -21,7 +21,7 @@ class TrainTask(Task):
     Args:
         recipe: how.
         method: see `METHODS`.
-        seed: of all that is drawn at random.
+        seed: of all random numbers.
         data: what from, all of it: a subset is for evaluations only.
         folder: of the checkpoint.
         group: how the model is called; the method where it is empty.

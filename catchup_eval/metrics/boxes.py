@@ -52,7 +52,7 @@ def resize_boxes(boxes: np.ndarray, image: tuple[int, int], to: tuple[int, int])
 def crop_boxes(boxes: np.ndarray, corner: tuple[float, float], to: tuple[int, int]) -> np.ndarray:
     """(N, 4) boxes as they are in the crop of size `to` (H, W) whose corner is at (y, x).
 
-    What the crop cuts off a box is gone, so that its overlap means less: resize the whole image
+    The crop cuts boxes off, so that their overlap means less: resize the whole image
     where boxes count. A box outside the crop becomes empty.
     """
     moved = np.asarray(boxes, float) - np.tile(np.array(corner[::-1]), 2)

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_expit, log_softmax, logsumexp
 from torch import Tensor
 
-TEMPERATURES = (1 / 20, 20.0)  # where all predictions are right the best temperature is 0
+TEMPERATURES = (1 / 20, 20.0)  # where all predictions are correct the best temperature is 0
 
 
 class Reliability(NamedTuple):
@@ -105,7 +105,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that minimises the mean NLL of these samples (Guo et al. 2017, section 4.2).
 
     The NLL of logits (N, K) has one minimum, which is searched within :data:`TEMPERATURES`.
-    Where every prediction is right there is none, and a very low one comes out; without samples 1.
+    Where every prediction is correct there is none: a very low one results; without samples 1.
     """
 
     def loss(log_temperature: float) -> float:

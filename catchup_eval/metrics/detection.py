@@ -51,10 +51,10 @@ def sweep(id_scores: np.ndarray, ood_scores: np.ndarray) -> Sweep:
 
 def swap_positive_class(curve: Sweep) -> Sweep:
     """The same scores with ID as the positive class: a low score means ID."""
-    lost, kept = (
+    lost, recalled = (
         (counts[-1] - _prepend_zero(counts)[:-1])[::-1] for counts in (curve.found, curve.flagged)
     )
-    return Sweep(kept, lost, -curve.thresholds[::-1])
+    return Sweep(recalled, lost, -curve.thresholds[::-1])
 
 
 def auroc(curve: Sweep) -> float:
@@ -100,7 +100,7 @@ def cutoff(curve: Sweep, *, recall: float = RECALL, rule: str = "nearest") -> in
 
 
 class Placements(NamedTuple):
-    """Where each score stands among those of the other side; both means are the AUROC."""
+    """The placement of each score among those of the other side; both means are the AUROC."""
 
     ood: np.ndarray  # (N,) fraction of the ID scores below it, ties one half
     id: np.ndarray  # (M,) fraction of the OOD scores above it, ties one half

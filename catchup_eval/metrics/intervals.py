@@ -100,7 +100,7 @@ def bootstrap(
         return NO_INTERVAL
     rng = generator(0, "bootstrap")
     values = [statistic(rng.integers(n, size=n)) for _ in range(resamples)]
-    if alike(values, bounds):
+    if nearly_equal(values, bounds):
         return at_edge(values[0], n, bounds)
     low, high = np.quantile(values, [0.025, 0.975])
     return Interval(float(low), float(high))
@@ -131,7 +131,7 @@ def bootstrap_mean(values: np.ndarray, *, bounds: Interval | None = None) -> Int
         bounds: the range of the values, where they have one.
     """
     n = len(values)
-    if n < 2 or alike(values, bounds):
+    if n < 2 or nearly_equal(values, bounds):
         return at_edge(float(np.mean(values)), n, bounds) if n else NO_INTERVAL
     rng = generator(0, "bootstrap")
     means = [
@@ -149,7 +149,7 @@ def chunk_sizes(total: int, size: int) -> list[int]:
 
 def t_interval(values: Sequence[float]) -> Interval:
     """Student's 95 % interval of a mean over seeds; NaN for fewer than two, or where they agree."""
-    if len(values) < 2 or alike(values):
+    if len(values) < 2 or nearly_equal(values):
         return NO_INTERVAL
     from scipy import stats  # a second's import, only where it is needed
 
@@ -158,7 +158,7 @@ def t_interval(values: Sequence[float]) -> Interval:
     return Interval(mean - reach, mean + reach)
 
 
-def alike(values: Sequence[float] | np.ndarray, bounds: Interval | None = None) -> bool:
+def nearly_equal(values: Sequence[float] | np.ndarray, bounds: Interval | None = None) -> bool:
     """Whether values differ by no more than rounding, of their range or of the largest of them."""
     array = np.asarray(values, float)
     size = bounds.high - bounds.low if bounds else float(np.abs(array).max(initial=0))

@@ -16,7 +16,7 @@ def sureness(samples: Mapping[str, np.ndarray]) -> np.ndarray:
 def risks(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
     """(N,): the error among the k most confident samples, for k = 1 to N.
 
-    Equal confidences are taken in every order alike: each such sample counts as their mean.
+    Equal confidences are averaged over all orders: each such sample counts as their mean.
     """
     errors = errors_by_confidence(confidence, correct)
     return np.asarray(errors.cumsum() / np.arange(1, len(errors) + 1))

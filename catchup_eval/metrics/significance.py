@@ -1,12 +1,12 @@
 """Tests of a number or a difference, against 0 or another threshold, with their intervals.
 
 An interval and the p value beside it are of one test: the interval holds the differences that the
-test does not reject at 5 %, so it lacks 0 exactly where p < .05. Where the data say nothing of
+test does not reject at 5 %, so it lacks 0 exactly where p < .05. Where the data do not determine
 their own spread there is no interval, that is NaN: one sample; seeds that agree; equal samples,
 unless their range is known (:func:`at_edge`).
 
-One-sided tests move the null to the threshold, in the unit of the values: a small `above` says that
-the difference is larger than it, a small `below` that it is smaller.
+One-sided tests move the null to the threshold, in the unit of the values: a small `above` means
+that the difference is larger than it, a small `below` that it is smaller.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +24,10 @@ from catchup_eval.metrics.intervals import (
     ROUNDING,
     Interval,
     Z,
-    alike,
     at_edge,
     chunk_sizes,
     clopper_pearson,
+    nearly_equal,
     score_limits,
 )
 
@@ -136,7 +136,7 @@ def _delong(gaps: Sequence[np.ndarray], bound: float) -> Contrast:
     value, n = float(gaps[0].mean()), min(map(len, gaps))
     # Half the smallest two-sided p of exchanging two networks on each of n samples, 2 of 2^n.
     floor, bounds = min(1.0, 2.0 ** (1 - n)) / 2, Interval(-bound, bound)
-    if floor < LEVEL / 2 and all(alike(gap, bounds) for gap in gaps):
+    if floor < LEVEL / 2 and all(nearly_equal(gap, bounds) for gap in gaps):
 
         def tails(threshold: float) -> OneSidedPValues:
             edge = edge_tails(value, n, bounds, threshold)
@@ -156,7 +156,7 @@ def _standard_error(strata: Sequence[np.ndarray]) -> float:
 
 
 def mcnemar(wins: int, losses: int, n: int) -> Difference:
-    """Two rates over the same n samples, of which only ours and only theirs are right on some.
+    """Two rates over the same n samples, of which only ours and only theirs are correct on some.
 
     p is McNemar's exact one. The interval holds the differences that are not rejected at 5 %: 0 by
     that very test, all others by Tango's score test (:func:`tango`).
@@ -263,7 +263,7 @@ class SignFlips:
     def interval(self) -> Interval:
         """95 %: the means that the two-sided test does not reject; none of values that agree."""
         n = len(self._values)
-        if n < 2 or alike(self._values):
+        if n < 2 or nearly_equal(self._values):
             return NO_INTERVAL
         with np.errstate(divide="ignore", invalid="ignore"):
             flipped = (self._total - self._sums) / (n - self._signs)
@@ -307,8 +307,8 @@ def welch_contrast(ours: Sequence[float], theirs: Sequence[float]) -> Contrast:
     """Two methods over their seeds, 2 or more each: Welch's t test (Welch 1947).
 
     Seeds that agree up to a millionth of the largest value agree: what is left of them is rounding,
-    which says nothing of another seed, and t has no spread to go by. There is then no interval, and
-    p is that of exchanging seeds: 2 of all the ways to deal them out, or 1 if the methods agree,
+    which tells nothing about other seeds, and t has no spread. There is then no interval, and
+    p is that of exchanging seeds: 2 of all assignments of them, or 1 if the methods agree,
     too.
     """
     a, b = np.asarray(ours, float), np.asarray(theirs, float)
@@ -332,7 +332,7 @@ def t_contrast(values: Sequence[float]) -> Contrast:
     Where the seeds agree but for rounding, p is that of flipping each about the threshold.
     """
     a = np.asarray(values, float)
-    deviation = 0.0 if alike(a) else float(a.std(ddof=1))
+    deviation = 0.0 if nearly_equal(a) else float(a.std(ddof=1))
     value = float(a.mean()) if np.ptp(a) else float(a[0])
     name = "Student's t test over seeds" if deviation else "Sign flips of seeds, which agree"
     rounding, n = ROUNDING * float(np.abs(a).max()), len(a)
@@ -425,7 +425,7 @@ def single_contrast(ours: Sequence[np.ndarray], scale: float) -> Contrast:
     """One network's number, a list of strata of outcomes; `scale` as in :func:`paired_contrast`.
 
     A rate has the exact binomial test, and so Clopper and Pearson's interval and not Wilson's,
-    which stands beside the rate.
+    which is reported beside the rate.
     """
     strata = [np.asarray(a, float) for a in ours]
     if len(strata) > 1:

@@ -2,7 +2,7 @@
 
 The list is `catalogue.toml` beside this file. Where nobody has read a file and measured it with
 this toolkit, its entry is not `verified`: the address, the preprocessing or the number may then be
-other than the entry says.
+other than the entry states.
 """
 
 from collections.abc import Mapping
@@ -39,9 +39,9 @@ class CatalogueEntry(Settings):
     paper: str  # who made it known
     page: str  # where it is described
     address: str = ""  # of the file; empty where it must be got by hand from the page
-    sha256: str = ""  # of the file; empty where nobody knows
+    sha256: str = ""  # of the file; empty if not known
     accuracy: float | None = None  # the published top-1 in percent
-    licence: str = ""  # of code and weights, as the page says
+    licence: str = ""  # of code and weights, as on the page
     verified: bool = False  # the file was read with this toolkit, and the accuracy equalled
 
     @property
@@ -69,10 +69,10 @@ class CatalogueEntry(Settings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What one must know before its numbers."""
+        """Notes on its numbers."""
         if self.verified:
             return ()
-        return (f"{self.spec} of the catalogue was not verified: {self.page} says what it is",)
+        return (f"{self.spec} of the catalogue was not verified: see {self.page}",)
 
 
 @cache

@@ -37,7 +37,7 @@ AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 
 
 class ModelCard(BaseModel, frozen=True):
-    """What a checkpoint says about itself: everything that is needed to use it again."""
+    """The metadata of a checkpoint: everything that is needed to use it again."""
 
     architecture: str  # the ARCH of a model spec
     options: dict[str, Any]  # keywords of its builder
@@ -45,7 +45,7 @@ class ModelCard(BaseModel, frozen=True):
     std: tuple[float, ...]
     channels: str = "rgb"  # as of :class:`catchup_eval.models.classifier.Normalize`
     classes: tuple[str, ...]
-    preprocess: Preprocess | None = None  # of photographs
+    preprocess: Preprocess | None = None  # of images of varying size
     data: str = ""
     data_fingerprint: str = ""
     samples: str = ""  # a hash of which images it learned from, where not from all
@@ -91,7 +91,7 @@ def read_content(
 
     Args:
         ema: take the average over the training that a file may hold beside the weights.
-        trust_pickle: run the code that a pickle asks for. Whoever wrote the file can then do on
+        trust_pickle: run the code that a pickle calls. Whoever wrote the file can then do on
             this machine what you can.
 
     Raises:
@@ -162,7 +162,7 @@ def _describe_file(path: Path) -> str:
 
 
 def _select_state_dict(content: Any, path: Path, ema: bool) -> CheckpointContent:
-    """The weights inside what was read, however they are nested."""
+    """The weights of a file's contents, however they are nested."""
     averaged = False
     while inner := _candidate_state_dicts(content):
         averages = [name for name in inner if name in AVERAGES]
@@ -197,7 +197,7 @@ def _candidate_state_dicts(content: Any) -> dict[str, Any]:
 
 
 def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
-    """Weights and their averages, where names such as `ema.*` say that a file mixes them."""
+    """Weights and their averages, where names such as `ema.*` show that a file mixes them."""
     for prefix in (f"{name}." for name in AVERAGES):
         plain = {name: value for name, value in weights.items() if not name.startswith(prefix)}
         if plain and len(plain) < len(weights):

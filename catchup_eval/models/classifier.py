@@ -1,4 +1,4 @@
-"""A network with its normalisation inside, and the names of its stages, head and pool."""
+"""A network with its normalisation, and the names of its stages, head and pool."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
 from catchup_eval.models.outputs import find_logits
 
-# What a network takes of (red, green, blue); one channel is for images whose three are alike.
+# The input channels from (red, green, blue); a single one is for images whose three are equal.
 CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
 
 
@@ -20,7 +20,7 @@ class Trace(NamedTuple):
     """What one forward pass gives at three places."""
 
     logits: Tensor  # (N, K)
-    features: Tensor  # (N, D), what the last linear layer is given
+    features: Tensor  # (N, D), the input of the last linear layer
     maps: Tensor | None  # (N, D, h, w), what the head pools; None where nothing is pooled
 
 
@@ -72,7 +72,7 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Any `nn.Module`, with its normalisation inside.
+    """Any `nn.Module`, with its normalisation as the first layer.
 
     Args:
         net: takes normalised images (N, C, H, W), gives logits (N, K), or something that
@@ -85,7 +85,7 @@ class Classifier(nn.Module):
         pool: name of the module that pools the last feature map; None where there is none. Where a
             function pools, an `nn.AdaptiveAvgPool2d(1)` put before it can be named.
         name: for tables and figures.
-        preprocess: how photographs are brought to its size; None for images that have it.
+        preprocess: of images of varying size; None for images that have its input size.
 
     Raises:
         UserError: a name that is no submodule of `net`.
@@ -167,7 +167,7 @@ class Classifier(nn.Module):
         return Trace(logits, seen["features"].flatten(1), seen.get("maps"))
 
     def features(self, pixels: Tensor) -> Tensor:
-        """(N, D): what the last linear layer is given."""
+        """(N, D): the input of the last linear layer."""
         return self.trace(pixels).features
 
     def feature_map(self, pixels: Tensor) -> Tensor:

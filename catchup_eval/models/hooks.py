@@ -27,7 +27,7 @@ class ForwardPasses:
 
     def __init__(self, model: nn.Module):
         inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-        self._present: Changes | None = None  # of the forward pass that is under way
+        self._present: Changes | None = None  # of the current forward pass
         self._recomputed: Changes | None = None
         # At import, as a decorator, this would take two seconds for the compiler.
         begin, end = map(torch.compiler.disable, (self._begin, self._end))
@@ -89,7 +89,7 @@ def _only(changes: list[Change | None]) -> Change | None:
         raise UserError(
             "expected a module whose features are changed to run once in a forward pass under "
             f"activation checkpointing, it ran {len(changes)} times, and the backward pass cannot "
-            "tell which of them it recomputes; leave it out of the checkpointed part"
+            "tell which of them is recomputed; leave it out of the checkpointed part"
         )
     return changes[0]
 
@@ -97,7 +97,7 @@ def _only(changes: list[Change | None]) -> Change | None:
 class StageHooks:
     """Hooks on the stages of a network that do nothing until :meth:`replace_output` names one.
 
-    They stand from the start because `torch.compile` silently ignores a hook that is registered
+    They exist from the start because `torch.compile` silently ignores a hook that is registered
     after the first compiled call; only their state changes. The compiler leaves them alone: it
     would write other code for each stage that is named, in the midst of a training.
 
@@ -149,7 +149,7 @@ class StageHooks:
 
 @contextmanager
 def capture_inputs(**modules: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What goes *into* each of the named modules during the forward passes inside the block."""
+    """The inputs of the named modules in the forward passes within the block."""
     seen: dict[str, Tensor] = {}
     handles = [
         module.register_forward_pre_hook(

@@ -23,7 +23,7 @@ class LoadedModel:
     """A model that is ready to be evaluated."""
 
     model: Classifier  # in evaluation mode
-    card: ModelCard | None  # what its checkpoint says about it; None for foreign weights
+    card: ModelCard | None  # of its checkpoint; None for foreign weights
     seed: int  # of its training, 0 where unknown; distinguishes the members of one group
     architecture: str = ""  # with `options`: what its builder was called with
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -37,15 +37,15 @@ def load(
     classes: int | None = None,
     access: WeightsAccess = WeightsAccess(),  # noqa: B008
 ) -> LoadedModel:
-    """The model that a spec asks for, in evaluation mode on the CPU.
+    """The model of a spec, in evaluation mode on the CPU.
 
     Args:
         text: one model; a glob must find exactly one file.
-        classes: of the dataset, for a network whose weights do not tell.
+        classes: of the dataset, for a network whose weights do not determine them.
         access: how files are got and read.
 
     Raises:
-        UnknownName, BadFile, UserError: what is wrong with the request, in one sentence.
+        UnknownName, BadFile, UserError: the fault of the request, in one sentence.
     """
     spec = _single_spec(text) if isinstance(text, str) else text
     if spec.weights.startswith(CATALOGUE):
@@ -129,7 +129,9 @@ def _load_foreign(
     options = {**extra, **_builder_options(spec)}
     size = int(spec.options.get("classes", 0)) or matching.head_size(content.weights) or classes
     if size is None:
-        raise UserError(f"{spec.name}: the weights do not tell the classes; add ?classes=N")
+        raise UserError(
+            f"{spec.name}: the weights do not determine the number of classes; add ?classes=N"
+        )
     model = _build(named, size, inputs, options)
     matching.load_state(model.net, content.weights, spec.weights)
     entry = _torchvision_entry(named)
@@ -155,7 +157,7 @@ def _with_architecture(
 
 
 def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings | None:
-    """How the weights themselves, or their zoo, say that images are given."""
+    """The preprocessing that comes with the weights or their zoo."""
     sized = "size" in spec.options
     if "pretrained_cfg" in config:
         return timm_models.inputs_from_config(config["pretrained_cfg"], spec.name, sized=sized)

@@ -15,7 +15,7 @@ from catchup_eval.models.checkpoints import AVERAGES
 from catchup_eval.models.sources import TIMM, TORCHVISION
 from catchup_eval.models.zoo import ARCHITECTURES, Architecture, torchvision_models
 
-# A head has one of these names; a sequence's last layer comes before those inside.
+# A head has one of these names; a sequence's last layer comes before its other layers.
 HEADS = (
     *("linear", "fc", "classifier", "head", "heads.head"),
     *(f"classifier.{number}" for number in (6, 5, 3, 2, 1)),
@@ -26,7 +26,7 @@ IMAGENET = 1000  # classes
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 COUNTERS = ("n_averaged",)  # torch's AveragedModel keeps it beside `module.*`
 SYNONYMS = (("downsample", "shortcut"), ("fc", "linear"))  # one part, named so in other zoos
-SHOWN = 5  # keys that an error lists
+LISTED = 5  # keys that an error lists
 
 
 class ArchitectureMatch(NamedTuple):
@@ -41,7 +41,7 @@ class ArchitectureMatch(NamedTuple):
 
     def __str__(self) -> str:
         query = "&".join(f"{key}={value}".lower() for key, value in self.options.items())
-        silent = f"; shapes do not tell {', '.join(self.unseen)}" if self.unseen else ""
+        silent = f"; shapes do not determine {', '.join(self.unseen)}" if self.unseen else ""
         name = f"{self.architecture}?{query}" if query else self.architecture
         return f"its names and shapes are those of {name}{silent}"
 
@@ -64,14 +64,14 @@ def infer(weights: Mapping[str, Tensor], source: str) -> ArchitectureMatch:
     names = ", ".join(fit.architecture for fit in fits)
     found = f"fits several networks ({names})" if fits else "fits no network whose shapes are known"
     raise UserError(
-        f"{source} does not say which network it belongs to, and {found}; write ARCH@{source}, "
+        f"{source} does not name its network, and {found}; write ARCH@{source}, "
         f"with ARCH one of: {', '.join(ARCHITECTURES)}, {TORCHVISION}NAME, {TIMM}NAME or "
         "FILE.py:FACTORY"
     )
 
 
 def head_size(weights: Mapping[str, Tensor]) -> int | None:
-    """The number of classes, where weights tell it."""
+    """The number of classes, if the weights determine it."""
     head = _head(weights)
     return None if head is None else len(head)
 
@@ -156,7 +156,7 @@ def _values(name: str, kind: Any, weights: Mapping[str, Tensor]) -> list[Any]:
 def _simplest_match(
     name: str, entry: Architecture, fitting: list[dict[str, Any]]
 ) -> ArchitectureMatch:
-    """Of settings that fit alike, the one with the most defaults."""
+    """Of settings that fit equally well, the one with the most defaults."""
     options = _options(entry)
     changed = [{k: v for k, v in one.items() if v != options[k].default} for one in fitting]
     unseen = [
@@ -216,7 +216,7 @@ def load_state(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> No
 
 
 def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """What keeps weights from being loaded, a phrase for each kind of fault; the head's first."""
+    """Why weights cannot be loaded, a phrase for each kind of fault; the head's first."""
     missing = [n for n in wanted if n not in found and not n.endswith("num_batches_tracked")]
     foreign = [name for name in found if name not in wanted]
     other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
@@ -226,19 +226,19 @@ def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[s
     ]
     kinds = (("missing", missing), ("unexpected", foreign), ("of another shape", shapes))
     listed = [
-        f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+        f"{len(names)} {what}: {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
         for what, names in kinds
         if names
     ]
     for name in [name for name, value in wanted.items() if value.ndim > 1][-1:]:  # the head's
         if name in other and found[name].shape[1:] == wanted[name].shape[1:]:
             have, want = len(found[name]), len(wanted[name])
-            return [f"its head has {have} classes, {want} are asked for", *listed]
+            return [f"its head has {have} classes, expected {want}", *listed]
     return listed
 
 
 def spellings(weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The weights as they are named, then without each prefix that all of them share."""
+    """The weights as they are named, then without each prefix that all have in common."""
     found = {name: value for name, value in weights.items() if name not in COUNTERS}
     prefixes = (*PREFIXES, *(f"{name}." for name in AVERAGES))
     prefix: str | None = ""
@@ -251,7 +251,7 @@ def spellings(weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 def rename_keys_for(
     wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The weights under the names that a network has for them, as far as that can be told."""
+    """The weights under the names that a network has for them, as far as they can be matched."""
     found = max(spellings(weights), key=lambda each: len(wanted.keys() & _with_synonyms(each)))
     return {
         next((each for each in (name, *_synonyms(name)) if each in wanted), name): value

@@ -40,7 +40,7 @@ def freeze_parameters(model: nn.Module) -> Iterator[None]:
 def full_precision() -> Iterator[None]:
     """Products in float32 for a while.
 
-    By default torch lets recent GPUs round what a convolution is given to TF32, ten bits of
+    By default torch lets recent GPUs round the inputs of a convolution to TF32, ten bits of
     fraction, which moves logits in the third digit.
     """
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)

@@ -1,4 +1,4 @@
-"""How images are given to a network: what the keys of a spec say, and what its weights say.
+"""Preprocessing of a model's inputs, from the keys of its spec and from its weights.
 
 ?norm=imagenet          a name of :data:`NORMS`
 ?norm=R,G,B/R,G,B       mean and std per channel, in units of [0, 1]
@@ -6,7 +6,7 @@
                         The same as a mean and a std divided by 255, and computed so.
 ?channels=bgr           it takes blue first; `norm` is in that order, too
 ?channels=gray          it takes one channel, the first; `norm` is one number for each
-?size=224&resize=256    photographs: shorter side to 256, then a centre crop of 224; a size
+?size=224&resize=256    varying sizes: shorter side to 256, then a centre crop of 224; a size
                         without a resize cuts no margin
 ?interpolation=bicubic  one of :data:`catchup_eval.datasets.preprocessing.FILTERS`
 ?squash=true            both sides to `size`, nothing is cut
@@ -29,18 +29,18 @@ NORMS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar100": ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-PHOTOGRAPHS = ("size", "resize", "interpolation", "squash")
-KEYS = ("norm", "scale", "channels", *PHOTOGRAPHS)
+RESIZING = ("size", "resize", "interpolation", "squash")
+KEYS = ("norm", "scale", "channels", *RESIZING)
 
 
 @dataclass(frozen=True)
 class InputSettings:
-    """What happens to pixels in [0, 1] before a network sees them."""
+    """What is done to pixels in [0, 1] before the network."""
 
     mean: tuple[float, ...]  # per channel, in the order in which the network takes them
     std: tuple[float, ...]
     channels: str = "rgb"  # one of :data:`catchup_eval.models.classifier.CHANNELS`
-    preprocess: Preprocess | None = None  # of photographs; None: images are given as they are
+    preprocess: Preprocess | None = None  # of varying sizes; None: images as they are
 
     def apply_to(self, model: "Classifier") -> None:
         """Let the model take its images so."""
@@ -51,22 +51,22 @@ class InputSettings:
 
 
 def read(options: Mapping[str, str], own: InputSettings | None, name: str) -> InputSettings:
-    """What the keys say; where they are silent, the weights' `own` settings.
+    """The settings of the keys; where they are absent, the weights' `own`.
 
     Args:
         options: of a spec; other keys than :data:`KEYS` are passed over.
         name: of the model, for the message.
 
     Raises:
-        UserError, UnknownName: nobody says the normalisation, or a value makes no sense.
+        UserError, UnknownName: the normalisation is not known, or a value makes no sense.
     """
     from catchup_eval.models.classifier import CHANNELS
 
     plain = InputSettings(*normalisation(options["norm"])) if "norm" in options else own
     if plain is None:
         raise UserError(
-            f"{name}: say how its images are normalised, "
-            f"as ?norm=NAME with NAME one of {', '.join(NORMS)}, or ?norm=mean,.../std,..."
+            f"{name}: its normalisation is not known; "
+            f"add ?norm=NAME with NAME one of {', '.join(NORMS)}, or ?norm=mean,.../std,..."
         )
     scaled = _apply_scale(plain, options.get("scale", "1"))
     channels = options.get("channels", plain.channels)
@@ -107,7 +107,7 @@ def _apply_scale(inputs: InputSettings, text: str) -> tuple[tuple[float, ...], t
 
 
 def _read_preprocess(options: Mapping[str, str], own: Preprocess | None) -> Preprocess | None:
-    given = {key: options[key] for key in PHOTOGRAPHS if key in options}
+    given = {key: options[key] for key in RESIZING if key in options}
     if not given:
         return own
     if own is None and "size" not in given:

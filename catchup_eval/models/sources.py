@@ -41,10 +41,10 @@ def is_remote(text: str) -> bool:
 
 
 def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights:
-    """The file that the WEIGHTS of a spec ask for, downloaded where it is not here.
+    """The file that the WEIGHTS of a spec name, downloaded if absent.
 
     Args:
-        checksum: "sha256:..." of it; empty where nobody knows.
+        checksum: "sha256:..." of it; empty if not known.
 
     Raises:
         BadFile, UserError: it could not be got, or it is not the one that was promised.

@@ -1,20 +1,20 @@
 """The spec of a model, the same everywhere: `[NAME=]ARCH[@WEIGHTS][?key=value&...]`.
 
-    s0.safetensors                      an own checkpoint: its card says the rest
+    s0.safetensors                      a checkpoint of this toolkit: its card has the rest
     ours=s*.safetensors                 a glob: the seeds of one group
     resnet20@net.th?norm=imagenet       a published file and its network
-    net.th?norm=imagenet                the same, where names and shapes tell the network
+    net.th?norm=imagenet                the same, where names and shapes identify the network
     torchvision:resnet50@IMAGENET1K_V2  torchvision's network and weights
     timm:resnet50.a1_in1k@pretrained    timm's network and weights (or a file)
     resnet20@https://host/net.th?norm=half     downloaded once. The last `?` begins the keys: an
                                         address with one of its own ends with another
-    hf:owner/name[/file]                the hub's; timm's config.json says network and preprocessing
+    hf:owner/name[/file]                the hub's; timm's config.json has network and preprocessing
     catalogue:NAME                      a published checkpoint (see: list catalogue)
     mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
     models.toml                         all that the file lists as [models.NAME] spec = "..."
 
-`norm` and the other keys that say how images are given are those of
-:mod:`catchup_eval.models.preprocessing`. `classes` is needed only where no weights say it,
+`norm` and the other keys of the preprocessing are those of
+:mod:`catchup_eval.models.preprocessing`. `classes` is needed only where no weights determine it,
 `ema=true` takes the average over the training that a file may hold, `published=91.73` is an
 accuracy to compare with. Other keys go to the network's builder.
 
@@ -49,14 +49,14 @@ from catchup_eval.models.zoo import ARCHITECTURES
 ZOOS = (TORCHVISION, TIMM)  # whose published weights have names
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".pth.tar")
 LIST = ".toml"
-KEPT = re.compile(r"-epoch\d+(?=\.\w+$)")  # in the name of a checkpoint saved on the way
+INTERMEDIATE = re.compile(r"-epoch\d+(?=\.\w+$)")  # in the name of a checkpoint of an earlier epoch
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A parsed request for one model."""
 
-    architecture: str  # empty where the checkpoint's card says it
+    architecture: str  # empty where the checkpoint's card has it
     weights: str  # a path, a name of published weights, or empty
     options: Mapping[str, str]  # the keys after `?`, values as they were typed
     name: str  # what tables call it
@@ -67,7 +67,7 @@ def parse(text: str) -> ModelSpec:
     """The request that `text` spells.
 
     Raises:
-        UserError: it asks for nothing, or the options are no `key=value&key=value`.
+        UserError: it names nothing, or the options are no `key=value&key=value`.
 
     Example:
         >>> parse("a=resnet20@net.th?norm=imagenet").name
@@ -94,7 +94,7 @@ def parse(text: str) -> ModelSpec:
 
 
 def _split_query(text: str) -> tuple[str, str]:
-    """What is asked for, and its keys; an address may have a `?` of its own before theirs."""
+    """The model, and its keys; an address may have a `?` of its own before theirs."""
     if not any(scheme in text for scheme in WEB):
         body, _, query = text.partition("?")
         return body, query
@@ -113,7 +113,7 @@ def _default_name(architecture: str, weights: str) -> str:
 
 
 def names(text: str) -> list[str]:
-    """What tables will call the models that `text` asks for; files of weights need not be there.
+    """The names of the models of `text` in tables; files of weights need not be there.
 
     Raises:
         UserError: as :func:`parse`.
@@ -122,9 +122,9 @@ def names(text: str) -> list[str]:
 
 
 def expand(text: str) -> list[ModelSpec]:
-    """The models that `text` asks for: one, those of a list, or one for each file of a glob.
+    """The models of `text`: one, those of a list, or one for each file of a glob.
 
-    Checkpoints that a training saved on its way are left out where the glob finds its last one too.
+    Checkpoints of earlier epochs are left out where the glob finds the last one too.
 
     Raises:
         BadFile: the glob finds nothing, or the list cannot be read.
@@ -135,7 +135,11 @@ def expand(text: str) -> list[ModelSpec]:
     if spec.weights.startswith(REMOTE) or not glob.has_magic(spec.weights):
         return [spec]
     every = sorted(glob.glob(spec.weights))
-    found = [path for path in every if not KEPT.search(path) or KEPT.sub("", path) not in every]
+    found = [
+        path
+        for path in every
+        if not INTERMEDIATE.search(path) or INTERMEDIATE.sub("", path) not in every
+    ]
     if not found:
         raise BadFile(f"no file matches {spec.weights}")
     group = spec.name if spec.named else Path(spec.weights).stem.replace("*", "").strip("-_.")
@@ -143,7 +147,7 @@ def expand(text: str) -> list[ModelSpec]:
 
 
 def check(text: str) -> None:
-    """Refuse what no network can be loaded from, as far as names and files tell: without torch.
+    """Refuse specs that cannot be loaded, as far as names and files show: without torch.
 
     Raises:
         BadFile: a file of weights, a list of models or a file of Python is not there.
@@ -185,7 +189,7 @@ def has_named_weights(spec: ModelSpec) -> bool:
 
 
 def is_pretrained_request(spec: ModelSpec) -> bool:
-    """Whether a zoo's own published weights are asked for, by name."""
+    """Whether it names a zoo's own published weights."""
     file = spec.weights.startswith(REMOTE) or spec.weights.endswith(SUFFIXES)
     return spec.architecture.startswith(ZOOS) and not file
 

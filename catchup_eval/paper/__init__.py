@@ -1,1 +1,1 @@
-"""All that knows the Catch-up Mix paper: reproductions, tables, claims."""
+"""The Catch-up Mix paper: reproductions, tables, claims."""

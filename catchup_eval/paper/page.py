@@ -35,7 +35,7 @@ AGREEMENT = (
     "How our rows go with the paper's: the mean difference (ours less the paper's), Spearman's "
     "rank correlation over the rows that both have, and the best row of each."
 )
-ENOUGH = 3  # rows from which a rank correlation says something
+ENOUGH = 3  # rows from which a rank correlation is meaningful
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ReproducedCell:
 
 
 class ReproductionPage(NamedTuple):
-    """What the template shows; `reports` are the settings' own, with what they are about."""
+    """The content of the template; `reports` are those of the settings, with descriptions."""
 
     wanted: Reproduction
     finding: str
@@ -292,16 +292,16 @@ def beta_plot(alphas: Sequence[float]) -> Figure:
 def reproduction_facts(
     wanted: Reproduction, studies: Mapping[str, Study], command: str
 ) -> list[tuple[str, str]]:
-    """What was done, for the head of the page."""
+    """Source, seeds, time and machine, for the head of the page."""
     infos = [one.info for one in studies.values()]
-    told = [("Source", f"Kang, Kang and Kim 2024, {wanted.title}")]
+    facts = [("Source", f"Kang, Kang and Kim 2024, {wanted.title}")]
     if infos:
         spent = formatting.format_duration(sum(info.seconds for info in infos))
         machines = ", ".join(dict.fromkeys(info.machine for info in infos))
         seeds = " ".join(map(str, wanted.seeds))
-        told += [("Seeds", seeds), ("Time", spent), ("Machine", machines)]
-        told += [("Date", max(info.date for info in infos)[:10])]
-    return [*told, ("Command", command)]
+        facts += [("Seeds", seeds), ("Time", spent), ("Machine", machines)]
+        facts += [("Date", max(info.date for info in infos)[:10])]
+    return [*facts, ("Command", command)]
 
 
 def deviation_warnings(
@@ -311,17 +311,17 @@ def deviation_warnings(
     on: str,
     limit: int | None,
 ) -> list[str]:
-    """What keeps this from being the paper's own experiment."""
-    told = []
+    """Differences from the paper's own experiment."""
+    facts = []
     if on:
-        told.append(
+        facts.append(
             f"This is {wanted.title}'s design on {on}, not the paper's data: compare the order of "
-            "its rows, not its numbers. Settings that are alike there have alike numbers."
+            "its rows, not its numbers. Settings that are equal there have equal numbers."
         )
     if scale != 1:
         epochs = sorted({each.recipe(one).epochs for each in stages for one in each.trained})
-        shown = " and ".join(map(str, epochs))
-        told.append(f"The epochs are {100 * scale:g} % of the recipe's: {shown}.")
+        numbers = " and ".join(map(str, epochs))
+        facts.append(f"The epochs are {100 * scale:g} % of the recipe's: {numbers}.")
     if limit is not None:
-        told.append(f"Analyses are run on at most {limit} test images.")
-    return told
+        facts.append(f"Analyses are run on at most {limit} test images.")
+    return facts

@@ -47,7 +47,7 @@ class ReproductionStage:
     folder: Path
 
     def recipe(self, network: NetworkSpec) -> Recipe:
-        """How one network is trained; a row's own recipe lends its regularizers elsewhere."""
+        """How one network is trained; elsewhere, with only the regularizers of a row's recipe."""
         base, changes = self.setting.recipe, dict(self.setting.changes)
         if network.recipe.startswith(base):
             base = network.recipe

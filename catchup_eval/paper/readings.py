@@ -1,9 +1,9 @@
 """What the paper's printed numbers could mean, where only the numbers are known.
 
 No outcome is needed: an accuracy under attack cannot exceed the clean one, an AUPR near an AUROC of
-one half lies near its chance level, and so on. "fits" says that nothing contradicts a reading,
-"contradicted" that a printed number does, or what the paper says of it, "does not apply" that it
-needs what does not exist, "cannot be told" that such numbers fit either way.
+one half lies near its chance level, and so on. "fits": nothing contradicts a reading,
+"contradicted": a printed number or the paper's text does, "does not apply": it needs what does
+not exist, "undecided": such numbers fit either way.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,15 @@ from catchup_eval.paper.reproduction import Reproduction, shipped_reproductions
 from catchup_eval.report import formatting
 from catchup_eval.report.tables import Cell, Table, cells
 
-FITS, CONTRADICTED, NONE, UNDECIDED = "fits", "contradicted", "does not apply", "cannot be told"
+FITS, CONTRADICTED, NONE, UNDECIDED = "fits", "contradicted", "does not apply", "undecided"
 TONES = {FITS: "better", CONTRADICTED: "worse", NONE: "unknown", UNDECIDED: "unknown"}
 HOW = (
     "Only the printed numbers are known here, no outcome of a single image: what each reading of "
     "them implies, and whether a printed number contradicts it."
 )
 NEAR = 5.0  # points within which an AUPR is near chance, at an AUROC within 10 points of 50
-OUTSIDE = 2000  # images of ImageNet-O
-INSIDE = {"200 classes": 10_000, "all classes": 50_000}  # ImageNet's validation images of these
+OOD_IMAGES = 2000  # of ImageNet-O
+ID_IMAGES = {"200 classes": 10_000, "all classes": 50_000}  # ImageNet's validation images
 Column = Mapping[str, float]  # by row, without those that have none
 Printed = Mapping[str, Column]  # by measure: `corruption.mean_error`
 
@@ -40,7 +40,7 @@ class PossibleReading(NamedTuple):
 
 
 def paper_readings() -> dict[str, list[PossibleReading]]:
-    """Of all tables of which something can be said, by title."""
+    """Of all tables with such numbers, by title."""
     found = {
         one.title: possible_readings(printed_columns(one))
         for one in shipped_reproductions().values()
@@ -49,7 +49,7 @@ def paper_readings() -> dict[str, list[PossibleReading]]:
 
 
 def possible_readings(printed: Printed) -> list[PossibleReading]:
-    """What the columns of one table could mean, each as far as its numbers tell."""
+    """What the columns of one table could mean, each as far as its numbers show."""
     rules = (_error_readings, _zoom_readings, _ood_readings, _localization_readings)
     return [PossibleReading(*texts) for rule in rules for texts in rule(printed)]
 
@@ -104,14 +104,14 @@ def _error_readings(printed: Printed) -> Readings:
         below = [row for row in attacked if attacked[row] < clean[row]]
         above = [row for row in attacked if attacked[row] > 100 - clean[row]]
         yield _judge("FGSM", "error", "it must not be below the clean error", below, attacked)
-        told = "it must not exceed the clean accuracy"
-        yield _judge("FGSM", "accuracy", told, above, attacked, examples=True)
+        expected = "it must not exceed the clean accuracy"
+        yield _judge("FGSM", "accuracy", expected, above, attacked, examples=True)
         yield "FGSM", "at 4/255 or 8/255", "any error may belong to either radius", UNDECIDED
     if clean and corrupted:
         below = [row for row in corrupted if corrupted[row] < clean[row]]
         above = [row for row in corrupted if corrupted[row] > 100 - clean[row]]
-        told = "it should not be below the clean error"
-        yield _judge("mCE", "plain mean error", told, below, corrupted)
+        expected = "it should not be below the clean error"
+        yield _judge("mCE", "plain mean error", expected, below, corrupted)
         least = min(corrupted, key=corrupted.__getitem__)
         follows = (
             f"it should not exceed the clean accuracy: it does in {len(above)} of "
@@ -129,13 +129,19 @@ def _error_readings(printed: Printed) -> Readings:
 
 
 def _judge(
-    name: str, reading: str, rule: str, wrong: list[str], column: Column, *, examples: bool = False
+    name: str,
+    reading: str,
+    rule: str,
+    contrary: list[str],
+    column: Column,
+    *,
+    examples: bool = False,
 ) -> tuple[str, str, str, str]:
     verb = "it is" if "below" in rule else "it does"
-    shown = ", ".join(f"{row} {column[row]:g}" for row in wrong[:3]) if examples else ""
-    follows = f"{rule}: {verb} in {len(wrong)} of {len(column)} rows"
-    judgement = CONTRADICTED if wrong else FITS
-    return name, reading, f"{follows} ({shown})" if shown else follows, judgement
+    examples_text = ", ".join(f"{row} {column[row]:g}" for row in contrary[:3]) if examples else ""
+    follows = f"{rule}: {verb} in {len(contrary)} of {len(column)} rows"
+    judgement = CONTRADICTED if contrary else FITS
+    return name, reading, f"{follows} ({examples_text})" if examples_text else follows, judgement
 
 
 def _zoom_readings(printed: Printed) -> Readings:
@@ -146,7 +152,7 @@ def _zoom_readings(printed: Printed) -> Readings:
         if name.startswith("zoom ")
     ]
     for convention, effect in (("manifold", "enlarges"), ("patchup", "shrinks")) if means else ():
-        follows = f"the means over the rows are {', '.join(means)}; neither is out of the question"
+        follows = f"the means over the rows are {', '.join(means)}; both are possible"
         yield "zoom", f"{convention}: below 100 % {effect}", follows, UNDECIDED
 
 
@@ -157,23 +163,21 @@ def _ood_readings(printed: Printed) -> Readings:
     low, high = min(precision.values()), max(precision.values())
     least, most = min(area.values()), max(area.values())
     guessing = max(abs(least - 50), abs(most - 50)) < 2 * NEAR
-    for side in ("outside", "inside"):
-        for classes, inside in INSIDE.items():
-            chance = 100 * OUTSIDE / (OUTSIDE + inside)  # the fraction of positives
-            chance = chance if side == "outside" else 100 - chance
+    for side in ("OOD", "ID"):
+        for classes, in_distribution in ID_IMAGES.items():
+            chance = 100 * OOD_IMAGES / (OOD_IMAGES + in_distribution)  # the fraction of positives
+            chance = chance if side == "OOD" else 100 - chance
             near = max(abs(low - chance), abs(high - chance)) <= NEAR
             follows = (
-                f"chance is {chance:.1f} ({OUTSIDE:,} outside, {inside:,} inside); printed are "
+                f"chance is {chance:.1f} ({OOD_IMAGES:,} OOD, {in_distribution:,} ID); printed are "
                 f"{low:g} to {high:g} at an AUROC of {least:g} to {most:g}"
             )
             judgement = UNDECIDED if not guessing else FITS if near else CONTRADICTED
             yield "AUPR", f"{side} positive, {classes}", follows, judgement
     follows = "without many ties the two differ little at so many images"
     yield "AUPR", "step sum or trapezoid", follows, UNDECIDED
-    follows = (
-        "chance is 95.0 each way; if it was computed beside this AUPR, the outside is positive"
-    )
-    yield "FPR95", "outside or inside positive, nearest or first recall", follows, UNDECIDED
+    follows = "chance is 95.0 either way; if it was computed with this AUPR, OOD is positive"
+    yield "FPR95", "OOD or ID positive, nearest or first recall", follows, UNDECIDED
 
 
 def _localization_readings(printed: Printed) -> Readings:
@@ -182,6 +186,6 @@ def _localization_readings(printed: Printed) -> Readings:
     if hits and both and correct:
         above = [row for row in both if both[row] > min(hits[row], correct[row])]
         rule = "it must exceed neither GT-known nor the accuracy"
-        yield _judge("Top-1 Loc", "right answers among GT-known hits", rule, above, both)
+        yield _judge("Top-1 Loc", "correct predictions among GT-known hits", rule, above, both)
         follows = "any fraction may be of either"
         yield "GT-known", "0.2 of min-max or of the maximum", follows, UNDECIDED

@@ -1,8 +1,8 @@
 """A table or figure of the Catch-up Mix paper as data: networks, numbers, the paper's own numbers.
 
 One TOML file each, in `reproductions/`. A cell of a table belongs to a row and a column, and its
-network is what both say together: in most tables the row names the method and the column the
-setting, in Table 12 it is the other way round.
+network is defined by both together: in most tables the row names the method and the column the
+setting, in Table 12 the reverse.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ class ReproductionSetting(Settings):
 
 
 class NetworkDefaults(Settings):
-    """What a row or a column says about the networks in it; what it leaves open, the other says.
+    """The networks of a row or a column; what it leaves open, the other defines.
 
     Attributes:
         name: as the paper prints it.
@@ -75,7 +75,7 @@ class ReproductionColumn(NetworkDefaults):
     """A column.
 
     Attributes:
-        group: what stands above several columns.
+        group: heading of several columns.
         measure: ANALYSIS.METRIC; where there are several rows of it (one an epoch), their mean.
         where: the condition that picks its rows.
         complement: 100 less the number, for an error in percent.
@@ -95,7 +95,7 @@ class ReproductionColumn(NetworkDefaults):
 
     @property
     def question(self) -> str:
-        """The analysis that answers it."""
+        """The analysis of its numbers."""
         return self.measure.partition(".")[0]
 
     @property
@@ -116,7 +116,7 @@ class Layout(Settings):
     """How any study's report shows the table.
 
     Attributes:
-        caption: what its numbers are.
+        caption: of its numbers.
         extra: columns that the paper does not have.
         note: a sentence below it.
     """
@@ -151,7 +151,7 @@ class Reproduction(Settings):
         figures: of a figure, whose networks are the rows.
         alphas: of a picture of Beta distributions, which needs no network.
         settings: by name.
-        layout: of the table in the report of other models; None where it is not shown there.
+        layout: of the table in the report of other models; None where it has none there.
     """
 
     model_config = ConfigDict(strict=False)  # as for Row
@@ -205,7 +205,7 @@ def find(name: str) -> Reproduction:
     """A table or figure by name.
 
     Raises:
-        UnknownName: the paper has none of this name, or none that can be drawn.
+        UnknownName: the paper has none of this name, or none that can be plotted.
     """
     if name not in shipped_reproductions():
         raise UnknownName("table or figure", name, shipped_reproductions())

@@ -24,13 +24,13 @@ from catchup_eval.results.study import Study
 from catchup_eval.results.summary import PERCENT, estimate
 
 DECIMALS = 2  # as the paper prints most of its numbers
-FEW = 5  # columns up to which intervals are shown
+FEW = 5  # columns up to which there are intervals
 BOLD = "Bold: significantly better than {reference}, after Holm's correction."
 EVERYWHERE = {"clean", "training"}  # analyses that are no reason to show a table
 
 
 class LayoutValue(NamedTuple):
-    """One number in percent; NaN where it was not measured, limits also where none are shown."""
+    """One number in percent; NaN where it was not measured, limits also where none are printed."""
 
     value: float = nan
     interval: Interval = NO_INTERVAL
@@ -42,7 +42,7 @@ def paper_tables(
 ) -> Iterator[tuple[Table, pd.DataFrame]]:
     """The paper's tables that the study can fill, each with its numbers in full precision.
 
-    A table is shown where an analysis was run that no table before it has.
+    A table is included if an analysis was run that no table before it has.
     """
     better = [verdict for verdict in verdicts if verdict.label == "better"]
     known = EVERYWHERE

@@ -33,7 +33,7 @@ def legend_below(fig: Figure, axes: Axes, columns: int = 3) -> None:
 
 
 def names_below(fig: Figure, looks: Mapping[str, PlotStyle], columns: int = 0) -> None:
-    """A legend of colours and markers under the figure; grey ones share one entry.
+    """A legend of colours and markers under the figure; grey ones have one entry in common.
 
     Args:
         columns: of the legend; 0 for as many as fit, up to five.

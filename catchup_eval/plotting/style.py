@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.dpi": 200,
     "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # text stays text: journals ask for it
+    "pdf.fonttype": 42,  # text stays text: journals require it
     "ps.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "catchup-eval",  # the same picture is the same file
@@ -76,7 +76,7 @@ def plot_styles(names: Sequence[str]) -> dict[str, PlotStyle]:
 
 
 def escape_label(name: str) -> str:
-    """A name as shown in a figure: no formula, not hidden from legends, shortened.
+    """A name for a figure: no formula, not hidden from legends, shortened.
 
     Example:
         >>> escape_label("_a$b$")

@@ -13,7 +13,7 @@ from catchup_eval.report import plots, summary
 from catchup_eval.report.figures import SavedFigure, save
 from catchup_eval.report.tables import Table, cells, frame, link_csv
 from catchup_eval.results import agreement, comparison
-from catchup_eval.results.agreement import SHOWN, choose, load_examples
+from catchup_eval.results.agreement import LISTED, choose, load_examples
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import SEEDS, SummaryRow
@@ -35,7 +35,7 @@ UNDECIDED = (
     "exactly where that p is below 0.05, and may do so although Holm's p cannot tell."
 )
 DIFFERENCES = (
-    "One row for each metric, with signs such that right is better; so are the numbers beside it. "
+    "One row for each metric, with signs such that right is better; also in the numbers beside it. "
     "The bar is the 95 % interval before Holm's correction; a filled diamond is significant after "
     "it, an open circle is not; a caret marks an interval that extends beyond the panel."
 )
@@ -51,8 +51,8 @@ RANKS = (
     "reference, so a pair may differ there and be tied here."
 )
 TRADEOFFS = (
-    "Right and up is better. Crosses are 95 % intervals. The dotted line is the Pareto front: the "
-    "models that no other one beats in both numbers."
+    "Top right is better. Crosses are 95 % intervals. The dotted line is the Pareto front: the "
+    "models that no other one exceeds in both numbers."
 )
 KAPPA = (
     "Cohen's kappa of {of} between two models, image by image: 1 is full agreement, 0 the "
@@ -189,10 +189,12 @@ def _unique_examples(study: Study, folder: Path) -> Iterator[ComparisonSection]:
     if not found:
         return
     rows = [
-        cells([group, len(numbers), ", ".join(map(str, numbers[:SHOWN]))])
+        cells([group, len(numbers), ", ".join(map(str, numbers[:LISTED]))])
         for group, numbers in found.items()
     ]
-    caption = f"Images that only one model classifies correctly, with numbers of the first {SHOWN}."
+    caption = (
+        f"Images that only one model classifies correctly, with numbers of the first {LISTED}."
+    )
     columns = ["Model", "Images", "Sample numbers"]
     table = link_csv(Table("alone", caption, columns, [[row] for row in rows], notes=1))
     correct, picture = choose(found), None

@@ -1,4 +1,4 @@
-"""What the numbers rest on: sanity checks, skipped analyses, cost, models and machine."""
+"""The basis of the numbers: sanity checks, skipped analyses, cost, models and machine."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def checks_table(study: Study, analyses: Mapping[str, Analysis]) -> Table:
         )
     own = ["Analysis", "Check"]
     columns = [*own, *headings(study.groups, own)]
-    caption = "What must hold if the measurement is right, and whether it does."
+    caption = "Conditions of a correct measurement, and whether they hold."
     return link_csv(Table("checks", caption, columns, list(filter(None, blocks)), words=2))
 
 
@@ -42,7 +42,7 @@ def _title(name: str, analyses: Mapping[str, Analysis]) -> str:
 
 
 def _claim(rows: pd.DataFrame) -> str:
-    """What should hold and, where it does not and the analysis knows it, the likeliest cause."""
+    """A failed condition and, where the analysis names it, the likeliest cause."""
     claim = str(rows["metric"].iloc[0])
     if "cause" not in rows or rows["cause"].isna().all():
         return claim
@@ -72,7 +72,7 @@ def failed_checks(checks: Table) -> list[str]:
 
 def skips(study: Study, analyses: Mapping[str, Analysis]) -> list[tuple[str, str, str]]:
     """(analysis, reason, models) for each analysis that was skipped for some model."""
-    reason = "this version does not know the analysis"
+    reason = "this version does not have the analysis"
     unknown = [
         SkippedAnalysis(model=model.key, analysis=name, reason=reason)
         for name in study.available_analyses()
@@ -117,7 +117,7 @@ def _seconds(study: Study, name: str, group: str) -> float:
 
 
 def provenance_frame(study: Study) -> pd.DataFrame:
-    """How each stored result came about: device, threads, seconds, date and versions."""
+    """Provenance of each stored result: device, threads, seconds, date and versions."""
     rows = [
         {"model": model.group, "seed": model.seed, "analysis": analysis}
         | run.model_dump(exclude={"versions"})

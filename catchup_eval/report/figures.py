@@ -18,7 +18,7 @@ METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
     "svg": {"Date": None},
 }
-SHOWN = 110  # screen pixels for an inch of figure: 8 pt text is then 12 px high
+SCREEN_PIXELS = 110  # for an inch of figure: 8 pt text is then 12 px high
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class SavedFigure:
     """A saved figure, as a page shows it."""
 
     name: str  # of its files, without suffix
-    alt: str  # what it shows, for those who do not see it
+    alt: str  # description for screen readers
     width: int  # in screen pixels
     height: int
     png: bytes
 
     @property
     def data_uri(self) -> str:
-        """The picture inside a page."""
+        """The picture as part of a page."""
         return "data:image/png;base64," + b64encode(self.png).decode()
 
     @property
@@ -54,7 +54,7 @@ def save(figure: Figure, folder: Path, name: str, alt: str) -> SavedFigure:
             contents[suffix] = _quantize(buffer) if suffix == "png" else buffer.getvalue()
             with atomic_path(folder / "figures" / f"{name}.{suffix}") as temporary:
                 temporary.write_bytes(contents[suffix])
-    width, height = (round(SHOWN * inches) for inches in figure.get_size_inches())
+    width, height = (round(SCREEN_PIXELS * inches) for inches in figure.get_size_inches())
     return SavedFigure(name, alt, width, height, contents["png"])
 
 

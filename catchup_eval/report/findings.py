@@ -1,6 +1,6 @@
-"""The main finding in one sentence, and what a reader must know before any number.
+"""The main finding in one sentence, and the notes at the top of the page.
 
-The sentence follows rules: "better" and "worse" stand only where Holm's p is below the level. The
+The sentence follows rules: "better" and "worse" only where Holm's p is below the level. The
 notes name what is missing, failed, or differs between the models.
 """
 
@@ -71,12 +71,12 @@ def _phrase(group: str, comparisons: Sequence[PairwiseComparison], naming: bool)
 
 
 def _lowercase_title(title: str) -> str:
-    """A title inside a sentence: small first letter, unless it is an abbreviation."""
+    """A title within a sentence: small first letter, unless it is an abbreviation."""
     return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _scope(study: Study, comparisons: Sequence[PairwiseComparison]) -> str:
-    """Whether the tests compare methods, over seeds, or the models at hand."""
+    """Whether the tests compare methods, over seeds, or only these models."""
     over = {one.over for one in comparisons} - {""}
     seeds = [len(study.models_of(group)) for group in study.groups]
     if not over:

@@ -94,7 +94,7 @@ def render(page: ReportContents) -> str:
 
 
 def environment(*packages: str) -> Environment:
-    """Finds templates in these packages, then here; what they show is escaped."""
+    """Finds templates in these packages, then here; values are escaped."""
     found = Environment(
         loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "catchup_eval.report")]),
         autoescape=True,
@@ -108,7 +108,7 @@ def environment(*packages: str) -> Environment:
 
 
 def part(name: str) -> Markup:
-    """A style sheet or script, to stand in a page unescaped."""
+    """A style sheet or script, for a page, unescaped."""
     path = Path(__file__).parent / "templates" / name
     return Markup(path.read_text(encoding="utf-8").rstrip("\n"))
 

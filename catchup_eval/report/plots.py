@@ -29,7 +29,7 @@ HEAD, WRAP, FEW_METRICS = 1.6, 20, 7  # inches above the map, letters of its hea
 
 FRAME = 0.6  # inches of a panel of ranks beside its rows
 BRACKET, STEP = 1.03, 0.06  # of a panel's width: where brackets start, and how far they are apart
-BRACKETS = 6  # at most beside a panel; where there are more, the intervals stand alone
+BRACKETS = 6  # at most beside a panel; with more, the intervals alone
 TICKS = 12
 
 AXIS_WRAP = 26  # letters of a label beside an axis
@@ -146,7 +146,7 @@ def _limit(gains: Sequence[Difference]) -> float:
 def _draw_metric(
     axes: Axes, y: float, block: Sequence[Gain], limit: float, styles: Styles
 ) -> float:
-    """The rows of one metric below `y`; returns where the last one stands."""
+    """The rows of one metric below `y`; returns the position of the last one."""
     _write_name(axes, y + ROW * (len(block) + 1) / 2, label(block[0][0].line))
     where = axes.get_yaxis_transform()
     for one, gain in block:
@@ -234,7 +234,7 @@ def _draw_bracket(axes: Axes, order: Sequence[str], tie: Sequence[str], x: float
 
 
 def tradeoff_plot(lines: Sequence[SummaryRow], styles: Styles) -> Figure | None:
-    """The first analysis' rate against every other one's; right and up is better.
+    """The first analysis' rate against every other one's; top right is better.
 
     Crosses are 95 % intervals; the dotted line joins the Pareto front. None below two rates.
     """

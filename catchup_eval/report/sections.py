@@ -47,7 +47,7 @@ def build_section(
     comparisons: Sequence[PairwiseComparison],
     folder: Path,
 ) -> AnalysisSection:
-    """Draw one analysis's figures into the folder and lay out its numbers."""
+    """Save one analysis's figures in the folder and lay out its numbers."""
     measured = tuple(model for model in study.info.models if (model.key, name) in study.results)
     study = replace(study, info=study.info.model_copy(update={"models": measured}))
     figures = analysis.plot(with_display_names(study).joined_result(name))

@@ -17,7 +17,7 @@ from catchup_eval.results.summary import SummaryRow
 TONES = {"better": "better", "worse": "worse", "cannot tell": "unknown"}
 INTERVALS = (
     "Brackets are 95 % intervals: over the samples for one network, over the seeds for the mean of "
-    "three or more; the values of two seeds stand in parentheses."
+    "three or more; the values of two seeds are in parentheses."
 )
 Marks = Mapping[tuple[int, str], Cell]  # by a line's identity and a group: what is significant
 

@@ -46,7 +46,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in blocks; the first column names the block and is shown once in it."""
+    """Rows in blocks; the first column names the block, once."""
 
     name: str  # of its files
     caption: str
@@ -179,7 +179,7 @@ def _tex_cell(cell: Cell) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a table."""
+    """Text that Markdown renders unchanged, also in a table."""
     return text.translate(MARKDOWN)
 
 

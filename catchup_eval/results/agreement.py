@@ -1,4 +1,4 @@
-"""Are two networks wrong on the same images?"""
+"""Agreement of models: do they misclassify the same images?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from catchup_eval.core.readers import read_npz
 from catchup_eval.metrics.agreement import cohen_kappa
 from catchup_eval.results.study import Study
 
-SHOWN = 12  # images in all, and numbers for each model
+LISTED = 12  # images in all, and numbers for each model
 EXAMPLES = Path("results", "pictures.npz")
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the groups' mistakes are."""
+    """How similar the groups' mistakes are."""
 
     of: str  # "correctness" or "predictions"
     groups: tuple[str, ...]
@@ -29,15 +29,15 @@ class Agreement:
 
 
 def agreement(study: Study) -> Agreement | None:
-    """Cohen's kappa between the networks, from the first analysis that stored what they answered.
+    """Cohen's kappa between the networks, from the first analysis that stored their predictions.
 
-    On which images two networks are right (the sample `correct`) says more than what they answer
-    (`prediction`): two good networks give the same answers by being right alone.
+    Correctness (the sample `correct`) says more than the predictions (`prediction`), which agree
+    between two good networks just because both are correct.
     """
     for name, of in (("correct", "correctness"), ("prediction", "predictions")):
-        answers = _predictions(study, name)
-        if answers:
-            return Agreement(of, tuple(answers), _kappas(list(answers.values())))
+        outcomes = _predictions(study, name)
+        if outcomes:
+            return Agreement(of, tuple(outcomes), _kappas(list(outcomes.values())))
     return None
 
 
@@ -46,35 +46,35 @@ def uniquely_correct(study: Study) -> dict[str, np.ndarray]:
 
     All of its networks do, and no network of another group. The numbers are the sample `index`, or
     the places in the split where that is not stored. Empty where no analysis stored on which
-    samples the networks are right.
+    samples the networks are correct.
     """
-    answers = _predictions(study, "correct")
+    outcomes = _predictions(study, "correct")
     index = next(iter(_predictions(study, "index").values()), [None])[0]
-    some = {group: np.any(hits, axis=0) for group, hits in answers.items()}
+    some = {group: np.any(hits, axis=0) for group, hits in outcomes.items()}
     own = {}
-    for group, hits in answers.items():
+    for group, hits in outcomes.items():
         others = np.any([some[other] for other in some if other != group], axis=0)
         own[group] = np.flatnonzero(np.all(hits, axis=0) & ~others)
     return own if index is None else {group: index[places] for group, places in own.items()}
 
 
 def _predictions(study: Study, name: str) -> dict[str, list[np.ndarray]]:
-    """What each group's networks answered, from the first analysis that stored it for all."""
+    """The outcomes of each group's networks, from the first analysis that stored them for all."""
     for analysis in study.available_analyses():
-        answers: dict[str, list[np.ndarray]] = {}
+        outcomes: dict[str, list[np.ndarray]] = {}
         for member in study.members(analysis):
             if name in member.result.samples:
-                answers.setdefault(member.model, []).append(member.result.samples[name])
-        shapes = {array.shape for arrays in answers.values() for array in arrays}
-        if len(answers) > 1 and len(shapes) == 1 and len(next(iter(shapes))) == 1:
-            return answers
+                outcomes.setdefault(member.model, []).append(member.result.samples[name])
+        shapes = {array.shape for arrays in outcomes.values() for array in arrays}
+        if len(outcomes) > 1 and len(shapes) == 1 and len(next(iter(shapes))) == 1:
+            return outcomes
     return {}
 
 
-def _kappas(answers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    table = np.full((len(answers), len(answers)), np.nan)
+def _kappas(outcomes: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    table = np.full((len(outcomes), len(outcomes)), np.nan)
     for i, j in np.ndindex(*table.shape):
-        pairs = combinations(answers[i], 2) if i == j else product(answers[i], answers[j])
+        pairs = combinations(outcomes[i], 2) if i == j else product(outcomes[i], outcomes[j])
         kappas = [cohen_kappa(a, b) for a, b in pairs]
         if kappas:
             table[i, j] = np.mean(kappas)
@@ -82,7 +82,7 @@ def _kappas(answers: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def choose(found: Mapping[str, np.ndarray]) -> dict[int, str]:
-    """Which model alone is right on which sample: at most :data:`SHOWN`, the models in turns.
+    """Which model alone is correct on which sample: at most :data:`LISTED`, the models in turns.
 
     Example:
         >>> choose({"a": np.array([3, 5]), "b": np.array([9])})
@@ -90,7 +90,7 @@ def choose(found: Mapping[str, np.ndarray]) -> dict[int, str]:
     """
     named = [[(int(number), name) for number in numbers] for name, numbers in found.items()]
     turns = chain.from_iterable(zip_longest(*named))
-    return dict(islice(filter(None, turns), SHOWN))
+    return dict(islice(filter(None, turns), LISTED))
 
 
 def save_examples(study: Study, images: np.ndarray, index: np.ndarray, folder: Path) -> None:

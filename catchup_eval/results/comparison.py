@@ -1,4 +1,4 @@
-"""Which network is the better, and how sure are we? The numbers of a comparison, without a page.
+"""The numbers of a comparison of models, without a page.
 
 Groups with three or more seeds each are compared as methods, over their seeds. With fewer,
 the networks at hand are compared: on the same samples, each outcome averaged over the group's
@@ -93,7 +93,7 @@ def compare_to_reference(lines: Iterable[SummaryRow], reference: str) -> list[Pa
 
 @dataclass(frozen=True)
 class Rank:
-    """The place of a group in one headline; 1 is best, equal values share their mean place."""
+    """The place of a group in one headline; 1 is best, equal values have their mean rank."""
 
     group: str
     place: float  # by the values as they are

@@ -16,7 +16,7 @@ import numpy as np
 
 PACKAGE = Path(__file__).parents[1]
 CODE = (".py", ".toml", ".html", ".css", ".json")  # of the package: what numbers and pages hang on
-LIBRARIES = ("numpy", "pandas", "matplotlib", "pillow")  # what tables and pictures are written by
+LIBRARIES = ("numpy", "pandas", "matplotlib", "pillow")  # that write tables and pictures
 
 
 def hash_file(path: Path) -> str:
@@ -50,5 +50,5 @@ def hash_package() -> str:
 
 @cache
 def libraries() -> Mapping[str, str]:
-    """The versions of what tables and pictures are written by."""
+    """The versions of the libraries that write tables and pictures."""
     return {name: version(name) for name in LIBRARIES}

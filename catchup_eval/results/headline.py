@@ -1,4 +1,4 @@
-"""The numbers of an analysis that stand for it, and the rows that follow from its samples."""
+"""The headline metrics of an analysis, and the rows that follow from its samples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Headline:
-    """A number of an analysis that stands for it in summaries and comparisons.
+    """A number that represents an analysis in summaries and comparisons.
 
     Args:
         metric: its name in the frame.
@@ -42,11 +42,11 @@ class RowLink(NamedTuple):
 
 
 class HasHeadlines(Protocol):
-    """What a summary needs to know of an analysis."""
+    """What a summary needs of an analysis."""
 
     TITLE: str
 
     @property
     def HEADLINES(self) -> tuple[Headline, ...]:  # noqa: N802
-        """What stands for it in summaries and comparisons; the first is the headline metric."""
+        """Its numbers in summaries and comparisons; the first is the headline metric."""
         ...

@@ -11,7 +11,7 @@ from catchup_eval.results.study import ModelInfo, Study
 
 
 def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
-    """Several studies of one dataset as one; what two of them have is the first's.
+    """Several studies of one dataset as one; what two of them have comes from the first.
 
     Raises:
         UserError: other images, one name for two networks, or a group that is not the seeds of one

@@ -35,13 +35,13 @@ def _compare(study: Study, model: ModelInfo) -> Iterator[str]:
     else:
         yield (
             f"{model.key}: {model.published:.2f} % accuracy are published; {int(row['n']):,} "
-            f"images, which gave {row['value']:.2f} %, cannot tell whether it is equalled."
+            f"images, which gave {row['value']:.2f} %, cannot tell whether it is reproduced."
         )
 
 
 def _mismatch_message(model: ModelInfo, row: "pd.Series[float]", which: str) -> str:
     return (
         f"{model.key}: {row['value']:.2f} % accuracy on {which} the test images, where "
-        f"{model.published:.2f} % are published. Its images are probably given in another way "
+        f"{model.published:.2f} % are published. Its images are probably preprocessed otherwise "
         f"than they should be ({model.preprocessing}), so that no number of it can be trusted."
     )

@@ -73,7 +73,7 @@ class Result:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The rows that are numbers, without columns that say nothing."""
+        """The rows that are numbers, without empty columns."""
         rows = self.frame[self.frame["unit"] != CHECK]
         return rows.dropna(axis="columns", how="all").reset_index(drop=True)
 
@@ -110,7 +110,7 @@ def join(members: Iterable[ModelResult]) -> Result:
 
 
 def members(result: Result, name: str = "model") -> list[ModelResult]:
-    """The single results inside a joined one; a single one alone, called `name`."""
+    """The single results of a joined one; a single one alone, called `name`."""
     if "model" not in result.frame:
         return [ModelResult(name, 0, result)]
     found = []

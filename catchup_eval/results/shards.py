@@ -22,7 +22,7 @@ class Shard(NamedTuple):
     total: int = 1
 
     def select(self, items: Sequence[Item]) -> list[Item]:
-        """This shard's items: one in `total`, so that cheap and expensive ones are spread.
+        """This shard's items: one in `total`, so that cheap and expensive ones are spread evenly.
 
         Raises:
             UserError: there are fewer items than shards, and this one has none.

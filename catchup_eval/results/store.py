@@ -1,4 +1,4 @@
-"""Results on disk: what is done is skipped, what was stopped continues.
+"""Results on disk: finished work is skipped, interrupted work continues.
 
 FOLDER/study.json                     models, data, what was skipped, machine, command
 FOLDER/results/MODEL/ANALYSIS.csv     the frame
@@ -30,7 +30,7 @@ class Key(BaseModel, frozen=True):
 
     Older versions of the package stored the given settings alone, no `network` and no code. What
     the defaults were then is not known, so such a result can be read, plotted and verified, but is
-    not the current one: it is measured again where it is asked for.
+    not the current one: it is measured again when requested.
     """
 
     weights: str  # fingerprint of weights and normalisation
@@ -39,14 +39,14 @@ class Key(BaseModel, frozen=True):
     version: int
     seed: int  # of the analysis's randomness
     settings: dict[str, Any]  # all of the analysis, those left at their defaults included
-    network: str = ""  # what the weights are loaded into, name and options; empty where unknown
+    network: str = ""  # name and options; empty where unknown
     # Hashes of the user's code that builds the network and makes the dataset; empty without any.
     network_code: str = ""
     data_code: str = ""
 
 
 class Provenance(BaseModel, frozen=True):
-    """How a result was measured; what of it may differ is not in the key."""
+    """How a result was measured; what may differ is not in the key."""
 
     seconds: float
     device: str
@@ -83,7 +83,7 @@ class ResultRecord(BaseModel, frozen=True):
 
 
 class Store:
-    """The results inside the folder of one report, which is made when the first is put."""
+    """The results in the folder of one report, which is created with the first."""
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)

@@ -1,4 +1,4 @@
-"""What a report is made from: models, data, results, and what was skipped."""
+"""The content of a report: models, data, results, and skipped analyses."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,13 +22,13 @@ class ModelInfo(BaseModel, frozen=True):
     """One network of a study."""
 
     key: str  # the folder of its results, unique in the study: `catchup-s0`
-    group: str  # what tables and figures call it; the seeds of one method share it
+    group: str  # its name in tables and figures, common to the seeds of one method
     seed: int  # of its training
-    spec: str  # how it was asked for
+    spec: str  # as given
     fingerprint: str  # of weights and normalisation; empty where an analysis trains it anew
     preprocessing: str  # how its images are normalised, one line
     parameters: int  # how many there are
-    card: dict[str, Any] = {}  # what its checkpoint says about its training; empty if foreign
+    card: dict[str, Any] = {}  # of its checkpoint, about its training; empty if foreign
     # Its name, the options of its builder and the name of published weights; empty where only the
     # module itself was given.
     architecture: str = ""
@@ -57,7 +57,7 @@ def check_groups(models: Iterable[ModelInfo]) -> None:
     and, where both have a card, all of the training but its seed and what follows from it.
 
     Raises:
-        UserError: two networks of a group are not alike, or are the same one.
+        UserError: two networks of a group differ in architecture, or are the same one.
     """
     known: dict[str, dict[str, tuple[Any, ModelInfo]]] = {}
     seen: dict[tuple[str, str], ModelInfo] = {}
@@ -69,7 +69,7 @@ def check_groups(models: Iterable[ModelInfo]) -> None:
                 raise UserError(
                     f"{model.group!r} names two different models, {holder.key} ({holder.spec}) and "
                     f"{model.key} ({model.spec}): {name} is {other} and {value}; only the seeds of "
-                    "one training share a name, so give them different names, as in a=... b=..."
+                    "one training have one name, so give them different names, as in a=... b=..."
                 )
         same = seen.setdefault((model.group, model.fingerprint), model)
         if model.fingerprint and same is not model:
@@ -94,7 +94,7 @@ def _traits(model: ModelInfo) -> dict[str, Any]:
 
 
 def _architecture(model: ModelInfo) -> str:
-    """With its options, as the network says or its card; empty where unknown."""
+    """With its options, from the network or its card; empty where unknown."""
     card = model.card
     return model.architecture or architecture_label(
         card.get("architecture", ""), card.get("options", {})
@@ -102,7 +102,7 @@ def _architecture(model: ModelInfo) -> str:
 
 
 def architecture_label(architecture: str, options: Mapping[str, Any]) -> str:
-    """The architecture and its builder's options but the number of classes, which all share.
+    """The architecture and its builder's options but the number of classes, common to all.
 
     Example:
         >>> architecture_label("resnet20", {"width": 2, "classes": 10})
@@ -226,7 +226,7 @@ def save(info: StudyInfo, folder: Path) -> None:
 
 
 def load_info(folder: Path) -> StudyInfo:
-    """What `study.json` says.
+    """The content of `study.json`.
 
     Raises:
         BadFile: the folder holds none, or a damaged one.
@@ -275,7 +275,7 @@ def collect(
 
 
 def data_info(data: AnySet) -> DataInfo:
-    """What a report says about a dataset."""
+    """Description of a dataset in a report."""
     return DataInfo(
         name=data.name,
         about=data.about,

@@ -86,7 +86,7 @@ class Augmentation(Settings):
 
 
 def augment(images: Tensor, settings: Augmentation, rng: Generator) -> Tensor:
-    """A new batch (N, C, H, W), each image cropped and flipped as the settings say.
+    """A new batch (N, C, H, W), each image cropped and flipped by the settings.
 
     Bytes stay bytes. Draws, in this order: the crops, the flips; nothing for what is switched off.
 
@@ -146,7 +146,7 @@ def crop(
                 f"{'x'.join(map(str, images.shape[2:]))}"
             )
         images = _reflect_pad(_reflect_pad(images, padding, 2), padding, 3)
-    windows = images.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, top, left, H, W)
+    windows = images.unfold(2, height, 1).unfold(3, width, 1)  # no copy: (N, C, top, left, H, W)
     numbers = torch.arange(len(images), device=images.device)
     return windows[numbers, :, corners[:, 0], corners[:, 1]]
 
@@ -186,7 +186,7 @@ def color_jitter(images: Tensor, factors: Tensor) -> Tensor:
     """Images (N, 3, H, W) with factors (N, 3) on brightness, contrast and saturation.
 
     Contrast blends with the image's mean grey, saturation with its grey at each pixel. Without
-    clipping in between, their order makes no difference, so that none has to be drawn.
+    clipping in between, their order makes no difference, so that it is not random.
     """
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
     red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]

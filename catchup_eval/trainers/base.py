@@ -1,4 +1,4 @@
-"""What a training method is: built once on a model, then the loss of each batch."""
+"""The interface of training methods: built once on a model, then called for each batch's loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Traits(NamedTuple):
-    """What sets a method apart for whoever tests or runs it; the defaults hold for most.
+    """Properties of a method for tests and the loop; the defaults hold for most.
 
     Attributes:
         stateful: a step depends on those before it.
@@ -26,7 +26,7 @@ class Traits(NamedTuple):
 
 
 class Method(Protocol):
-    """A training method, as a training loop sees it."""
+    """A training method, as used by a training loop."""
 
     def __call__(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         """The loss of one batch, a scalar to call `backward` on.

@@ -1,10 +1,10 @@
-"""The training loop. It knows no method; it is handed one.
+"""The training loop, for any method.
 
-The order of the samples, crops, flips, colours and all that the method draws come from one numpy
-generator; what the network itself draws (dropout) comes from torch's global generators, which are
+The order of the samples, crops, flips, colours and the method's random numbers come from one numpy
+generator; those of the network itself (dropout) come from torch's global generators, which are
 seeded from it and restored.
 
-The recipe's switch `compile` is torch.compile under methods that look inside the network. Methods
+The recipe's switch `compile` is torch.compile under methods that use hooks of the network. Methods
 and regularizers put hooks on the network. torch compiles at the first call, as a rule without
 looking for hooks again: neither those that come later nor, since what was compiled is cached by
 class, those on the next network of the same class. So a method is built on what :func:`compiled`
@@ -33,7 +33,7 @@ from catchup_eval.trainers.history import History
 from catchup_eval.trainers.recipe import Recipe
 from catchup_eval.trainers.state import Pause, TrainingState, resume_from
 
-Progress = Callable[[int, int, str], None]  # steps done, steps in all, where it stands in words
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, a note
 
 GUARD = 100  # steps between two looks at the loss, because each waits for the device
 
@@ -71,7 +71,7 @@ def fit(
         validation: None: the history has NaN for it.
         recipe: all the settings; its [methods], [regularizers] and `compile` have gone into
             `method`.
-        seed: of everything that is drawn.
+        seed: of all random numbers.
         resume: a file to go on from and to save the state in; SIGINT and SIGTERM then end the
             training after a step, with everything saved. The caller deletes it.
         identity: what else a resume file must agree in, such as the method's name and settings.
@@ -114,7 +114,7 @@ def fit(
                         _step(run, train, rows)
                     _report_progress(run, progress)
                     pause()
-                with run.measure_time():  # waits for the device, so that the clock tells the truth
+                with run.measure_time():  # waits for the device, so that the time is complete
                     run.check_weights()
                 run.finish_epoch(*validate(model, validation, recipe.batch_size, pause))
                 if after_epoch:
@@ -254,7 +254,7 @@ def _train_mode(model: nn.Module) -> Iterator[None]:
 
 
 def compiled(model: Classifier) -> nn.Module:
-    """What a method is to be built on: it shares everything with `model`, which stays as it is.
+    """The model to build a method on: it has all modules of `model`, which stays as it is.
 
     So weights have the same names, and calls of `model` itself, such as a validation, do not use
     the compiler.

@@ -1,6 +1,6 @@
 """A recipe: everything about a training but the method, the data and the seed.
 
-A file may say `base = "NAME"` and then only what differs: tables are merged key by key, and one
+A file may have `base = "NAME"` and then only the differences: tables are merged key by key, and one
 whose `kind` differs is replaced whole. A checkpoint's card has the whole recipe.
 """
 
@@ -42,7 +42,7 @@ class Recipe(Settings):
 
     Attributes:
         about: one line, for lists.
-        base: the recipe that this one changes; empty where it stands alone.
+        base: the recipe that this one changes; empty if there is none.
         data: the dataset that the command `train` takes where none is given; the weights do not
             depend on this word, so it is not among the stored settings.
         architecture: of fresh weights: a name of `ARCHITECTURES`, `torchvision:NAME`, `timm:NAME`.
@@ -107,7 +107,7 @@ class Recipe(Settings):
 
     @property
     def preprocessing_by_split(self) -> dict[str, Preprocess | None]:
-        """How images of varying size are preprocessed, by split; None where the data say it."""
+        """How images of varying size are preprocessed, by split; None for that of the data."""
         settings = {"train": self.view, "test": self.test_view}
         return {name: own.preprocess() if own else None for name, own in settings.items()}
 
@@ -126,7 +126,7 @@ def load_recipe(name_or_path: str | Path, changes: Mapping[str, Any] | None = No
 
     Raises:
         UnknownName: no shipped recipe of this name, or a key that does not exist.
-        BadFile: no such file, or no TOML; the message says in which line.
+        BadFile: no such file, or no TOML; the message names the line.
         UserError: a value of another type or out of range, or recipes that are each other's base.
     """
     source = str(name_or_path)

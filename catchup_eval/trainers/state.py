@@ -1,4 +1,4 @@
-"""A training under way: everything that one which goes on later must have again.
+"""The state of a training: everything that is needed to resume it.
 
 It is saved on disk, so that a training can stop and go on; signals are heeded between two steps.
 """
@@ -31,7 +31,7 @@ from catchup_eval.trainers.recipe import Recipe
 
 @dataclass
 class TrainingState:
-    """A training under way.
+    """The state of a training.
 
     Args:
         model, method, recipe: as :func:`~catchup_eval.trainers.loop.fit` has them.
@@ -99,7 +99,7 @@ class TrainingState:
             yield order[start : start + self.recipe.batch_size]
 
     def set_learning_rates(self) -> None:
-        """Each group's rate for the next step, as the schedule says."""
+        """Each group's rate for the next step, by the schedule."""
         factor = self.recipe.schedule.factor(
             self.step, steps_per_epoch=self.steps_per_epoch, epochs=self.recipe.epochs
         )
@@ -113,7 +113,7 @@ class TrainingState:
 
     @contextmanager
     def measure_time(self) -> Iterator[None]:
-        """What is done inside counts as training time."""
+        """Count the time within the context as training time."""
         started = perf_counter()
         yield
         self.seconds += perf_counter() - started
@@ -135,7 +135,7 @@ class TrainingState:
         """Stop where the loss is no number any more; waits for the device.
 
         Raises:
-            UserError: it says where, and what to try.
+            UserError: with the place and what to try.
         """
         if not bool(self.loss.isfinite()):
             raise self._divergence_error("the training loss")
@@ -194,7 +194,7 @@ def _global_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def _set_global_states(states: dict[str, Tensor], device: torch.device) -> None:
-    """Whoever goes on with another kind of device draws anew there."""
+    """On another kind of device the numbers differ from there on."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu" and device.type in states:
         module = torch.get_device_module(device)
@@ -206,7 +206,9 @@ def _device_arguments(device: torch.device) -> tuple[torch.device, ...]:
 
 
 SECONDS = 5.0  # what a killed training may lose
-SHARE = 50  # a save is put off until 50 times its cost has passed: at most 2 % goes into saving
+COST_FACTOR = (
+    50  # a save is put off until 50 times its cost has passed: at most 2 % goes into saving
+)
 
 Pause = Callable[[], None]
 
@@ -220,7 +222,7 @@ def resume_from(
     Args:
         run: fresh; its state is replaced where there is a file.
         path: None: nothing is saved, and signals are left alone.
-        identity: what both trainings must agree in: plain values, tables of them inside.
+        identity: must agree in both trainings: plain values, nested in tables.
 
     Yields:
         what to call between two steps: it saves when that is due and, after SIGINT or SIGTERM,
@@ -272,13 +274,13 @@ class _ResumeFile:
         """Write the state, whole or not at all; the file's is never one with what is no number."""
         started = perf_counter()
         self._run.check_weights()
-        buffer = BytesIO()  # torch says nothing readable of a full disk
+        buffer = BytesIO()  # torch's error on a full disk is not readable
         torch.save({"identity": self._identity, **self._run.state()}, buffer)
         with atomic_path(self._path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
         self._run.saved = self._path
         now = perf_counter()
-        self._due = now + max(SECONDS, SHARE * (now - started))
+        self._due = now + max(SECONDS, COST_FACTOR * (now - started))
 
 
 def _read_state(path: Path) -> dict[str, Any]:
@@ -290,7 +292,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError):
         pass
     raise BadFile(
-        f"{path} is no whole resume file; delete it, or start afresh (--fresh, fresh=True)"
+        f"{path} is no complete resume file; delete it, or start anew (--fresh, fresh=True)"
     )
 
 
@@ -305,5 +307,5 @@ def expect_same(there: Mapping[str, Any], here: Mapping[str, Any], what: str) ->
     if differences:
         raise UserError(
             f"{what}: {', '.join(differences[:3])}; "
-            "start afresh (--fresh, fresh=True) to replace it, or choose another name or folder"
+            "start anew (--fresh, fresh=True) to replace it, or choose another name or folder"
         )

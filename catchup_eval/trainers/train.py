@@ -1,10 +1,10 @@
-"""From a recipe, a method and a dataset to a checkpoint; what is finished is not done again.
+"""From a recipe, a method and a dataset to a checkpoint; finished work is not repeated.
 
 FOLDER/NAME.safetensors              the last epoch's weights, with their card; written last
 FOLDER/NAME.history.csv              the history, after every epoch
 FOLDER/NAME-epoch010.safetensors     the epochs that the recipe keeps
 FOLDER/NAME.samples.json             which images it learned from, where these are only a fraction
-FOLDER/NAME.resume.pt                while a training is under way
+FOLDER/NAME.resume.pt                during the training
 
 One process trains NAME at a time; a second one is refused, and none changes what is finished.
 """
@@ -62,7 +62,7 @@ class TrainingOutput:
 
     @property
     def resume_path(self) -> Path:
-        """Where the state lies while a training is under way."""
+        """The path of the state during a training."""
         return self.checkpoint.with_suffix(".resume.pt")
 
     @property
@@ -100,9 +100,9 @@ def train(
         recipe: or its name, or the path of its file.
         method: one of `METHODS`.
         data: its split "train" is learned from; "test", if there is one, is only watched. Images
-            of varying size are preprocessed as the recipe says, else as the dataset does.
+            of varying size are preprocessed as in the recipe, else as in the dataset.
         folder: of the checkpoint and all that belongs to it.
-        seed: of the first weights and of everything that is drawn.
+        seed: of the first weights and of all random numbers.
         name: of the files; `METHOD-sSEED` where it is not given.
         settings: of the method; they win over the recipe's.
         fresh: start over, whatever lies there.
@@ -221,7 +221,7 @@ def _transform_splits(
 
     def report(done: int, total: int) -> None:
         if progress:
-            progress(done, total, "decoding photographs")
+            progress(done, total, "decoding images")
 
     splits = {
         name: data.transform(preprocess, report).split(name)

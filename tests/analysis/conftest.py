@@ -41,6 +41,6 @@ def photographs() -> Callable[[Mapping[str, np.ndarray], Iterable[int]], Iterato
 
 @pytest.fixture(scope="session")
 def few_digits(few_digits: TensorDataset) -> TensorDataset:
-    """The same with C-scores, so that every question can be asked."""
+    """The same with C-scores, so that every analysis can be run."""
     scores = torch.linspace(0, 1, len(few_digits.split("test")), dtype=torch.float64)
     return with_cscores(few_digits, scores, "made up")

@@ -174,7 +174,7 @@ class Unasked(nn.Linear):
         super().__init__(1, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        pytest.fail("the network was asked")
+        pytest.fail("the network was called")
 
 
 def test_sensible_settings_are_taken() -> None:

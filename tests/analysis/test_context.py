@@ -39,25 +39,27 @@ def subject(data, last=None, **settings):
     return context
 
 
-def test_a_part_is_shown_once_however_often_it_is_asked_about(data):
-    asked = subject(data, batch_size=7)
-    first = asked.outputs("test")
-    assert asked.outputs("test") is first
-    assert asked.clean_correct.tolist() == first.correct.tolist()
-    assert asked.features("test") is first.features
-    assert asked.model.net.shown == len(data.split("test"))
+def test_each_split_has_one_forward_pass(data):
+    requested = subject(data, batch_size=7)
+    first = requested.outputs("test")
+    assert requested.outputs("test") is first
+    assert requested.clean_correct.tolist() == first.correct.tolist()
+    assert requested.features("test") is first.features
+    assert requested.model.net.shown == len(data.split("test"))
 
 
 def test_outputs_are_the_models_in_the_parts_order_whatever_the_batch(data):
     part = data.split("test")
-    asked, whole = subject(data, batch_size=7), subject(data, batch_size=1000)
+    requested, whole = subject(data, batch_size=7), subject(data, batch_size=1000)
     logits = whole.model(part.images.float() / 255)
-    outputs = asked.outputs("test")
+    outputs = requested.outputs("test")
     torch.testing.assert_close(outputs.logits, logits.detach())
-    torch.testing.assert_close(asked.model.head(outputs.features), logits)
+    torch.testing.assert_close(requested.model.head(outputs.features), logits)
     assert torch.equal(outputs.labels, part.labels) and torch.equal(outputs.index, part.index)
     assert outputs.correct.tolist() == (logits.argmax(1) == part.labels).tolist()
-    assert np.array_equal(asked.correct(part, lambda some: some.images), asked.clean_correct)
+    assert np.array_equal(
+        requested.correct(part, lambda some: some.images), requested.clean_correct
+    )
 
 
 def test_a_head_that_is_not_linear_has_logits_but_no_features(data):
@@ -69,19 +71,19 @@ def test_a_head_that_is_not_linear_has_logits_but_no_features(data):
         def forward(self, features):
             return features @ self.weight.T
 
-    asked = subject(data, last=nn.Sequential(Scaled()))
-    assert asked.outputs("test").logits.shape == (len(data.split("test")), 10)
+    requested = subject(data, last=nn.Sequential(Scaled()))
+    assert requested.outputs("test").logits.shape == (len(data.split("test")), 10)
     with pytest.raises(Missing, match="a linear head, which counting does not have"):
-        asked.features("test")
-    assert asked.model.net.shown == len(data.split("test"))
-    assert 0 <= clean.measure(asked).value("accuracy") <= 100
+        requested.features("test")
+    assert requested.model.net.shown == len(data.split("test"))
+    assert 0 <= clean.measure(requested).value("accuracy") <= 100
 
 
 def test_the_mode_of_the_model_is_given_back(data):
-    asked = subject(data)
-    asked.model.train()
-    asked.outputs("test")
-    assert asked.model.training
+    requested = subject(data)
+    requested.model.train()
+    requested.outputs("test")
+    assert requested.model.training
 
 
 def test_labels_beyond_the_logits(noise):

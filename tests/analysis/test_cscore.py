@@ -62,7 +62,7 @@ def test_where_all_are_wrong_the_mistakes_are_all_images(network: Classifier) ->
     assert result.rows("accuracy")["value"].tolist() == [0] * 5
 
 
-def test_where_none_is_wrong_there_is_nothing_to_say_of_mistakes(network: Classifier) -> None:
+def test_without_mistakes_there_are_no_rows_of_mistakes(network: Classifier) -> None:
     result = answered(network, SCORES, [])
     assert set(result.frame["metric"]) == {
         *("all_mean", "all_q1", "all_q2", "all_q3"),
@@ -70,7 +70,7 @@ def test_where_none_is_wrong_there_is_nothing_to_say_of_mistakes(network: Classi
     }
     assert result.value("error") == 0
     assert "wrong_mean" not in result.samples
-    assert "nothing wrong" in _labels(result)[-1]
+    assert "no mistakes" in _labels(result)[-1]
 
 
 def test_one_mistake_has_no_interval(network: Classifier) -> None:

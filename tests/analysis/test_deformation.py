@@ -1,4 +1,4 @@
-"""The deformation question on networks whose answers are known."""
+"""The deformation analysis on networks whose outputs are known."""
 
 from collections.abc import Callable
 

@@ -81,7 +81,7 @@ def state(model: Classifier) -> dict[str, Any]:
 
 
 @everyone
-def test_it_says_what_it_is(name: str) -> None:
+def test_it_has_a_description(name: str) -> None:
     analysis = ANALYSES[name]
     assert set(analysis.NEEDS) <= NEEDS
     assert analysis.VERSION >= 1

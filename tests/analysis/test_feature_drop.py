@@ -19,7 +19,7 @@ def head(weights: list[list[float]], bias: list[float]) -> nn.Linear:
     return layer
 
 
-def asked(layer: nn.Linear, features: Tensor, labels: Tensor) -> EvaluationContext:
+def context_of(layer: nn.Linear, features: Tensor, labels: Tensor) -> EvaluationContext:
     """A subject whose network has already answered."""
     outputs = ModelOutputs(layer(features).detach(), features, labels, torch.arange(len(labels)))
     part = Split(torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8), labels)
@@ -40,7 +40,7 @@ def test_a_head_of_three_features_by_hand() -> None:
 
 
 def test_the_area_by_hand() -> None:
-    subject = asked(THREE, torch.tensor([[5.0, 2.0, 3.0]] * 2), torch.tensor([0, 1]))
+    subject = context_of(THREE, torch.tensor([[5.0, 2.0, 3.0]] * 2), torch.tensor([0, 1]))
     result = feature_drop.measure(subject)
     np.testing.assert_allclose(result.samples["area_top"], [0.5, 0.5])
     np.testing.assert_allclose(result.samples["area_bottom"], [5 / 6, 1 / 6])
@@ -52,8 +52,8 @@ def test_ranking_for_each_image_or_for_the_data_set() -> None:
     """Two images that lean on different features: on the whole, the first feature is the top."""
     features = torch.tensor([[4.0, 1.0], [2.0, 3.0]])
     layer, labels = head([[1, 0], [0, 1]], [0, 0]), torch.tensor([0, 1])
-    each = feature_drop.measure(asked(layer, features, labels))
-    once = feature_drop.measure(asked(layer, features, labels), ranking="dataset")
+    each = feature_drop.measure(context_of(layer, features, labels))
+    once = feature_drop.measure(context_of(layer, features, labels), ranking="dataset")
     where = {"drop_from": "top", "fraction": 0.5}
     assert each.value("accuracy", **where) == 0
     assert once.value("accuracy", **where) == 50
@@ -65,8 +65,8 @@ def test_ranking_by_value_or_by_magnitude() -> None:
     features = torch.tensor([[-9.0, 1.0], [-9.0, 1.0]])
     layer, labels = head([[-1, 0], [0, 1]], [0, 0]), torch.tensor([0, 0])
     where = {"drop_from": "top", "fraction": 0.5}
-    value = feature_drop.measure(asked(layer, features, labels))
-    magnitude = feature_drop.measure(asked(layer, features, labels), by="magnitude")
+    value = feature_drop.measure(context_of(layer, features, labels))
+    magnitude = feature_drop.measure(context_of(layer, features, labels), by="magnitude")
     assert value.value("accuracy", **where) == 100
     assert magnitude.value("accuracy", **where) == 0
 
@@ -91,7 +91,7 @@ def test_many_rows_are_the_same_as_one_by_one() -> None:
 def test_influence_is_counted_in_each_image() -> None:
     """Shares .9, .1, 0 and .5, .5, 0: one and two dimensions carry 90 %."""
     features = torch.tensor([[9.0, -1.0, 0.0], [2.0, 2.0, 0.0]])
-    result = feature_drop.measure(asked(THREE, features, torch.tensor([0, 0])))
+    result = feature_drop.measure(context_of(THREE, features, torch.tensor([0, 0])))
     assert result.samples["filters_for_90"].tolist() == [1, 2]
     assert result.value("filters_for_90") == 1.5
     assert result.value("share_for_90") == 50
@@ -100,7 +100,7 @@ def test_influence_is_counted_in_each_image() -> None:
 
 def test_the_ends_of_the_curve_are_checked() -> None:
     features = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
-    subject = asked(THREE, features, torch.arange(20) % 2)
+    subject = context_of(THREE, features, torch.arange(20) % 2)
     result = feature_drop.measure(subject)
     assert (result.checks["value"] == 1).all() and len(result.checks) == 2
     assert result.value("accuracy", drop_from="top", fraction=1) == 50  # bias .5: always class 1
@@ -109,7 +109,7 @@ def test_the_ends_of_the_curve_are_checked() -> None:
 
 
 def test_unknown_rankings_are_named() -> None:
-    subject = asked(THREE, torch.rand(2, 3), torch.tensor([0, 1]))
+    subject = context_of(THREE, torch.rand(2, 3), torch.tensor([0, 1]))
     with pytest.raises(UnknownName, match="did you mean 'sample'"):
         feature_drop.measure(subject, ranking="samples")  # type: ignore[arg-type]
     with pytest.raises(UnknownName, match="There are: magnitude, value"):

@@ -69,8 +69,8 @@ def test_influence_and_silent_maps_by_hand(few_digits):
     data = TensorDataset("plain", {"train": part}, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
     net = Two()
     net.head = nn.Linear(4, 10)
-    asked = EvaluationContext(wrap(net, stages=["stage"], head="head", pool="pool"), data)
-    result = filters.measure(asked, stage=1)
+    context = EvaluationContext(wrap(net, stages=["stage"], head="head", pool="pool"), data)
+    result = filters.measure(context, stage=1)
     assert result.value("filters_for_90", moment="last") == 2
     assert result.value("share_for_90", moment="last") == 50
     assert result.value("silent", moment="last") == 50

@@ -112,7 +112,7 @@ def failed_checks(values, residuals=(0.0, 0.0, 0.0)):
     return set(frame["metric"][frame["value"] == 0])
 
 
-def test_a_cluster_is_said():
+def test_a_cluster_is_reported():
     settled, plane, axes = NOTES
     assert failed_checks((3, 2, 1)) == set()
     assert failed_checks((3, 2)) == set()
@@ -137,7 +137,7 @@ def test_each_eigenvalue_has_its_residual_and_solver(subject, result):
     assert power.value("top_eigenvalue") == pytest.approx(result.value("top_eigenvalue"), rel=1e-3)
 
 
-def test_solvers_that_do_not_converge_fail_a_self_check_and_the_figure_says_so(subject):
+def test_solvers_that_do_not_converge_fail_a_sanity_check_that_the_figure_names(subject):
     def random(product, count, tolerance, generator):
         return torch.from_numpy(generator.standard_normal((count, product.size))).float()
 
@@ -186,7 +186,7 @@ def test_the_density_is_measured_on_request_and_each_figure_names_its_protocol(s
     assert captions == {"landscape": both, "surface": plane, "density": plane}
 
 
-def test_what_cannot_be_asked_is_refused(subject):
+def test_settings_that_cannot_be_measured_are_refused(subject):
     for points in (10, 1):
         with pytest.raises(UserError, match=f"an odd number of points from 3, got {points}"):
             landscape.measure(subject, points=points)

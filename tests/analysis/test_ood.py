@@ -161,7 +161,7 @@ def test_the_list_of_200_is_where_sorted_wordnet_numbers_say():
     assert list(in_imagenet_o(["n01443537", "tench"])) == [True, False]
 
 
-def test_the_paper_s_protocol_asked_of_other_data_is_refused(answers):
+def test_the_paper_s_protocol_on_other_data_is_refused(answers):
     with pytest.raises(UserError, match="few has 0 of these classes and 0 such images, tiny gives"):
         ood.measure(answers[0], protocol="hendrycks200")
 
@@ -211,7 +211,7 @@ def test_other_conventions_have_other_names(answers):
         ood.measure(answers[0], protocol="hendrycks")
 
 
-def test_a_set_without_an_outside_is_told_apart(network, few_digits):
+def test_a_dataset_without_ood_images_is_recognised(network, few_digits):
     inside = type(few_digits)(
         "inside", {"test": few_digits.split("test")}, few_digits.classes, (0.0,), (1.0,)
     )

@@ -17,21 +17,21 @@ def one(stored: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> outcomes
 
 
 def test_an_outcome_with_a_small_margin_may_flip_and_no_other() -> None:
-    told = {"correct": ~RIGHT, "margin": MARGINS}
-    found = one(told, {"correct": RIGHT, "margin": MARGINS})
+    printed = {"correct": ~RIGHT, "margin": MARGINS}
+    found = one(printed, {"correct": RIGHT, "margin": MARGINS})
     assert found.near.tolist() == [True, False, False, False]
     assert found.unexplained.tolist() == [False, True, True, True]
 
 
 def test_a_margin_that_was_stored_small_alone_helps_nobody() -> None:
-    told = {"correct": ~RIGHT, "margin": np.zeros(4)}
-    found = one(told, {"correct": RIGHT, "margin": MARGINS})
+    printed = {"correct": ~RIGHT, "margin": np.zeros(4)}
+    found = one(printed, {"correct": RIGHT, "margin": MARGINS})
     assert found.unexplained.tolist() == [False, True, True, True]
 
 
 def test_an_attack_has_its_own_margin() -> None:
-    told = {"pgd@4": ~RIGHT, "margin": np.zeros(4), "margin-pgd@4": MARGINS}
-    found = one(told, {"pgd@4": RIGHT, "margin": np.zeros(4), "margin-pgd@4": MARGINS})
+    printed = {"pgd@4": ~RIGHT, "margin": np.zeros(4), "margin-pgd@4": MARGINS}
+    found = one(printed, {"pgd@4": RIGHT, "margin": np.zeros(4), "margin-pgd@4": MARGINS})
     assert found.unexplained.tolist() == [False, True, True, True]
     without = one({"pgd@4": ~RIGHT, "margin": MARGINS}, {"pgd@4": RIGHT, "margin": MARGINS})
     assert without.unexplained.all()
@@ -56,8 +56,8 @@ def test_what_changed_networks_reach_is_near() -> None:
     answers = [np.array([True, False]), np.array([False, False])]  # of images 1 and 2
     settled = outcomes.accept_rounding(first, answers, np.array([1, 2]))
     assert settled.near.tolist() == [False, True, False]
-    told = outcomes.differences("m", "q", "test", settled, np.array([7, 8, 9]))
-    assert [(each.image, each.verdict) for each in told] == [
+    printed = outcomes.differences("m", "q", "test", settled, np.array([7, 8, 9]))
+    assert [(each.image, each.verdict) for each in printed] == [
         (8, AuditStatus.NEAR),
         (9, AuditStatus.CONTRADICTED),
     ]

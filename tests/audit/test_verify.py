@@ -1,4 +1,4 @@
-"""An honest report passes wherever it was made; an altered one does not, however it was altered."""
+"""An unaltered report passes wherever it was made; an altered one does not."""
 
 import json
 import shutil
@@ -100,11 +100,14 @@ def contradicted_files(folder: Path) -> set[str]:
 
 
 def forge(
-    folder: Path, question: str, change: Callable[[pd.DataFrame, dict[str, np.ndarray]], None]
+    folder: Path, analysis_name: str, change: Callable[[pd.DataFrame, dict[str, np.ndarray]], None]
 ) -> None:
     """Alter a result and seal it anew, as a careful forger does."""
     store = Store(folder)
-    record, result = store.record("baseline-s0", question), store.get("baseline-s0", question)
+    record, result = (
+        store.record("baseline-s0", analysis_name),
+        store.get("baseline-s0", analysis_name),
+    )
     assert record is not None
     samples = {name: array.copy() for name, array in result.samples.items()}
     change(result.frame, samples)
@@ -112,7 +115,7 @@ def forge(
     store.put("baseline-s0", Result(result.frame, samples), forged)
 
 
-def test_an_honest_report_is_confirmed(finished: Path) -> None:
+def test_an_unaltered_report_is_confirmed(finished: Path) -> None:
     findings = audit(finished)
     assert overall_status(findings) == AuditStatus.CONFIRMED, findings
     assert {f"evaluated again: {name}" for name in NAMES} <= verdicts(findings).keys()
@@ -190,18 +193,18 @@ FORGERIES = {
 
 
 def test_each_altered_outcome_is_found_though_sealed_anew(copied: Path) -> None:
-    for (question, _), change in FORGERIES.items():
-        forge(copied, question, change)
+    for (analysis_name, _), change in FORGERIES.items():
+        forge(copied, analysis_name, change)
     found = contradicted(copied)
     assert "hashes" not in found
     differing = [each for one in found.values() for each in one.differences]
-    altered = {(d.question, d.samples) for d in differing if d.verdict == AuditStatus.CONTRADICTED}
+    altered = {(d.analysis, d.samples) for d in differing if d.verdict == AuditStatus.CONTRADICTED}
     assert altered == FORGERIES.keys()
     assert {each.model for each in differing} == {"baseline-s0"}
     assert len(differing) == len(FORGERIES)
 
 
-def test_an_altered_outcome_is_found_as_often_as_is_said(copied: Path) -> None:
+def test_an_altered_outcome_is_found_as_often_as_is_reported(copied: Path) -> None:
     """One of 60 pairs, 20 evaluated again: one time in three; the pairs drawn are the seed's."""
     data = load("digits").subsample(30)
     drawn = [draw(["a", "b"], data, 20, seed)["a"]["test"] for seed in range(600)]
@@ -223,11 +226,11 @@ def interval(_frame: pd.DataFrame, _samples: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("change", [number, interval])
 def test_a_number_that_does_not_follow_is_found(copied: Path, change: Callable[..., None]) -> None:
-    questions = ("clean", "deformation", "adversarial", "localization")
-    for question in questions:
-        forge(copied, question, change)
-    told = contradicted(copied, data="none.npz")["numbers"].detail
-    assert all(f"baseline-s0: {question}: accuracy" in told for question in questions)
+    analyses = ("clean", "deformation", "adversarial", "localization")
+    for analysis_name in analyses:
+        forge(copied, analysis_name, change)
+    printed = contradicted(copied, data="none.npz")["numbers"].detail
+    assert all(f"baseline-s0: {analysis_name}: accuracy" in printed for analysis_name in analyses)
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -383,7 +386,7 @@ def test_what_was_not_evaluated_confirms_nothing() -> None:
     assert overall_status([left, left._replace(verdict=AuditStatus.UNKNOWN)]) == AuditStatus.UNKNOWN
 
 
-def test_what_is_missing_is_said(finished: Path, copied: Path) -> None:
+def test_what_is_missing_is_reported(finished: Path, copied: Path) -> None:
     absent = audit(finished, data="none.npz")
     assert verdicts(absent)["data"] == overall_status(absent) == AuditStatus.UNKNOWN
     nowhere = audit(finished, models=finished, samples=1)
@@ -400,7 +403,7 @@ def test_what_is_missing_is_said(finished: Path, copied: Path) -> None:
     assert [one.verdict for one in unsealed] == [AuditStatus.UNKNOWN]
 
 
-def test_another_version_of_a_question_cannot_be_told(
+def test_another_version_of_an_analysis_cannot_be_compared(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ANALYSES["clean"], "VERSION", 99)
@@ -422,9 +425,9 @@ def test_edited_pages_and_tables_are_found(trained: Path, tmp_path: Path) -> Non
     (folder / "tables/extra.csv").write_text("a,b\n")
     (folder / "figures/clean-reliability.pdf").unlink()
     found = contradicted(folder, samples=1)
-    told = found["page and tables"].detail
+    printed = found["page and tables"].detail
     for name in ("tables/clean.csv", "tables/summary.tex", "report.md", "index.html", "extra.csv"):
-        assert name in told, name
+        assert name in printed, name
     assert "clean-selective.svg differs" in found["figures"].detail
     assert "clean-reliability.pdf is absent" in found["figures"].detail
 
@@ -441,9 +444,9 @@ def test_exit_codes_and_the_json(
     text = capsys.readouterr().out
     assert text.rstrip().endswith("contradicted")
     assert "contradicted: baseline-s0: clean: correct, test image" in text
-    told = json.loads(out.read_text())
-    assert told["verdict"] == "contradicted"
-    (again,) = [one for one in told["findings"] if one["check"] == "evaluated again: clean"]
+    printed = json.loads(out.read_text())
+    assert printed["verdict"] == "contradicted"
+    (again,) = [one for one in printed["findings"] if one["check"] == "evaluated again: clean"]
     assert len(again["differences"]) == 1
 
 

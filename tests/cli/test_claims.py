@@ -1,4 +1,4 @@
-"""`catchup-eval claims`: shipped sentences, real results, and the seeds that would tell."""
+"""`catchup-eval claims`: shipped claims, real results, and the seeds that would decide."""
 
 import re
 import shutil
@@ -28,14 +28,14 @@ Runs = tuple[Path, list[tuple[Plan, Options]]]
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished_report: Path) -> Runs:
-    """A finished run, and what is asked to be run beyond it."""
+    """A finished run, and what is to be run beyond it."""
     folder = tmp_path / "digits"
     shutil.copytree(finished_report, folder, ignore=shutil.ignore_patterns("figures", "tables"))
-    asked: list[tuple[Plan, Options]] = []
+    requested: list[tuple[Plan, Options]] = []
     monkeypatch.setattr(
-        "catchup_eval.cli.run.run_plan", lambda plan, own, command: asked.append((plan, own))
+        "catchup_eval.cli.run.run_plan", lambda plan, own, command: requested.append((plan, own))
     )
-    return folder, asked
+    return folder, requested
 
 
 def test_the_papers_sentences_are_quoted_exactly() -> None:
@@ -52,12 +52,12 @@ def test_every_shipped_claim_is_about_something_that_is_measured(finished_report
     example = study.load(finished_report, analysis_versions())
     written = find("catchup-mix").claims
     found = judge(written, {"digits": example}, KNOWN, methods=list(METHODS))
-    unmeasured = [one.answer.why for one in found if one.line is None]
+    unmeasured = [one.test.why for one in found if one.line is None]
     assert len(found) >= 10
     assert unmeasured == ["needs landscape of input_mixup"]
 
 
-def test_a_name_that_is_none_is_told() -> None:
+def test_a_name_that_is_none_is_reported() -> None:
     with pytest.raises(UnknownName, match="did you mean 'catchup-mix'"):
         find("catchup-mx")
     with pytest.raises(BadFile, match="cannot read the file of claims"):
@@ -97,13 +97,13 @@ def test_other_images_under_one_name_are_refused(finished_report: Path) -> None:
         merge.merge_by_dataset([example, other], [finished_report, finished_report])
 
 
-def test_a_seed_costs_its_training_and_its_questions(finished_report: Path) -> None:
+def test_a_seed_costs_its_training_and_its_analyses(finished_report: Path) -> None:
     example = study.load(finished_report)
     result = example.results["catchup-s0", "training"]
-    asked = sum(
+    requested = sum(
         example.provenance["catchup-s0", name].seconds for name in example.available_analyses()
     )
-    expected = result.rows("seconds")["value"].sum() + asked
+    expected = result.rows("seconds")["value"].sum() + requested
     assert seconds_per_seed(example)["catchup"] == pytest.approx(expected)
 
 
@@ -112,10 +112,10 @@ def run_more(claims: Claims, folder: Path, limit: int = 20) -> None:
     judge_claims(claims, [folder], folder / "out", quiet, more=True, limit=limit)
 
 
-def test_run_trains_the_seeds_that_would_tell(runs: Runs) -> None:
-    folder, asked = runs
+def test_run_trains_the_seeds_that_would_decide(runs: Runs) -> None:
+    folder, requested = runs
     run_more(METHODS_CLAIM, folder)
-    ((plan, own),) = asked
+    ((plan, own),) = requested
     assert plan.seeds == (0, 1, 2)
     assert plan.methods == ("baseline", "cutmix", "catchup")
     assert own.out / str(own.name) == folder
@@ -128,12 +128,12 @@ def test_the_next_unused_seeds_are_taken() -> None:
     assert more_seeds("cub", [needed], (0, 7), 4) == (0, 7)
 
 
-def test_nothing_is_trained_where_it_would_tell_nothing(runs: Runs, tmp_path: Path) -> None:
-    folder, asked = runs
+def test_nothing_is_trained_where_it_would_decide_nothing(runs: Runs, tmp_path: Path) -> None:
+    folder, requested = runs
     run_more(CHECKPOINTS, folder)
     run_more(METHODS_CLAIM, folder, limit=2)
     judge_claims(METHODS_CLAIM, [folder], tmp_path / "out", Options(quiet=True))
-    assert not asked
+    assert not requested
 
 
 def test_run_needs_a_folder_that_a_run_made(runs: Runs) -> None:
@@ -144,10 +144,10 @@ def test_run_needs_a_folder_that_a_run_made(runs: Runs) -> None:
 
 
 def test_more_seeds_are_evaluated_on_the_same_images(runs: Runs) -> None:
-    folder, asked = runs
+    folder, requested = runs
     info = study.load(folder).info
     data = info.data.model_copy(update={"subset": "20 images of each part"})
     study.save(info.model_copy(update={"data": data}), folder)
     with pytest.raises(UserError, match="needs the same --limit"):
         run_more(METHODS_CLAIM, folder)
-    assert not asked
+    assert not requested

@@ -186,6 +186,6 @@ def test_a_signal_inside_a_library_is_a_signal_still(
     monkeypatch.setattr("catchup_eval.cli.list.listing", listing)
     done = call("list", "methods")
     assert done.returncode == 128 + signal.SIGTERM
-    assert done.stderr == "stopped; the same command goes on from here\n"
+    assert done.stderr == "stopped; the same command resumes from here\n"
     monkeypatch.undo()
     assert call("list", "methods").returncode == 0

@@ -45,4 +45,4 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, check=False, text=True)
     os.close(write)
     assert done.returncode == 128 + signal.SIGPIPE
-    assert done.stderr == "the output was closed; the same command goes on from here\n"
+    assert done.stderr == "the output was closed; the same command resumes from here\n"

@@ -1,4 +1,4 @@
-"""`catchup-eval conventions`: reports under every convention, quotes, the paper's tables."""
+"""`catchup-eval conventions`: reports under other conventions, quotes, the paper's tables."""
 
 from pathlib import Path
 
@@ -69,11 +69,11 @@ def test_a_column_of_the_paper_is_named_by_what_it_measures() -> None:
 def test_the_papers_tables_are_read_as_far_as_they_tell(tmp_path: Path) -> None:
     show_conventions(PAPER, [], tmp_path, quiet=True)
     frame = pd.read_csv(tmp_path / "conventions.csv").set_index(["table", "name", "reading"])
-    told = frame["judgement"]
-    assert told["Table 5", "AUPR", "outside positive, 200 classes"] == "fits"
-    assert told["Table 5", "AUPR", "inside positive, all classes"] == "contradicted"
-    assert told["Table 1", "FGSM", "accuracy"] == "contradicted"
-    assert told["Table 1", "mCE", "plain mean error"] == "fits"
+    output = frame["judgement"]
+    assert output["Table 5", "AUPR", "OOD positive, 200 classes"] == "fits"
+    assert output["Table 5", "AUPR", "ID positive, all classes"] == "contradicted"
+    assert output["Table 1", "FGSM", "accuracy"] == "contradicted"
+    assert output["Table 1", "mCE", "plain mean error"] == "fits"
     text = (tmp_path / "conventions.html").read_text(encoding="utf-8")
-    assert "chance is 16.7 (2,000 outside, 10,000 inside)" in text
+    assert "chance is 16.7 (2,000 OOD, 10,000 ID)" in text
     assert f"{len(frame)} readings of the printed numbers: fits 5, contradicted 6," in text

@@ -22,9 +22,7 @@ def test_all_types_in_the_released_layout(tmp_path: Path, digits: TensorDataset)
     assert np.load(out / "snow.npy", mmap_mode="r").shape == (50, 32, 32, 3)
 
 
-def test_the_images_are_those_that_the_question_shows(
-    tmp_path: Path, digits: TensorDataset
-) -> None:
+def test_the_images_are_those_of_the_analysis(tmp_path: Path, digits: TensorDataset) -> None:
     from catchup_eval.analysis.corruption.cache import CorruptionVariant, corrupt_split
 
     write_corrupted("digits", tmp_path, corruptions=["shot_noise"], seed=3, limit=None, **HERE)

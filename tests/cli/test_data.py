@@ -35,13 +35,13 @@ HALF = len(BODY) // 2
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Understands Range; falls silent half-way for as long as its server is told to."""
+    """Understands Range; stalls half-way for as long as its server is set to."""
 
     server: Any
 
     def do_GET(self) -> None:
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked else 0
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(requested[1]) if requested else 0
         self.server.starts.append(start)
         self.send_response(206 if start else 200)
         if start:
@@ -106,7 +106,7 @@ def test_from_absent_to_well(
     assert re.search(r"^set +absent$", said, re.MULTILINE)
     assert "to get it: catchup-eval data fetch small" in said
 
-    assert fetch_sets(["small"], root, archives=mine, patience=AT_ONCE) == 0
+    assert fetch_sets(["small"], root, archives=mine, retry=AT_ONCE) == 0
     lines = capsys.readouterr().out.splitlines()
     size = f"{len(BODY) / 1000:.1f} kB"
     assert lines[0] == f"small.zip, {size}"
@@ -119,9 +119,9 @@ def test_from_absent_to_well(
     assert re.search(r"small .* ok +a small set", capsys.readouterr().out)
 
 
-def test_a_second_fetch_asks_no_server(mine: Path, server: Any, tmp_path: Path) -> None:
+def test_a_second_fetch_needs_no_server(mine: Path, server: Any, tmp_path: Path) -> None:
     for _ in range(2):
-        fetch_sets(["small"], tmp_path, archives=mine, patience=AT_ONCE)
+        fetch_sets(["small"], tmp_path, archives=mine, retry=AT_ONCE)
     assert server.starts == [0]
 
 
@@ -139,11 +139,11 @@ def test_a_fetch_that_was_stopped_goes_on(mine: Path, server: Any, tmp_path: Pat
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=600)[1].decode()
     assert process.returncode == 130
-    assert said == "stopped; the same command goes on from here\n"
+    assert said == "stopped; the same command resumes from here\n"
     assert part.stat().st_size == HALF
 
     server.silent = False
-    assert fetch_sets(["small"], tmp_path, archives=mine, patience=AT_ONCE) == 0
+    assert fetch_sets(["small"], tmp_path, archives=mine, retry=AT_ONCE) == 0
     assert server.starts == [0, HALF]
     assert (tmp_path / "set" / "words.txt").read_text() == "a b c"
     assert not part.exists()
@@ -178,10 +178,10 @@ def test_the_photographs_of_frost_are_the_official_ones(
     assert "cut short  36,733 of 36,734 bytes" in capsys.readouterr().out
 
 
-def test_a_named_set_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_named_dataset_is_described_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert describe_sets(["cifar10"]) == 0
-    told = capsys.readouterr().out
-    assert "citation: Krizhevsky 2009" in told
-    assert "md5:c58f30108f718f92721af3b95e74349a (from torchvision" in told
+    printed = capsys.readouterr().out
+    assert "citation: Krizhevsky 2009" in printed
+    assert "md5:c58f30108f718f92721af3b95e74349a (from torchvision" in printed
     with pytest.raises(UnknownName, match="did you mean 'cifar10'"):
         describe_sets(["cifar1"])

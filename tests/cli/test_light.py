@@ -28,7 +28,7 @@ def call(words):
 """
 
 
-def told(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """The process that ran `code`, in an interpreter of its own."""
     root = str(Path(catchup_eval.__file__).parents[1])
     return subprocess.run(
@@ -57,7 +57,7 @@ for words in names:
     found[" ".join([*words, "--help"])] = heavy()
 print(json.dumps(found), file=sys.stderr)
 """
-    found = json.loads(told(code, tmp_path).stderr)
+    found = json.loads(run_python(code, tmp_path).stderr)
     assert {"list methods", "list recipes", "--help", "train --help"} <= set(found)
     assert {what: names for what, names in found.items() if names} == {}
 
@@ -114,7 +114,7 @@ for words in {list(MISTAKES)}:
     code = call(words.split())
     print(json.dumps([words, code, heavy()]))
 """
-    done = told(code, tmp_path)
+    done = run_python(code, tmp_path)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert found == [[words, 2, []] for words in MISTAKES]
     for error, sentence in zip(done.stderr.splitlines(), MISTAKES.values(), strict=True):
@@ -136,7 +136,7 @@ for words in {list(MISTAKES)}:
 )
 def test_a_package_is_imported_without_its_entries(module: str, tmp_path: Path) -> None:
     # In one module after the other, so that each is seen alone.
-    done = told(f"import {module}\nprint(heavy())", tmp_path)
+    done = run_python(f"import {module}\nprint(heavy())", tmp_path)
     assert done.stdout.strip() == "[]"
 
 
@@ -148,4 +148,4 @@ from catchup_eval.models import loading
 _ = [*METHODS.values(), *REGULARIZERS.values()]
 print("torch" in sys.modules, "torch._dynamo" in sys.modules)
 """
-    assert told(code, tmp_path).stdout.split() == ["True", "False"]
+    assert run_python(code, tmp_path).stdout.split() == ["True", "False"]

@@ -36,12 +36,12 @@ def test_all_of_them_are_here() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_it_asks_only_for_what_there_is(name: str) -> None:
+def test_only_existing_rows_are_used(name: str) -> None:
     wanted = EVERY[name]
     for row in wanted.rows:
         assert len(row.paper) == len(wanted.columns)
-    for network, question in wanted.evaluations():
-        assert question in ANALYSES
+    for network, analysis_name in wanted.evaluations():
+        assert analysis_name in ANALYSES
         setting = wanted.settings[network.setting]
         assert setting.data in DATASETS
         load_recipe(network.recipe or setting.recipe, setting.changes)
@@ -154,7 +154,7 @@ def test_it_runs_end_to_end_on_digits(name: str, tmp_path: Path, quick: None) ->
     assert len(drawn) == len(wanted.figures) + bool(wanted.alphas)
 
 
-def test_what_is_not_here_is_said(tmp_path: Path) -> None:
+def test_what_is_not_here_is_reported(tmp_path: Path) -> None:
     options = Options(out=tmp_path, data_root=tmp_path, quiet=True)
     code = reproduce_paper("table9", find("table9"), options, command="reproduce table9")
     assert code == 3
@@ -164,14 +164,16 @@ def test_what_is_not_here_is_said(tmp_path: Path) -> None:
     assert "0 of 6 numbers of Table 9 are measured" in text
 
 
-def test_the_cost_is_told_before_the_first_step(
+def test_the_cost_is_printed_before_the_first_step(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catchup_eval.jobs.cost.seconds_per_image", lambda *_: 0.001)
-    told = call("reproduce", "table8", "--dry-run", folder=tmp_path).stdout
-    assert "cifar100: train No Mixup: 3 x 2000 epochs, 300.00 million images, 83 h 20 min" in told
+    printed = call("reproduce", "table8", "--dry-run", folder=tmp_path).stdout
+    assert (
+        "cifar100: train No Mixup: 3 x 2000 epochs, 300.00 million images, 83 h 20 min" in printed
+    )
     seconds = 3 * 3 * (2000 * 50_000 + 1200 * 100_000) * 0.001
-    assert f"all trainings: {round(seconds / 60) // 60} h" in told
+    assert f"all trainings: {round(seconds / 60) // 60} h" in printed
     assert not list(tmp_path.iterdir())
 
 

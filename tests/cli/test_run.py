@@ -1,4 +1,4 @@
-"""The whole way, small: train, question, report, go on, compare, redraw, merge."""
+"""The whole workflow, small: train, evaluate, report, resume, compare, redraw, merge."""
 
 import shutil
 import signal
@@ -82,7 +82,7 @@ def test_a_second_call_does_nothing_again(finished: Path) -> None:
     assert kept and all(after[name] == before[name] for name in kept)
 
 
-def test_only_what_changed_is_asked_again(tmp_path: Path) -> None:
+def test_only_changed_results_are_evaluated_again(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"methods": ("baseline",), "only": ("clean", "deformation")})
     run_plan(plan, options(tmp_path), command="x")
     before = files(tmp_path / "tiny")
@@ -93,7 +93,7 @@ def test_only_what_changed_is_asked_again(tmp_path: Path) -> None:
     assert changed == {f"results/baseline-s0/clean.{suffix}" for suffix in ("csv", "npz", "json")}
 
 
-def test_a_changed_plan_is_said(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_plan_is_reported(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = PLAN.model_copy(update={"only": ("clean",)})
     loud = Options(out=finished.parent, limit=20, dry_run=True)
     run_plan(plan, loud, command="x")
@@ -119,10 +119,12 @@ def test_evaluate_compare_report_and_merge(finished: Path, tmp_path: Path) -> No
     networks = [
         f"{name}={finished}/models/{name}-s0.safetensors" for name in ("baseline", "catchup")
     ]
-    asked = options(tmp_path, only=["clean"], name="both")
-    assert evaluate_models(networks, "digits", asked, command="x") == DONE
+    requested = options(tmp_path, only=["clean"], name="both")
+    assert evaluate_models(networks, "digits", requested, command="x") == DONE
     assert not (tmp_path / "both" / "index.html").exists()
-    code = evaluate_models(networks, "digits", asked, command="x", reference="baseline", page=True)
+    code = evaluate_models(
+        networks, "digits", requested, command="x", reference="baseline", page=True
+    )
     assert code == DONE and (tmp_path / "both" / "index.html").exists()
     merged = options(tmp_path, name="merged")
     assert redraw_report([tmp_path / "both", finished], merged) == DONE
@@ -134,25 +136,25 @@ def test_evaluate_compare_report_and_merge(finished: Path, tmp_path: Path) -> No
     assert page.read_bytes() == before, "redrawn from stored numbers alone"
 
 
-def test_what_cannot_be_asked_is_skipped_and_said(finished: Path, tmp_path: Path) -> None:
+def test_unsupported_analyses_are_skipped_and_reported(finished: Path, tmp_path: Path) -> None:
     import numpy as np
 
     images = np.zeros((4, 32, 32, 3), np.uint8)
     np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
-    asked = Options(out=tmp_path, only=["clean", "localization"], quiet=True, name="mine")
+    requested = Options(out=tmp_path, only=["clean", "localization"], quiet=True, name="mine")
     network = f"{finished}/models/baseline-s0.safetensors"
-    assert evaluate_models([network], str(tmp_path / "mine.npz"), asked, command="x") == IN_PART
+    assert evaluate_models([network], str(tmp_path / "mine.npz"), requested, command="x") == IN_PART
     skipped = study.load(tmp_path / "mine").info.skipped
     assert [(skip.analysis, skip.reason) for skip in skipped] == [("localization", "needs boxes")]
 
 
 def test_mistakes_in_a_comparison(finished: Path, tmp_path: Path) -> None:
     one = f"{finished}/models/baseline-s0.safetensors"
-    asked = options(tmp_path, only=["clean"])
+    requested = options(tmp_path, only=["clean"])
     with pytest.raises(UserError, match="holds the same weights twice"):
-        evaluate_models([one, one], "digits", asked, command="x")
+        evaluate_models([one, one], "digits", requested, command="x")
     with pytest.raises(UnknownName, match="did you mean 'baseline-s0'"):
-        evaluate_models([one], "digits", asked, command="x", reference="baseline-s1")
+        evaluate_models([one], "digits", requested, command="x", reference="baseline-s1")
 
 
 def test_train_writes_a_checkpoint_for_each_seed(tmp_path: Path) -> None:

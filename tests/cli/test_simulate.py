@@ -106,7 +106,7 @@ def test_the_page_shows_all_and_says_what_a_simulation_is_not_about(finished: Pa
         assert foreign not in page
 
 
-def test_a_question_is_shown_for_its_own_methods(finished: Path) -> None:
+def test_a_simulation_is_plotted_for_its_own_methods(finished: Path) -> None:
     heading = (finished / "tables" / "feature_learning.tex").read_text().split(r"\midrule")[0]
     assert "cutmix" in heading and "catchup" not in heading
 

@@ -41,7 +41,7 @@ class Answer:
 class Server:
     address: str
     answers: list[Answer]
-    asked: list[dict[str, str]]
+    requested: list[dict[str, str]]
 
 
 CUT = Answer(sent=HALF)
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Any
 
     def do_GET(self) -> None:
-        self.server.asked.append({**self.headers, "path": self.path})
+        self.server.requested.append({**self.headers, "path": self.path})
         if self.path.startswith("/moved/"):
             self.send_response(302)
             self.send_header("Location", "/data.tgz")
@@ -85,10 +85,10 @@ class Handler(BaseHTTPRequestHandler):
             self.server.over.wait(5)
 
     def start(self, answer: Answer, etag: str) -> int:
-        """The byte that is asked for first, if this server understands and the file is the same."""
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        """The first requested byte, if this server understands and the file is the same."""
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range", etag) == etag or answer.ranges == "rude"
-        return int(asked[1]) if asked and answer.ranges and same else 0
+        return int(requested[1]) if requested and answer.ranges and same else 0
 
     def log_message(self, *_: object) -> None:
         pass
@@ -101,13 +101,13 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     def start(*answers: Answer) -> Server:
         server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.answers, server.asked, server.over = list(answers), [], threading.Event()
+        server.answers, server.requested, server.over = list(answers), [], threading.Event()
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         running.append((server, thread))
         address = f"http://127.0.0.1:{server.server_address[1]}/data.tgz"
-        return Server(address, server.answers, server.asked)
+        return Server(address, server.answers, server.requested)
 
     yield start
     for server, thread in running:
@@ -121,9 +121,9 @@ def get(folder: Path, *addresses: str, **known: Any) -> list[float]:
     """Download into the folder with four tries; gives the pauses that one would have waited."""
     pauses: list[float] = []
     timeout = known.pop("timeout", 60.0)  # seconds; longer than any machine takes that is busy
-    tell = known.pop("tell", lambda here, whole: None)
-    patience = RetryPolicy(tries=4, timeout=timeout, pause=pauses.append)
-    download(DownloadRequest(folder / NAME, addresses, **known), tell=tell, patience=patience)
+    progress = known.pop("progress", lambda here, whole: None)
+    retry = RetryPolicy(tries=4, timeout=timeout, pause=pauses.append)
+    download(DownloadRequest(folder / NAME, addresses, **known), progress=progress, retry=retry)
     assert (folder / NAME).read_bytes() == BODY
     return pauses
 
@@ -177,54 +177,54 @@ def test_the_file_arrives_whole(case: Mended, serve: Callable[..., Server], tmp_
     pauses = get(folder, server.address, checksum=case.checksum, timeout=case.timeout)
     assert pauses == case.pauses
     assert leftovers(folder) == [NAME]
-    assert len(server.asked) == case.requests
+    assert len(server.requested) == case.requests
 
 
 @dataclass
-class Told:
+class Fault:
     """A fault that ends in a sentence."""
 
     answers: list[Answer]
     seen: str  # by the user, of this address
-    kept: int = 0  # bytes that stay for the next call
+    saved: int = 0  # bytes that stay for the next call
     checksum: str = MD5
     size: int | None = None
 
 
-TOLD = {
-    "404": Told([Answer(404, body=b"\x1f")], "the server answers 404 Not Found"),
-    "nothing": Told([Answer(body=b"")], "the server announced None bytes and has 0 (4 tries)"),
-    "500 for ever": Told([Answer(500)], "the server answers 500 Internal Server Error (4 tries)"),
-    "cut at the same byte for ever": Told(
+REPORTED = {
+    "404": Fault([Answer(404, body=b"\x1f")], "the server returns 404 Not Found"),
+    "nothing": Fault([Answer(body=b"")], "the server announced None bytes and has 0 (4 tries)"),
+    "500 forever": Fault([Answer(500)], "the server returns 500 Internal Server Error (4 tries)"),
+    "cut at the same byte forever": Fault(
         [CUT, Answer(sent=0)],
         "the connection broke after 51,201 of 102,402 bytes (4 tries)",
-        kept=HALF,
+        saved=HALF,
     ),
-    "a web page": Told([PAGE], "it is a web page: title 'Please sign in'"),
-    "a page as long as the file": Told(
+    "a web page": Fault([PAGE], "it is a web page: title 'Please sign in'"),
+    "a page as long as the file": Fault(
         [Answer(body=PAGE.body.ljust(len(BODY)))], "it is a web page: title 'Please sign in'"
     ),
-    "words in place of an archive": Told(
+    "words in place of an archive": Fault(
         [Answer(body=b'{"error": "quota"}')], "it does not begin as a .tgz file does", checksum=""
     ),
-    "one byte is wrong": Told(
+    "one byte differs": Fault(
         [Answer(body=BODY[:-1] + b"!")],
         f"it is not the expected file: md5:{hashlib.md5(BODY[:-1] + b'!').hexdigest()}, "
         f"expected {MD5}",
     ),
-    "announces fewer bytes than it has": Told(
+    "announces fewer bytes than it has": Fault(
         [Answer(claims=-2)],
         f"it is not the expected file: md5:{hashlib.md5(BODY[:-2]).hexdigest()}, expected {MD5}",
     ),
-    "announces more than it has, and the size is known": Told(
+    "announces more than it has, and the size is known": Fault(
         [Answer(claims=100)], "the server gives 102,502 bytes, expected 102,402", size=len(BODY)
     ),
-    "announces nothing and sends too much": Told(
+    "announces nothing and sends too much": Fault(
         [Answer(body=BODY + b"more", claims=None)],
         "more than the expected 102,402 bytes came",
         size=len(BODY),
     ),
-    "announces more than it has, and nothing is known": Told(
+    "announces more than it has, and nothing is known": Fault(
         [Answer(claims=100)],
         "the server announced 102502 bytes and has 102402 (4 tries)",
         checksum="",
@@ -232,30 +232,30 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("case", TOLD.values(), ids=TOLD)
+@pytest.mark.parametrize("case", REPORTED.values(), ids=REPORTED)
 def test_the_user_reads_what_happened(
-    case: Told, serve: Callable[..., Server], tmp_path: Path
+    case: Fault, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     server, path = serve(*case.answers), tmp_path / NAME
     with pytest.raises(BadFile) as caught:
         get(tmp_path, server.address, size=case.size, checksum=case.checksum)
-    kept = f"; the {case.kept / 1000:.1f} kB that came are kept, and the same command goes on"
+    saved = f"; the {case.saved / 1000:.1f} kB that came are saved, and the same command goes on"
     assert str(caught.value) == (
-        f"cannot get data.tgz from {server.address}: {case.seen}{kept if case.kept else ''}; "
-        f"or get it another way, put it at {path}, and call the same command again"
+        f"cannot get data.tgz from {server.address}: {case.seen}{saved if case.saved else ''}; "
+        f"or get it otherwise, put it at {path}, and call the same command again"
     )
     assert not path.exists()
     part = tmp_path / f"{NAME}.part"
-    assert (part.stat().st_size if part.exists() else 0) == case.kept
+    assert (part.stat().st_size if part.exists() else 0) == case.saved
 
 
-def test_only_the_rest_is_asked_for(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_only_the_rest_is_requested(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(CUT, Answer())
     seen: list[tuple[int, int]] = []
-    get(tmp_path, server.address, tell=lambda *both: seen.append(both))
-    assert "Range" not in server.asked[0]
-    assert server.asked[1]["Range"] == f"bytes={HALF}-"
-    assert server.asked[1]["If-Range"] == ETAG
+    get(tmp_path, server.address, progress=lambda *both: seen.append(both))
+    assert "Range" not in server.requested[0]
+    assert server.requested[1]["Range"] == f"bytes={HALF}-"
+    assert server.requested[1]["If-Range"] == ETAG
     heres = [here for here, _ in seen]
     assert heres == sorted(heres)
     assert seen[-1] == (len(BODY), len(BODY))
@@ -266,10 +266,10 @@ def test_a_later_call_goes_on_also_through_a_redirect(
 ) -> None:
     server = serve(CUT, Answer(sent=0), Answer(sent=0), Answer(sent=0), Answer())
     address = server.address.replace("/data", "/moved/data")
-    with pytest.raises(BadFile, match=r"the 51\.2 kB that came are kept"):
+    with pytest.raises(BadFile, match=r"the 51\.2 kB that came are saved"):
         get(tmp_path, address, checksum=MD5)
     get(tmp_path, address, checksum=MD5)
-    assert server.asked[-1]["Range"] == f"bytes={HALF}-"
+    assert server.requested[-1]["Range"] == f"bytes={HALF}-"
 
 
 @pytest.mark.parametrize("checksum", [MD5, ""])
@@ -281,7 +281,7 @@ def test_a_call_that_was_killed_before_its_last_step(
     (tmp_path / f"{NAME}.part").write_bytes(BODY)
     (tmp_path / f"{NAME}.part.json").write_text(json.dumps(note))
     get(tmp_path, server.address, checksum=checksum)
-    assert all("Range" in asked for asked in server.asked)
+    assert all("Range" in requested for requested in server.requested)
 
 
 ELSEWHERE = json.dumps({"address": "http://elsewhere/data.tgz", "etag": '"1"'})
@@ -296,7 +296,7 @@ def test_a_part_of_unknown_origin_is_not_gone_on_with(
     if note is not None:
         (tmp_path / f"{NAME}.part.json").write_text(note)
     get(tmp_path, server.address)
-    assert "Range" not in server.asked[0]
+    assert "Range" not in server.requested[0]
 
 
 def test_what_no_validator_and_no_checksum_vouch_for_starts_anew(
@@ -304,18 +304,18 @@ def test_what_no_validator_and_no_checksum_vouch_for_starts_anew(
 ) -> None:
     server = serve(Answer(sent=HALF, headers={"ETag": ""}), Answer(headers={"ETag": ""}))
     get(tmp_path, server.address)
-    assert "Range" not in server.asked[1]
+    assert "Range" not in server.requested[1]
 
 
-def test_the_next_mirror_is_asked(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_the_next_mirror_is_used(serve: Callable[..., Server], tmp_path: Path) -> None:
     servers = serve(Answer(404)), serve(PAGE), serve(Answer())
     first, second, third = (server.address for server in servers)
     with pytest.raises(BadFile) as caught:
         get(tmp_path, first, second)
-    assert f"{first}: the server answers 404 Not Found" in str(caught.value)
+    assert f"{first}: the server returns 404 Not Found" in str(caught.value)
     assert f"{second}: it is a web page" in str(caught.value)
     get(tmp_path, first, second, third, checksum=MD5)
-    assert [len(server.asked) for server in servers] == [2, 2, 1]
+    assert [len(server.requested) for server in servers] == [2, 2, 1]
 
 
 def test_the_mirror_that_began_goes_on(serve: Callable[..., Server], tmp_path: Path) -> None:
@@ -324,15 +324,15 @@ def test_the_mirror_that_began_goes_on(serve: Callable[..., Server], tmp_path: P
         get(tmp_path, first.address, second.address)
     second.answers[:] = [Answer()]
     get(tmp_path, first.address, second.address)
-    assert len(first.asked) == 1
-    assert second.asked[-1]["Range"] == f"bytes={HALF}-"
+    assert len(first.requested) == 1
+    assert second.requested[-1]["Range"] == f"bytes={HALF}-"
 
 
 def test_without_network_there_is_one_try(tmp_path: Path) -> None:
     wanted = DownloadRequest(tmp_path / NAME, ["http://nowhere.invalid/data.tgz"])
-    patience = RetryPolicy(pause=lambda seconds: pytest.fail("another try"))
+    retry = RetryPolicy(pause=lambda seconds: pytest.fail("another try"))
     with pytest.raises(BadFile, match=r"nowhere.invalid cannot be reached \(no network\?\); or"):
-        download(wanted, patience=patience)
+        download(wanted, retry=retry)
     assert not leftovers(tmp_path)
 
 
@@ -349,12 +349,12 @@ def test_a_full_disk_is_one_sentence_and_what_came_stays(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert re.fullmatch(
-        r"cannot write \S+data\.tgz\.part: File too large; the 51\.2 kB that came are kept; "
+        r"cannot write \S+data\.tgz\.part: File too large; the 51\.2 kB that came are saved; "
         r"make room, and the same command goes on",
         str(caught.value),
     )
     get(tmp_path, server.address, checksum=MD5)
-    assert server.asked[1]["Range"] == f"bytes={HALF}-"
+    assert server.requested[1]["Range"] == f"bytes={HALF}-"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -385,12 +385,12 @@ def test_two_that_get_one_file_do_not_mix_their_bytes(
 
     monkeypatch.setattr(module, "_state", state)
 
-    def tell(here: int, whole: int) -> None:
+    def progress(here: int, whole: int) -> None:
         if here == whole:  # nobody finishes before the other has begun
             assert second.wait(20) if locks else inside.wait(20) >= 0
 
     def work() -> None:
-        both.append(get(tmp_path, server.address, tell=tell))
+        both.append(get(tmp_path, server.address, progress=progress))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -398,4 +398,4 @@ def test_two_that_get_one_file_do_not_mix_their_bytes(
     for thread in threads:
         thread.join(20)
     assert both == [[], []] and leftovers(tmp_path) == [NAME]
-    assert len(server.asked) == (1 if locks else 2)
+    assert len(server.requested) == (1 if locks else 2)

@@ -240,14 +240,14 @@ wild = settings(
 
 @wild
 @given(st.integers(0, len(CONTENT) - 1))
-def test_a_file_cut_anywhere_is_told(tmp_path: Path, length: int) -> None:
+def test_a_file_cut_anywhere_is_reported(tmp_path: Path, length: int) -> None:
     with pytest.raises(BadFile):
         read(tmp_path, CONTENT[:length])
 
 
 @wild
 @given(at=st.integers(0, len(CONTENT) - 1), bits=st.integers(1, 255))
-def test_a_damaged_byte_is_told_or_harmless(tmp_path: Path, at: int, bits: int) -> None:
+def test_a_damaged_byte_is_reported_or_harmless(tmp_path: Path, at: int, bits: int) -> None:
     damaged = bytearray(CONTENT)
     damaged[at] ^= bits
     try:
@@ -260,7 +260,7 @@ def test_a_damaged_byte_is_told_or_harmless(tmp_path: Path, at: int, bits: int) 
 
 @wild
 @given(st.binary(max_size=200))
-def test_wild_bytes_are_told(tmp_path: Path, content: bytes) -> None:
+def test_wild_bytes_are_reported(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(BadFile):
         read(tmp_path, b"PK\x03\x04" + content)
 

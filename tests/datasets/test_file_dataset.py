@@ -130,9 +130,9 @@ def test_a_stopped_decode_leaves_nothing_and_starts_again(
 
 def test_progress_counts_images(data: FileDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_dataset, "BLOCK", 4)
-    told: list[tuple[int, int]] = []
-    part = data.transform(SMALL, lambda done, total: told.append((done, total))).split("train")
-    assert told == [(4, 6), (6, 6)]
+    printed: list[tuple[int, int]] = []
+    part = data.transform(SMALL, lambda done, total: printed.append((done, total))).split("train")
+    assert printed == [(4, 6), (6, 6)]
     assert torch.equal(part.images[5], SMALL.pixels(Image.open(list(data.split("train"))[5])))
 
 

@@ -31,7 +31,7 @@ def measured() -> Measured:
 
 
 @everyone
-def test_it_says_what_it_is(name: str) -> None:
+def test_it_has_a_description(name: str) -> None:
     simulation = SIMULATIONS[name]
     assert simulation.VERSION >= 1
     assert simulation.DESCRIPTION.endswith("?")

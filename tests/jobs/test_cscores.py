@@ -1,4 +1,4 @@
-"""C-scores that are estimated: what is trained, what is kept, and who sees the scores."""
+"""C-scores that are estimated: training, saved files, and which analyses use the scores."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_a_second_call_trains_nothing(estimation: Estimations, trained: list[str
     assert sorted(path.name for path in folder.iterdir()) == [f"{name}.npz" for name in trained]
 
 
-def test_the_scores_are_the_averages_of_the_kept_answers(estimation: Estimations) -> None:
+def test_the_scores_are_the_averages_of_the_saved_outcomes(estimation: Estimations) -> None:
     one = estimation(3)
     data = estimate_all(one)
     answers = [np.load(path)["correct"] for path in sorted(one.folder.iterdir())]
@@ -136,7 +136,7 @@ def test_answers_of_another_training_are_not_taken(
     assert [name[8:11] for name in trained] == ["000", "001", "000"]
 
 
-def test_networks_of_one_size_see_different_images(
+def test_networks_of_one_size_get_different_images(
     estimation: Estimations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, train = [], trainers_train.train
@@ -152,7 +152,7 @@ def test_networks_of_one_size_see_different_images(
     assert torch.bincount(seen[0].labels).tolist() == [10] * 10
 
 
-def test_an_estimate_is_made_where_it_is_asked_for_and_not_known(
+def test_an_estimate_is_made_where_it_is_requested_and_not_known(
     tmp_path: Path, few_digits: TensorDataset
 ) -> None:
     bare, settings = few_digits.without_cscores, CScoreSettings()
@@ -167,11 +167,11 @@ def test_an_estimate_is_made_where_it_is_asked_for_and_not_known(
 
 
 def test_too_few_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="each of the 3 shares, got 2"):
+    with pytest.raises(ValueError, match="each of the 3 fractions, got 2"):
         CScoreSettings(networks=2)
 
 
-def test_a_run_asks_about_estimated_scores_and_nothing_else_depends_on_them(
+def test_a_run_evaluates_estimated_scores_and_nothing_else_depends_on_them(
     tmp_path: Path, recipe: str, few: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = Options(out=tmp_path, limit=30)
@@ -188,7 +188,7 @@ def test_a_run_asks_about_estimated_scores_and_nothing_else_depends_on_them(
     assert after.available_analyses() == ["clean", "cscore"]
     assert after.info.data.fingerprint == before.info.data.fingerprint
     key = ("baseline-s0", "clean")
-    assert after.provenance[key] == before.provenance[key], "not asked again"
+    assert after.provenance[key] == before.provenance[key], "not evaluated again"
     assert len(after.results["baseline-s0", "cscore"].samples["cscore"]) == 30
 
 
@@ -205,7 +205,7 @@ def test_a_file_of_estimates_is_as_the_published_ones(
     assert len([*(tmp_path / "few-cscores-networks").iterdir()]) == 3
 
 
-def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
+def test_nothing_to_train_on_is_reported(tmp_path: Path) -> None:
     images = np.zeros((4, 8, 8), np.uint8)
     np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
     where = {"device": "cpu", "data_root": tmp_path, "fresh": False}

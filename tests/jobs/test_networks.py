@@ -1,4 +1,4 @@
-"""What a command knows of the networks that it was asked about."""
+"""The networks of a command: names, groups, settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_a_head_of_too_few_classes_is_named(net: Path) -> None:
         load_models([f"resnet8@{net}?norm=half"], 100)
 
 
-def test_a_head_of_more_classes_is_said(net: Path) -> None:
+def test_a_head_of_more_classes_is_reported(net: Path) -> None:
     (one,) = load_models([f"resnet8@{net}?norm=half"], 4)
     assert one.notes[0].startswith("net: its head has 10 classes, the dataset has 4;")
     (same,) = load_models([f"resnet8@{net}?norm=half"], 10)
@@ -53,7 +53,7 @@ def test_a_list_stands_for_all_of_its_models(tmp_path: Path, net: Path) -> None:
     assert [one.info.group for one in load_models([str(listed)], 10)] == ["a"]
 
 
-def test_the_network_that_was_found_is_said(net: Path) -> None:
+def test_the_network_that_was_found_is_reported(net: Path) -> None:
     (one,) = load_models([f"{net}?norm=half"], 10)
     assert one.notes == ("net: its names and shapes are those of resnet8",)
 
@@ -169,9 +169,9 @@ def test_a_default_is_the_same_key_as_if_it_were_given(
 ) -> None:
     one, given = loaded(nets), to_json_types(setting_defaults(ANALYSES[name]))
     check_keywords(ANALYSES[name].measure, given, name)
-    told = EvaluationSettings([name], {name: given}).key(one, few_digits, name)
+    printed = EvaluationSettings([name], {name: given}).key(one, few_digits, name)
     silent = EvaluationSettings([name]).key(one, few_digits, name)
-    assert told == silent and silent.settings.keys() == setting_defaults(ANALYSES[name]).keys()
+    assert printed == silent and silent.settings.keys() == setting_defaults(ANALYSES[name]).keys()
     assert Key.model_validate_json(silent.model_dump_json()) == silent
 
 

@@ -1,4 +1,4 @@
-"""Questions about sets that lie as files: shown as each network asks, decoded once."""
+"""Analyses on datasets of image files: preprocessed for each network, decoded once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_a_folder_is_evaluated_as_its_images_in_memory_are(
     assert not list((tmp_path / "root").rglob("*.npy")), "nothing is decoded to foresee"
     done = call(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "does not say how photographs are preprocessed for it; taken: short" in done.stdout
+    assert "has no preprocessing for images of varying size; taken: short" in done.stdout
     found = study.load(tmp_path / "reports" / "evaluate-numbers")
     assert found.info.models[0].preprocessing.startswith("shorter side 32 (bilinear), centre crop")
     expected = api.evaluate(network, few_digits, only=["clean", "feature_drop"], device="cpu")
@@ -94,18 +94,18 @@ def test_a_folder_is_evaluated_as_its_images_in_memory_are(
     )
 
 
-def test_each_network_is_shown_its_own_view(
+def test_each_network_gets_its_own_preprocessing(
     networks: Callable[..., Classifier],
     with_boxes: FileDataset,
     evaluate: Callable[..., study.Study],
 ) -> None:
     ours, others = networks(1), networks(1)
     others.preprocess = Preprocess(24, resize=28)
-    questions = EvaluationSettings(["clean"])
-    keys = {questions.key(candidate(net), with_boxes, "clean").data for net in (ours, others)}
-    assert len(keys) == 2, "results of another view are other results"
+    analyses = EvaluationSettings(["clean"])
+    keys = {analyses.key(candidate(net), with_boxes, "clean").data for net in (ours, others)}
+    assert len(keys) == 2, "another preprocessing gives another key"
     for net, way in ((ours, Preprocess(32)), (others, others.preprocess)):
-        (result,) = evaluate([candidate(net)], with_boxes, questions).results.values()
+        (result,) = evaluate([candidate(net)], with_boxes, analyses).results.values()
         with torch.no_grad():
             logits = net(with_boxes.transform(way).split("test").images.float() / 255)
         right = (logits.argmax(1) == with_boxes.split("test").labels).numpy()
@@ -114,7 +114,7 @@ def test_each_network_is_shown_its_own_view(
     assert "assumed" not in preprocessing(candidate(others), with_boxes)
 
 
-def test_boxes_are_asked_on_the_whole_photograph(
+def test_boxes_are_evaluated_on_the_whole_image(
     network: Classifier,
     with_boxes: FileDataset,
     few_digits: TensorDataset,

@@ -41,7 +41,7 @@ def test_a_plan_comes_back_from_toml(name: str, methods: list[str], seeds: list[
         ('name = "a"\nmethds = []', "did you mean 'methods'"),
         ('name = "a"\nseeds = ["x"]', "seeds"),
         ('name = "a"\n[cscores]\nnetwork = 3', "did you mean 'networks'"),
-        ('name = "a"\n[cscores]\nnetworks = 2', "each of the 3 shares, got 2"),
+        ('name = "a"\n[cscores]\nnetworks = 2', "each of the 3 fractions, got 2"),
         ("name = ", "no valid TOML"),
     ],
 )

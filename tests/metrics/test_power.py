@@ -36,7 +36,7 @@ def test_no_report_is_too_large_for_the_bound(population: int) -> None:
     assert detection_probability(population, altered, 299) >= 1 - 0.99**299 >= 0.95
 
 
-def test_drawing_finds_as_often_as_is_said() -> None:
+def test_drawing_finds_as_often_as_is_reported() -> None:
     draw = np.random.default_rng(0)
     found = [draw.permutation(200)[:40].min() < 5 for _ in range(4000)]
     assert np.mean(found) == pytest.approx(detection_probability(200, 5, 40), abs=0.03)

@@ -50,7 +50,7 @@ def test_the_list_says_what_was_not_verified() -> None:
     assert "by hand from https://" in rows["moex-imagenet-resnet50"]
 
 
-def test_what_must_be_got_by_hand_says_how_it_is_asked_for_then() -> None:
+def test_weights_without_an_address_say_how_to_name_them() -> None:
     with pytest.raises(UserError, match=r"torchvision:resnet50@FILE\?norm=imagenet&size=224"):
         find("cutmix-imagenet-resnet50-cutmix")
     with pytest.raises(UnknownName, match="did you mean 'akamaster-cifar10-resnet20'"):

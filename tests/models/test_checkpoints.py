@@ -113,7 +113,7 @@ def test_names_of_other_zoos_are_understood() -> None:
         {"state_dict": {"w": torch.zeros(1), "ema.w": torch.ones(1)}},
     ],
 )
-def test_weights_or_their_average_and_it_is_said(
+def test_weights_or_their_average_and_it_is_reported(
     tmp_path: Path, content: dict[str, Any], ema: bool
 ) -> None:
     torch.save(content, tmp_path / "a.pth")
@@ -138,7 +138,7 @@ def test_the_best_accuracy_beside_the_weights_is_none_of_them(tmp_path: Path) ->
 
 
 def test_what_does_not_fit_is_one_readable_sentence_and_nothing_is_loaded() -> None:
-    with pytest.raises(BadFile, match=r"fit Linear; its head has 100 classes, 10 are asked for;"):
+    with pytest.raises(BadFile, match=r"fit Linear; its head has 100 classes, expected 10;"):
         load_state(nn.Linear(3, 10), nn.Linear(3, 100).state_dict(), "x")
     net = nn.Linear(3, 2)
     before = net.weight.clone()
@@ -286,7 +286,7 @@ def test_the_fingerprint_depends_on_every_weight_and_on_the_normalisation(
 
 
 def test_versions_name_what_numbers_depend_on() -> None:
-    told = environment.package_versions()
+    printed = environment.package_versions()
     pixels = {"torchvision", "numpy", "scipy", "pillow", "libjpeg"}
-    assert set(told) == {"catchup-eval", "python", "torch"} | pixels
-    assert all(told.values()) and told["numpy"] == np.__version__
+    assert set(printed) == {"catchup-eval", "python", "torch"} | pixels
+    assert all(printed.values()) and printed["numpy"] == np.__version__

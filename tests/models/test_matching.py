@@ -48,12 +48,12 @@ def test_options_that_show_in_shapes_are_found(name: str, options: dict[str, Any
     assert (guess.architecture, guess.options) == (name, options)
 
 
-def test_what_no_shape_tells_is_said() -> None:
+def test_what_no_shape_tells_is_reported() -> None:
     guess = infer(weights("preactresnet18", width=4), "x.pth")
     assert set(guess.unseen) == {"stem_stride", "active_shortcut"}
     assert str(guess) == (
         "its names and shapes are those of preactresnet18?width=4; "
-        "shapes do not tell stem_stride, active_shortcut"
+        "shapes do not determine stem_stride, active_shortcut"
     )
 
 
@@ -73,7 +73,7 @@ def test_torchvision_networks_are_known(name: str, classes: int) -> None:
     assert head_size(state) == classes
 
 
-def test_a_stem_tells_apart_what_has_the_same_names() -> None:
+def test_a_stem_distinguishes_networks_of_equal_names() -> None:
     small, large = weights("resnet18"), of_torchvision("resnet18")
     assert small.keys() == large.keys()
     assert infer(small, "x").architecture == "resnet18"

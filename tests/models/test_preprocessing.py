@@ -9,7 +9,7 @@ from catchup_eval.models.classifier import Normalize
 from catchup_eval.models.preprocessing import InputSettings, read
 from catchup_eval.models.zoo import timm_models, torchvision_models
 
-TOLD = InputSettings((0.5,) * 3, (0.25,) * 3, preprocess=Preprocess(224, 256, "bicubic"))
+REPORTED = InputSettings((0.5,) * 3, (0.25,) * 3, preprocess=Preprocess(224, 256, "bicubic"))
 PIXEL = torch.tensor([0.2, 0.4, 0.8]).view(1, 3, 1, 1)
 
 
@@ -42,13 +42,13 @@ def test_pixels_as_the_network_sees_them(options: dict[str, str], seen: list[flo
     ],
 )
 def test_keys_come_before_what_the_weights_say(options: dict[str, str], view: Preprocess) -> None:
-    assert read(options, TOLD, "x").preprocess == view
+    assert read(options, REPORTED, "x").preprocess == view
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "say how its images are normalised"),
+        ({}, "its normalisation is not known"),
         ({"norm": "none", "resize": "256"}, r"expected \?size=N beside resize"),
         ({"norm": "none", "size": "big"}, "whole number of pixels as size, got 'big'"),
         ({"norm": "none", "scale": "-1"}, "a positive scale"),
@@ -73,7 +73,7 @@ def test_torchvision_weights_have_the_view_they_were_published_with() -> None:
         torchvision_models.entry("resnet18", "IMAGENET1K")
 
 
-def test_each_published_view_of_torchvision_is_known() -> None:
+def test_each_published_preprocessing_of_torchvision_is_known() -> None:
     from torchvision import models
 
     for name in models.list_models(module=models):
@@ -92,7 +92,7 @@ def test_timm_weights_have_the_view_of_their_tag() -> None:
     assert (lite.mean, lite.preprocess) == ((0.5,) * 3, Preprocess(224, 256, "bicubic"))
 
 
-def test_a_way_of_cropping_that_is_not_known_is_not_replaced() -> None:
+def test_an_unknown_way_of_cropping_is_not_replaced() -> None:
     config = {"input_size": (3, 192, 192), "crop_mode": "squash", "crop_pct": 0.9}
     norm = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     with pytest.raises(UserError, match=r"192 x 192 pixels with crop mode 'squash' of 0.9"):

@@ -1,4 +1,4 @@
-"""A model is asked for in one line; what is wrong with the line is said in one sentence."""
+"""A model is specified in one line; faults of the line are reported in one sentence."""
 
 import hashlib
 import json
@@ -139,7 +139,7 @@ def test_a_file_of_yours_builds_a_network(tmp_path: Path) -> None:
     [
         ("resnt20@x.pth?norm=half", "did you mean 'resnet20'"),
         ("resnet20@x.pth?norm=imagnet", "did you mean 'imagenet'"),
-        ("resnet20@x.pth", "say how its images are normalised"),
+        ("resnet20@x.pth", "its normalisation is not known"),
         ("resnet20@absent.pth?norm=half", "there is no file"),
         ("resnet20?norm=half", "has no weights"),
         ("torchvision:resnet51@IMAGENET1K_V1", "did you mean 'resnet50'"),
@@ -163,15 +163,15 @@ def test_a_file_alone_tells_its_network(resnet8_file: Path) -> None:
     loaded = load(f"{resnet8_file}?norm=half")
     assert loaded.architecture == "resnet8" and loaded.options == {"classes": 7}
     assert loaded.notes == ("net: its names and shapes are those of resnet8",)
-    with pytest.raises(UserError, match="say how its images are normalised"):
+    with pytest.raises(UserError, match="its normalisation is not known"):
         load(str(resnet8_file))
 
 
 def test_an_address_is_downloaded_once(tmp_path: Path, resnet8_file: Path) -> None:
-    asked: list[DownloadRequest] = []
+    requested: list[DownloadRequest] = []
 
     def get(wanted: DownloadRequest) -> None:
-        asked.append(wanted)
+        requested.append(wanted)
         wanted.path.parent.mkdir(exist_ok=True)
         wanted.path.write_bytes(resnet8_file.read_bytes())
 
@@ -179,13 +179,13 @@ def test_an_address_is_downloaded_once(tmp_path: Path, resnet8_file: Path) -> No
     for address in ("https://a/best.pth", "https://b/best.pth", "https://a/best.pth"):
         loaded = load(f"resnet8@{address}?norm=half", access=access)
         assert loaded.model.head.out_features == 7
-    assert [wanted.addresses for wanted in asked] == [
+    assert [wanted.addresses for wanted in requested] == [
         ["https://a/best.pth"],
         ["https://b/best.pth"],
     ]
     with pytest.raises(UnknownName, match="there is no normalisation"):
         load("resnet8@https://c/best.pth?norm=haf", access=access)
-    assert len(asked) == 2, "what is wrong with a request is said before its download"
+    assert len(requested) == 2, "faults of a request are reported before its download"
 
 
 def test_a_list_of_models(tmp_path: Path, resnet8_file: Path) -> None:
@@ -221,7 +221,7 @@ def test_no_list_is_there() -> None:
         expand("absent.toml")
 
 
-def test_a_hub_of_timm_says_network_and_view(tmp_path: Path, hub: Path) -> None:
+def test_a_hub_of_timm_names_network_and_preprocessing(tmp_path: Path, hub: Path) -> None:
     import timm
 
     net = timm.create_model("resnet10t", num_classes=7)
@@ -241,7 +241,7 @@ def test_a_hub_of_timm_says_network_and_view(tmp_path: Path, hub: Path) -> None:
         load("hf:me/small/other.pth")
 
 
-def test_a_hub_without_a_config_needs_the_network_to_be_told(hub: Path, resnet8_file: Path) -> None:
+def test_a_hub_without_a_config_needs_the_network(hub: Path, resnet8_file: Path) -> None:
     (hub / "me" / "plain").mkdir(parents=True)
     (hub / "me" / "plain" / "net.pth").write_bytes(resnet8_file.read_bytes())
     assert load("resnet8@hf:me/plain/net.pth?norm=half").model.head.out_features == 7
@@ -308,7 +308,7 @@ def test_how_images_are_given_is_that_of_the_weights(tmp_path: Path) -> None:
     assert sized.model.preprocess == Preprocess(64, squash=True)
 
 
-def test_a_published_accuracy_can_be_told(resnet8_file: Path) -> None:
+def test_a_published_accuracy_can_be_given(resnet8_file: Path) -> None:
     loaded = load(f"resnet8@{resnet8_file}?norm=half&published=91.73")
     assert loaded.claim == PublishedAccuracy(91.73) and loaded.options == {"classes": 7}
     with pytest.raises(UserError, match="expected published=ACCURACY"):

@@ -46,32 +46,32 @@ def test_a_corruption_error_is_above_the_clean_one_and_alexnet_has_no_part() -> 
 @pytest.mark.parametrize(
     ("value", "reading"),
     [
-        (16.7, "outside positive, 200 classes"),
-        (3.8, "outside positive, all classes"),
-        (83.3, "inside positive, 200 classes"),
-        (96.2, "inside positive, all classes"),
+        (16.7, "OOD positive, 200 classes"),
+        (3.8, "OOD positive, all classes"),
+        (83.3, "ID positive, 200 classes"),
+        (96.2, "ID positive, all classes"),
     ],
 )
-def test_an_aupr_near_chance_tells_its_convention(value: float, reading: str) -> None:
+def test_an_aupr_near_chance_decides_its_convention(value: float, reading: str) -> None:
     found = judged(aupr(value))
     sides = {key[1]: word for key, word in found.items() if "classes" in key[1]}
     assert sides.pop(reading) == FITS
     assert set(sides.values()) == {CONTRADICTED}
 
 
-def test_an_aupr_far_from_guessing_tells_nothing() -> None:
+def test_an_aupr_far_from_chance_decides_nothing() -> None:
     sides = [word for key, word in judged(aupr(60.0, area=80.0)).items() if "classes" in key[1]]
     assert set(sides) == {UNDECIDED}
 
 
 def test_top_1_localization_exceeds_neither_of_its_parts() -> None:
     printed = {"localization.gt_known": {"a": 60.0}, "clean.accuracy": {"a": 75.0}}
-    key = ("Top-1 Loc", "right answers among GT-known hits")
+    key = ("Top-1 Loc", "correct predictions among GT-known hits")
     assert judged(printed | {"localization.top1_localization": {"a": 48.0}})[key] == FITS
     assert judged(printed | {"localization.top1_localization": {"a": 61.0}})[key] == CONTRADICTED
 
 
-def test_a_table_without_such_columns_says_nothing() -> None:
+def test_a_table_without_such_columns_has_no_readings() -> None:
     assert not possible_readings({"clean.accuracy": {"a": 80.0}})
 
 
@@ -79,4 +79,4 @@ def test_the_table_has_a_block_for_each_name() -> None:
     made = table("Table 5", possible_readings(aupr(16.0)))
     assert [block[0][0].text for block in made.blocks] == ["AUPR", "FPR95"]
     assert made.name == "conventions-table-5"
-    assert "chance is 16.7 (2,000 outside, 10,000 inside)" in made.rows[0][2].text
+    assert "chance is 16.7 (2,000 OOD, 10,000 ID)" in made.rows[0][2].text

@@ -29,7 +29,7 @@ def test_the_saved_image_is_the_samples_own_wherever_it_stands(three, images, tm
     agreement.save_examples(three, images[order], order, tmp_path)
     saved = agreement.load_examples(tmp_path)
     found = agreement.uniquely_correct(three)
-    assert 0 < len(saved) <= agreement.SHOWN
+    assert 0 < len(saved) <= agreement.LISTED
     assert list(saved) == list(agreement.choose(found))
     assert all(image.flat[0] == number % 256 for number, image in saved.items())
 

@@ -47,7 +47,7 @@ class Tab:
     """One page, which records its requests and console messages.
 
     Args:
-        requests: addresses asked for, in order.
+        requests: requested addresses, in order.
         complaints: errors and warnings of the page.
     """
 
@@ -57,13 +57,13 @@ class Tab:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self._events: list[str] = []
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
-            self.ask(f"{domain}.enable")
+            self.call(f"{domain}.enable")
 
-    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol, and its answer."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
@@ -99,19 +99,19 @@ class Tab:
     def open(self, path: Path) -> None:
         """Load a file, and wait until it is there."""
         self._events.clear()
-        self.ask("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=path.as_uri())
         while "Page.loadEventFired" not in self._events:
             self._note(self._next())
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
-        answer = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def resize(self, width: int, height: int, *, phone: bool = False) -> None:
         """The window's size in CSS pixels."""
-        self.ask(
+        self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
@@ -122,7 +122,7 @@ class Tab:
     def prefer(self, scheme: str) -> None:
         """What the browser tells pages to be: "dark" or "light"."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.ask("Emulation.setEmulatedMedia", features=features)
+        self.call("Emulation.setEmulatedMedia", features=features)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def chromium(profile: Path) -> Iterator[Tab]:
             with os.fdopen(ours_in, "rb") as read, os.fdopen(ours_out, "wb") as write:
                 tab = Tab(read, write)
                 yield tab
-                tab.ask("Browser.close")
+                tab.call("Browser.close")
         finally:
             watch.cancel()
             process.terminate()
@@ -276,15 +276,15 @@ def test_no_picture_is_larger_than_a_screen_or_two(tab):
     assert heights and max(heights) <= 1800
 
 
-def test_nothing_is_asked_of_a_network_and_nothing_complains(tab, page):
+def test_no_request_and_no_error_of_the_page(tab, page):
     assert {address.split(":")[0] for address in tab.requests} == {"file", "data"}
     assert [address for address in tab.requests if address[:4] == "file"] == [page.as_uri()]
     assert tab.complaints == []
 
 
 def test_without_the_script_the_page_is_whole(tab, page):
-    tab.ask("Emulation.setScriptExecutionDisabled", value=True)
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
     tab.open(page)
-    found = tab.ask("DOM.getDocument", depth=-1)
-    tab.ask("Emulation.setScriptExecutionDisabled", value=False)
+    found = tab.call("DOM.getDocument", depth=-1)
+    tab.call("Emulation.setScriptExecutionDisabled", value=False)
     assert "model-29" in str(found) and "'nodeName': 'BUTTON'" not in str(found)

@@ -120,9 +120,9 @@ def test_a_row_of_the_summary_links_the_lines_that_hold_its_numbers(pages, kind)
     text = pages[kind].read_text()
     csv = (pages[kind].parent / "tables" / "summary.csv").read_text().splitlines()
     rows = re.findall(r'summary.csv#row=(\d+)-(\d+)"', text)
-    told = [{line.split(",")[2] for line in csv[int(a) - 1 : int(b)]} for a, b in rows]
+    printed = [{line.split(",")[2] for line in csv[int(a) - 1 : int(b)]} for a, b in rows]
     names = [{"accuracy"}, {"error"}, {"AUROC"}, {"top eigenvalue"}]
-    assert told == names + names  # once in the summary, once below their questions
+    assert printed == names + names  # once in the summary, once below their analyses
 
 
 def test_names_are_shown_and_never_run(pages):
@@ -187,7 +187,7 @@ def test_the_csv_files_hold_the_numbers_in_full(pages, three, analyses):
     assert joined["value"].tolist() == three.joined_result("right").frame["value"].tolist()
 
 
-def test_the_page_has_all_numbers_of_a_question(pages, three):
+def test_the_page_has_all_numbers_of_an_analysis(pages, three):
     text = Html(pages["three"].read_text()).text
     for member in three.members("sharp"):
         for value in member.result.rows("eigenvalue")["value"]:
@@ -234,7 +234,7 @@ def test_a_failed_check_is_on_top_and_in_its_section_with_its_likely_cause(
 def test_results_of_an_unknown_analysis_are_listed_as_unknown(made, analyses, tmp_path):
     known = {name: analyses[name] for name in ("right", "sharp")}
     text = Html(write(made(abilities=ONE), known, tmp_path).read_text()).text
-    assert "outside : this version does not know the analysis (all models)" in text
+    assert "outside : this version does not have the analysis (all models)" in text
 
 
 def test_an_analysis_without_headlines_has_figures_and_numbers(made, analyses, tmp_path):

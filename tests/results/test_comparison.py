@@ -48,7 +48,7 @@ def test_more_wrong_answers_are_worse():
     assert found.gain.low <= found.gain.value <= found.gain.high
 
 
-def test_a_tie_cannot_be_told():
+def test_a_tie_is_undecided():
     found = verdict(line(baseline=rate(400), other=rate(400)))
     assert found.label == "cannot tell"
     assert found.adjusted == 1.0
@@ -101,7 +101,7 @@ def test_an_auroc_is_compared_by_its_two_strata():
     assert found.p == pytest.approx(expected.p)
 
 
-def test_questions_and_further_headlines_are_two_families():
+def test_headline_and_secondary_metrics_are_two_families():
     first = [line(baseline=rate(400), other=rate(400 + more)) for more in (5, 7, 9)]
     further = [line(primary=False, baseline=rate(400), other=rate(400 + more)) for more in (6, 8)]
     found = comparison.compare_to_reference(
@@ -113,7 +113,7 @@ def test_questions_and_further_headlines_are_two_families():
         assert [one.adjusted for one in family] == pytest.approx(list(expected))
 
 
-def test_many_questions_make_one_small_p_unremarkable():
+def test_many_analyses_make_one_small_p_unremarkable():
     lines = [line(baseline=rate(400), other=rate(400)) for _ in range(7)]
     lines.append(line(baseline=rate(400), other=rate(406)))
     last = comparison.compare_to_reference(lines, "baseline")[-1]
@@ -156,10 +156,12 @@ def test_equal_values_share_a_place_and_no_value_has_none():
 def test_for_two_groups_the_ranking_is_the_verdict(hits):
     lines = [line(baseline=rate(410), other=rate(count)) for count in hits]
     verdicts = comparison.compare_to_reference(lines, "baseline")
-    for found, told in zip(comparison.rankings(lines), verdicts):
+    for found, printed in zip(comparison.rankings(lines), verdicts):
         apart = all(rank.best == rank.worst for rank in found.ranks)
-        assert apart == told.significant
-        assert (found.ranks[0].group == "other") == (told.gain.value > 0) or told.gain.value == 0
+        assert apart == printed.significant
+        assert (found.ranks[0].group == "other") == (
+            printed.gain.value > 0
+        ) or printed.gain.value == 0
 
 
 @settings(max_examples=40)

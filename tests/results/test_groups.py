@@ -40,15 +40,15 @@ def network(architecture: str, seed: int) -> Classifier:
 def save(tmp_path: Path) -> Save:
     """Save a network as a file; with a card where something is said of its training."""
 
-    def save(name: str, architecture: str = "resnet8", seed: int = 0, **told: Any) -> str:
+    def save(name: str, architecture: str = "resnet8", seed: int = 0, **printed: Any) -> str:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         model = network(architecture, seed)
-        if not told:
+        if not printed:
             torch.save(model.net.state_dict(), path)
             return f"{architecture}@{path}?norm=half"
         facts = {"architecture": architecture, "options": {"classes": 10}, "mean": HALF}
-        facts |= {"std": HALF, "classes": tuple("abcdefghij"), "seed": seed, **told}
+        facts |= {"std": HALF, "classes": tuple("abcdefghij"), "seed": seed, **printed}
         checkpoints.save(path, model, ModelCard(**facts))
         return str(path)
 
@@ -59,7 +59,7 @@ def groups(*specs: str) -> list[tuple[str, int]]:
     return [(one.info.group, one.info.seed) for one in load_models(specs, 10)]
 
 
-TOLD = {"method": "catchup", "recipe": {"epochs": 3, "optimiser": {"lr": 0.1}}, "epoch": 3}
+REPORTED = {"method": "catchup", "recipe": {"epochs": 3, "optimiser": {"lr": 0.1}}, "epoch": 3}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ TOLD = {"method": "catchup", "recipe": {"epochs": 3, "optimiser": {"lr": 0.1}}, 
 def test_checkpoints_that_were_trained_otherwise_are_no_seeds(
     save: Save, other: dict[str, Any], difference: str
 ) -> None:
-    told = {**TOLD, "data_fingerprint": "a", "settings": {"alpha": 1.0}}
-    one = save("one.safetensors", **told)
-    two = save("two.safetensors", seed=1, **{**told, **other})
+    printed = {**REPORTED, "data_fingerprint": "a", "settings": {"alpha": 1.0}}
+    one = save("one.safetensors", **printed)
+    two = save("two.safetensors", seed=1, **{**printed, **other})
     with pytest.raises(UserError, match=difference) as error:
         groups(f"x={one}", f"x={two}")
     assert one in str(error.value) and two in str(error.value)
@@ -89,7 +89,7 @@ def test_checkpoints_that_were_trained_otherwise_are_no_seeds(
 
 def test_seeds_are_one_group_listed_or_by_glob(save: Save, tmp_path: Path) -> None:
     for seed in (3, 5):
-        save(f"own-s{seed}.safetensors", seed=seed, samples=f"{seed}", **TOLD)
+        save(f"own-s{seed}.safetensors", seed=seed, samples=f"{seed}", **REPORTED)
         save(f"s{seed}/net.pth", seed=seed)
     assert groups(f"x={tmp_path}/own-s*.safetensors") == [("x", 3), ("x", 5)]
     listed = [f"x={tmp_path}/own-s{seed}.safetensors" for seed in (5, 3)]
@@ -107,7 +107,7 @@ def test_foreign_files_of_another_network_or_preprocessing_are_no_seeds(save: Sa
         groups(f"x={one}", f"x={two}")
     with pytest.raises(UserError, match="preprocessing is"):
         groups(f"x={one}", f"x={save('c.pth', seed=2).replace('half', 'cifar10')}")
-    own = save("own.safetensors", seed=3, **TOLD)
+    own = save("own.safetensors", seed=3, **REPORTED)
     assert len(groups(f"x={one}", f"x={own}")) == 2, "nothing known of both differs"
 
 
@@ -127,10 +127,12 @@ def test_one_network_is_not_two_seeds(save: Save, tmp_path: Path) -> None:
 
 
 def test_named_weights_of_a_zoo_are_trainings_of_their_own() -> None:
-    told = {"preprocessing": "p", "parameters": 1, "card": {}, "group": "x"}
+    printed = {"preprocessing": "p", "parameters": 1, "card": {}, "group": "x"}
     names = ("torchvision:resnet50@IMAGENET1K_V1", "torchvision:resnet50@IMAGENET1K_V2")
     infos = [
-        ModelInfo(key=f"x-s{i}", seed=i, spec=name, fingerprint=str(i), architecture=name, **told)
+        ModelInfo(
+            key=f"x-s{i}", seed=i, spec=name, fingerprint=str(i), architecture=name, **printed
+        )
         for i, name in enumerate(names)
     ]
     with pytest.raises(UserError, match=r"IMAGENET1K_V1 and .*IMAGENET1K_V2"):

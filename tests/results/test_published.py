@@ -1,4 +1,4 @@
-"""A published accuracy that is not equalled is said loudly, and only where it can be told."""
+"""A published accuracy that is not reproduced is flagged, if it can be decided."""
 
 from typing import Any
 
@@ -47,22 +47,22 @@ def test_more_is_a_warning_and_a_caveat(right: int) -> None:
     assert text in caveats(wrong, [], [])
 
 
-def test_a_subset_cannot_tell_what_lies_in_its_interval() -> None:
+def test_a_subset_does_not_decide_within_its_interval() -> None:
     """90 of 100: 82.6 to 94.5 %, after Wilson."""
     (text,) = published.warnings(study(90, 100, 91.73, "subset: 100"))
     assert "100 images, which gave 90.00 %, cannot tell" in text
 
 
 @pytest.mark.parametrize("claimed", [95.0, 82.0])
-def test_a_subset_tells_what_its_interval_excludes(claimed: float) -> None:
+def test_a_subset_decides_what_its_interval_excludes(claimed: float) -> None:
     (text,) = published.warnings(study(90, 100, claimed, "subset: 100"))
     assert "on a subset of the test images" in text
 
 
-def test_where_nothing_is_published_or_measured_nothing_is_said() -> None:
+def test_where_nothing_is_published_or_measured_nothing_is_reported() -> None:
     assert published.warnings(study(1000, 10_000, None)) == []
-    asked = study(1000, 10_000, 91.73)
-    assert published.warnings(Study(asked.info, {})) == []
+    requested = study(1000, 10_000, 91.73)
+    assert published.warnings(Study(requested.info, {})) == []
 
 
 def test_an_older_study_has_none_and_can_be_read() -> None:

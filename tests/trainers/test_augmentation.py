@@ -66,7 +66,7 @@ def test_flipped_are_those_that_were_chosen():
     np.testing.assert_array_equal(flipped[2].numpy(), images[2].numpy()[:, :, ::-1])
 
 
-def test_nothing_asked_for_is_nothing_done_and_nothing_drawn():
+def test_without_settings_nothing_is_done_and_nothing_drawn():
     images, draw = images_of(4, 8, 8), np.random.default_rng(0)
     before = draw.bit_generator.state
     assert torch.equal(augment(images, Augmentation(), draw), images)
@@ -87,7 +87,7 @@ def test_every_corner_comes_equally_often_and_half_is_flipped():
     assert abs(int(turned.sum()) - 4500) < 240
 
 
-def test_the_images_lent_are_left_alone():
+def test_the_given_images_are_unchanged():
     images = images_of(4, 8, 8)
     before = images.clone()
     augment(images, Augmentation(padding=2, fill="reflect", flip=True), np.random.default_rng(0))

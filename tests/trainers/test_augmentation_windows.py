@@ -77,7 +77,7 @@ def test_nothing_beyond_the_window_is_seen():
     assert reduced[0, 2].tolist() == [0, 0, 0, 0.125, 0.375, 0.375, 0.125, 0, 0, 0]
 
 
-def test_windows_lie_in_the_image_and_have_the_areas_and_shapes_that_were_asked_for():
+def test_windows_lie_in_the_image_and_have_the_requested_areas_and_shapes():
     windows = draw_windows(np.random.default_rng(0), 4000, 90, 60, ResizedCrop(scale=(0.2, 0.6)))
     top, left, tall, wide = windows.T
     assert windows.min() >= 0 and (top + tall).max() <= 90 and (left + wide).max() <= 60

@@ -131,7 +131,7 @@ def test_another_network_of_the_class_may_have_been_compiled_before(build, new_b
 
 
 @pytest.mark.parametrize("name", ["catchup", "recursivemix"])
-def test_a_method_that_comes_after_the_first_compiled_call_says_so(name, new_batch):
+def test_a_method_that_comes_after_the_first_compiled_call_reports_it(name, new_batch):
     model, draw = compiled(new_model()), generator(0)
     model(new_batch(6)[0])
     method = METHODS[name](model)
@@ -163,7 +163,7 @@ def test_a_compiled_training_stops_goes_on_and_leaves_the_files_of_a_plain_one(
         train(recipe(), "cutmix", data, **there)
 
 
-def test_torch_that_cannot_compile_is_told_in_one_sentence(monkeypatch, new_batch):
+def test_torch_that_cannot_compile_is_reported_in_one_sentence(monkeypatch, new_batch):
     def broken(_graph, _inputs):
         raise RuntimeError("no compiler found\nand much more")
 

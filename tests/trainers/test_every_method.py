@@ -62,7 +62,7 @@ def test_the_generator_alone_decides_and_draws_anew_at_each_step(name, new_model
 
 
 @every_method
-def test_what_it_is_lent_it_restores_and_every_parameter_learns(name, new_model, new_batch):
+def test_what_it_changes_it_restores_and_every_parameter_learns(name, new_model, new_batch):
     model, (images, labels) = new_model(), new_batch()
     before, old_images, old_labels = state(model), images.clone(), labels.clone()
     weights = copy.deepcopy(list(model.parameters()))

@@ -250,7 +250,7 @@ def test_the_last_row_describes_the_weights_that_are_left(recipe_of, noise_split
     assert history.summary["last"] == top1
 
 
-def test_what_was_lent_is_given_back(recipe_of, noise_split, small_net):
+def test_what_it_changes_is_restored(recipe_of, noise_split, small_net):
     model = small_net()
     model.eval()
     model.net[1].train()

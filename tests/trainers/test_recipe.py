@@ -145,7 +145,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path, old, new, place, near):
         ),
     ],
 )
-def test_a_wrong_value_is_told_in_one_sentence(tmp_path, old, new, sentence):
+def test_an_invalid_value_is_reported_in_one_sentence(tmp_path, old, new, sentence):
     assert old in WHOLE
     message = refused(tmp_path, WHOLE.replace(old, new, 1))
     assert sentence in message

@@ -139,7 +139,7 @@ def test_killed_without_a_warning_it_goes_on_from_the_last_save(
     uninterrupted, path, monkeypatch, training
 ):
     monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
-    monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.COST_FACTOR", 0)
     with pytest.raises(MemoryError):
         training(path, 8, lose_power).run()
     state = torch.load(path, weights_only=True)
@@ -163,7 +163,7 @@ def test_stopped_while_validating(uninterrupted, path, training):
 
 def test_saving_changes_nothing(uninterrupted, path, monkeypatch, training):
     monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
-    monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.COST_FACTOR", 0)
     assert_same(training(path).run().outcome(), uninterrupted)
 
 
@@ -249,7 +249,7 @@ def test_another_training_is_not_gone_on_with(stopped, changes, arguments, diffe
 @pytest.mark.parametrize("content", [b"", b"no file of torch", None])
 def test_a_damaged_file_is_refused_in_one_sentence(stopped, content, training):
     stopped.write_bytes(stopped.read_bytes()[:-200] if content is None else content)
-    with pytest.raises(BadFile, match="is no whole resume file; delete it"):
+    with pytest.raises(BadFile, match="is no complete resume file; delete it"):
         training(stopped).run(identity=SAME)
 
 
@@ -266,7 +266,7 @@ def test_a_foreign_pickle_is_not_run(path, training):
 
 def test_the_last_sound_state_outlives_a_training_that_breaks(path, monkeypatch, training):
     monkeypatch.setattr("catchup_eval.trainers.state.SECONDS", 0)
-    monkeypatch.setattr("catchup_eval.trainers.state.SHARE", 0)
+    monkeypatch.setattr("catchup_eval.trainers.state.COST_FACTOR", 0)
     one = training(path, 7)
     one.how = lambda: one.method.model.net[0].weight.data.fill_(torch.nan)
     with pytest.raises(UserError, match=r"a\.resume\.pt holds the last sound state"):

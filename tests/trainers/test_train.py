@@ -135,7 +135,7 @@ def test_first_weights_depend_on_the_seed_alone(recipe, noise_data):
     assert not torch.equal(first, other)
 
 
-def test_the_files_that_a_recipe_asks_for(folder, recipe, noise_data):
+def test_the_files_of_a_recipe(folder, recipe, noise_data):
     data = noise_data()
     done = train(recipe(keep=[1, 3]), "baseline", data, folder=folder, name="mine")
     names = sorted(path.name for path in folder.iterdir())
@@ -165,7 +165,7 @@ def test_what_is_finished_is_not_done_again(folder, finished, monkeypatch, recip
     assert again.checkpoint.stat().st_mtime_ns == written
 
 
-def test_sets_that_only_evaluations_see_may_come_and_go(
+def test_datasets_of_evaluations_alone_may_come_and_go(
     folder, finished, monkeypatch, recipe, noise_data
 ):
     data = noise_data()

@@ -1,4 +1,4 @@
-"""Photographs: a training sees them as its recipe says, and its checkpoint keeps how."""
+"""Images of varying size: preprocessed by the recipe, which the checkpoint holds."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -68,7 +68,7 @@ def seen_by_fit(monkeypatch):
     return seen
 
 
-def test_each_part_is_shown_as_the_recipe_says(photographs, tmp_path, monkeypatch, recipe):
+def test_each_split_is_preprocessed_by_the_recipe(photographs, tmp_path, monkeypatch, recipe):
     seen = seen_by_fit(monkeypatch)
     done = train(recipe(), "cutmix", photographs, folder=tmp_path / "runs")
     assert (seen["train"].shape, seen["test"].shape) == ((8, 3, 32, 32), (4, 3, 24, 24))
@@ -87,7 +87,7 @@ def test_another_view_is_another_training(photographs, tmp_path, recipe):
         train(squashed, "baseline", photographs, folder=tmp_path / "runs")
 
 
-def test_images_that_have_their_size_are_shown_as_they_are(few_digits, tmp_path, recipe):
+def test_images_that_have_their_size_are_used_as_they_are(few_digits, tmp_path, recipe):
     done = train(recipe(), "baseline", few_digits, folder=tmp_path)
     assert read(done.checkpoint)[1].preprocess is None
     large = recipe(augmentation={"size": 224})
@@ -95,7 +95,7 @@ def test_images_that_have_their_size_are_shown_as_they_are(few_digits, tmp_path,
         train(large, "baseline", few_digits, folder=tmp_path, name="large")
 
 
-def test_photographs_without_a_view_are_shown_the_sets_way(
+def test_without_a_recipe_s_preprocessing_the_dataset_s_is_used(
     photographs, tmp_path, monkeypatch, recipe
 ):
     seen = seen_by_fit(monkeypatch)
@@ -114,7 +114,7 @@ def test_decoding_is_reported(photographs, tmp_path, recipe):
         folder=tmp_path / "runs",
         progress=lambda done, total, words: seen.append((done, total, words)),
     )
-    assert seen[:2] == [(8, 8, "decoding photographs"), (4, 4, "decoding photographs")]
+    assert seen[:2] == [(8, 8, "decoding images"), (4, 4, "decoding images")]
 
 
 def test_what_a_gpu_has_no_room_for_stays_where_it_is(few_digits, monkeypatch):

@@ -20,20 +20,20 @@ are in the sweep. Those that attack normalised images (PatchUp's, the first Mani
 another ball for each dataset; there is no setting for them.
 
 Sanity checks, and in the column `cause` why one most likely failed
-(:mod:`catchup_eval.analysis.adversarial.masking` says how noise is told from a fault). Of the
+(:mod:`catchup_eval.analysis.adversarial.masking` says how noise differs from a fault). Of the
 network: epsilon 0 changes no prediction; an image gets the same logits twice; hardly any gradient
 is zero; FGSM accuracy falls with epsilon; PGD leaves no more correct than FGSM within the same ball
 or a smaller one, nor far less; Square, which takes no gradient, leaves no fewer correct than PGD;
 PGD without a bound, from the clean image, fools the network on each of 100 images. Of the settings:
 PGD's steps are no wider than the ball; each epsilon is 0 or at least half a level of an 8-bit
-image, since rounding would undo a smaller change. What AutoAttack warns of is a check, too. Square
+image, since rounding would undo a smaller change. AutoAttack's warnings are checks, too. Square
 runs only where `attacks` names it, which takes the extra `attacks`; its check is absent elsewhere.
 
 Samples: `index` (N,), `clean` (N,) bool, `margin` (N,) of its logits, `zero-gradient`, `same-twice`
 and `guess` (N,) bool, whether the label is the commonest one. For each attack and epsilon, whether
 the prediction is still correct: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on
 M images; for FGSM and PGD also `margin-fgsm@4`, `margin-pgd@4`, ... (N,), the attacked image's
-largest logit less the next, which says how far the outcome is from flipping; `pgd-unbounded` (M,)
+largest logit less the next, the distance of the outcome from flipping; `pgd-unbounded` (M,)
 bool; `Square@4-index` (M,) which images these were; `AutoAttack@4-flags` (5,) bool, what it warned
 of.
 """
@@ -65,12 +65,12 @@ from catchup_eval.results.result import Result, Rows
 
 TITLE = "Adversarial attacks"
 DESCRIPTION = (
-    "How much accuracy is left when each image is changed, within a small ball, to fool it?"
+    "What is the accuracy when each image is perturbed, within a small ball, to be misclassified?"
 )
 INTERPRETATION = (
     "Solid lines are FGSM, one step; dashed lines PGD, many; points are other attacks. The lowest "
-    "is the best guide: a network that one attack cannot fool and another can hides its gradients "
-    "rather than being robust. Square, which takes no gradient, and AutoAttack run only where "
+    "is the best estimate: a network that withstands some attacks only masks its gradients "
+    "rather than being robust. Square, which uses no gradient, and AutoAttack run only where "
     "`attacks` names them."
 )
 REFERENCE = (
@@ -119,7 +119,7 @@ class PGDSettings(NamedTuple):
 
 
 def _check_attacks(settings: Mapping[str, Any]) -> None:
-    """Refuse settings that leave nothing to do, or attacks that cannot do what they are for."""
+    """Refuse settings that leave nothing to do, or attacks that do not suit their purpose."""
     if not any(settings[name] for name in ("epsilons", "pgd_epsilons", "unbounded", "attacks")):
         raise UserError(
             "expected something to measure: epsilons, pgd_epsilons, unbounded or attacks"

@@ -1,6 +1,6 @@
 """Adversarial examples within an l_inf ball, in pixels.
 
-Images are in [0, 1] and the normalisation is inside the model, so that `epsilon` means the same for
+Images are in [0, 1] and normalisation is part of the model, so that `epsilon` means the same for
 every network. The loss is the sum of the cross-entropies, whose sign is that of the mean but does
 not underflow. Passes are in float32 (autocast off; whether a GPU rounds to TF32 is torch's
 setting), in evaluation mode, and leave no trace on the model.
@@ -95,7 +95,7 @@ def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Te
         points = images.detach().clone().requires_grad_()
         logits = model(points)
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        # A network that leaves autograd on its way (integers, NumPy) has a gradient of zero.
+        # A network that leaves autograd (integers, NumPy) has a gradient of zero.
         gradient = (
             torch.autograd.grad(loss, points)[0] if loss.requires_grad else torch.zeros_like(points)
         )
@@ -145,7 +145,7 @@ def pgd(
 
     Each run begins at a uniformly random point of the ball and ends at its last iterate. An image
     whose run does not fool the model is started again; where none of its runs does, the one with
-    the largest loss stands.
+    the largest loss counts.
 
     Args:
         model, images, labels, epsilon: as for :func:`fgsm`.

@@ -275,7 +275,7 @@ class AutoAttack:
             the later attacks.
 
     Attributes:
-        warnings: what the library warned of, in its words; see :data:`FLAGS`.
+        warnings: of the library, in its words; see :data:`FLAGS`.
 
     Raises:
         UserError: pyautoattack is not installed.

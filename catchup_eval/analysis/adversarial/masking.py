@@ -1,4 +1,4 @@
-"""Sanity checks of adversarial accuracy: does the attack find what there is to find?
+"""Sanity checks of adversarial accuracy: is the attack strong enough?
 
 From the samples of :mod:`catchup_eval.analysis.adversarial` alone: whether each image is still
 classified correctly, by attack and epsilon, as in `fgsm@4`. Signs of masked gradients, by which a
@@ -29,9 +29,11 @@ Samples = Mapping[str, np.ndarray]
 Check = tuple[str, bool, int]  # what should hold, whether it does, over how many images
 
 FAR = 30  # points of FGSM above PGD; an ordinary CIFAR-10 ResNet-20 has 20
-NOISE = 1  # points by which two accuracies may be in the wrong order
+NOISE = 1  # points by which two accuracies may be in reverse order
 LEVEL = 0.01  # of each exact test
-FALL = 5  # points by which FGSM accuracy must be able to fall unseen, lest its standing still count
+FALL = (
+    5  # points by which FGSM accuracy must be able to fall undetected for a constant one to count
+)
 ZERO = 1  # percent of images whose gradient may be zero
 SATURATED = 80  # margin of logits at which a gradient vanishes in float32
 
@@ -43,8 +45,8 @@ BELOW = "PGD accuracy is not above FGSM's"
 NEAR = f"FGSM is less than {FAR} points above PGD"
 SQUARE = "Square accuracy is not below PGD's"
 FREE = "PGD without a bound leaves nothing right"
-SIGNS = {  # what the figure says where the check fails
-    SAME: "random answers",
+SIGNS = {  # text of the figure where the check fails
+    SAME: "random outputs",
     SLOPE: "gradients of zero",
     FALLS: "FGSM does not fall with epsilon",
     BELOW: "PGD above FGSM",
@@ -54,7 +56,7 @@ SIGNS = {  # what the figure says where the check fails
     FLAGS["Square Attack"]: "Square finds what AutoAttack's gradients missed",
 }
 
-RANDOM = "the network is random (dropout, noise) or its answers depend on the batch"
+RANDOM = "the network is random (dropout, noise) or its outputs depend on the batch"
 CHANCE = "the network is at chance or constant, so there is nothing to attack"
 FLAT = "zero gradients: a step of the network has none (quantisation, integers)"
 LARGE = "zero gradients: the logits are so large that the softmax saturates"
@@ -64,7 +66,7 @@ MASKED = "masked gradients"
 
 
 def outcomes_by_epsilon(samples: Samples, attack: str) -> dict[float, np.ndarray]:
-    """Who withstood an attack, by epsilon in 1/255, in the order measured."""
+    """Which images withstood an attack, by epsilon in 1/255, in the order measured."""
     found = {}
     for name, outcomes in samples.items():
         key, at, epsilon = name.partition("@")
@@ -157,10 +159,10 @@ def is_above(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def _is_decreasing(samples: Samples) -> bool:
-    """Whether FGSM accuracy nowhere rises above chance with epsilon, nor stands still.
+    """Whether FGSM accuracy nowhere rises above chance with epsilon, nor is constant.
 
     Below chance it may rise: a step that is too long ends anywhere. Standing still counts where
-    that many images would have shown a fall of :data:`FALL` points and where no attack without a
+    that many images would have revealed a fall of :data:`FALL` points and where no attack without a
     bound shows that the gradient is a guide.
     """
     sweep = outcomes_by_epsilon(samples, "fgsm")

@@ -1,6 +1,6 @@
-"""How often is the network right on clean images, and does it know when it is not?
+"""How accurate and how well calibrated is the network on clean images?
 
-One row per number, without a condition; `unit` says the unit:
+One row per number, without a condition:
 
 - `accuracy`: top-1 in percent, Wilson interval
 - `top5`: top-5 accuracy in percent, Wilson interval; only where there are more than 5 classes
@@ -14,7 +14,7 @@ One row per number, without a condition; `unit` says the unit:
   `log_doubt`, so that no two images tie because their confidence is rounded to 1; bootstrap over
   images. In a random order, `aurc_chance`, it is the error of all: a network that is correct more
   often has a lower one
-- `temperature`: what the logits are divided by; geometric mean over the images. Above 1: the
+- `temperature`: divisor of the logits; geometric mean over the images. Above 1: the
   network was over-confident, below 1: under-confident, which is usual after mixed-label training
 
 The temperature is two-fold cross-fitted on the test split: each of two random halves is scaled by
@@ -26,7 +26,7 @@ its interval is therefore the reflected ("basic") bootstrap, cut at 0 and never 
 itself. In 500 simulated sets of 500 images with true errors of 0, 2.5 and 4.0 % it covered them in
 69, 82 and 92 %, the plain percentile interval in 0, 80 and 81 %: read it as a rough one.
 
-Where all images contribute the same (all correct, and confident) a bootstrap sees no spread: the
+Where all images contribute the same (all correct, and confident) a bootstrap has no spread: the
 interval is then that of :func:`catchup_eval.metrics.intervals.at_edge`; `nll`, which is not
 bounded, has none. One image has no interval.
 
@@ -54,12 +54,12 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import RANGES, Result, Rows
 
 TITLE = "Clean accuracy and calibration"
-DESCRIPTION = "How often is the network right on clean images, and does it know when it is not?"
+DESCRIPTION = "How accurate and how well calibrated is the network on clean images?"
 INTERPRETATION = (
     "On the diagonal, confidence equals accuracy; below it the network is over-confident, above it "
-    "under-confident. Temperature scaling takes away a mere difference in scale, which training "
-    "with mixed labels brings by itself. Bins with fewer than 10 images are counted, not drawn. "
-    "The last picture has the error among the most confident images alone: lower is better."
+    "under-confident. Temperature scaling removes a mere difference in scale, which training "
+    "with mixed labels causes by itself. Bins with fewer than 10 images are counted, not plotted. "
+    "The last panel has the error among the most confident images alone: lower is better."
 )
 REFERENCE = "Guo et al. 2017, On Calibration of Modern Neural Networks; Geifman et al. 2019 (AURC)"
 NEEDS = frozenset({"test"})

@@ -13,7 +13,7 @@ from catchup_eval.plotting.curves import mean_value
 from catchup_eval.results.result import Result, group_by_model
 
 PANELS = {"confidence": "as trained", "confidence_after_temperature": "after temperature"}
-DRAWN = 10  # images that a bin must hold to be drawn: below, its accuracy says nothing
+PLOTTED = 10  # images that a bin must hold to be plotted: with fewer its accuracy is noise
 COVERED = np.linspace(0.02, 1, 99)  # fractions of the images; below, a few decide
 FEW = 3  # models up to which intervals are drawn
 
@@ -98,7 +98,7 @@ def _draw_diagram(
 
     The 95 % limits of the accuracy are over seeds or, of one, Wilson's over images.
     """
-    full = np.min([diagram.counts for diagram in diagrams], axis=0) >= DRAWN
+    full = np.min([diagram.counts for diagram in diagrams], axis=0) >= PLOTTED
     x = 100 * np.mean([diagram.confidence[full] for diagram in diagrams], axis=0)
     accuracies = 100 * np.array([diagram.accuracy[full] for diagram in diagrams])
     color, marker, dash = look

@@ -1,4 +1,4 @@
-"""How often is the network wrong when images are corrupted as cameras, weather and files do it?
+"""What is the error on images with common corruptions: of cameras, weather and files?
 
 All test images at each type and severity: the same image has the same corruption for every model.
 Columns: `corruption` (the type), `severity` (1 to 5), then `metric`, `value`, `unit` (percent), `n`
@@ -16,11 +16,11 @@ images, `low` and `high` (95 % interval) and `protocol`. Metrics:
 - `clean_error`: without corruption, in percent; Wilson interval
 
 The paper's figure is over all 19 types of the released CIFAR-100-C files, which were drawn without
-a seed. `protocol` says what was measured: `cifar19of19@2` is all types with the constants for 32
+a seed. `protocol` names what was measured: `cifar19of19@2` is all types with the constants for 32
 pixels; another choice of types is marked (`cifar2of19-3fa9@2`), as are fewer severities (`s135`).
 With `files` the released images are used: `released19of19@2`. Frost needs `photographs` that are
 not part of this package; without them it is procedural, another corruption than the official one,
-and the protocol says so: `cifar19of19-proceduralfrost@2`.
+and the protocol names it: `cifar19of19-proceduralfrost@2`.
 
 Corrupted images are cached in `corrupted` in the context's data root, where there is one, for the
 next model; not so many that they would take most of its free disk.
@@ -29,7 +29,7 @@ Sanity check: an image's corruption does not depend on its batch; of released fi
 these images.
 
 Samples: `index` (N,), `clean` (N,) bool, `correct` (N, cells) bool in the order of the `error`
-rows, and `error` (N,), each image's fraction of wrong cells.
+rows, and `error` (N,), each image's fraction of misclassified cells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows
 
 TITLE = "Common corruptions"
-DESCRIPTION = "How often is it wrong when images are noisy, blurred, snowy, pale or compressed?"
+DESCRIPTION = "What is the error on noisy, blurred, snowy, pale or compressed images?"
 INTERPRETATION = (
     "Each row is a type of corruption, averaged over its severities; further left is better. The "
     "heat map has the error in percent at each severity and, at its margins, the means."
@@ -132,14 +132,14 @@ def measure(
 
 def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
-    wrong, cells = ~result.samples["correct"], result.rows("error")
+    misclassified, cells = ~result.samples["correct"], result.rows("error")
     yield RowLink("clean_error", {}, ~result.samples["clean"])
-    yield RowLink("mean_error", {}, wrong.mean(1))
+    yield RowLink("mean_error", {}, misclassified.mean(1))
     for column, (name, severity) in enumerate(zip(cells["corruption"], cells["severity"])):
-        yield RowLink("error", {"corruption": name, "severity": severity}, wrong[:, column])
+        yield RowLink("error", {"corruption": name, "severity": severity}, misclassified[:, column])
     for name in dict.fromkeys(cells["corruption"]):
         chosen = (cells["corruption"] == name).to_numpy()
-        yield RowLink("corruption_error", {"corruption": name}, wrong[:, chosen].mean(1))
+        yield RowLink("corruption_error", {"corruption": name}, misclassified[:, chosen].mean(1))
 
 
 def _add_check(
@@ -176,11 +176,11 @@ def _correct(
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str) -> Rows:
     rows = Rows(protocol)
-    wrong = ~samples["correct"]
+    misclassified = ~samples["correct"]
     names = np.array([name for name, _ in cells])
 
     def add_mean(metric: str, columns: np.ndarray, **condition: str) -> None:
-        rows.mean(metric, 100 * wrong[:, columns].mean(1), unit="%", **condition)
+        rows.mean(metric, 100 * misclassified[:, columns].mean(1), unit="%", **condition)
 
     add_mean("mean_error", np.full(len(names), True))
     if alexnet.ERRORS.keys() <= set(names):
@@ -188,7 +188,7 @@ def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str) -> Row
     rows.rate("clean_error", ~samples["clean"])
     for name in dict.fromkeys(names.tolist()):
         add_mean("corruption_error", names == name, corruption=name)
-    for column, (name, severity) in zip(wrong.T, cells, strict=True):
+    for column, (name, severity) in zip(misclassified.T, cells, strict=True):
         rows.rate("error", column, corruption=name, severity=severity)
     return rows
 
@@ -197,13 +197,13 @@ def _add_alexnet_row(rows: Rows, cells: Cells, correct: np.ndarray) -> None:
     """ImageNet-C's mCE, where all of its cells were measured."""
     needed = [(name, severity) for name in alexnet.ERRORS for severity in ALL_SEVERITIES]
     if set(needed) <= set(cells):
-        wrong = ~correct[:, [cells.index(cell) for cell in needed]]
-        errors = alexnet.alexnet_relative_error(wrong, [name for name, _ in needed])
+        misclassified = ~correct[:, [cells.index(cell) for cell in needed]]
+        errors = alexnet.alexnet_relative_error(misclassified, [name for name, _ in needed])
         rows.mean("mce_alexnet", errors, unit="% of AlexNet")
 
 
 def _protocol(source: Source, corruptions: Sequence[str], severities: Sequence[int]) -> str:
-    """A name that two measurements share only where they are of the same cells."""
+    """A name that is equal for two measurements only if they are of the same cells."""
     name = source.preset if isinstance(source, CorruptionVariant) else "released"
     name += f"{len(corruptions)}of{len(BENCHMARK_19)}"
     if set(corruptions) != set(BENCHMARK_19):

@@ -1,6 +1,6 @@
 """AlexNet's errors under ImageNet-C, which ImageNet-C's mCE divides by.
 
-Hendrycks and Dietterich 2019, as AugMix's code has them: 1 is all wrong, means over severities.
+Hendrycks and Dietterich 2019, as AugMix's code has them: 1 is every image; means over severities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +26,15 @@ ERRORS: Mapping[str, float] = {
 }
 
 
-def alexnet_relative_error(wrong: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def alexnet_relative_error(misclassified: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """What each image adds to the mCE, in percent: (N,) whose mean is the mCE.
 
     Args:
-        wrong: (N, cells) bool, each of the types as often as any other.
+        misclassified: (N, cells) bool, each of the types as often as any other.
         names: of the cells' types, of :data:`ERRORS`.
 
     Example:
         >>> alexnet_relative_error(np.array([[True, False]]), ["fog", "fog"]).round(2)
         array([61.03])
     """
-    return np.asarray(100 * (wrong / [ERRORS[name] for name in names]).mean(1))
+    return np.asarray(100 * (misclassified / [ERRORS[name] for name in names]).mean(1))

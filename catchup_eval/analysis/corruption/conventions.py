@@ -39,8 +39,8 @@ def mean_error(result: Result, types: Collection[str], metric: str) -> Conventio
     here = set(types) & set(names)
     if len(here) < len(types):
         raise Missing(f"all {len(types)} types; {len(here)} of them were measured")
-    wrong = ~np.asarray(result.samples["correct"], bool)[:, np.isin(names, list(types))]
-    errors, note = 100 * wrong.mean(1), ""
+    misclassified = ~np.asarray(result.samples["correct"], bool)[:, np.isin(names, list(types))]
+    errors, note = 100 * misclassified.mean(1), ""
     if len(set(severities)) < SEVERITIES:
         note = f"severities {', '.join(f'{number:g}' for number in sorted(set(severities)))} only"
     if metric == "mean_error" and here < set(names):  # that row is over others, too
@@ -59,8 +59,8 @@ def relative_to_alexnet(result: Result) -> ConventionValue:
     number = conventions.row("mce_alexnet", ALEXNET)(result)
     names = result.rows("error")["corruption"].to_numpy()
     counted = np.isin(names, list(alexnet.ERRORS))
-    wrong = ~np.asarray(result.samples["correct"], bool)[:, counted]
-    errors = alexnet.alexnet_relative_error(wrong, names[counted].tolist())
+    misclassified = ~np.asarray(result.samples["correct"], bool)[:, counted]
+    errors = alexnet.alexnet_relative_error(misclassified, names[counted].tolist())
     return number._replace(outcomes=(errors,))
 
 

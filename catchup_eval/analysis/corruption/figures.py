@@ -82,7 +82,7 @@ def _table(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def _places(names: Sequence[str] | pd.Index) -> dict[str, float]:
-    """How far down each row stands: families are set apart, the mean more so."""
+    """The height of each row: families are separated, the mean more so."""
     places: dict[str, float] = {}
     down, before = 0.0, ""
     for name in names:
@@ -97,7 +97,7 @@ def _height(places: Mapping[str, float]) -> float:
 
 
 def _dots(axes: Axes, models: Mapping[str, Sequence[Result]], places: Mapping[str, float]) -> None:
-    step = min(0.22, 0.75 / len(models))  # models stand a little below each other
+    step = min(0.22, 0.75 / len(models))  # models are a little below each other
     shifts = step * (np.arange(len(models)) - (len(models) - 1) / 2)
     rows = np.array(list(places.values()))
     points = np.array([[_point(results, row) for row in places] for results in models.values()])
@@ -133,7 +133,7 @@ def _heat(
     axes: Axes, table: pd.DataFrame, places: Mapping[str, float], colors: ScalarMappable, text: str
 ) -> None:
     across = [float(i) for i in range(len(table.columns) - 1)]
-    across.append(across[-1] + 1.2)  # the mean stands apart
+    across.append(across[-1] + 1.2)  # the mean is separate
     for row, down in places.items():
         for value, x in zip(table.loc[row].to_numpy(float), across, strict=True):
             color = colors.to_rgba(value)

@@ -7,7 +7,7 @@ the image's own number, never on the batch: every model gets the same pixels.
 One more type is a function in a file of its own and a line of `CORRUPTIONS`; it is measured where
 `corruptions` names it, and is in no mean over the benchmark's.
 
-The released CIFAR-10-C and CIFAR-100-C files were drawn without a seed, so nobody can draw them
+The released CIFAR-10-C and CIFAR-100-C files were drawn without a seed, so they cannot be drawn
 again; what is computed here follows their distribution.
 """
 
@@ -40,7 +40,7 @@ BENCHMARK_19 = (
     *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 )
 VERSION = 2  # raised when an image comes out differently
-CHUNK = 3 * 224**2  # values at a time: what is computed on the way stays small, and in the cache
+CHUNK = 3 * 224**2  # values at a time: intermediate values stay small, and in the cache
 PRESETS: Mapping[str, int] = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}  # pixels a side
 
 

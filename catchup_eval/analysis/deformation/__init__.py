@@ -9,7 +9,7 @@ interval) and `protocol`, which names the convention: `manifold8@1` or `patchup8
 - `mean_accuracy`: plain mean over the eight conditions, in percent; bootstrap over images
 - `accuracy`: under one condition, in percent; Wilson interval
 
-The two conventions take zoom the opposite way; see
+The two conventions define zoom in opposite directions; see
 :mod:`catchup_eval.analysis.deformation.transforms`. The paper does not say which one it ran. It
 prints the second shear as 57.2 degrees; one radian is 57.3.
 
@@ -45,9 +45,9 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Deformations"
-DESCRIPTION = "How accurate is it when images are rotated, sheared, enlarged or shrunk?"
+DESCRIPTION = "What is the accuracy on rotated, sheared, enlarged or shrunk images?"
 INTERPRETATION = (
-    "Each panel leaves from the untouched images (none); the flatter the line, the less the "
+    "Each panel has the untouched images (none), too; the flatter the line, the less the "
     "deformation matters. Angles are uniform up to the strength. What a zoom below 100 % does "
     "depends on the convention, which the title names."
 )
@@ -67,7 +67,7 @@ PANELS = {
     "shear": "shear up to (degrees)",
     "zoom": "zoom (%)",
 }
-UNTOUCHED = {"rotation": 0.0, "shear": 0.0, "zoom": 100.0}  # where "none" stands
+UNTOUCHED = {"rotation": 0.0, "shear": 0.0, "zoom": 100.0}  # the strength of "none"
 BELOW = {"manifold": "enlarges", "patchup": "shrinks"}  # what a zoom below 100 % does
 
 
@@ -187,7 +187,7 @@ def plot(result: Result) -> dict[str, Figure]:
 
 
 def _curve_with_clean(results: Sequence[Result], kind: str) -> Curve:
-    """One kind's accuracies by strength, with the untouched images where they belong."""
+    """One kind's accuracies by strength, with the untouched images at their strength."""
     none = curve(results, "accuracy", "strength", deformation="none")
     untouched = none._replace(x=np.array([UNTOUCHED[kind]]))
     line = curve(results, "accuracy", "strength", deformation=kind)

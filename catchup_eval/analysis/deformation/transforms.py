@@ -2,12 +2,12 @@
 
 `manifold`: Verma et al. 2019 (Manifold Mixup), Tables 4 and 9, as its code has it. Matrices take an
 *output* position (row, column) to an *input* position, about a centre one pixel below and right of
-the true one. Zoom below 100 % enlarges the central part; above, the image shrinks inside black.
+the true one. Zoom below 100 % enlarges the central part; above, the image shrinks on black.
 `patchup`: Faramarzi et al. 2022 (PatchUp), by torchvision's `RandomAffine` on 8-bit images, about
-the true centre. Zoom is the other way round: below 100 % shrinks.
+the true centre. Zoom is reversed: below 100 % shrinks.
 
 Both take the nearest pixel and fill with black. The Catch-up Mix paper says "following Manifold
-Mixup" and prints PatchUp's eight settings; which one it ran cannot be told from it.
+Mixup" and prints PatchUp's eight settings; which one it ran is not stated.
 """
 
 from collections.abc import Callable, Mapping

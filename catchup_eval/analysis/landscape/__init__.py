@@ -34,7 +34,7 @@ turned within the plane.
 **What is not comparable.** A step of 0.5 along a unit vector is not the same for two networks:
 batch norm lets a layer's weights be scaled without changing the network, and the curvature scales
 with them. So a flatter plane of a network with larger weights proves nothing. `filter_rise` does
-not change with that scale, and `parameter_norm` stands beside.
+not change with that scale, and `parameter_norm` is reported, too.
 
 The paper says "following Yao et al." and no more. This is PyHessian's recipe: top eigenvectors,
 reach 0.5, 21 points a side, one batch. PyHessian takes training images; the default here is
@@ -79,10 +79,10 @@ from catchup_eval.results.result import Result, Rows
 TITLE = "Loss landscape"
 DESCRIPTION = "How steeply does the loss rise around the network's weights?"
 INTERPRETATION = (
-    "All models share the levels. Wide rings mean that the loss stays low when the weights are "
-    "moved along the two directions of strongest curvature; the cross is the network itself. The "
+    "All models have the same levels. Wide rings mean that the loss stays low when the weights are "
+    "changed along the two directions of strongest curvature; the cross is the network itself. The "
     "plane depends on the scale of the weights, and the filter-normalised cut does not: compare "
-    "networks by that one, or the parameter norms before the flatness."
+    "networks by that cut, and see the parameter norms."
 )
 REFERENCE = (
     "Yao et al. 2020, PyHessian: Neural Networks Through the Lens of the Hessian; "
@@ -105,7 +105,7 @@ HEADLINES = (
 )
 FILTER_REACH = 1.0  # Li et al.'s
 FILTER_VERSION = 2
-RANKS = ("top", "second", "third")  # eigenvalues; the third says whether the plane is unique
+RANKS = ("top", "second", "third")  # eigenvalues; the third shows whether the plane is unique
 
 
 AtLeastTwo = Annotated[int, Field(ge=2)]

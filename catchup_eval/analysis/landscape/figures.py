@@ -28,7 +28,7 @@ PLANE = (
     f"the plane is unique: the second and third eigenvalue differ by {100 * CLUSTER:g} % or more"
 )
 AXES = f"the axes are unique: the first two eigenvalues differ by {100 * CLUSTER:g} % or more"
-NOTES = {  # what the figure says where a check fails
+NOTES = {  # text of the figure where a check fails
     SETTLED: "eigenvalues not converged",
     PLANE: "one of many planes",
     AXES: "axes arbitrary within the plane",
@@ -39,9 +39,9 @@ def plot(result: Result) -> dict[str, Figure]:
     """Contours and cuts, the same as a surface, and the eigenvalue density where measured."""
     models = group_by_model(result)
     with style.figure_style():
-        drawn = {"landscape": _contours(models), "surface": _surfaces(models)}
+        figures = {"landscape": _contours(models), "surface": _surfaces(models)}
         dense = {name: rs for name, rs in models.items() if "nodes" in rs[0].samples}
-        return drawn | ({"density": _densities(dense, list(models))} if dense else {})
+        return figures | ({"density": _densities(dense, list(models))} if dense else {})
 
 
 def _title(name: str, results: Sequence[Result]) -> str:
@@ -139,7 +139,7 @@ def _cut_curve(results: Sequence[Result], number: int) -> Limits:
 
 
 def _label(name: str, results: Sequence[Result]) -> str:
-    """The numbers, and what is wrong with the plane of any seed."""
+    """The numbers, and the failed checks of the plane of any seed."""
     rise, scaled, norm = (
         mean_value(results, metric) for metric in ("loss_rise", "filter_rise", "parameter_norm")
     )

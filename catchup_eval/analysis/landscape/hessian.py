@@ -2,19 +2,19 @@
 
 The eigenvectors come from scipy's restarted Lanczos or from pyhessian's power iteration (Yao et
 al. 2020), both on products that leave nothing behind (:func:`hessian_product`). Either ends in one
-Rayleigh-Ritz step, whose residuals say how far each pair is from an exact one. A solver that has
+Rayleigh-Ritz step, whose residuals measure the distance from an exact pair. A solver that has
 not converged is followed by the other, and the step then takes the vectors of both.
 
-Where pyhessian 0.1 goes wrong, and what is done about it:
+Faults of pyhessian 0.1, and their remedies:
 
 - Its eigenvectors are not quite orthogonal, its eigenvalues those of the step before: the
   Rayleigh-Ritz step, one product a vector, corrects both.
 - It stops when an eigenvalue no longer changes, which is too early between eigenvalues of nearly
-  the same size and opposite sign: the residual shows it, and Lanczos tells them apart.
+  the same size and opposite sign: the residual shows it, and Lanczos separates them.
 - It expects CUDA and draws from the global generators: it is given the device, and runs isolated,
   seeded from the generator that is handed in.
 - Its trace can stop after two probes when the running mean is negative: here it makes as many
-  probes as asked.
+  probes as requested.
 - Its density no longer runs, because it calls `torch.eig`, which torch has dropped: stochastic
   Lanczos quadrature is written out here (:func:`density`).
 - Its own constructor calls `backward(create_graph=True)`, which leaves the graph in `.grad` where
@@ -192,7 +192,7 @@ class _PyHessian(hessian):  # type: ignore[misc]  # pyhessian has no types
         self.model: Any = nn.Module()  # whose gradients it clears before each product: none
         self.params, self.product = product.parameters, product
         self.device = product.parameters[0].device
-        self.full_dataset = True  # so that it asks for each product below
+        self.full_dataset = True  # so that it calls each product below
 
     def dataloader_hv_product(self, v: list[Tensor]) -> tuple[float, list[Tensor]]:
         """The Rayleigh quotient of a unit vector and the Hessian times it."""
@@ -215,7 +215,7 @@ def _restarted_lanczos(
 ) -> Tensor:
     """(count or more, R): all but the last at once, each other in the complement of those before.
 
-    From one start, Lanczos sees one vector of each eigenspace, and the next smaller eigenvalue
+    From one start, Lanczos finds one vector of each eigenspace, and the next smaller eigenvalue
     passes for the second of a double one. So each search in a complement has a start of its own,
     until one finds nothing larger than what is there.
     """
@@ -239,7 +239,7 @@ def _lanczos(
 ) -> tuple[np.ndarray, Tensor]:
     """Sizes (count,) of eigenvalues and their vectors (count, R), orthogonal to the known ones.
 
-    In the place of those that did not converge stand a size of zero and a random vector.
+    Those that did not converge are replaced by a size of zero and a random vector.
     """
     like = product.parameters[0]
     basis = like.new_zeros(0, product.size) if known is None else known
@@ -272,7 +272,7 @@ def _lanczos(
 def _lanczos_vectors(count: int) -> int:
     """How many vectors Lanczos holds between restarts.
 
-    Few: the top of a network's spectrum stands apart, and a product costs more than a restart.
+    Few: the top of a network's spectrum is separated, and a product costs more than a restart.
     """
     return 2 * count + 4
 
@@ -312,7 +312,7 @@ def hessian_product(
     """Products in evaluation mode; the model stays as it is, and the graph goes with the block.
 
     The criterion gives the mean loss of logits and labels (N,). All parameters count, also those
-    that require no gradient: a checkpoint does not say what was frozen while it was trained.
+    that require no gradient: a checkpoint does not tell which were frozen in training.
 
     Raises:
         Missing: the loss is not finite, or depends on no parameter.
@@ -377,7 +377,7 @@ def _tridiagonalize(product: HessianProduct, start: Tensor, steps: int) -> np.nd
             image = image - basis.T @ (basis @ image)
         off_diagonal.append(float(image.norm()))
         if off_diagonal[-1] <= 1e-6 * max(map(abs, [*diagonal, *off_diagonal])):
-            break  # what is left is rounding: the space is exhausted
+            break  # the rest is rounding: the space is exhausted
         vector = image / off_diagonal[-1]
     off = off_diagonal[: len(diagonal) - 1]
     return np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1)

@@ -8,13 +8,13 @@ feature map.
 
 The paper says "a threshold of 0.2" and no more. `protocol="minmax"`, as the code of its sources has
 it, scales each map to [0, 1] first; `"max"` does not, as in Zhou et al., and draws other boxes: on
-random maps 63 % of the pairs overlap by less than half. The column `protocol` says `cam-minmax` or
+random maps 63 % of the pairs overlap by less than half. The column `protocol` is `cam-minmax` or
 `cam-max`. A map that is constant, or has no pixel above the cut, gives an empty box.
 
 One row per number, all in percent but `best_threshold`:
 
 - `gt_known`: hits, whatever the network predicts; `centred_box`: hits of one box in the middle that
-  knows no image, the baseline; `whole_image`: hits of the whole image as a box
+  does not depend on the image, the baseline; `whole_image`: hits of the whole image as a box
 - `top1_localization`: hits among correct predictions, of all images (then the true class's map is
   the predicted class's, too); `centred_box_top1`: correct predictions whose object the centred box
   hits; `accuracy`: correct predictions
@@ -31,7 +31,7 @@ One row per number, all in percent but `best_threshold`:
   optimistic (wsolevaluation); `centred_box_at`, `centred_box_v2`: the same of the centred box
 
 Choe et al. try 1,000 thresholds, here it is `sweep`: the maxima may be a little lower. What cannot
-be known here: what resizing did to the boxes before they came with the images (see
+be known here: the effect of resizing on the boxes that come with the images (see
 :func:`catchup_eval.metrics.boxes.resize_boxes`); on images that were cropped hits mean less.
 
 Common columns: `metric`, `value`, `unit`, `n` images, `low` and `high` (95 %; Wilson for a rate),
@@ -61,12 +61,12 @@ from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows
 
 TITLE = "Weakly supervised localization"
-DESCRIPTION = "Does the network look at the object that it names?"
+DESCRIPTION = "Do class activation maps locate the object?"
 INTERPRETATION = (
     "GT-known is the fraction of images whose class activation map draws a box that overlaps the "
     "object by half or more. A box in the middle of every image reaches the dotted line without "
-    "looking: only what lies above it was seen. A model whose curve peaks elsewhere than at the "
-    "marked threshold is judged by a scale that does not suit it. Hollow marks are the other "
+    "using the image: only what exceeds it is localization. If a model's curve peaks far from the "
+    "marked threshold, that threshold does not suit its maps. Hollow marks are the other "
     "interpretation of the threshold."
 )
 REFERENCE = "Zhou et al. 2016, Learning Deep Features for Discriminative Localization"
@@ -87,7 +87,7 @@ RECHECK = Recheck()
 SWEEP = tuple(round(0.05 * step, 2) for step in range(1, 19))
 HIT = 0.5
 OVERLAPS = (0.3, 0.5, 0.7)  # of MaxBoxAccV2
-SIDE = 0.7  # of the centred box where no training box says better
+SIDE = 0.7  # of the centred box where there are no training boxes
 RANDOM = 9  # images on the contact sheet, and the worst of the others
 
 
@@ -103,7 +103,7 @@ def measure(
     """The rows and samples described above.
 
     Args:
-        protocol: "minmax" or "max", what a threshold is a fraction of.
+        protocol: "minmax" or "max", of which a threshold is a fraction.
         threshold: fraction of a map's maximum above which a pixel counts.
         centred: fraction of the image's sides that the centred box takes; None is that of the
             training boxes, or 0.7 where there are none.

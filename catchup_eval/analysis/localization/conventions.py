@@ -1,4 +1,4 @@
-"""Localization: of what a threshold is a fraction, which one, and which component's box."""
+"""Localization: definition and value of the threshold, and which component's box."""
 
 from functools import partial
 

@@ -7,7 +7,7 @@ Two protocols. `hendrycks200`, the paper's for ImageNet-O (Hendrycks et al. 2021
 of the 200 classes that ImageNet-O's folders name count, and only these 200 of 1,000 logits, in the
 softmax too. `full`: all test images and all logits. The default is `hendrycks200` if the dataset
 names its classes by WordNet numbers with the 200 among them and the network gives 1,000 logits, and
-else `full`. The column `protocol` says which; `recall="first"` puts `-first` after it.
+else `full`. The column `protocol` names it; `recall="first"` puts `-first` after it.
 
 One row per OOD dataset, score and number; all are in percent:
 
@@ -65,8 +65,8 @@ TITLE = "Out-of-distribution detection"
 DESCRIPTION = "Does its confidence separate in-distribution from out-of-distribution images?"
 INTERPRETATION = (
     "The OOD images are the positive class. The further the ROC curve bends to the upper left, the "
-    "better; FPR95 is how many ID images raise a false alarm where 95 % of the OOD images are "
-    "found; the table has the other direction, too. AUPR depends on how many images each side has: "
+    "better; FPR95 is the fraction of ID images above the threshold that 95 % of the OOD images "
+    "exceed; the table has the reverse, too. AUPR depends on the number of images of each side: "
     "compare it with its chance level only."
 )
 REFERENCE = "Hendrycks & Gimpel 2017, A Baseline for Detecting Misclassified and OOD Examples"

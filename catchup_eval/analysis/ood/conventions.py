@@ -65,7 +65,7 @@ def estimate(curve: Sweep, metric: str, recall: str = "nearest") -> tuple[float,
 
 
 class DetectionRule(NamedTuple):
-    """One way to make a number of two sides' scores."""
+    """One definition of a number of ID and OOD scores."""
 
     name: str
     used_by: str
@@ -101,28 +101,28 @@ def _ood_array(result: Result, name: str, out: str) -> np.ndarray:
 
 RATES = (
     DetectionRule(
-        "outside positive, nearest recall",
+        "OOD positive, nearest recall",
         "Hendrycks et al. 2021 (ImageNet-O), Outlier Exposure; Catch-up Mix, most likely",
         "fraction of the ID images flagged where the recall of OOD images is nearest to 95 %",
         "fpr95_out",
         "nearest",
     ),
     DetectionRule(
-        "outside positive, first recall",
+        "OOD positive, first recall",
         "OpenOOD, pytorch-ood",
         "fraction of the ID images flagged where 95 % of the OOD images are first reached",
         "fpr95_out",
         "first",
     ),
     DetectionRule(
-        "inside positive, nearest recall",
+        "ID positive, nearest recall",
         "ODIN's direction by the rule of Hendrycks et al.",
         "fraction of the OOD images accepted where the recall of ID images is nearest to 95 %",
         "fpr95_in",
         "nearest",
     ),
     DetectionRule(
-        "inside positive, first recall",
+        "ID positive, first recall",
         "ODIN (Liang et al. 2018) and most that follow it",
         "fraction of the OOD images accepted where 95 % of the ID images are first reached",
         "fpr95_in",
@@ -131,25 +131,25 @@ RATES = (
 )
 PRECISIONS = (
     DetectionRule(
-        "outside positive, step sum",
+        "OOD positive, step sum",
         "Hendrycks et al. 2021 (scikit-learn's average precision); Catch-up Mix, most likely",
         "precision at each OOD image, averaged",
         "aupr_out",
     ),
     DetectionRule(
-        "outside positive, trapezoid",
+        "OOD positive, trapezoid",
         "OpenOOD, pytorch-ood, as AUPR_OUT",
         "trapezoids under precision over recall",
         "trapezoid_out",
     ),
     DetectionRule(
-        "inside positive, step sum",
+        "ID positive, step sum",
         "Hendrycks and Gimpel 2017, as one of two",
         "precision at each ID image, averaged",
         "aupr_in",
     ),
     DetectionRule(
-        "inside positive, trapezoid",
+        "ID positive, trapezoid",
         "OpenOOD, as AUPR_IN",
         "trapezoids under precision over recall",
         "trapezoid_in",

@@ -1,1 +1,1 @@
-"""The same checkpoints under every convention in circulation, from outcomes that are stored."""
+"""Conventions that papers use for their numbers, computed from stored outcomes."""

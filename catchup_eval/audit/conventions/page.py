@@ -19,7 +19,7 @@ from catchup_eval.results.merge import merge_by_dataset
 
 
 class ConventionsPage(NamedTuple):
-    """What the template shows: `how` before the tables, `note` after them."""
+    """The content of the template: `how` before the tables, `note` after them."""
 
     title: str
     finding: str
@@ -28,13 +28,13 @@ class ConventionsPage(NamedTuple):
     how: str
     rows: pd.DataFrame  # of the CSV file
     note: str = ""
-    answers: Sequence[QuoteMatches] = ()
+    matches: Sequence[QuoteMatches] = ()
 
 
 def compare_reports(
     folders: Sequence[Path], quotes: Sequence[tuple[str, float]]
 ) -> ConventionsPage:
-    """Reports of the same models on the same images under every convention.
+    """Reports of the same models on the same images, under other conventions.
 
     Args:
         quotes: published numbers, with the name of a family each.
@@ -71,13 +71,13 @@ def compare_reports(
 
 
 def read_paper() -> ConventionsPage:
-    """What the numbers of the Catch-up Mix paper could mean."""
+    """Possible readings of the numbers of the Catch-up Mix paper."""
     found = readings.paper_readings()
     rows = pd.DataFrame(
         {"table": title, **one._asdict()} for title, several in found.items() for one in several
     )
     return ConventionsPage(
-        "What the paper's numbers could mean",
+        "Possible readings of the paper's numbers",
         readings.finding(rows["judgement"]),
         [("Source", "Catch-up Mix, as printed"), ("Tables", ", ".join(found))],
         [readings.table(title, several) for title, several in found.items()],
@@ -97,7 +97,7 @@ def write(page: ConventionsPage, folder: Path) -> Path:
 
 
 def _markdown(page: ConventionsPage) -> Iterator[str]:
-    yield from (escape_markdown(answer.text) for answer in page.answers)
+    yield from (escape_markdown(match.text) for match in page.matches)
     yield escape_markdown(page.how)
     for table in page.tables:
         yield escape_markdown(table.caption)

@@ -1,4 +1,4 @@
-"""The same models under every convention: an estimate for each group, from what is stored."""
+"""Estimates and rankings of the groups under each convention, from stored outcomes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -123,7 +123,7 @@ class ConventionComparison:
 
     @property
     def swaps(self) -> list[RankingSwap]:
-        """All pairs of groups that stand in either order."""
+        """All pairs of groups that occur in either order."""
         groups = list(dict.fromkeys(group for one in self.available for group in one.readings))
         found = [_swap(self.available, *pair) for pair in combinations(groups, 2)]
         return [swap for swap in found if swap.under and swap.otherwise]
@@ -145,9 +145,9 @@ def _swap(stored: Sequence[ConventionResult], a: str, b: str) -> RankingSwap:
 
 
 def tau(one: ConventionResult, other: ConventionResult) -> float:
-    """Kendall's tau-b of two rankings of the same groups, 1 alike and -1 reversed.
+    """Kendall's tau-b of two rankings of the same groups, 1 if equal and -1 if reversed.
 
-    NaN where they share fewer than two groups, or all are equal.
+    NaN where they have fewer than two groups in common, or all are equal.
     """
     groups = [group for group in one.readings if group in other.readings]
     pairs = [[result.goodness[group] for group in groups] for result in (one, other)]

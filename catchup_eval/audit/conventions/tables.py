@@ -1,4 +1,4 @@
-"""A study under every convention, as tables and sentences, for a page and for comparisons."""
+"""The conventions of a study, as tables and sentences, for a page and for comparisons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from catchup_eval.report.tables import Cell, Table, cells
 from catchup_eval.results.summary import PERCENT
 
 HOW = (
-    "Papers print different numbers under one name. Each block is one name; each row is one way "
-    "to compute it, from the same stored outcomes of the same models. Brackets are 95 % "
+    "Papers print different numbers under one name. Each block is one name; each row is one "
+    "definition of it, from the same stored outcomes of the same models. Brackets are 95 % "
     "intervals; tau is Kendall's, between a row's ranking of the models and that of its block's "
     "first row: 1 is the same ranking, -1 the reverse."
 )
@@ -33,7 +33,7 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class ConventionsSection:
-    """One study under every convention.
+    """The conventions of one study.
 
     Args:
         finding: one sentence.
@@ -52,7 +52,7 @@ class ConventionsSection:
 
     @property
     def tables(self) -> list[Table]:
-        """All that are not empty."""
+        """The tables that are not empty."""
         known = (self.values, self.swaps, self.users, self.absent)
         return [table for table in known if table.blocks]
 
@@ -60,7 +60,7 @@ class ConventionsSection:
 def section(
     comparisons: Sequence[ConventionComparison], groups: Sequence[str]
 ) -> ConventionsSection:
-    """Lay out what was computed.
+    """Lay out the estimates.
 
     Args:
         groups: the study's, in its order.
@@ -83,7 +83,7 @@ def finding(comparisons: Sequence[ConventionComparison]) -> str:
     changed = [one for one in ranked if one.swaps]
     decided = [one for one in changed if any(swap.verdict == DECIDES for swap in one.swaps)]
     names = f" ({', '.join(one.family.title for one in changed)})" if changed else ""
-    more = f"; in {len(decided)} the convention alone decides who is better" if decided else ""
+    more = f"; in {len(decided)} the convention alone decides which is better" if decided else ""
     if changed and not decided:
         more = "; no two conventions contradict each other significantly"
     return (
@@ -122,8 +122,8 @@ def _value_row(
 
 
 def swaps_table(comparisons: Sequence[ConventionComparison]) -> Table:
-    """A block for each family whose ranking changes, a row for each pair that swaps."""
-    columns = ["Name", "Better", "Worse", "Under", "The other way round under", "Significant?"]
+    """A block for each family whose ranking changes, a row for each pair whose order changes."""
+    columns = ["Name", "Better", "Worse", "Under", "Reversed under", "Significant?"]
     blocks = [
         [
             cells([comparison.family.title, *swap[:2], *map("; ".join, swap[2:4]), swap.verdict])
@@ -154,7 +154,7 @@ def users_table(comparisons: Sequence[ConventionComparison]) -> Table:
 
 
 def unavailable_table(comparisons: Sequence[ConventionComparison]) -> Table:
-    """What is not stored of any model; conventions that need the same share a row."""
+    """Conventions not stored of any model; one row for those with the same need."""
     known: dict[str, dict[str, dict[str, None]]] = {}
     for comparison in comparisons:
         by_need = known.setdefault(comparison.family.name, {})

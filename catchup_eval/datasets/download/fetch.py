@@ -1,7 +1,7 @@
-"""A dataset into the data root: what is missing is downloaded, compared, unpacked.
+"""Fetch a dataset into the data root: missing files are downloaded, compared, unpacked.
 
 What lies there already is examined first. An unpacked folder is compared as far as the shipped list
-knows it: checksums of its files where they are published, else how many files there are. The
+allows: checksums of its files where they are published, else how many files there are. The
 archive itself is not needed once it is unpacked.
 
 A tar or zip archive takes its place only when it is whole and harmless. Refused: a name that is
@@ -24,7 +24,7 @@ from typing import IO, NamedTuple
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import digest, format_bytes, locked
-from catchup_eval.core.http import RetryPolicy, Tell, download
+from catchup_eval.core.http import DownloadProgress, RetryPolicy, download
 from catchup_eval.core.readers import TITLE_WITHIN, format_mismatch
 from catchup_eval.datasets.download.sources import File, Source
 
@@ -51,7 +51,7 @@ class FileCheck(NamedTuple):
 
     Attributes:
         place: its path below the data root.
-        note: what was compared, or what is wrong.
+        note: what was compared, or the fault.
     """
 
     place: str
@@ -60,15 +60,15 @@ class FileCheck(NamedTuple):
 
 
 class FetchDisplay(NamedTuple):
-    """How progress is shown.
+    """Display of progress.
 
     Attributes:
-        say: takes a line.
+        info: prints a line.
         bar: opens a bar with a label; gives the function that takes the bytes that are here.
     """
 
-    say: Callable[[str], None]
-    bar: Callable[[str], AbstractContextManager[Tell]]
+    info: Callable[[str], None]
+    bar: Callable[[str], AbstractContextManager[DownloadProgress]]
 
 
 def fetch(
@@ -77,9 +77,9 @@ def fetch(
     *,
     show: FetchDisplay,
     keep: bool = False,
-    patience: RetryPolicy = RetryPolicy(),  # noqa: B008
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008
 ) -> None:
-    """Bring everything of a dataset into the data root; what is there and right stays.
+    """Bring everything of a dataset into the data root; files that are there and valid stay.
 
     Args:
         root: the data root.
@@ -87,7 +87,7 @@ def fetch(
             stays.
 
     Raises:
-        BadFile: a file could not be got, or is not what it should be; says what to put where.
+        BadFile: a file could not be got, or differs from the expected one; says what to put where.
         UserError: the disk is full.
     """
     for file in source.files:
@@ -96,9 +96,9 @@ def fetch(
             with locked(path.with_name(f"{path.name}.fetch")):  # another process may be at it
                 checks = _check_needed(file, root)
                 if not _all_ok(checks):
-                    _bring(file, source, root, checks, show, keep, patience)
+                    _bring(file, source, root, checks, show, keep, retry)
                     continue
-        show.say(f"{file.name}: is here already")
+        show.info(f"{file.name}: is already here")
 
 
 def _all_ok(checks: Sequence[FileCheck]) -> bool:
@@ -112,21 +112,21 @@ def _bring(
     checks: Sequence[FileCheck],
     show: FetchDisplay,
     keep: bool,
-    patience: RetryPolicy,
+    retry: RetryPolicy,
 ) -> None:
     request = file.request(root)
     archive = _check_archive(file, root)
     for each in (*checks, *archive):
         if each.state not in (State.OK, State.ABSENT):  # it cannot stay
-            show.say(f"{root / each.place}: {each.state}; {each.note}")
+            show.info(f"{root / each.place}: {each.state}; {each.note}")
     # By hand, or by an earlier call that was stopped.
     brought = bool(archive) and _all_ok(archive)
     if not brought and not file.addresses:
         raise BadFile(f"{request.path} is needed and has no address: {source.by_hand}")
     if not brought:
         size = f", {format_bytes(file.size)}" if file.size else ""
-        with show.bar(f"{file.name}{size}") as tell:
-            download(request, tell=tell, patience=patience)
+        with show.bar(f"{file.name}{size}") as progress:
+            download(request, progress=progress, retry=retry)
     if file.top:
         _unpack(file, source, root, show)
         if not brought and not keep:
@@ -134,11 +134,11 @@ def _bring(
 
 
 def _unpack(file: File, source: Source, root: Path, show: FetchDisplay) -> None:
-    """Into place once its layout is found to be right, too."""
+    """Put into place once its layout is as expected, too."""
     archive = file.request(root).path
     if not file.unpack:
         raise BadFile(f"{archive} needs more than unpacking: {source.by_hand}")
-    show.say(f"unpacking {archive.name}")
+    show.info(f"unpacking {archive.name}")
     with unpack(archive, root / file.into, file.top) as folder:
         for each in _check_layout(file, folder, folder):
             if each.state is not State.OK:
@@ -181,9 +181,11 @@ def _check_layout(file: File, folder: Path, root: Path) -> Iterator[FileCheck]:
         yield _check_file(folder / path, root, member.size, checksum)
     for pattern, count in file.counts.items():
         found = sum(1 for _ in folder.glob(pattern))
-        right = (State.OK, f"{count:,} files")
-        wrong = (State.INCOMPLETE, f"{found:,} files, expected {count:,}")
-        yield FileCheck(_place(folder / pattern, root), *(right if found == count else wrong))
+        complete = (State.OK, f"{count:,} files")
+        incomplete = (State.INCOMPLETE, f"{found:,} files, expected {count:,}")
+        yield FileCheck(
+            _place(folder / pattern, root), *(complete if found == count else incomplete)
+        )
     if not file.members and not file.counts:
         for name in file.top:
             place = _place(folder / name, root)
@@ -204,7 +206,7 @@ def _check_file(path: Path, root: Path, size: int | None, checksum: str) -> File
     if size is not None and here > size:
         return FileCheck(place, State.OTHER, f"{here:,} bytes, expected {size:,}")
     if not checksum:
-        known = "its checksum is not known" if size is None else "its size is right"
+        known = "its checksum is not known" if size is None else "its size is as expected"
         return FileCheck(place, State.OK, f"only looked at: {known}")
     kind, _, expected = checksum.partition(":")
     found = digest(path, kind)
@@ -297,7 +299,7 @@ def _iter_zip(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     """Each member's name and content; None for a folder."""
     with zipfile.ZipFile(archive) as opened:
         for entry in opened.infolist():
-            kind = entry.external_attr >> 28  # of Unix: 4 folder, 8 file, 10 link; 0 not told
+            kind = entry.external_attr >> 28  # of Unix: 4 folder, 8 file, 10 link; 0 not stated
             if kind not in (0, 4, 8):
                 raise _UnsafeArchive(f"its member {entry.filename!r} is a link or a device")
             if entry.is_dir():

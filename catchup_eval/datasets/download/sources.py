@@ -41,7 +41,7 @@ class File(Settings):
         name: of the file; where it is got by hand, it is put at `into`/`name`.
         addresses: mirrors in order; none where it takes a login or the official one is dead.
         size: bytes.
-        md5, sha256: of the file; empty where nobody knows it.
+        md5, sha256: of the file; empty if not known.
         verified: whether the checksum was computed from these very bytes; otherwise it is as
             `source`, where size and checksum are from, gives it.
         into: the folder of the data root where it lies and is unpacked to.
@@ -74,7 +74,7 @@ class File(Settings):
 
     @property
     def checksum(self) -> str:
-        """ "sha256:..." or "md5:..."; empty where nobody knows it."""
+        """ "sha256:..." or "md5:..."; empty if not known."""
         if self.sha256:
             return f"sha256:{self.sha256}"
         return f"md5:{self.md5}" if self.md5 else ""

@@ -64,5 +64,5 @@ def _matlab(path: Path, name: str) -> Any:
         raise BadFile(f"there is no file {path}; expected {LAYOUT}")
     try:
         return loadmat(path, squeeze_me=True, variable_names=[name])[name].reshape(-1)
-    except Exception as error:  # a damaged file can fail in a dozen ways
+    except Exception as error:  # a damaged file can raise many types
         raise BadFile(f"expected the Matlab variable {name} in {path}: {error}") from error

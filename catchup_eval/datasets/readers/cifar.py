@@ -91,7 +91,7 @@ def _read(
 
 
 def _check(root: Path, reader: Any) -> None:
-    """Say what is wrong, where torchvision would only say that something is."""
+    """Name the fault, where torchvision would only say that there is one."""
     from torchvision.datasets.utils import check_integrity
 
     folder = root / reader.base_folder

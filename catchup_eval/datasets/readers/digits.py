@@ -5,7 +5,7 @@ pasted at a random place, size and colour onto a 32x32 crop of one of scikit-lea
 photographs, dimmed to half. Left halves of the photographs are for training, right halves for
 testing, so that no background leaks. `out` holds crops of the right halves without a digit;
 `out:letters` is nearer: letters of matplotlib's DejaVu Sans Bold, brought to the digits' 8x8 grid
-and pasted the same way (they are typed where the digits are written: a novelty besides the class).
+and pasted the same way (printed, not handwritten: they differ in more than the class).
 """
 
 from collections.abc import Sequence

@@ -17,11 +17,11 @@ from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import require_folder
 
 LOGITS = 1000  # classes, and logits of a network for them
-FOLDER, OUTSIDE = "imagenet", "imagenet-o"
+FOLDER, OOD_FOLDER = "imagenet", "imagenet-o"
 
 LAYOUT = (
     f"{FOLDER}/val/WNID/*.JPEG for the {LOGITS:,} WordNet numbers and, for training, "
-    f"{FOLDER}/train/ likewise; beside it, if wanted, {OUTSIDE}/WNID/*.JPEG"
+    f"{FOLDER}/train/ likewise; beside it, if wanted, {OOD_FOLDER}/WNID/*.JPEG"
 )
 
 
@@ -47,8 +47,10 @@ def imagenet(root: Path) -> FileDataset:
     if (folder / "train").is_dir():
         train = folders.listing(folder / "train", root)
         parts["train"] = folders.class_files(folder / "train", train, found.classes)
-    if (root / OUTSIDE).is_dir():
-        parts["out"] = folders.ood_files(root / OUTSIDE, folders.listing(root / OUTSIDE, root))
+    if (root / OOD_FOLDER).is_dir():
+        parts["out"] = folders.ood_files(
+            root / OOD_FOLDER, folders.listing(root / OOD_FOLDER, root)
+        )
     return FileDataset(
         name="imagenet",
         parts=parts,

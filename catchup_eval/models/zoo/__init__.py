@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that can be asked for by name: a keyword-only builder, which takes `classes`."""
+    """A network that specs can name: a keyword-only builder, which takes `classes`."""
 
     build: "Callable[..., nn.Module]"
     layout: "ModuleLayout"
 
     @property
     def about(self) -> str:
-        """What it is, one line."""
+        """Description, one line."""
         return (inspect.getdoc(self.build) or "").splitlines()[0]
 
 
 def _family(module: str, *names: str) -> dict[str, LazyEntry]:
-    """The builders of one file, which share its layout."""
+    """The builders of one file, which have one layout."""
     path = f"{__name__}.{module}"
 
     def make(build: "Callable[..., nn.Module]") -> Architecture:
@@ -66,7 +66,7 @@ def build(
 
     Args:
         architecture: one of :data:`ARCHITECTURES`, `torchvision:NAME` or `timm:NAME`.
-        mean, std: what its images are normalised with, per channel.
+        mean, std: of the normalisation, per channel.
         name: for tables; the architecture's where it is not given.
         options: of the builder, such as `width`.
 

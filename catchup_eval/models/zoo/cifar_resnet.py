@@ -1,7 +1,7 @@
 """The three-stage residual networks for CIFAR (He et al. 2015, 4.2), as public zoos have them.
 
 He et al. and most zoos have option-A shortcuts, without parameters. Other files have convolved
-ones, some also a wider stem and a head that sees 2x2 averages:
+ones, some also a wider stem and a head on 2x2 averages:
 `resnet8@FILE?norm=cifar10&shortcut=conv&stem=64&grid=2`.
 """
 

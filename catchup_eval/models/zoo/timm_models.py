@@ -77,8 +77,8 @@ def _create(name: str, **options: Any) -> nn.Module:
 def inputs(name: str, *, sized: bool = False) -> InputSettings:
     """How timm gives images to the weights of a tag, at the size that they were trained with.
 
-    timm's own tables may use a larger one: `?size=288&resize=288` asks for it. `sized`: the user
-    says the size, so that timm's own cropping does not matter.
+    timm's own tables may use a larger one: `?size=288&resize=288` selects it. `sized`: the user
+    gives the size, so that timm's own cropping does not matter.
     """
     return inputs_from_config(data_config(name).to_dict(), name, sized=sized)
 
@@ -97,7 +97,7 @@ def inputs_from_config(
     if not sized and (height != width or not (squash or mode == "center")):
         raise UserError(
             f"{name}: timm gives it {height} x {width} pixels with crop mode {mode!r} of "
-            f"{fraction:g}, which cannot be done here; say ?size=N&resize=N or ?size=N&squash=true"
+            f"{fraction:g}, which is not supported; use ?size=N&resize=N or ?size=N&squash=true"
         )
     resize = None if squash else int(height / fraction)
     preprocess = Preprocess(height, resize, config.get("interpolation") or "bilinear", squash)

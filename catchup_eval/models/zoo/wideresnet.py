@@ -21,7 +21,7 @@ class Flavour:
 
     bias: bool  # of every convolution
     late_stride: bool  # it is the second convolution of a block that halves the map
-    raw_shortcut: bool  # a convolved shortcut sees the block's input, and not its `relu(bn1(x))`
+    raw_shortcut: bool  # a convolved shortcut takes the block's input, and not its `relu(bn1(x))`
     momentum: float  # of the last batch norm, in torch's sense
 
 
@@ -64,7 +64,7 @@ class WideResNet(nn.Module):
     Args:
         depth: 6 n + 4 for n blocks per stage.
         widen: the stages have 16, 32 and 64 times as many channels.
-        flavour: "original", or "puzzlemix", which AlignMixup's code shares.
+        flavour: "original", or "puzzlemix", which AlignMixup's code uses too.
 
     Raises:
         UnknownName: another flavour.

@@ -1,10 +1,10 @@
-"""The file of claims, `claims.toml`: what a paper says, as keys that a test can answer.
+"""The file of claims, `claims.toml`: a paper's statements, as keys for a statistical test.
 
 title = "..."                     # optional, as are source, note and about
 [[claims]]
 text = "..."                      # the sentence, as quoted
 source = "Table 1"
-method = "catchup"                # or a model: what the claim is about
+method = "catchup"                # or a model: the subject of the claim
 relation = "lower"                # or higher, better, "no worse", equal
 metric = "corruption.mean_error"  # the analysis and its metric
 where = {severity = 3}            # optional: which of several rows
@@ -30,7 +30,7 @@ About = Literal["methods", "checkpoints"]
 
 
 class Claim(Settings):
-    """One claim as the file spells it; the module says what the keys mean."""
+    """One claim as the file spells it; the module's docstring explains the keys."""
 
     method: str
     relation: Literal["better", "lower", "higher", "no worse", "equal"]
@@ -53,7 +53,7 @@ class Claim(Settings):
 
     @property
     def number(self) -> float | None:
-        """What the metric is compared with, where that is not another method."""
+        """The reference of the metric, where that is not another method."""
         return self.than if isinstance(self.than, float) else None
 
     @property
@@ -66,8 +66,8 @@ class Claim(Settings):
     @property
     def metric_text(self) -> str:
         """The metric and its condition."""
-        inside = ", ".join(f"{column}={value}" for column, value in self.where.items())
-        return f"{self.metric}{{{inside}}}" if inside else self.metric
+        condition = ", ".join(f"{column}={value}" for column, value in self.where.items())
+        return f"{self.metric}{{{condition}}}" if condition else self.metric
 
     def __str__(self) -> str:
         than = " and ".join(self.others) or "all others"
@@ -89,8 +89,8 @@ class Claims(Settings):
     Attributes:
         title: of the page.
         source: where the sentences are from.
-        note: what a reader of the results must know.
-        method, about: of the claims that do not say it themselves.
+        note: for readers of the results.
+        method, about: defaults of the claims.
     """
 
     title: str = "Claims"

@@ -56,7 +56,7 @@ def _headlines(claim: Claim, analysis: Analysis) -> list[Headline]:
 
 
 def sign(claim: Claim, analysis: Analysis) -> int:
-    """1 where the claim asks for more, -1 where for less; better is as the headlines have it.
+    """1 where the claim is of more, -1 where of less; better is as the headlines have it.
 
     Raises:
         UserError: no headline has this metric, so that neither side is the better.
@@ -65,7 +65,7 @@ def sign(claim: Claim, analysis: Analysis) -> int:
         return SIGNS[claim.relation]
     headlines = _headlines(claim, analysis)
     if not headlines:
-        raise UserError(f"{claim.metric_text} has no better side; say lower or higher instead")
+        raise UserError(f"{claim.metric_text} has no better side; use lower or higher instead")
     return 1 if all(one.better == "higher" for one in headlines) else -1
 
 
@@ -83,7 +83,7 @@ def _rows(claim: Claim, result: Result) -> pd.DataFrame:
     if not claim.where and len(frame) > 1:
         known = [f"{c} ({', '.join(values)})" for c in columns if (values := _values(frame[c]))]
         raise UserError(
-            f"{claim.metric} has {len(frame)} rows; say which by where = {{column = value}}: "
+            f"{claim.metric} has {len(frame)} rows; select one by where = {{column = value}}: "
             + "; ".join(known)
         )
     return frame

@@ -1,4 +1,4 @@
-"""Claims tested by finished reports, and the further seeds with which more could be told."""
+"""Claims tested by finished reports, and the further seeds that could decide more."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +48,7 @@ def seconds_per_seed(one: Study) -> dict[str, float]:
 def more_seeds(
     data: str, judged: Sequence[JudgedClaim], seeds: Sequence[int], limit: int
 ) -> tuple[int, ...]:
-    """These seeds, and the next unused ones with which all claims that can be told are told.
+    """These seeds, and the next unused ones with which all claims that can be decided are decided.
 
     Args:
         data: the dataset of the claims that count.

@@ -1,18 +1,19 @@
-"""Supported, contradicted, or cannot tell: each claim by the test that its keys ask for.
+"""Supported, contradicted, or cannot tell: each claim by the test that its keys select.
 
 A claim about methods is tested over seeds and needs three of each; one about checkpoints is tested
 over the samples that both have seen. Each comes down to differences and thresholds that each must
-pass: "by at least 1" moves the threshold to 1, "no worse within 1" to -1, "equal" asks both ways,
-"best" asks against each of the others. It is
+pass: "by at least 1" moves the threshold to 1, "no worse within 1" to -1, "equal" tests both sides,
+"best" tests against each of the others. It is
 
 - supported where all pass: the largest one-sided p counts (an intersection-union test, which needs
-  no correction inside);
+  no correction within);
 - contradicted where at least one fails significantly: the smallest one-sided p of the opposite
   counts, times how many there are (Bonferroni);
-- and otherwise nobody can tell; then the seeds or samples that would, at the observed spread.
+- undecided ("cannot tell") otherwise; then the seeds or samples that would decide, at the
+  observed spread.
 
 The smaller of the two, doubled, is the claim's p; Holm's correction holds over all claims of the
-file. So at most 5 % of files say something false of any claim.
+file. So at most 5 % of files have a false verdict on any claim.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported", "contradicted", "cannot tell
 class ThresholdTest:
     """One difference, ours minus theirs, and the threshold that it must pass."""
 
-    against: str  # the other group; empty where a number stands on its own
+    against: str  # the other group; empty for a number alone
     contrast: Contrast
     sign: int  # 1 where it must be above the threshold, -1 where it must be below
     threshold: float
@@ -57,7 +58,7 @@ class ThresholdTest:
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """What one kind of test says about a claim; p values are one-sided."""
+    """The result of one kind of test of a claim; p values are one-sided."""
 
     over: str = ""  # "seeds", "samples" or, untested, nothing
     tests: Sequence[ThresholdTest] = ()
@@ -86,10 +87,10 @@ class ClaimTest:
 
 @dataclass(frozen=True)
 class RequiredSize:
-    """What would tell, and what was assumed."""
+    """What would decide, and what was assumed."""
 
     units: str  # "seeds" of each method, or "samples"
-    count: int | None  # in all; None where more than can be said
+    count: int | None  # in all; None where there are too many to calculate
     seconds: float = np.nan  # that the missing seeds take here, where it is known
     why: str = ""
 
@@ -101,11 +102,11 @@ class JudgedClaim:
     number: int
     claim: Claim
     data: str
-    answer: ClaimTest
+    test: ClaimTest
     beside: ClaimTest | None = None  # of the checkpoints where methods lack seeds, own family
     line: SummaryRow | None = None  # the metric for all groups, where it was measured
     readings: Mapping[str, Estimate] = field(default_factory=dict)  # of the claim's groups
-    need: RequiredSize | None = None  # where it can be said
+    need: RequiredSize | None = None  # where it can be calculated
 
     @property
     def text(self) -> str:
@@ -138,21 +139,21 @@ def judge(
         for number, claim in enumerate(claims, 1)
         for data in ([claim.data] if claim.data else studies)
     ]
-    answers = adjust_p_values([one.answer for one in found])
+    claim_tests = adjust_p_values([one.test for one in found])
     besides = adjust_p_values([one.beside or ClaimTest() for one in found])
-    undecided = sum(bool(one.over) and one.verdict == CANNOT_TELL for one in answers)
+    undecided = sum(bool(one.over) and one.verdict == CANNOT_TELL for one in claim_tests)
     judged = []
-    for one, answer, beside in zip(found, answers, besides, strict=True):
-        one = replace(one, answer=answer, beside=one.beside and beside)
+    for one, claim_test, beside in zip(found, claim_tests, besides, strict=True):
+        one = replace(one, test=claim_test, beside=one.beside and beside)
         cost = (costs or {}).get(one.data, {})
         judged.append(replace(one, need=_need(one, undecided, cost)))
     return judged
 
 
-def adjust_p_values(answers: Sequence[ClaimTest]) -> list[ClaimTest]:
+def adjust_p_values(claim_tests: Sequence[ClaimTest]) -> list[ClaimTest]:
     """The same with Holm's p; what was not tested does not count."""
-    p_values = holm([one.p for one in answers])
-    return [replace(one, adjusted=float(p)) for one, p in zip(answers, p_values, strict=True)]
+    p_values = holm([one.p for one in claim_tests])
+    return [replace(one, adjusted=float(p)) for one, p in zip(claim_tests, p_values, strict=True)]
 
 
 def _judge_on(
@@ -169,13 +170,13 @@ def _judge_on(
         line = estimates.metric_row(claim, study, analyses)
         readings = _readings(claim, line, study, methods)
     except Missing as error:
-        return replace(one, answer=ClaimTest(why=f"needs {error}"))
+        return replace(one, test=ClaimTest(why=f"needs {error}"))
     sign = estimates.sign(claim, analyses[line.analysis])
-    answer, beside = samples_test(claim, readings, sign, line.headline.scale), None
+    claim_test, beside = samples_test(claim, readings, sign, line.headline.scale), None
     if claim.about == "methods":
-        checkpoints, answer = answer, seeds_test(claim, readings, sign)
-        beside = None if answer.over else checkpoints
-    return replace(one, answer=answer, beside=beside, line=line, readings=readings)
+        checkpoints, claim_test = claim_test, seeds_test(claim, readings, sign)
+        beside = None if claim_test.over else checkpoints
+    return replace(one, test=claim_test, beside=beside, line=line, readings=readings)
 
 
 def _readings(
@@ -205,7 +206,7 @@ def seeds_test(claim: Claim, readings: Mapping[str, Estimate], sign: int) -> Cla
 
     Args:
         readings: of the claim's group and then the others.
-        sign: 1 where the claim asks for more, -1 where for less.
+        sign: 1 where the claim is of more, -1 where of less.
     """
     few = [f"{g} has {len(one.values)}" for g, one in readings.items() if len(one.values) < SEEDS]
     if few:
@@ -261,11 +262,11 @@ def _thresholds(claim: Claim, sign: int) -> list[tuple[int, float]]:
 
 
 def _need(one: JudgedClaim, undecided: int, costs: Mapping[str, float]) -> RequiredSize | None:
-    if one.answer.verdict != CANNOT_TELL or one.line is None:
+    if one.test.verdict != CANNOT_TELL or one.line is None:
         return None
     seeds = {group: len(reading.values) for group, reading in one.readings.items()}
-    if one.answer.over:
-        return need(one.answer, seeds, costs, undecided)
+    if one.test.over:
+        return need(one.test, seeds, costs, undecided)
     if one.claim.about == "checkpoints":
         return None
     why = "from then on the spread between seeds can be seen"
@@ -273,9 +274,9 @@ def _need(one: JudgedClaim, undecided: int, costs: Mapping[str, float]) -> Requi
 
 
 def need(
-    answer: ClaimTest, seeds: Mapping[str, int], costs: Mapping[str, float], undecided: int
+    claim_test: ClaimTest, seeds: Mapping[str, int], costs: Mapping[str, float], undecided: int
 ) -> RequiredSize | None:
-    """What would tell, if what was observed is the truth; None where that is on the threshold.
+    """The size that would decide, if the observed effect is true; None if it is on the threshold.
 
     With power 0.8, at the level that Holm's correction leaves the first of the undecided claims,
     half of it to each side.
@@ -283,17 +284,17 @@ def need(
     Args:
         seeds: that each group has.
         costs: seconds that one more seed of a group takes.
-        undecided: claims of the family that were tested and cannot be told.
+        undecided: claims of the family that were tested and are undecided.
     """
     level = LEVEL / 2 / undecided
-    distances = [EffectSize(test.distance, test.contrast.spread) for test in answer.tests]
+    distances = [EffectSize(test.distance, test.contrast.spread) for test in claim_test.tests]
     failing = [EffectSize(-d.value, d.spread) for d in distances if d.value < 0]
     if any(distance.value == 0 for distance in distances) and not failing:
         return None
     why = "it would then be contradicted" if failing else "it would then be supported"
     single = level / len(distances) if failing else level
     wanted = failing or distances
-    if answer.over == "samples":
+    if claim_test.over == "samples":
         sizes = [samples_for(distance, single) for distance in wanted]
         return RequiredSize("samples", min(sizes) if failing else max(sizes), why=why)
     counts = [seeds_for_all([d], single) for d in failing] or [seeds_for_all(distances, level)]

@@ -31,17 +31,17 @@ SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", CANNOT_TELL: "?"}
 TONES = {SUPPORTED: "better", CONTRADICTED: "worse", CANNOT_TELL: "unknown"}
 HOW = (
     "Claims about methods are tested over seeds, three or more of each method; claims about "
-    "checkpoints over the samples that both have seen. A claim is supported where the 95 % "
-    "interval of the difference clears what it says, contradicted where the interval lies wholly "
+    "checkpoints over the samples of both. A claim is supported where the 95 % "
+    "interval of the difference lies wholly on the side that it states, contradicted where wholly "
     "on the other side, each after Holm's correction over all claims of this file that could be "
-    "tested. In between nobody can tell, which is not the same as false."
+    "tested. In between the result is undecided, which is not the same as false."
 )
 BESIDE = (
     "These models: their own test over samples, where methods lack seeds; Holm's correction is "
     "over these tests. It holds for these models and for no method."
 )
 DIFFERENCE = "Difference [95 %]"
-SHOWN = 60  # characters of a sentence in the terminal
+WIDTH = 60  # characters of a sentence in the terminal
 
 
 class ClaimSection(NamedTuple):
@@ -56,7 +56,7 @@ class ClaimSection(NamedTuple):
 
 
 class ClaimsPage(NamedTuple):
-    """What the template shows."""
+    """The content of the template."""
 
     title: str
     finding: str
@@ -79,7 +79,7 @@ def write(
         ClaimSection(
             one,
             badge(one),
-            TONES[one.answer.verdict],
+            TONES[one.test.verdict],
             [table for table in _tables(one) if table.blocks],
             f"Tested as: {one.claim}{'' if one.claim.data else f' on {one.data}'}.",
             [text for text in (*evidence_texts(one), need(one.need, on)) if text],
@@ -101,12 +101,12 @@ def write(
 
 def finding(judged: Sequence[JudgedClaim]) -> str:
     """How many claims are supported, contradicted or neither, in a sentence."""
-    counts = Counter(one.answer.verdict for one in judged)
+    counts = Counter(one.test.verdict for one in judged)
     parts = [
         f"{counts[verdict]} {'is' if counts[verdict] == 1 else 'are'} {verdict}"
         for verdict in (SUPPORTED, CONTRADICTED)
     ]
-    parts += [f"{counts[CANNOT_TELL]} cannot be told"] if counts[CANNOT_TELL] else []
+    parts += [f"{counts[CANNOT_TELL]} undecided"] if counts[CANNOT_TELL] else []
     return f"Of {len(judged)} claims, {', '.join(parts)}."
 
 
@@ -122,26 +122,26 @@ def _facts(claims: Claims, studies: Mapping[str, Study]) -> Iterator[tuple[str, 
 
 def badge(judged: JudgedClaim) -> str:
     """Symbol and word of a verdict."""
-    return f"{SYMBOLS[judged.answer.verdict]} {judged.answer.verdict}"
+    return f"{SYMBOLS[judged.test.verdict]} {judged.test.verdict}"
 
 
 def summary(judged: Sequence[JudgedClaim], device: str) -> Table:
-    """A row for each claim, without columns that say nothing.
+    """A row for each claim, without empty columns.
 
     Args:
-        device: what hours are counted in.
+        device: whose hours are counted.
     """
     several = len({one.data for one in judged}) > 1
     columns = {
         "": cells(one.number for one in judged),
         "Claim": cells(one.text for one in judged),
         "Data": cells(one.data if several else "" for one in judged),
-        "Verdict": [Cell(badge(one), TONES[one.answer.verdict]) for one in judged],
+        "Verdict": [Cell(badge(one), TONES[one.test.verdict]) for one in judged],
         "These models": cells(one.beside.verdict if one.beside else "" for one in judged),
         DIFFERENCE: cells(map(_deciding_difference, judged)),
-        "p": cells(formatting.format_p_value(one.answer.p) for one in judged),
-        "p (Holm)": cells(formatting.format_p_value(one.answer.adjusted) for one in judged),
-        "Would tell": cells(_need_phrase(one.need, device) for one in judged),
+        "p": cells(formatting.format_p_value(one.test.p) for one in judged),
+        "p (Holm)": cells(formatting.format_p_value(one.test.adjusted) for one in judged),
+        "Would decide": cells(_need_phrase(one.need, device) for one in judged),
     }
     columns = {name: column for name, column in columns.items() if any(c.text for c in column)}
     caption = (
@@ -150,14 +150,14 @@ def summary(judged: Sequence[JudgedClaim], device: str) -> Table:
     )
     blocks = [[row] for row in zip(*columns.values(), strict=True)]
     names = list(columns)
-    notes = int("Would tell" in names)
+    notes = int("Would decide" in names)
     return Table("claims", caption, names, blocks, words=names.index(DIFFERENCE), notes=notes)
 
 
 def overview(judged: Sequence[JudgedClaim], studies: Mapping[str, Study]) -> pd.DataFrame:
     """The summary as texts for a terminal, long sentences cut."""
     texts = frame(summary(judged, device(studies)))
-    return texts.assign(Claim=[shorten(text, SHOWN, placeholder="…") for text in texts["Claim"]])
+    return texts.assign(Claim=[shorten(text, WIDTH, placeholder="…") for text in texts["Claim"]])
 
 
 def _tables(judged: JudgedClaim) -> Iterator[Table]:
@@ -170,21 +170,21 @@ def _tables(judged: JudgedClaim) -> Iterator[Table]:
     caption = f"{judged.claim.metric_text}{f' ({unit})' if unit else ''}"
     columns = ["Group", "Value [95 %]", "Seeds", "n"]
     yield Table("reached", caption, columns, [[row] for row in reached])
-    answer = judged.answer if judged.answer.over or not judged.beside else judged.beside
+    claim_test = judged.test if judged.test.over or not judged.beside else judged.beside
     differences = []
-    for test in answer.tests:
+    for test in claim_test.tests:
         names = f" {formatting.MINUS} ".join(filter(None, (judged.claim.method, test.against)))
         must = f"{'above' if test.sign > 0 else 'below'} {test.threshold:g}"
         must = must.replace("-", formatting.MINUS)
         differences.append(cells([names, _difference(judged, test), must]))
     columns = ["Difference", "Value [95 %]", "Must be"]
-    caption = f"Differences, over {answer.over}."
+    caption = f"Differences, over {claim_test.over}."
     yield Table("differences", caption, columns, [[row] for row in differences])
 
 
 def _csv_row(one: JudgedClaim) -> dict[str, object]:
     """In full precision."""
-    test, beside, needed = one.answer.weakest, one.beside, one.need
+    test, beside, needed = one.test.weakest, one.beside, one.need
     low, high = test.contrast.interval if test else (np.nan, np.nan)
     return {
         "number": one.number,
@@ -193,16 +193,16 @@ def _csv_row(one: JudgedClaim) -> dict[str, object]:
         "about": one.claim.about,
         "data": one.data,
         "tested_as": str(one.claim),
-        "verdict": one.answer.verdict,
-        "why": one.answer.why,
-        "over": one.answer.over,
+        "verdict": one.test.verdict,
+        "why": one.test.why,
+        "over": one.test.over,
         "against": test.against if test else "",
         "difference": test.contrast.value if test else np.nan,
         "low": low,
         "high": high,
         "unit": one.line.unit if one.line else "",
-        "p": one.answer.p,
-        "p_holm": one.answer.adjusted,
+        "p": one.test.p,
+        "p_holm": one.test.adjusted,
         "networks_verdict": beside.verdict if beside else "",
         "networks_p_holm": beside.adjusted if beside else np.nan,
         "needed": needed.count if needed else None,
@@ -225,13 +225,13 @@ def _markdown(page: ClaimsPage) -> Iterator[str]:
 
 
 def device(studies: Mapping[str, Study]) -> str:
-    """What hours are counted in: "CPU" or "GPU"."""
+    """Whose hours are counted: "CPU" or "GPU"."""
     used = {one.device for study in studies.values() for one in study.provenance.values()}
     return "GPU" if any("cpu" not in name.lower() for name in used) else "CPU"
 
 
 def _deciding_difference(judged: JudgedClaim) -> str:
-    weakest = judged.answer.weakest
+    weakest = judged.test.weakest
     if weakest is None:
         return formatting.NONE
     to = f" to {weakest.against}" if weakest.against else ""
@@ -249,7 +249,7 @@ def _difference(judged: JudgedClaim, test: ThresholdTest) -> str:
 
 def evidence_texts(judged: JudgedClaim) -> list[str]:
     """The test and its p values; where methods lack seeds, also those of the models."""
-    text, beside = _test_text(judged.answer), judged.beside
+    text, beside = _test_text(judged.test), judged.beside
     if beside is None:
         return [text]
     if not beside.over:
@@ -257,20 +257,20 @@ def evidence_texts(judged: JudgedClaim) -> list[str]:
     return [text, f"These models: {beside.verdict}. {_test_text(beside)}"]
 
 
-def _test_text(answer: ClaimTest) -> str:
-    if not answer.over:
-        return f"Not tested: {answer.why}."
-    name = answer.tests[0].contrast.test_name(answer.tests[0].threshold)
-    together = "; all must pass" if len(answer.tests) > 1 else ""
+def _test_text(claim_test: ClaimTest) -> str:
+    if not claim_test.over:
+        return f"Not tested: {claim_test.why}."
+    name = claim_test.tests[0].contrast.test_name(claim_test.tests[0].threshold)
+    together = "; all must pass" if len(claim_test.tests) > 1 else ""
     p, adjusted = (
         text if text.startswith("<") else f"= {text}"
-        for text in map(formatting.format_p_value, (answer.p, answer.adjusted))
+        for text in map(formatting.format_p_value, (claim_test.p, claim_test.adjusted))
     )
     return f"{name}{together}: p {p}, Holm p {adjusted}."
 
 
 def need(one: RequiredSize | None, device: str) -> str:
-    """What it would take to know: "6 seeds per method would tell with power 0.8, about ..."."""
+    """The required size: "6 seeds per method would decide with power 0.8, about ..."."""
     if one is None:
         return ""
     if one.count is None:
@@ -280,8 +280,8 @@ def need(one: RequiredSize | None, device: str) -> str:
         return f"{one.count} seeds per method are the fewest{cost}: {one.why}."
     units = "seeds per method" if one.units == "seeds" else "samples"
     return (
-        f"{one.count} {units} would tell with power {POWER:g}{cost}: {one.why}, if the difference "
-        "and the spread stay as they are."
+        f"{one.count} {units} would decide with power {POWER:g}{cost}: {one.why}, if difference "
+        "and spread stay as they are."
     )
 
 

@@ -3,7 +3,7 @@
 
 const SECONDS = { h: 3600, min: 60, s: 1 };
 
-// What a text is ordered by: its first number, a time in seconds, or its words; null if empty.
+// Sort key of a text: its first number, a time in seconds, or its words; null if empty.
 function key(text, number) {
   const plain = text.trim().replaceAll("\u2212", "-").replaceAll("\u00a0", " ");
   if (!number) return plain.toLowerCase() || null;

@@ -4,7 +4,7 @@ method = METHODS["catchup"](model, alpha=10.0)      # or methods.catchup(model, 
 loss = method(images, labels, generator)            # a scalar; call backward on it
 method.close()                                      # removes its hooks from the model
 
-Each takes, where its docstring does not say otherwise, any network (N, 3, H, W) -> (N, K) as
+Each takes, unless its docstring states otherwise, any network (N, 3, H, W) -> (N, K) as
 `model`, and as `criterion` a mean loss of logits (N, K) and labels (N,). Each raises `UserError`
 for a setting out of its range and for a network that lacks what the method needs, and
 `UnknownName` for a word that a setting does not have.

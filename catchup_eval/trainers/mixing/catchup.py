@@ -17,7 +17,7 @@ from catchup_eval.trainers.base import Criterion, Method, NonNegative
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.cutmix import cutmix
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.shared import features as inside
+from catchup_eval.trainers.mixing.shared import features as feature_mixing
 from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 INPUT_PARTNERS: dict[str, Callable[..., Method]] = {
@@ -48,7 +48,7 @@ def catchup_mask(features: Tensor, partner: Tensor, weight: float) -> Tensor:
     The floor(weight * C) channels with the lowest influence relative to the partner (N,); of equal
     ones the first. Algorithm 1.
     """
-    return inside.keep_lowest(relative_influence(features, partner), weight)
+    return feature_mixing.keep_lowest(relative_influence(features, partner), weight)
 
 
 @validate_settings()
@@ -57,10 +57,10 @@ def catchup(
     *,
     criterion: Criterion = cross_entropy,
     alpha: NonNegative = 10.0,
-    layers: inside.Layers = None,
+    layers: feature_mixing.Layers = None,
     input_partner: Literal["cutmix", "input_mixup", "none"] = "cutmix",
     clean_input: bool = True,
-    label_ratio: inside.LabelRatio = "sampled",
+    label_ratio: feature_mixing.LabelRatio = "sampled",
 ) -> Method:
     """Channels that lag behind from one image, the rest from another (Kang et al. 2024).
 
@@ -70,29 +70,29 @@ def catchup(
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
-        alpha: inside the network the weight is from Beta(alpha, alpha). The paper takes 10 for
+        alpha: within the network the weight is from Beta(alpha, alpha). The paper takes 10 for
             Tiny-ImageNet, the fine-grained sets, MobileNetV2 and VGG-11 (appendix B.3). For
             CIFAR-100 its text says 0.5, but Table 1 prints the number that Table 10 gives for 1.0;
-            for ImageNet it says nothing. 0 keeps every channel.
+            for ImageNet none is stated. 0 keeps every channel.
         layers: drawn uniformly; 0 is the input, 1 the stem, 2 the first stage after it. By default
             all, as in the paper.
         input_partner: what happens at layer 0, with a weight and labels of its own: "cutmix" (the
             paper's), "input_mixup" (appendix B.1, and the landscapes of Figure 3) or "none".
         clean_input: for the partner "none", which the paper leaves open: at layer 0 the batch stays
             clean (true), or 0 is no layer (false).
-        label_ratio: the label's weight inside the network: "sampled", as drawn (Algorithm
-            1), or "mask", the fraction of the channels that is kept.
+        label_ratio: the label's weight within the network: "sampled", as drawn (Algorithm
+            1), or "mask", the fraction of the channels that stay.
     """
     inside_only = input_partner == "none" and not clean_input
 
     def mask(features: Tensor, pairs: Pairs, _generator: Generator) -> Tensor:
         return catchup_mask(features, pairs.partner, pairs.weight)
 
-    return inside.feature_method(
+    return feature_mixing.feature_method(
         model,
         criterion=criterion,
-        layers=inside.choose_layers(model, layers, first=int(inside_only)),
+        layers=feature_mixing.choose_layers(model, layers, first=int(inside_only)),
         alpha=alpha,
         at_input=INPUT_PARTNERS[input_partner](model, criterion=criterion),
-        mix=inside.mix_channels(mask, label_ratio),
+        mix=feature_mixing.mix_channels(mask, label_ratio),
     )

@@ -29,7 +29,7 @@ def cutmix(
     """A box of one image pasted into another, labels weighted by area (Yun et al. 2019).
 
     One box for the whole batch, as in the reference code; the label's weight is the fraction of the
-    area that the image really keeps. Draws, in this order: whether to cut; then the weight, the
+    area of the image that remains. Draws, in this order: whether to cut; then the weight, the
     partners, the box's row, its column.
 
     Args:

@@ -19,7 +19,7 @@ def manifold_mixup(
     alpha: NonNegative = 2.0,
     layers: Layers = (0, 2, 3),
 ) -> Method:
-    """The weighted mean of two images, at the input or inside (Verma et al. 2019).
+    """The weighted mean of two images, at the input or within the network (Verma et al. 2019).
 
     With cross-entropy, as in later code; the official code has binary cross-entropy on the softmax.
     Draws as :func:`~catchup_eval.trainers.mixing.shared.features.feature_method` says.

@@ -9,7 +9,7 @@ from catchup_eval.core.rng import torch_generator
 from catchup_eval.core.settings import validate_settings
 from catchup_eval.trainers.base import Criterion, Method, NonNegative
 from catchup_eval.trainers.mixing.baseline import baseline
-from catchup_eval.trainers.mixing.shared import features as inside
+from catchup_eval.trainers.mixing.shared import features as feature_mixing
 from catchup_eval.trainers.mixing.shared.pairs import Pairs
 
 
@@ -19,7 +19,7 @@ def random_channel_mask(features: Tensor, weight: float, generator: Generator) -
     Drawn on the host, so that every device gets the same ones.
     """
     noise = torch.rand(features.shape[:2], generator=torch_generator(generator))
-    return inside.keep_lowest(noise.to(features.device, non_blocking=True), weight)
+    return feature_mixing.keep_lowest(noise.to(features.device, non_blocking=True), weight)
 
 
 @validate_settings()
@@ -28,13 +28,13 @@ def random_channel(
     *,
     criterion: Criterion = cross_entropy,
     alpha: NonNegative = 10.0,
-    layers: inside.Layers = None,
-    label_ratio: inside.LabelRatio = "sampled",
+    layers: feature_mixing.Layers = None,
+    label_ratio: feature_mixing.LabelRatio = "sampled",
 ) -> Method:
     """Random channels from one image, the rest from another: a control (Kang et al. 2024, B.2).
 
     As :func:`~catchup_eval.trainers.mixing.catchup.catchup` in all but the choice of channels, and
-    never at the input. The paper says no more than that; assumed here: channels are drawn for each
+    never at the input. The paper has no more details; assumed here: channels are drawn for each
     image anew, and the numbers of channels, the weight and the labels are Catch-up Mix's.
 
     Args:
@@ -47,11 +47,11 @@ def random_channel(
     def mask(features: Tensor, pairs: Pairs, generator: Generator) -> Tensor:
         return random_channel_mask(features, pairs.weight, generator)
 
-    return inside.feature_method(
+    return feature_mixing.feature_method(
         model,
         criterion=criterion,
-        layers=inside.choose_layers(model, layers, first=1),
+        layers=feature_mixing.choose_layers(model, layers, first=1),
         alpha=alpha,
         at_input=baseline(model, criterion=criterion),
-        mix=inside.mix_channels(mask, label_ratio),
+        mix=feature_mixing.mix_channels(mask, label_ratio),
     )

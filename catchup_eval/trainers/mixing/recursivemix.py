@@ -69,7 +69,7 @@ def recursivemix(
     """The last step's mixture, made small, pasted into the image (Yang et al. 2022).
 
     Its labels are pasted likewise, by area, so that they are mixtures of ever more labels. A
-    second head looks at the box alone and learns to say what the network said of the last mixture.
+    second head gets the box alone and learns the network's output on the last mixture.
     The method is an `nn.Module`: in a loop of your own, train its parameters too, move it where the
     model is, and call `start_epoch()`. Draws, in this order: the box's area, its row, its column;
     nothing at the first step of an epoch.
@@ -116,7 +116,7 @@ class RecursiveMix(nn.Module):
         self._criterion, self._alpha, self._omega = criterion, alpha, omega
         self.second_head = None if share_head else _new_linear_like(classifier.head)
         self._memory: Memory | None = None
-        # Of the forward pass under way. The hook stands from the start, because `torch.compile`
+        # Of the current forward pass. The hook exists from the start, because `torch.compile`
         # ignores one that comes later.
         self._maps: list[Tensor] | None = None
         self._store = torch.compiler.disable(_store_map)  # type: ignore[no-untyped-call]
@@ -204,6 +204,6 @@ def _expect_one_map(maps: list[Tensor], channels: int) -> None:
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] != channels:
         raise UserError(
             f"expected the head to pool one map (N, {channels}, h, w) in a forward pass, got "
-            f"{shapes or 'none'}; a method that was closed sees none, nor one whose model was "
+            f"{shapes or 'none'}; a method that was closed has none, nor one whose model was "
             "compiled and called before the method was built"
         )

@@ -1,6 +1,6 @@
 """SaliencyMix: CutMix with the box where an image is most salient (Uddin et al. 2021).
 
-The saliency is the fine-grained one of Montabone and Soto 2010: how far each pixel stands out from
+The saliency is the fine-grained one of Montabone and Soto 2010: how far each pixel differs from
 its surroundings, at six scales, as OpenCV's `StaticSaliencyFineGrained` computes it on 8-bit
 images, in tensor operations on a whole batch at once.
 """

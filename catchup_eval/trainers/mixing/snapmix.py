@@ -53,7 +53,7 @@ def snapmix_weights(
     """What the labels weigh: the activation left in the image, and that of what was pasted.
 
     Where both labels are the same, each weighs the sum of the two, so that the class counts twice:
-    the reference code's way. A weight that is NaN becomes the target box's: 1 - area, area.
+    as in the reference code. A weight that is NaN becomes the target box's: 1 - area, area.
 
     Args:
         activation: (N, H, W), :func:`semantic_percent_map`.
@@ -98,7 +98,7 @@ def snapmix(
         probability: that a step mixes at all; the reference takes 0.5 for training from scratch.
         norms_see_twice: the pass for the activation is made in the model's own mode, so that the
             running statistics of batch norms take in the clean batch as well as the mixed one: the
-            reference's way. False restores the buffers after that pass.
+            reference. False restores the buffers after that pass.
     """
     classifier = unwrap_compiled(model)
     if not isinstance(classifier, Classifier):

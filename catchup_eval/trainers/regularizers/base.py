@@ -1,7 +1,7 @@
-"""What a regularizer is: changes to the batch, inside the model, or to the criterion.
+"""The interface of regularizers: changes to the batch, within the model, or to the criterion.
 
-Noise on what some modules of a network give is made by forward hooks, so that no weight gets a new
-name: a state dict of the plain network fits the disturbed one and the other way round.
+Noise on the outputs of some modules is added by forward hooks, so that no weight gets a new name:
+a state dict of the plain network fits the noisy one and vice versa.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +21,14 @@ from catchup_eval.trainers.base import Criterion, Method
 
 Transform = Callable[[Tensor, Generator], Tensor]  # images (N, 3, H, W) in [0, 1] -> new images
 
-# features (N, C, H, W), what to draw from, the fraction of the training that is done -> features
+# features (N, C, H, W), its generator, the fraction of the training that is done -> features
 Noise = Callable[[Tensor, torch.Generator, float], Tensor]
 
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class NoisyModule(NamedTuple):
-    """A module, the noise on its output, and the factor that stands for it in evaluation."""
+    """A module, the noise on its output, and the factor that replaces it in evaluation."""
 
     module: nn.Module
     noise: Noise
@@ -38,7 +38,7 @@ class NoisyModule(NamedTuple):
 class LayerNoise:
     """Noise on some modules, during the training steps that :meth:`enable` opens.
 
-    Everywhere else, which is in evaluation above all, their outputs are multiplied by their
+    Everywhere else, above all in evaluation, their outputs are multiplied by their
     factors, and left alone where those are 1. A module in evaluation mode has no noise in a step
     either. A forward pass that the backward pass recomputes has the noise that it had.
 
@@ -133,12 +133,12 @@ def _repeatable(noise: Noise, source: torch.Generator, progress: float) -> Chang
 
 @dataclass(frozen=True)
 class Regularizer:
-    """What enters the training; None where that is left alone.
+    """The changes of one regularizer; None for no change.
 
     Args:
-        images: what is done to each batch before the method sees it.
-        layers: what is done inside the network.
-        criterion: what the method is built with in place of cross-entropy.
+        images: the change of each batch before the method.
+        layers: the noise within the network.
+        criterion: of the method, in place of cross-entropy.
     """
 
     images: Transform | None = None
@@ -148,19 +148,19 @@ class Regularizer:
 
 @dataclass(frozen=True)
 class Regularizers:
-    """Those that are on one model, `parts`, in the order in which they draw."""
+    """The regularizers of one model, `parts`, in the order of their random numbers."""
 
     parts: list[Regularizer]
 
     @property
     def criterion(self) -> Criterion:
-        """What to build the method with."""
+        """The criterion to build the method with."""
         own = [part.criterion for part in self.parts if part.criterion is not None]
         return own[-1] if own else cross_entropy
 
     @property
     def layers(self) -> list[LayerNoise]:
-        """Those inside the network."""
+        """Those within the network."""
         return [part.layers for part in self.parts if part.layers is not None]
 
     def wrap(self, method: Method) -> Method:
@@ -169,10 +169,10 @@ class Regularizers:
 
     @contextmanager
     def fold_into_weights(self) -> Iterator[None]:
-        """For a while the network's weights are those that it needs without regularizers.
+        """In the context, the network's weights are those that it needs without regularizers.
 
-        What stochastic depth and ShakeDrop multiply branches with in evaluation is in them; a
-        checkpoint written inside needs no word of how it was trained.
+        They include the factors of stochastic depth and ShakeDrop in evaluation; a checkpoint
+        that is written there needs no note of how it was trained.
         """
         with ExitStack() as stack:
             for layers in self.layers:
@@ -189,7 +189,7 @@ class Regularized(nn.Module):
     """A method under regularizers, and itself a method.
 
     A module because the method may be one: its parameters and its state are found through it.
-    Draws, in this order: what is done to the images; if there is noise inside the network, the seed
+    Draws, in this order: what is done to the images; if there is noise within the network, the seed
     of the torch generator that all of it is drawn from; then what the method draws.
     """
 

@@ -8,14 +8,14 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.trainers.base import unwrap_compiled
 from catchup_eval.trainers.regularizers.base import LayerNoise, Noise, NoisyModule
 
-SHORTCUTS = ("shortcut", "downsample", "convShortcut")  # how blocks call the way around a branch
+SHORTCUTS = ("shortcut", "downsample", "convShortcut")  # names of a block's shortcut
 
 
 def branch_ends(model: nn.Module) -> list[nn.Module]:
     """The last layer of each residual branch, in the order of the blocks' definition.
 
     A residual block is a module with an attribute `shortcut` or `downsample`. Its branch ends with
-    its last child that has weights, that way around aside, and if that is a sequence, with its last
+    its last child that has weights, the shortcut aside, and if that is a sequence, with its last
     module: a convolution in a pre-activation block, a batch norm in others.
 
     Raises:

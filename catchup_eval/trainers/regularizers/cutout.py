@@ -38,7 +38,7 @@ def cutout(model: nn.Module, *, length: Count = 8) -> Regularizer:
     """A square of each training image in the mean colour (DeVries and Taylor 2017).
 
     The reference (uoguelph-mlrg/Cutout) writes zeros after normalising; here that is the model's
-    own mean. The centre is uniform over the image, so that a part of the square may lie outside.
+    own mean. The centre is uniform over the image, so that the square may exceed the image.
     Before any mixing. Draws the rows, then the columns, of the batch.
 
     Args:

@@ -16,7 +16,7 @@ from catchup_eval.trainers.regularizers.base import BelowOne, LayerNoise, NoisyM
 def dropblock_rate(height: int, width: int, block: int, drop: float) -> float:
     """How likely a place is to begin a block, so that about `drop` of the map is left out.
 
-    Equation 1 of the paper; blocks lie inside the map and are clipped to its sides.
+    Equation 1 of the paper; blocks lie within the map and are clipped to its sides.
 
     Example:
         >>> dropblock_rate(3, 3, 2, 0.4)  # 3.6 of 9 pixels: 0.9 blocks of 4, at 4 places
@@ -76,7 +76,7 @@ def dropblock(
             ImageNet. The CutMix paper's CIFAR runs are said to have 4.
         stages: how many of the last; 2 are the paper's.
         per_channel: each channel has squares of its own, which the paper found better; else all
-            channels of an image share them.
+            channels of an image have the same.
         schedule: the fraction rises linearly from 0 over the training (the paper's), or is
             constant.
 

@@ -35,7 +35,7 @@ def stochastic_depth(
         model: a network with residual blocks.
         drop: the probability at the last block; it rises linearly from the first. 0.5 is the
             paper's. What the tables of the mixup papers have used is not confirmed.
-        per_image: drawn for each image instead of once for the batch, which is the paper's way.
+        per_image: drawn for each image instead of once for the batch, as in the paper.
 
     Raises:
         UserError: a network without such blocks.

@@ -1,1 +1,1 @@
-"""One entry for each list of catchup-eval; each module is the shortest that does it whole."""
+"""One entry for each list of catchup-eval; each module is a minimal complete example."""

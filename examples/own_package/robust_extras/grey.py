@@ -13,8 +13,8 @@ from catchup_eval.results.headline import Headline
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Without colour"
-DESCRIPTION = "Does the network recognise the images without their colours?"
-INTERPRETATION = "A long bar: the network goes by shapes."
+DESCRIPTION = "What is the accuracy on the images without their colours?"
+INTERPRETATION = "A long bar: the network relies on shapes."
 REFERENCE = "an example of catchup-eval"
 NEEDS = frozenset({"test"})
 VERSION = 1

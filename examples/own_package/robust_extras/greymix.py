@@ -1,4 +1,4 @@
-"""A way of training: each image is mixed with its own grey version."""
+"""A training method: each image is mixed with its own grey version."""
 
 from numpy.random import Generator
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 
 
 def greymix(model: nn.Module, *, criterion: Criterion = cross_entropy, most: float = 1.0) -> Method:
-    """Each batch loses a random share of its colour, at most `most`; labels stay."""
+    """Each batch loses a random fraction of its colour, at most `most`; labels stay."""
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         return criterion(model(faded(images, generator.uniform(0, most))), labels)
@@ -16,6 +16,6 @@ def greymix(model: nn.Module, *, criterion: Criterion = cross_entropy, most: flo
     return StatelessMethod(loss)
 
 
-def faded(images: Tensor, share: float) -> Tensor:
-    """Images (N, 3, H, W) whose colour is replaced by grey to this share."""
-    return images + share * (images.mean(1, keepdim=True) - images)
+def faded(images: Tensor, fraction: float) -> Tensor:
+    """Images (N, 3, H, W) whose colour is replaced by grey to this fraction."""
+    return images + fraction * (images.mean(1, keepdim=True) - images)

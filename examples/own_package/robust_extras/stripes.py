@@ -1,4 +1,4 @@
-"""An image set: red or blue stripes, upright or lying."""
+"""A dataset: red or blue stripes, upright or lying."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ Answers = Mapping[str, Result]
 
 
 def study(groups: Mapping[str, Sequence[Answers]], name: str = "made") -> Study:
-    """A study of these groups, one mapping of question to result for each seed."""
+    """A study of these groups, one mapping of analysis to result for each seed."""
     models = tuple(
         ModelInfo(
             key=f"{group}-s{seed}",
@@ -37,9 +37,9 @@ def study(groups: Mapping[str, Sequence[Answers]], name: str = "made") -> Study:
         data=DataInfo(name="made", about="", subset="", fingerprint="made", classes=10, parts={}),
     )
     results = {
-        (model.key, question): result
+        (model.key, analysis_name): result
         for model in models
-        for question, result in groups[model.group][model.seed].items()
+        for analysis_name, result in groups[model.group][model.seed].items()
     }
     return Study(info, results)
 

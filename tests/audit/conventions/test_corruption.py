@@ -53,7 +53,7 @@ def test_fewer_types_have_no_mean_over_all(corruption: Callable[..., Result]) ->
         number("mean error over 19 types", result)
 
 
-def test_fewer_severities_are_told(corruption: Callable[..., Result]) -> None:
+def test_fewer_severities_are_reported(corruption: Callable[..., Result]) -> None:
     result = corruption({"fog": [True]}, severities=(1, 3, 5))
     assert number("mean error over 19 types", result).note == "severities 1, 3, 5 only"
     assert number("mean error over 19 types", corruption({"fog": [True]})).note == ""

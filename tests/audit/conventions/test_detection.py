@@ -1,4 +1,4 @@
-"""Every convention of detection, against scikit-learn, stored rows and cases worked by hand."""
+"""The conventions of detection, against scikit-learn, stored rows and cases worked by hand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -70,10 +70,10 @@ def test_resampled_thresholds_that_nobody_reaches_have_precision_one() -> None:
 @pytest.mark.parametrize(
     ("convention", "inside", "outside"),
     [
-        ("outside positive, first recall", 5, 0),
-        ("inside positive, first recall", 0, 5),
-        ("outside positive, nearest recall", 5, 100),
-        ("inside positive, nearest recall", 100, 5),
+        ("OOD positive, first recall", 5, 0),
+        ("ID positive, first recall", 0, 5),
+        ("OOD positive, nearest recall", 5, 100),
+        ("ID positive, nearest recall", 100, 5),
     ],
 )
 def test_positive_side_and_recall_each_swap_two_networks(
@@ -89,19 +89,19 @@ def test_ties_swap_two_networks_between_step_and_trapezoid(
 ) -> None:
     tied = values("AUPR", detection([1, 1], [1, 1]))
     apart = values("AUPR", detection([3, 2], [4, 1]))
-    assert tied["outside positive, step sum"] == pytest.approx(50)
-    assert apart["outside positive, step sum"] == pytest.approx(75)
-    assert tied["outside positive, trapezoid"] == pytest.approx(75)
-    assert apart["outside positive, trapezoid"] == pytest.approx(100 * (1 / 2 + 5 / 24))
+    assert tied["OOD positive, step sum"] == pytest.approx(50)
+    assert apart["OOD positive, step sum"] == pytest.approx(75)
+    assert tied["OOD positive, trapezoid"] == pytest.approx(75)
+    assert apart["OOD positive, trapezoid"] == pytest.approx(100 * (1 / 2 + 5 / 24))
 
 
-def test_numbers_and_intervals_are_those_that_the_question_stored(finished_report: Path) -> None:
+def test_numbers_and_intervals_are_those_that_the_analysis_stored(finished_report: Path) -> None:
     result = studies.load(finished_report).results["catchup-s0", "ood"]
     for name, convention, metric in (
-        ("FPR95", "outside positive, nearest recall", "fpr95_out"),
-        ("FPR95", "inside positive, nearest recall", "fpr95_in"),
-        ("AUPR", "outside positive, step sum", "aupr_out"),
-        ("AUPR", "inside positive, step sum", "aupr_in"),
+        ("FPR95", "OOD positive, nearest recall", "fpr95_out"),
+        ("FPR95", "ID positive, nearest recall", "fpr95_in"),
+        ("AUPR", "OOD positive, step sum", "aupr_out"),
+        ("AUPR", "ID positive, step sum", "aupr_in"),
         ("AUROC", "area", "auroc"),
     ):
         conventions = {one.name: one for one in family(name, "letters").conventions}
@@ -124,7 +124,7 @@ def test_a_stored_row_counts_for_its_own_recall_alone(detection: Callable[..., R
         bare = detection(*strays, protocol="full-first" if rule == "first" else "full")
         frame = pd.concat([bare.frame, stored.assign(protocol=bare.frame["protocol"].iloc[0])])
         found = values("FPR95", Result(frame, bare.samples))
-        names = ("outside positive, nearest recall", "outside positive, first recall")
+        names = ("OOD positive, nearest recall", "OOD positive, first recall")
         assert tuple(found[name] for name in names) == pytest.approx(expected)
 
 
@@ -136,7 +136,7 @@ def test_two_hundred_classes_are_no_all_classes(detection: Callable[..., Result]
         named["area, all classes"].of(result)
 
 
-def test_an_outside_that_is_not_stored_is_missing(detection: Callable[..., Result]) -> None:
+def test_an_ood_set_that_is_not_stored_is_missing(detection: Callable[..., Result]) -> None:
     named = {one.name: one for one in family("AUROC", "letters").conventions}
     with pytest.raises(Missing, match="the OOD dataset letters"):
         named["area, all classes"].of(detection([0], [1]))

@@ -39,7 +39,7 @@ def test_names_are_said_once(example: Study) -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "convention", "question", "metric", "where"),
+    ("title", "convention", "analysis", "metric", "where"),
     [
         ("top1", "best epoch, accuracy", "training", "best_top1", {}),
         ("top1", "median of the last 10, accuracy", "training", "median_of_last_10_top1", {}),
@@ -58,11 +58,11 @@ def test_a_number_is_the_stored_one(
     example: Study,
     title: str,
     convention: str,
-    question: str,
+    analysis: str,
     metric: str,
     where: dict[str, object],
 ) -> None:
-    row = example.results["catchup-s0", question].rows(metric, **where).iloc[0]
+    row = example.results["catchup-s0", analysis].rows(metric, **where).iloc[0]
     seen = next(one for one in found[title].available if one.convention.name == convention)
     reading = seen.readings["catchup"]
     stored = [row[name] for name in ("value", "low", "high", "n")]
@@ -81,7 +81,7 @@ def test_outcomes_average_to_the_number(found: dict[str, ConventionComparison]) 
     assert counted > 50
 
 
-def test_the_reading_that_was_not_asked_has_no_outcomes(
+def test_the_protocol_that_was_not_measured_has_no_outcomes(
     found: dict[str, ConventionComparison],
 ) -> None:
     by_name = {
@@ -91,7 +91,7 @@ def test_the_reading_that_was_not_asked_has_no_outcomes(
     assert not by_name["threshold of max"].outcomes
 
 
-def test_only_the_ranking_that_was_asked_is_stored(found: dict[str, ConventionComparison]) -> None:
+def test_only_the_requested_ranking_is_stored(found: dict[str, ConventionComparison]) -> None:
     assert list(values(found["feature drop"])) == ["ranked for each image anew, by value"]
     needs = [seen.needs for seen in found["feature drop"].unavailable]
     assert all("--set feature_drop.ranking=" in one for one in needs)
@@ -107,11 +107,11 @@ def test_errors_and_accuracies_rank_alike(found: dict[str, ConventionComparison]
             assert tau(named[name], named[name.replace("error", "accuracy")]) == pytest.approx(1)
 
 
-def test_who_means_what_is_told_once_for_all_zooms_and_outsides(
+def test_uses_are_listed_once_for_all_zooms_and_ood_sets(
     found: dict[str, ConventionComparison],
 ) -> None:
     rows = [row[:3] for row in tables.users_table(list(found.values())).rows]
-    told = [(name.text, convention.text) for name, convention, _ in rows]
-    assert len(set(told)) == len(told)
-    assert ("zoom", "manifold") in told
-    assert ("FPR95", "inside positive, first recall, all classes") in told
+    printed = [(name.text, convention.text) for name, convention, _ in rows]
+    assert len(set(printed)) == len(printed)
+    assert ("zoom", "manifold") in printed
+    assert ("FPR95", "ID positive, first recall, all classes") in printed

@@ -33,7 +33,7 @@ MEASURED = comparisons(
 )
 
 
-def test_the_closest_is_told_with_its_distance_and_interval() -> None:
+def test_the_closest_is_named_with_its_distance_and_interval() -> None:
     found = match_quote("mCE", 43.76, MEASURED)
     best = found.candidates[0]
     assert (best.result.convention.name, best.group) == ("over 19", "ours")
@@ -63,18 +63,18 @@ def test_a_name_is_found_however_it_is_spelt(name: str) -> None:
     assert match_quote(name, 44, MEASURED).candidates[0].group == "ours"
 
 
-def test_which_of_several_is_told_and_may_be_asked() -> None:
+def test_the_match_among_several_is_named_and_can_be_selected() -> None:
     several = [*MEASURED, *comparisons(row("over 19", ours=(44.0, 43, 45)), about="letters")]
     assert "closest is letters: over 19 of ours" in match_quote("mCE", 44, several).text
     (only,) = match_quote("mCE (letters)", 44, several).candidates
     assert only.comparison is several[1]
 
 
-def test_a_name_that_is_none_is_told() -> None:
+def test_a_name_that_is_none_is_reported() -> None:
     with pytest.raises(UnknownName, match="did you mean 'mCE'"):
         match_quote("mCA", 1, MEASURED)
 
 
-def test_nothing_stored_is_said() -> None:
+def test_nothing_stored_is_reported() -> None:
     found = match_quote("mCE", 1, comparisons(row("over 19")))
     assert found.text == "mCE = 1: nothing is stored that could be it."

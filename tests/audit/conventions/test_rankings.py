@@ -134,8 +134,8 @@ def test_strays_swap_two_networks(strays: Study) -> None:
     under, otherwise = (
         [name.removesuffix(", all classes") for name in names] for names in swap[2:4]
     )
-    assert under == ["outside positive, nearest recall", "inside positive, first recall"]
-    assert otherwise == ["outside positive, first recall", "inside positive, nearest recall"]
+    assert under == ["OOD positive, nearest recall", "ID positive, first recall"]
+    assert otherwise == ["OOD positive, first recall", "ID positive, nearest recall"]
 
 
 def test_another_report_brings_the_other_convention(
@@ -155,7 +155,7 @@ def test_another_report_brings_the_other_convention(
     assert [swap[:2] for swap in together.swaps] == [("a", "b")]
 
 
-def test_a_question_that_was_not_asked_is_named(made: Callable[..., Study]) -> None:
+def test_an_analysis_that_was_not_run_is_named(made: Callable[..., Study]) -> None:
     found = evaluate_conventions(made({"a": [{}]}))
     assert not [one for one in found if one.available]
     assert named(found, "mCE").unavailable[0].needs == "the analysis corruption"

@@ -41,19 +41,17 @@ def rows(table: Table) -> list[list[str]]:
 
 def test_a_row_has_values_tau_and_what_it_is(laid_out: tables.ConventionsSection) -> None:
     first, second, *_ = rows(laid_out.values)
-    assert first[:2] == ["FPR95", "outside positive, nearest recall, all classes ↓"]
+    assert first[:2] == ["FPR95", "OOD positive, nearest recall, all classes ↓"]
     assert first[2].startswith("5.0 [") and first[3].startswith("100.0 [")
     assert first[4:] == ["40", NONE, ""]
-    assert second[1].startswith("outside positive, first recall")
+    assert second[1].startswith("OOD positive, first recall")
     assert second[5] == f"{MINUS}1.00"
 
 
 def test_pairs_that_swap_are_listed(laid_out: tables.ConventionsSection) -> None:
     (row,) = [row for row in rows(laid_out.swaps) if row[0] == "FPR95"]
     assert row[1:3] == ["a<b", "plain"]
-    assert row[3].startswith(
-        "outside positive, nearest recall, all classes; inside positive, first"
-    )
+    assert row[3].startswith("OOD positive, nearest recall, all classes; ID positive, first")
     assert row[5] == "neither order is significant"
 
 
@@ -75,7 +73,9 @@ def test_one_network_has_no_ranking_to_compare(
     assert tables.finding(alone).startswith("There is no ranking to compare")
 
 
-def test_what_is_not_stored_is_told_once_for_each_need(laid_out: tables.ConventionsSection) -> None:
+def test_what_is_not_stored_is_listed_once_for_each_need(
+    laid_out: tables.ConventionsSection,
+) -> None:
     table = rows(laid_out.absent)
     (fpr,) = [row for row in table if row[0] == "FPR95"]
     assert fpr[1].count("200 classes") == 4 and "hendrycks200" in fpr[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catchup_eval.core.errors import BadFile
-from catchup_eval.core.http import DownloadRequest, Tell
+from catchup_eval.core.http import DownloadProgress, DownloadRequest
 from catchup_eval.datasets.download import fetch as fetching
 from catchup_eval.datasets.download.fetch import FetchDisplay, State, examine, fetch, glance
 from catchup_eval.datasets.download.sources import ArchivedFile, File, Source
@@ -68,7 +68,7 @@ def run(root: Path, source: Source = SOURCE, **options: bool) -> list[str]:
     lines: list[str] = []
 
     @contextmanager
-    def bar(label: str) -> Iterator[Tell]:
+    def bar(label: str) -> Iterator[DownloadProgress]:
         lines.append(label)
         yield lambda here, whole: None
 
@@ -159,7 +159,7 @@ LOOKS: dict[str, tuple[dict[str, bytes], dict[str, tuple[State, str]], State]] =
 
 
 @pytest.mark.parametrize("case", LOOKS.values(), ids=LOOKS)
-def test_what_lies_there_is_told(
+def test_what_lies_there_is_reported(
     case: tuple[dict[str, bytes], dict[str, tuple[State, str]], State], tmp_path: Path
 ) -> None:
     files, expected, at_a_glance = case
@@ -168,7 +168,7 @@ def test_what_lies_there_is_told(
     assert glance(SOURCE, tmp_path) == at_a_glance
 
 
-def test_what_nobody_knows_is_said(tmp_path: Path) -> None:
+def test_unknown_facts_are_reported(tmp_path: Path) -> None:
     bare = SOURCE.model_copy(update={"files": (File(name="x.npy"), File(name="y.tar", top=("y",)))})
     put(tmp_path, {"x.npy": LABELS, "y/1": b""})
     notes = [each.note for each in examine(bare, tmp_path)]
@@ -187,11 +187,11 @@ def test_all_that_is_missing_is_fetched(keep: bool, net: list[str], tmp_path: Pa
     )
     assert lines == [f"set.tgz, {len(ARCHIVE)} bytes", "unpacking set.tgz", "labels.npy"]
     assert net == ["set.tgz", "labels.npy"]
-    assert run(tmp_path) == ["set.tgz: is here already", "labels.npy: is here already"]
+    assert run(tmp_path) == ["set.tgz: is already here", "labels.npy: is already here"]
     assert len(net) == 2
 
 
-def test_what_is_wrong_is_said_and_replaced(net: list[str], tmp_path: Path) -> None:
+def test_faulty_files_are_reported_and_replaced(net: list[str], tmp_path: Path) -> None:
     put(tmp_path, {**WHOLE, "set/a.npy": b"\x93NUMPY", "set-labels/labels.npy": PAGE})
     lines = run(tmp_path)
     assert f"{tmp_path}/set/a.npy: cut short; 6 of 8 bytes" in lines

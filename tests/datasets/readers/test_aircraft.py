@@ -42,7 +42,7 @@ def test_files_and_labels_are_those_of_torchvision(root: Path) -> None:
     assert data.split("train").boxes.tolist()[0] == [2, 143, 998, 431]
 
 
-def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"FGVC-Aircraft is not here: .* expected fgvc-aircraft"):
         load("aircraft", tmp_path / "nowhere")
     path = root / "fgvc-aircraft-2013b" / "data" / "images_box.txt"

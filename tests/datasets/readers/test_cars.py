@@ -53,7 +53,7 @@ def test_files_and_labels_are_those_of_torchvision(root: Path) -> None:
     assert data.split("train").boxes.tolist()[1] == [0, 0, 30, 20]
 
 
-def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"Stanford Cars is not here: .* cars_test_annos_withlabels"):
         load("cars", tmp_path / "nowhere")
     path = root / "stanford_cars" / "cars_test_annos_withlabels.mat"

@@ -84,7 +84,9 @@ def test_it_is_read_in_order(name: str, official: Official) -> None:
 
 
 @both
-def test_an_absent_folder_is_told_with_the_command_that_gets_it(name: str, tmp_path: Path) -> None:
+def test_an_absent_folder_is_reported_with_the_command_that_gets_it(
+    name: str, tmp_path: Path
+) -> None:
     folder = READERS[name].base_folder
     with pytest.raises(BadFile, match=rf"no folder .*{folder}; .*data fetch {name} ") as error:
         load(name, tmp_path)

@@ -49,7 +49,7 @@ def test_the_official_split_labels_and_boxes(root: Path) -> None:
     assert data.split("boxes").boxes.tolist() == [[60, 27, 385, 331], [0, 0, 5, 5]]
 
 
-def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"CUB-200-2011 is not here: .* expected CUB_200_2011/ with"):
         load("cub", tmp_path / "nowhere")
     folder = root / "CUB_200_2011"

@@ -45,7 +45,7 @@ def test_validation_alone(root: Path) -> None:
     assert data.preprocessing_for(None) == Preprocess(224, resize=256)
 
 
-def test_training_and_outside_images_where_they_are(
+def test_training_and_ood_images_where_they_are(
     root: Path, photograph: Callable[..., Path]
 ) -> None:
     photograph(root / "imagenet" / "train" / WNIDS[7] / f"{WNIDS[7]}_1.JPEG", 4)
@@ -57,7 +57,7 @@ def test_training_and_outside_images_where_they_are(
     assert [path.name for path in data.split("out")] == ["b.JPEG", "a.JPEG"]
 
 
-def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"ImageNet is not here: .* expected imagenet/val/WNID"):
         load("imagenet", tmp_path / "nowhere")
     (root / "imagenet" / "val" / WNIDS[0]).rmdir()
@@ -102,5 +102,5 @@ def test_a_published_network_on_real_images(shared: Path, tmp_path: Path) -> Non
     subject = EvaluationContext(model, data.transform(Preprocess(224, resize=256)), batch_size=10)
     assert torch.allclose(subject.outputs("test").logits, expected, atol=1e-3)
     assert 100 * subject.clean_correct.mean() > 40, "63.6 % on all 500"
-    asked = ood._select_classes(subject, None)
-    assert asked.protocol == "hendrycks200" and len(asked.select(subject, "out")) == 5
+    requested = ood._select_classes(subject, None)
+    assert requested.protocol == "hendrycks200" and len(requested.select(subject, "out")) == 5

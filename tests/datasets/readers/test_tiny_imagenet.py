@@ -51,7 +51,7 @@ def test_classes_are_numbered_as_by_image_folder(root: Path) -> None:
     assert data.split("train").boxes.tolist()[5] == [2, 0, 41, 64], "of n02124075_2"
 
 
-def test_images_are_shown_as_they_are(root: Path) -> None:
+def test_images_are_used_as_they_are(root: Path) -> None:
     part = load("tiny-imagenet", root).transform().split("test")
     path = root / "tiny-imagenet-200" / "val" / "images" / "val_1.JPEG"
     pixels = np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
@@ -60,7 +60,7 @@ def test_images_are_shown_as_they_are(root: Path) -> None:
     assert part.boxes.tolist()[0] == [0, 32, 45, 61]
 
 
-def test_what_is_missing_is_said(root: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"there is no folder .*tiny-imagenet-200; expected tiny-"):
         load("tiny-imagenet", tmp_path / "nowhere")
     folder = root / "tiny-imagenet-200"

@@ -184,7 +184,7 @@ def test_an_own_checkpoint_of_a_timm_network_needs_only_its_path(tmp_path: Path)
     assert torch.equal(loaded.model(pictures()), model(pictures()))
 
 
-def test_timm_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timm_without_a_network_reports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"could not be downloaded .* give a file: timm:resnet10t@"):
         load(f"timm:resnet10t@pretrained?cache_dir={tmp_path}")

@@ -169,7 +169,7 @@ def test_the_convolved_shortcut_of_the_wide_networks() -> None:
         torch.testing.assert_close(block(x), block.convShortcut(x if raw else F.relu(block.bn1(x))))
 
 
-def test_residual_branches_start_at_zero_where_asked() -> None:
+def test_residual_branches_start_at_zero_on_request() -> None:
     for zero in (True, False):
         net = build("resnet18", classes=2, zero_init=zero, **PLAIN).net
         assert bool(net.layer1[0].bn2.weight.any()) is not zero

@@ -12,7 +12,7 @@ from catchup_eval.results.study import DataInfo, ModelInfo, Study, StudyInfo
 
 
 @dataclass(frozen=True)
-class Asked:
+class FakeAnalysis:
     """As much of an analysis as a claim looks at."""
 
     TITLE: str
@@ -20,21 +20,21 @@ class Asked:
 
 
 ANALYSES = {
-    "clean": Asked("Clean", (Headline("accuracy", "accuracy", "higher"),)),
-    "attack": Asked(
+    "clean": FakeAnalysis("Clean", (Headline("accuracy", "accuracy", "higher"),)),
+    "attack": FakeAnalysis(
         "Attacked",
         tuple(
             Headline("accuracy", kind, "higher", where={"attack": kind, "epsilon": 4.0})
             for kind in ("fgsm", "pgd")
         ),
     ),
-    "corruption": Asked("Corrupted", (Headline("mean_error", "error", "lower"),)),
-    "absent": Asked("Not asked", (Headline("sharpness", "sharpness", "lower"),)),
+    "corruption": FakeAnalysis("Corrupted", (Headline("mean_error", "error", "lower"),)),
+    "absent": FakeAnalysis("Not run", (Headline("sharpness", "sharpness", "lower"),)),
 }
 
 
 def results(value: float) -> dict[str, Result]:
-    """All questions of a network: every number follows from one."""
+    """All analyses of a network: every number follows from one."""
     clean, attack, corruption = Rows("clean@1"), Rows("attack@1"), Rows("corruption@1")
     clean.add("accuracy", value, unit="%", n=100)
     clean.check("all is well", True, 100)
@@ -95,5 +95,5 @@ def made() -> Callable[..., Study]:
 
 
 @pytest.fixture(scope="session")
-def analyses() -> dict[str, Asked]:
+def analyses() -> dict[str, FakeAnalysis]:
     return dict(ANALYSES)

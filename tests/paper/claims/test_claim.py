@@ -65,7 +65,7 @@ def test_a_wrong_claim_is_refused_in_words(keys: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["metrc", "test"])
-def test_a_key_that_is_none_is_told(key: str) -> None:
+def test_a_key_that_is_none_is_reported(key: str) -> None:
     with pytest.raises(UnknownName, match=f"no setting of claim 1 of file '{key}'.*metric"):
         claim(f'{BEST}{key} = "a has the best x"')
 

@@ -36,15 +36,15 @@ def claim(method: str, relation: str, metric: str, than: object = (), **more: ob
 def verdict(made: Callable[..., Study], analyses: dict) -> Callable[..., JudgedClaim]:
     study = made(GROUPS)
 
-    def one(asked: Claim, **more: object) -> JudgedClaim:
-        (found,) = judge([asked], {"digits": study}, analyses, **more)  # type: ignore[arg-type]
+    def one(claimed: Claim, **more: object) -> JudgedClaim:
+        (found,) = judge([claimed], {"digits": study}, analyses, **more)  # type: ignore[arg-type]
         return found
 
     return one
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("claimed", "expected"),
     [
         (claim("catchup", "better", ACCURACY, "baseline"), SUPPORTED),
         (claim("baseline", "better", ACCURACY, "catchup"), CONTRADICTED),
@@ -73,20 +73,20 @@ def verdict(made: Callable[..., Study], analyses: dict) -> Callable[..., JudgedC
         (claim("catchup", "lower", ACCURACY, 83), CANNOT_TELL),
     ],
 )
-def test_a_claim_stands_or_falls(verdict: Callable[..., JudgedClaim], asked, expected) -> None:
-    assert verdict(asked).answer.verdict == expected
+def test_a_claim_stands_or_falls(verdict: Callable[..., JudgedClaim], claimed, expected) -> None:
+    assert verdict(claimed).test.verdict == expected
 
 
 def test_over_seeds_the_p_is_that_of_the_comparison(verdict: Callable[..., JudgedClaim]) -> None:
-    found = verdict(claim("catchup", "better", ACCURACY, "baseline")).answer
+    found = verdict(claim("catchup", "better", ACCURACY, "baseline")).test
     assert found.over == "seeds"
     assert found.p == pytest.approx(welch_contrast(HIGH, LOW).difference.p)
 
 
 def test_of_all_pairs_the_weakest_counts(verdict: Callable[..., JudgedClaim]) -> None:
     pairs = [claim("catchup", "better", ACCURACY, one) for one in ("baseline", "cutmix")]
-    weakest = max(verdict(pair).answer.p for pair in pairs)
-    assert verdict(claim("catchup", "better", ACCURACY)).answer.p == pytest.approx(weakest)
+    weakest = max(verdict(pair).test.p for pair in pairs)
+    assert verdict(claim("catchup", "better", ACCURACY)).test.p == pytest.approx(weakest)
 
 
 def test_holm_goes_over_the_whole_file(made: Callable[..., Study], analyses: dict) -> None:
@@ -101,9 +101,9 @@ def test_holm_goes_over_the_whole_file(made: Callable[..., Study], analyses: dic
         analyses,
         methods=["puzzlemix"],
     )
-    p_values = [one.answer.p for one in found]
+    p_values = [one.test.p for one in found]
     assert np.isnan(p_values[2])
-    assert [one.answer.adjusted for one in found] == pytest.approx(holm(p_values), nan_ok=True)
+    assert [one.test.adjusted for one in found] == pytest.approx(holm(p_values), nan_ok=True)
 
 
 def test_without_a_condition_the_headline_is_meant(verdict: Callable[..., JudgedClaim]) -> None:
@@ -132,11 +132,11 @@ def test_rows_that_a_condition_leaves_open_are_averaged(
     )
     expected = [100 - value + 20.5 for value in HIGH]
     assert found.readings["catchup"].values == pytest.approx(expected)
-    assert found.answer.verdict == SUPPORTED
+    assert found.test.verdict == SUPPORTED
 
 
 @pytest.mark.parametrize(
-    ("asked", "why"),
+    ("claimed", "why"),
     [
         (claim("catchup", "lower", ERROR, "puzzlemix"), "needs corruption of puzzlemix"),
         (
@@ -149,15 +149,15 @@ def test_rows_that_a_condition_leaves_open_are_averaged(
         ),
     ],
 )
-def test_what_was_not_measured_cannot_be_told(verdict, asked: Claim, why: str) -> None:
-    found = verdict(asked, methods=["puzzlemix"])
-    assert found.answer.verdict == CANNOT_TELL
-    assert why in found.answer.why
+def test_without_results_a_claim_is_undecided(verdict, claimed: Claim, why: str) -> None:
+    found = verdict(claimed, methods=["puzzlemix"])
+    assert found.test.verdict == CANNOT_TELL
+    assert why in found.test.why
     assert found.need is None
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("claimed", "message"),
     [
         (claim("catchup", "lower", ERROR, "cutmx"), "no method 'cutmx'; did you mean 'cutmix'"),
         (claim("catchup", "lower", "corruption.eror", "cutmix"), "no metric of corruption 'eror'"),
@@ -172,28 +172,28 @@ def test_what_was_not_measured_cannot_be_told(verdict, asked: Claim, why: str) -
         ),
     ],
 )
-def test_an_unknown_name_is_told_with_those_that_are_known(verdict, asked, message) -> None:
+def test_an_unknown_name_is_reported_with_those_that_are_known(verdict, claimed, message) -> None:
     with pytest.raises(UnknownName, match=message):
-        verdict(asked)
+        verdict(claimed)
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("claimed", "message"),
     [
         (claim("catchup", "lower", "corruption.error", "cutmix"), r"has 4 rows; .* severity \(1"),
         (
             claim("catchup", "better", "corruption.error", "cutmix", where={"severity": 1}),
-            "say lower or higher",
+            "use lower or higher",
         ),
         (claim("catchup", "lower", ERROR, "catchup"), "compares catchup with itself"),
     ],
 )
-def test_a_claim_that_leaves_too_much_open_is_refused(verdict, asked, message) -> None:
+def test_a_claim_that_leaves_too_much_open_is_refused(verdict, claimed, message) -> None:
     with pytest.raises(UserError, match=message):
-        verdict(asked)
+        verdict(claimed)
 
 
-def test_methods_with_two_seeds_cannot_be_told_but_three_would_be_a_start(
+def test_methods_with_two_seeds_are_undecided_and_need_three(
     made: Callable[..., Study], analyses: dict
 ) -> None:
     study = made({"baseline": (80.0, 81.0), "catchup": (90.0, 91.0, 92.0)})
@@ -203,8 +203,8 @@ def test_methods_with_two_seeds_cannot_be_told_but_three_would_be_a_start(
         analyses,
         costs={"digits": {"baseline": 60.0, "catchup": 90.0}},
     )
-    assert found.answer.verdict == CANNOT_TELL
-    assert found.answer.why == "methods need 3 seeds each; baseline has 2"
+    assert found.test.verdict == CANNOT_TELL
+    assert found.test.why == "methods need 3 seeds each; baseline has 2"
     assert found.beside is not None and found.beside.why == "no per-sample outcomes"
     assert found.need is not None
     assert (found.need.units, found.need.count, found.need.seconds) == ("seeds", 3, 60.0)
@@ -215,28 +215,28 @@ def network(right: int, n: int = 300, seeds: int = 1) -> Estimate:
     return Estimate((100 * right / n,) * seeds, n=n, outcomes=(outcomes,))
 
 
-def told(asked: Claim, readings: Sequence[Estimate], way: int = 1) -> str:
+def verdict_of(claimed: Claim, readings: Sequence[Estimate], sign: int = 1) -> str:
     named = dict(zip("abc", readings))
-    (found,) = adjust_p_values([samples_test(asked, named, way, 100)])
+    (found,) = adjust_p_values([samples_test(claimed, named, sign, 100)])
     assert found.over == "samples"
     return found.verdict
 
 
 def test_checkpoints_are_judged_by_their_samples() -> None:
     pair = [network(270), network(240)]
-    assert told(claim("a", "better", ACCURACY, "b"), pair) == SUPPORTED
-    assert told(claim("b", "better", ACCURACY, "a"), pair[::-1]) == CONTRADICTED
-    assert told(claim("a", "better", ACCURACY, "b", by=9), pair) == CANNOT_TELL
-    assert told(claim("a", "better", "clean.error", "b"), pair, way=-1) == CONTRADICTED
-    assert told(claim("a", "no worse", ACCURACY, "b", by=1), pair) == SUPPORTED
-    assert told(claim("a", "higher", ACCURACY, 80), pair[:1]) == SUPPORTED
+    assert verdict_of(claim("a", "better", ACCURACY, "b"), pair) == SUPPORTED
+    assert verdict_of(claim("b", "better", ACCURACY, "a"), pair[::-1]) == CONTRADICTED
+    assert verdict_of(claim("a", "better", ACCURACY, "b", by=9), pair) == CANNOT_TELL
+    assert verdict_of(claim("a", "better", "clean.error", "b"), pair, sign=-1) == CONTRADICTED
+    assert verdict_of(claim("a", "no worse", ACCURACY, "b", by=1), pair) == SUPPORTED
+    assert verdict_of(claim("a", "higher", ACCURACY, 80), pair[:1]) == SUPPORTED
 
 
 def test_a_claim_about_checkpoints_takes_samples_where_there_are_seeds_too() -> None:
     readings = {"a": network(270, seeds=3), "b": network(240, seeds=3)}
-    asked = claim("a", "better", ACCURACY, "b")
-    assert seeds_test(asked, readings, 1).over == "seeds"
-    assert samples_test(asked, readings, 1, 100).over == "samples"
+    claimed = claim("a", "better", ACCURACY, "b")
+    assert seeds_test(claimed, readings, 1).over == "seeds"
+    assert samples_test(claimed, readings, 1, 100).over == "samples"
 
 
 def test_other_samples_cannot_be_paired() -> None:

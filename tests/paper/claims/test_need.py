@@ -22,7 +22,9 @@ def claim(method: str, relation: str, metric: str, than: object = (), **more: ob
     return Claim.model_validate({**keys, **more})
 
 
-def asked(claimed: Claim, ours, theirs, undecided: int = 1, **costs: float) -> RequiredSize | None:
+def required(
+    claimed: Claim, ours, theirs, undecided: int = 1, **costs: float
+) -> RequiredSize | None:
     readings = {"a": Estimate(tuple(ours)), "b": Estimate(tuple(theirs))}
     (answer,) = adjust_p_values([seeds_test(claimed, readings, 1)])
     seeds = {"a": len(ours), "b": len(theirs)}
@@ -61,44 +63,44 @@ def test_seeds_that_nobody_will_train_are_not_counted() -> None:
 
 
 def test_the_seeds_are_those_of_the_observed_difference_and_spread() -> None:
-    found = asked(BETTER, *NEAR)
+    found = required(BETTER, *NEAR)
     assert found is not None
     assert found.count == seeds_for_all([EffectSize(0.6, (1.0, 1.0))], 0.025)
     assert found.why == "it would then be supported"
 
 
 def test_a_margin_is_part_of_the_distance() -> None:
-    found = asked(claim("a", "no worse", "clean.x", "b", by=1), *NEAR)
+    found = required(claim("a", "no worse", "clean.x", "b", by=1), *NEAR)
     assert found is not None
     assert found.count == seeds_for_all([EffectSize(1.6, (1.0, 1.0))], 0.025)
 
 
 def test_more_undecided_claims_need_more_seeds() -> None:
-    one, many = (asked(BETTER, *NEAR, undecided=count) for count in (1, 10))
+    one, many = (required(BETTER, *NEAR, undecided=count) for count in (1, 10))
     assert one and many and one.count and many.count
     assert many.count == seeds_for_all([EffectSize(0.6, (1.0, 1.0))], 0.0025) > one.count
 
 
-def test_what_leans_the_other_way_would_be_contradicted() -> None:
-    found = asked(BETTER, *NEAR[::-1])
+def test_an_opposite_difference_would_be_contradicted() -> None:
+    found = required(BETTER, *NEAR[::-1])
     assert found is not None
     assert found.why == "it would then be contradicted"
     assert found.count == seeds_for_all([EffectSize(0.6, (1.0, 1.0))], 0.025)
 
 
 def test_nothing_is_said_where_the_difference_is_the_threshold() -> None:
-    assert asked(BETTER, NEAR[0], NEAR[0]) is None
+    assert required(BETTER, NEAR[0], NEAR[0]) is None
 
 
 def test_only_missing_seeds_cost() -> None:
-    found = asked(BETTER, *NEAR, a=10.0, b=100.0)
+    found = required(BETTER, *NEAR, a=10.0, b=100.0)
     assert found is not None and found.count is not None
     assert found.seconds == pytest.approx(110.0 * (found.count - 3))
 
 
 def test_more_seeds_than_there_are() -> None:
     """Ten seeds of one method, three of the other: the larger group is not cut."""
-    found = asked(BETTER, np.linspace(80, 82, 10), (78.9, 80.0, 81.2))
+    found = required(BETTER, np.linspace(80, 82, 10), (78.9, 80.0, 81.2))
     assert found is not None and found.count is not None and found.count > 10
 
 

@@ -72,7 +72,7 @@ def test_the_verdict_is_a_word_and_a_sign(folder: Path) -> None:
 
 
 def test_the_page_counts_its_verdicts(judged: list[JudgedClaim]) -> None:
-    expected = "Of 4 claims, 1 is supported, 1 is contradicted, 2 cannot be told."
+    expected = "Of 4 claims, 1 is supported, 1 is contradicted, 2 undecided."
     assert page.finding(judged) == expected
 
 
@@ -83,7 +83,7 @@ def test_the_page_stands_alone_and_escapes_what_it_quotes(folder: Path) -> None:
     assert "<script" not in text
 
 
-def test_every_claim_is_told_with_test_and_numbers(folder: Path) -> None:
+def test_every_claim_is_reported_with_test_and_numbers(folder: Path) -> None:
     text = html(folder)
     assert "Tested as: ours has the best clean.accuracy on digits." in text
     assert "Welch&#39;s t test over seeds: p < 0.001, Holm p = 0.00" in text.replace("&lt;", "<")
@@ -92,10 +92,12 @@ def test_every_claim_is_told_with_test_and_numbers(folder: Path) -> None:
     assert "above 82.9" in text
 
 
-def test_the_page_says_what_would_tell(judged: list[JudgedClaim], folder: Path) -> None:
+def test_the_page_names_the_seeds_that_would_decide(
+    judged: list[JudgedClaim], folder: Path
+) -> None:
     need = judged[2].need
     assert need is not None and need.count is not None
-    expected = f"{need.count} seeds per method would tell with power 0.8, about"
+    expected = f"{need.count} seeds per method would decide with power 0.8, about"
     assert expected in html(folder)
     assert need.seconds == pytest.approx(60.0 * (need.count - 3))
 
@@ -105,8 +107,8 @@ def test_markdown_and_csv_say_the_same(folder: Path, judged: list[JudgedClaim]) 
     assert text.count("\n## ") == 4 and "## 1. ✓ supported" in text
     with (folder / "claims.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["verdict"] for row in rows] == [one.answer.verdict for one in judged]
-    assert float(rows[0]["p_holm"]) == pytest.approx(judged[0].answer.adjusted)
+    assert [row["verdict"] for row in rows] == [one.test.verdict for one in judged]
+    assert float(rows[0]["p_holm"]) == pytest.approx(judged[0].test.adjusted)
     assert float(rows[0]["low"]) < 3.1 < float(rows[0]["high"])
 
 
@@ -118,19 +120,19 @@ def test_a_page_is_the_same_each_time(
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
-def test_what_nobody_can_pay_is_said() -> None:
+def test_too_many_seeds_are_reported() -> None:
     assert page.need(RequiredSize("seeds", None), "CPU").startswith("More than 1000 seeds")
     assert page._need_phrase(RequiredSize("seeds", None), "CPU") == "> 1000 seeds"
     assert page._need_phrase(RequiredSize("samples", 2300), "CPU") == "2300 samples"
 
 
-def test_source_and_note_are_told(folder: Path) -> None:
+def test_source_and_note_are_reported(folder: Path) -> None:
     for text in (html(folder), (folder / "claims.md").read_text(encoding="utf-8")):
         assert "A paper, 2024" in text and "Its data are others." in text
         assert "seeds of each: 3" in text
 
 
-def test_what_the_networks_say_stands_beside_what_methods_cannot(
+def test_tests_of_the_models_are_beside_undecided_methods(
     made: Callable[..., Study], analyses: dict
 ) -> None:
     few = made({"theirs": (80.0,), "ours": (83.0,)})

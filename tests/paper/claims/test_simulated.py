@@ -49,16 +49,16 @@ def claim(method: str, relation: str, metric: str, than: object = (), **more: ob
     return Claim.model_validate({**keys, **more})
 
 
-def seeds(asked: Claim, **means: float) -> Callable[[np.random.Generator], ClaimTest]:
+def seeds(claimed: Claim, **means: float) -> Callable[[np.random.Generator], ClaimTest]:
     """Five seeds of each method; the spread grows from method to method."""
-    way = -1 if asked.metric == "clean.error" else 1
+    way = -1 if claimed.metric == "clean.error" else 1
 
     def answer(draw: np.random.Generator) -> ClaimTest:
         drawn = {
             name: Estimate(tuple(draw.normal(mean, 0.5 + 0.5 * place, 5)))
             for place, (name, mean) in enumerate(means.items())
         }
-        return seeds_test(asked, drawn, way)
+        return seeds_test(claimed, drawn, way)
 
     return answer
 
@@ -76,7 +76,7 @@ EDGES = {  # truths on the very edge of the claim; how often it must be told at 
 
 
 @pytest.mark.parametrize("kind", EDGES)
-def test_over_seeds_a_claim_on_its_edge_is_told_in_one_file_of_twenty(kind: str) -> None:
+def test_over_seeds_a_claim_on_its_edge_is_decided_in_one_file_of_twenty(kind: str) -> None:
     answer, least = EDGES[kind]
     found = shares(answer)
     assert 0 < found[SUPPORTED] <= at_most(SIDE)
@@ -95,7 +95,7 @@ def test_what_is_true_is_denied_at_most_as_often_as_promised() -> None:
 def networks(kind: str, threshold: float) -> Callable[[np.random.Generator], ClaimTest]:
     """Two networks on the same 80 images whose truths differ by the threshold, in points."""
     relation = "no worse" if threshold < 0 else "higher"
-    asked = claim("a", relation, "clean.accuracy", "b", by=abs(threshold))
+    claimed = claim("a", relation, "clean.accuracy", "b", by=abs(threshold))
 
     def answer(draw: np.random.Generator) -> ClaimTest:
         ours, theirs = OUTCOMES[kind](draw, threshold / 100)
@@ -105,7 +105,7 @@ def networks(kind: str, threshold: float) -> Callable[[np.random.Generator], Cla
             )
             for name, arrays in (("a", ours), ("b", theirs))
         }
-        return samples_test(asked, readings, 1, 100)
+        return samples_test(claimed, readings, 1, 100)
 
     return answer
 
@@ -140,7 +140,7 @@ OUTCOMES = {"rates": rates, "means": means, "areas": placements}
     ("kind", "threshold"),
     [("rates", 0.0), ("rates", -5.0), ("means", 5.0), ("areas", 0.0), ("areas", 5.0)],
 )
-def test_over_samples_a_claim_on_its_edge_is_told_in_one_file_of_twenty(
+def test_over_samples_a_claim_on_its_edge_is_decided_in_one_file_of_twenty(
     kind: str, threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(significance, "FLIPS", 999)
@@ -153,7 +153,7 @@ def test_over_samples_a_claim_on_its_edge_is_told_in_one_file_of_twenty(
 @pytest.mark.parametrize(
     ("distance", "spread"), [(1.0, (0.6, 0.6)), (1.0, (0.3, 1.2)), (2.0, (1.0,)), (0.4, (0.5, 0.5))]
 )
-def test_so_many_seeds_tell_as_often_as_calculated(distance, spread) -> None:
+def test_so_many_seeds_decide_as_often_as_calculated(distance, spread) -> None:
     level = 0.025
     n = seeds_for_all([EffectSize(distance, spread)], level)
     draw = np.random.default_rng(0)
@@ -172,7 +172,7 @@ def test_so_many_seeds_tell_as_often_as_calculated(distance, spread) -> None:
     assert promised >= 0.8 > t_test_power(EffectSize(distance, spread), n - 1, level)
 
 
-def test_seeds_for_several_differences_tell_them_all_together() -> None:
+def test_seeds_for_several_differences_decide_them_all_together() -> None:
     """Two rivals, one claim: both must be beaten."""
     distances = [EffectSize(1.0, (0.7, 0.7)), EffectSize(1.1, (0.7, 0.9))]
     n = seeds_for_all(distances, 0.025)
@@ -186,7 +186,7 @@ def test_seeds_for_several_differences_tell_them_all_together() -> None:
     assert 0.79 <= passed.mean() <= 0.88  # never less; more, since the rivals share our seeds
 
 
-def test_no_worse_is_told_as_often_as_calculated() -> None:
+def test_no_worse_is_decided_as_often_as_calculated() -> None:
     """Truly equal methods, a margin of 1: the calculation's seeds, walked through the verdict."""
     n = seeds_for_all([EffectSize(1.0, (0.8, 0.8))], LEVEL / 2)
     demand = claim("a", "no worse", "clean.accuracy", "b", by=1)
@@ -200,7 +200,7 @@ def test_no_worse_is_told_as_often_as_calculated() -> None:
     assert promised == pytest.approx(0.8, abs=0.05)
 
 
-def test_so_many_samples_tell_as_often_as_calculated() -> None:
+def test_so_many_samples_decide_as_often_as_calculated() -> None:
     n = samples_for(EffectSize(0.3, (1.5,)), 0.025)
     values = np.random.default_rng(0).normal(0.3, 1.5, (5000, n))
     z = values.mean(1) / values.std(1, ddof=1) * sqrt(n)
@@ -225,7 +225,7 @@ def test_a_file_of_claims_errs_at_most_as_often_as_one() -> None:
 
 
 def test_seeds_added_after_a_look_keep_the_promise() -> None:
-    """A false claim, five seeds; where it cannot be told, the calculated seeds are added once."""
+    """A false claim, five seeds; where it is undecided, the calculated seeds are added once."""
     demand = claim("a", "better", "clean.accuracy", "b")
     draw = np.random.default_rng(0)
     runs, supported = 400, 0
@@ -236,9 +236,11 @@ def test_seeds_added_after_a_look_keep_the_promise() -> None:
             readings = {name: Estimate(tuple(column[:count])) for name, column in drawn.items()}
             (found,) = adjust_p_values([seeds_test(demand, readings, 1)])
             verdict = found.verdict
-            told = need(found, {"a": count, "b": count}, {}, 1) if verdict == CANNOT_TELL else None
-            if told is None or told.count is None or told.count > 20:
+            printed = (
+                need(found, {"a": count, "b": count}, {}, 1) if verdict == CANNOT_TELL else None
+            )
+            if printed is None or printed.count is None or printed.count > 20:
                 break
-            count = told.count
+            count = printed.count
         supported += verdict == SUPPORTED
     assert 0 < supported / runs <= at_most(LEVEL / 2, runs)

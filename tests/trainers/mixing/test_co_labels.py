@@ -13,7 +13,7 @@ from catchup_eval.trainers.mixing.comixup.labels import (
     candidates,
     co_labels,
     duplicate_penalty,
-    lowest_shares,
+    lowest_fractions,
     objective,
     overuse,
 )
@@ -30,10 +30,10 @@ def random_shares(groups=2, inputs=5, seed=0):
 
 
 def test_objective_is_that_of_the_literal_loops():
-    shares, balance = random_shares(), Balance(beta=0.4, gamma=0.7)
-    shares[0, 0, 3] = torch.tensor([0.5, 0, 0.5, 0, 0])
+    fractions, balance = random_shares(), Balance(beta=0.4, gamma=0.7)
+    fractions[0, 0, 3] = torch.tensor([0.5, 0, 0.5, 0, 0])
     cost = torch.from_numpy(generator(1).random((2, 5, 4, 4))).float()
-    grid = shares[0].view(5, 4, 4, 5).numpy()
+    grid = fractions[0].view(5, 4, 4, 5).numpy()
     expected = 0.0
     for mixture, row, column in itertools.product(range(5), range(4), range(4)):
         here = grid[mixture, row, column]
@@ -45,7 +45,7 @@ def test_objective_is_that_of_the_literal_loops():
     used = grid.sum((1, 2))
     for one, other in itertools.permutations(range(5), 2):
         expected += 0.7 / 16 * (used[one] * used[other]).sum()
-    assert float(objective(shares, cost, balance)[0]) == pytest.approx(expected, rel=1e-5)
+    assert float(objective(fractions, cost, balance)[0]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_others_show_enough_of_costs_more():
@@ -62,30 +62,30 @@ def test_likeness_hands_on_only_the_price_of_inputs_over_the_threshold():
 
 
 def test_twins_are_to_part_over_their_first_two_inputs():
-    shares = torch.zeros(1, 4, 2, 4)
+    fractions = torch.zeros(1, 4, 2, 4)
     for mixture, (one, other) in enumerate([(1, 3), (2, 2), (3, 1), (2, 2)]):
-        shares[0, mixture, 0, one] += 1
-        shares[0, mixture, 1, other] += 1
+        fractions[0, mixture, 0, one] += 1
+        fractions[0, mixture, 1, other] += 1
     expected = torch.zeros(1, 4, 4)
     expected[0, 0, 1] = expected[0, 2, 3] = 1  # of the same single input no twins part
-    assert torch.equal(duplicate_penalty(shares), expected)
+    assert torch.equal(duplicate_penalty(fractions), expected)
 
 
 def test_salient_cells_are_taken_whole_where_nothing_else_counts():
     cost = torch.zeros(1, 3, 2, 2)
     cost[0, 0, 0], cost[0, 1, 1, 0], cost[0, 2, 1, 1] = -1, -1, -1
     start = torch.zeros(1, 3, 4, dtype=torch.long)
-    shares = co_labels(cost, torch.eye(3)[None], start, Balance(beta=0, gamma=0, turns=1))
-    assert shares.argmax(3).tolist() == [[[0, 0, 1, 2]] * 3]
+    fractions = co_labels(cost, torch.eye(3)[None], start, Balance(beta=0, gamma=0, turns=1))
+    assert fractions.argmax(3).tolist() == [[[0, 0, 1, 2]] * 3]
 
 
 def test_mixtures_differ_only_because_repeating_costs():
     cost = -torch.from_numpy(generator(0).dirichlet(np.full(CELLS, 0.5), (3, 8))).float()
     start = torch.from_numpy(generator(1).integers(8, size=(3, 8, CELLS)))
-    shares = co_labels(cost.view(3, 8, 4, 4), torch.eye(8).expand(3, 8, 8), start, Balance())
-    torch.testing.assert_close(shares.sum(3), torch.ones(3, 8, CELLS))
-    assert {*shares.unique().tolist()} <= {0.0, 0.5, 1.0}
-    assert shares.sum((1, 2)).min() > 10  # of 16 that each would have if all were even
+    fractions = co_labels(cost.view(3, 8, 4, 4), torch.eye(8).expand(3, 8, 8), start, Balance())
+    torch.testing.assert_close(fractions.sum(3), torch.ones(3, 8, CELLS))
+    assert {*fractions.unique().tolist()} <= {0.0, 0.5, 1.0}
+    assert fractions.sum((1, 2)).min() > 10  # of 16 that each would have if all were even
     free = co_labels(cost.view(3, 8, 4, 4), torch.eye(8).expand(3, 8, 8), start, Balance(gamma=0))
     assert torch.equal(free, free[:, :1].expand_as(free))  # one best mixture for all
 
@@ -131,10 +131,10 @@ class Problem:
         known = [{*pair} for pair in self.pairs]
         return sources[0] if len(sources) == 1 else self.inputs + known.index({*sources})
 
-    def of(self, shares, smooth):
-        """The energy of shares (n * n, m)."""
+    def of(self, fractions, smooth):
+        """The energy of fractions (n * n, m)."""
         side = self.unary.shape[-1]
-        grid = np.reshape([self.label(share) for share in shares], (side, side))
+        grid = np.reshape([self.label(share) for share in fractions], (side, side))
         own = sum(self.unary[grid[cell]][cell] for cell in np.ndindex(side, side))
         seams = self.apart[grid[1:], grid[:-1]].sum() + self.apart[grid[:, 1:], grid[:, :-1]].sum()
         return own + smooth * seams
@@ -194,11 +194,11 @@ def test_gap_to_the_exact_optimum_on_real_images(salient, side, monkeypatch):
     met = []
 
     def watched(unary, counts, neighbours):
-        shares = lowest_shares(unary, counts, neighbours)
-        met.append((unary, counts, neighbours, shares))
-        return shares
+        fractions = lowest_fractions(unary, counts, neighbours)
+        met.append((unary, counts, neighbours, fractions))
+        return fractions
 
-    monkeypatch.setattr(module, "lowest_shares", watched)
+    monkeypatch.setattr(module, "lowest_fractions", watched)
     images, saliency = (whole[:100] for whole in salient)
     draws = draw_groups(generator(0), 2.0, 100, INPUTS, side)
     mosaics(images, saliency, draws, MosaicSettings(blocks=side))
@@ -210,11 +210,11 @@ def test_gap_to_the_exact_optimum_on_real_images(salient, side, monkeypatch):
     assert gaps.mean() < 0.01
 
 
-def relative_gaps(unary, counts, neighbours, shares):
+def relative_gaps(unary, counts, neighbours, fractions):
     """(G,): how far above the exact optimum each choice is, in percent."""
     parents = candidates(unary, counts, neighbours)[:, :3].tolist()
     for costs, shown, three, found in zip(
-        unary.double().numpy(), counts.numpy(), parents, shares.numpy()
+        unary.double().numpy(), counts.numpy(), parents, fractions.numpy()
     ):
         problem = Problem(costs, shown, three, neighbours.halves)
         lowest = problem.lowest(neighbours.smooth)
@@ -225,33 +225,33 @@ def literally(cost, start, balance):
     """Co-Mixup's whole procedure for one group of three inputs and 2 x 2 cells, by plain loops.
 
     Every choice is made by exhaustive search. cost (3, 2, 2), start (3, 4); likeness is the
-    identity. Gives the shares (3, 4, 3), and whether twins were met.
+    identity. Gives the fractions (3, 4, 3), and whether twins were met.
     """
-    shares, extra = np.eye(3)[start], np.zeros((3, 3))
-    value, met = literal_objective(shares, cost, balance), False
+    fractions, extra = np.eye(3)[start], np.zeros((3, 3))
+    value, met = literal_objective(fractions, cost, balance), False
     for turn in range(balance.turns):
         for mixture in range(3):
-            counts = shares[mixture].sum(0)
-            shown = shares.sum((0, 1)) - counts
+            counts = fractions[mixture].sum(0)
+            shown = fractions.sum((0, 1)) - counts
             much = np.where(shown > balance.tau * 4, shown, 0)
             price = (2 * balance.gamma * much + balance.gamma * extra[mixture]) / 4
             most, unary = np.argsort(-counts), cost + price[:, None, None]
             problem = Problem(unary, counts, most, halves=turn > 0)
-            shares[mixture] = best_shares(problem, balance.beta / 4)
+            fractions[mixture] = best_shares(problem, balance.beta / 4)
         if turn == balance.turns - 2:
-            sets = [frozenset(np.flatnonzero(one.sum(0))) for one in shares]
+            sets = [frozenset(np.flatnonzero(one.sum(0))) for one in fractions]
             for one, other in itertools.combinations(range(3), 2):
                 if sets[one] == sets[other] and len(sets[one]) > 1:
                     extra[one, sorted(sets[one])[0]] = extra[other, sorted(sets[one])[1]] = 1
                     met = True
-        before, value = value, literal_objective(shares, cost, balance)
+        before, value = value, literal_objective(fractions, cost, balance)
         if abs(before - value) / abs(value) < 1e-6:
             break
-    return shares, met
+    return fractions, met
 
 
-def literal_objective(shares, cost, balance):
-    tensors = torch.from_numpy(shares)[None].float(), torch.from_numpy(cost)[None].float()
+def literal_objective(fractions, cost, balance):
+    tensors = torch.from_numpy(fractions)[None].float(), torch.from_numpy(cost)[None].float()
     return float(objective(*tensors, balance)[0])  # itself tested by plain loops above
 
 

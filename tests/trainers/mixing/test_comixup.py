@@ -49,7 +49,7 @@ def test_the_loss_is_that_of_soft_labels_smoothed_in_the_mixture(smoothing):
         torch.testing.assert_close(mosaic_loss(criterion, logits, labels, mixed), expected)
 
 
-def test_each_label_weighs_the_share_of_its_image_that_is_shown():
+def test_each_label_weighs_the_visible_fraction_of_its_image():
     value = torch.arange(N) / N
     images = value.view(N, 1, 1, 1).expand(N, 3, 16, 16)
 

@@ -69,7 +69,7 @@ class Count(nn.Module):
 
 
 @pytest.mark.parametrize("height, width", [(16, 16), (7, 30)])
-def test_label_weights_are_the_shares_of_pixels_really_kept(height, width, weighing):
+def test_label_weights_are_the_fractions_of_remaining_pixels(height, width, weighing):
     n, draw = 5, generator(1)
     images = (torch.arange(n) / n).view(n, 1, 1, 1).expand(n, 1, height, width)
     method = cutmix(Count(), criterion=weighing)

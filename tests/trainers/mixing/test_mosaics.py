@@ -39,10 +39,10 @@ def test_images_that_are_salient_at_the_same_place_are_like_nobody():
 
 def test_cells_are_put_where_they_were():
     images = torch.rand(2, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    shares = torch.zeros(2, 3, 4, 3)
-    shares[..., 0] = 1
-    shares[1, 2] = torch.tensor([[0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0, 0, 1]])
-    mixed = assemble(images, shares, 2)
+    fractions = torch.zeros(2, 3, 4, 3)
+    fractions[..., 0] = 1
+    fractions[1, 2] = torch.tensor([[0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0, 0, 1]])
+    mixed = assemble(images, fractions, 2)
     assert torch.equal(mixed[0], images[0, :1].expand(3, -1, -1, -1))
     third, sources = mixed[1, 2], images[1]
     assert torch.equal(third[:, :4, :4], sources[1, :, :4, :4])
@@ -53,7 +53,7 @@ def test_cells_are_put_where_they_were():
 
 
 @pytest.mark.parametrize("precise", [True, False])
-def test_weights_are_what_is_shown_of_each_source(precise):
+def test_weights_are_the_visible_fractions_of_the_sources(precise):
     """Images of one colour each: the mean of a mixture tells who is in it, also under autocast."""
     values = torch.arange(25) / 25
     images = values.view(25, 1, 1, 1).expand(25, 3, 16, 16)

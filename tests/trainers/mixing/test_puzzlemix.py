@@ -46,7 +46,7 @@ class Seeing(nn.Module):
 
 
 @pytest.mark.parametrize("transport", [False, True])
-def test_each_label_weighs_the_share_of_its_image_that_is_shown(transport):
+def test_each_label_weighs_the_visible_fraction_of_its_image(transport):
     value = torch.arange(N) / N
     images = value.view(N, 1, 1, 1).expand(N, 3, 16, 16)
 
@@ -147,7 +147,7 @@ def test_an_image_without_saliency_does_no_harm(batch):
 
 
 @pytest.mark.parametrize("blocks", [2, 4])
-def test_masks_have_as_many_blocks_as_asked_for(blocks):
+def test_masks_have_the_requested_number_of_blocks(blocks):
     class Watching(nn.Module):
         def forward(self, images):
             self.seen = images.detach()

@@ -303,11 +303,11 @@ def test_a_head_that_does_not_see_the_map_is_refused():
         recursivemix(wrap(nn.Sequential(*layers)))(*batch_of(), generator(0))
 
 
-def test_a_closed_method_says_so(model):
+def test_a_closed_method_reports_it(model):
     method = recursivemix(model)
     method.close()
     method.close()
-    with pytest.raises(UserError, match="got none; a method that was closed sees none"):
+    with pytest.raises(UserError, match="got none; a method that was closed has none"):
         method(*batch_of(), generator(0))
 
 

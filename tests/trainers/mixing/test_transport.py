@@ -66,7 +66,7 @@ def test_places_that_are_shown_are_filled_and_no_block_comes_twice(n, seed, blin
         assert len(filled.unique()) == len(filled)
 
 
-def test_nothing_moves_where_all_is_shown_or_distance_is_dear():
+def test_nothing_moves_where_all_is_visible_or_distance_is_expensive():
     shown, share = instance(4, 0)
     stay = torch.arange(16).expand(3, -1)
     everywhere = transport_plan(torch.ones_like(shown), share, price=PRICE)

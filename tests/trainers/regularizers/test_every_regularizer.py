@@ -90,7 +90,7 @@ def test_folded_weights_make_the_plain_network_answer_as_the_regularized_one(
 
 
 @every_regularizer
-def test_what_it_is_lent_it_gives_back(name, new_model, new_batch):
+def test_modes_and_states_are_restored(name, new_model, new_batch):
     model, (images, labels) = new_model(), new_batch()
     weights = copy.deepcopy(list(model.parameters()))
     kept, modes = images.clone(), [module.training for module in model.modules()]

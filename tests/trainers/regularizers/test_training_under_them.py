@@ -52,7 +52,7 @@ def test_the_checkpoint_answers_as_the_network_did_when_it_was_watched(
         assert loss == pytest.approx(done.history.epochs[row].validation_loss, rel=1e-4)
 
 
-def test_a_checkpoint_kept_on_the_way_does_not_disturb_the_training(data, recipe_of, tmp_path):
+def test_a_checkpoint_of_an_epoch_does_not_change_the_training(data, recipe_of, tmp_path):
     plain = train(under(recipe_of, ALL), "baseline", data, folder=tmp_path, name="plain")
     saving = under(recipe_of, ALL, keep=[1, 2])
     other = train(saving, "baseline", data, folder=tmp_path, name="saving")
@@ -81,7 +81,7 @@ def test_a_recipe_names_them_in_tables(tmp_path):
     assert load_recipe(path).regularizers == {"cutout": {"length": 4}, "shakedrop": {}}
 
 
-def test_an_unknown_one_is_told_before_anything_is_trained(data, recipe_of, tmp_path):
+def test_an_unknown_one_is_reported_before_anything_is_trained(data, recipe_of, tmp_path):
     with pytest.raises(UnknownName, match="no regularizer 'shakdrop'; did you mean 'shakedrop'"):
         train(under(recipe_of, {"shakdrop": {}}), "baseline", data, folder=tmp_path)
     assert not any(tmp_path.iterdir())

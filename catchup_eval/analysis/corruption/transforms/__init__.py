@@ -1,4 +1,4 @@
-"""The corruptions by family, and what they are made of.
+"""The corruptions by family, and their building blocks.
 
 Constants: hendrycks/robustness, make_cifar_c.py, make_tinyimagenet_c.py, make_imagenet_c.py.
 """

@@ -1,4 +1,4 @@
-"""Blur by the lens, by frosted glass, by the camera's shake and by its zoom."""
+"""Defocus, frosted glass, motion and zoom blur."""
 
 from math import ceil
 
@@ -86,7 +86,7 @@ def glass_blur(images: Tensor, rngs: Rngs, sigma: float, reach: int, passes: int
     """Blurred, each pixel replaced by one up to `reach` away, blurred again.
 
     The original means to swap pixels; on numpy's views its line copies, and so do the released
-    files: `(h, w)` gets what stands at `(h + dy, w + dx)`, which keeps it.
+    files: `(h, w)` gets the value at `(h + dy, w + dx)`, which keeps it.
     """
     smooth = levels_to_uint8(linear.gaussian_filter(images.double(), sigma))
     height, width = images.shape[-2:]
@@ -108,16 +108,16 @@ def glass_sources(steps: np.ndarray, reach: int) -> np.ndarray:
     n, passes, _, rows, columns = steps.shape
     height, width = rows + 2 * reach, columns + 2 * reach
     pixels = np.arange(n * height * width).reshape(n, height, width)
-    inside = np.s_[:, reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
+    interior = np.s_[:, reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
     sources = pixels
     for turn in range(passes):
         look = pixels.copy()
-        look[inside] += steps[:, turn, 0].astype(int) * width + steps[:, turn, 1]
-        sources = sources.take(_resolve_pass(look, inside))
+        look[interior] += steps[:, turn, 0].astype(int) * width + steps[:, turn, 1]
+        sources = sources.take(_resolve_pass(look, interior))
     return np.asarray(sources % (height * width))
 
 
-def _resolve_pass(look: np.ndarray, inside: tuple[slice, ...]) -> np.ndarray:
+def _resolve_pass(look: np.ndarray, interior: tuple[slice, ...]) -> np.ndarray:
     """What a pass leaves where, when pixels copy one after the other from the last to the first.
 
     A pixel that looks at a later one finds there what that one has copied before. Following such
@@ -125,7 +125,7 @@ def _resolve_pass(look: np.ndarray, inside: tuple[slice, ...]) -> np.ndarray:
     """
     pixels = np.arange(look.size).reshape(look.shape)
     copies = np.zeros(look.shape, bool)
-    copies[inside] = True
+    copies[interior] = True
     onwards = (look > pixels) & copies.take(look)
     path = np.where(onwards, look, pixels)
     while True:

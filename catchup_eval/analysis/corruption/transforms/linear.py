@@ -3,7 +3,7 @@
 A sum of floating-point numbers depends on its order, which libraries choose by the batch and the
 threads; truncation then makes a grey level of the last bit wherever the image is flat. So weights
 are rounded to multiples of a power of two: sums of whole numbers below 2^53 are exact in any order,
-and what is flat stays exactly as it is.
+and flat areas stay exactly as they are.
 """
 
 from functools import lru_cache
@@ -67,7 +67,7 @@ def correlate(planes: Tensor, kernels: Tensor, centre: tuple[int, int], *, mode:
     Args:
         kernels: (N or 1, K, L) of whole weights in units of 2^-KERNEL_BITS.
         centre: row and column of the kernels that lie on the pixel itself.
-        mode: what lies outside: "reflect" (without the edge itself) or "replicate".
+        mode: of padding: "reflect" (without the edge itself) or "replicate".
     """
     (height, width), (rows, columns) = planes.shape[-2:], kernels.shape[-2:]
     top, left = centre

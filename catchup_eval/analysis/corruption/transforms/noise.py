@@ -30,7 +30,7 @@ SPECKLE: Severities = {
     "tiny_imagenet": (0.15, 0.20, 0.25, 0.30, 0.35),
     "imagenet": (0.15, 0.20, 0.35, 0.45, 0.60),
 }
-STARTS = 1024  # slices of a probability; for each, shot noise knows a count to begin with
+STARTS = 1024  # slices of a probability; for each, shot noise has a count to begin with
 
 
 def gaussian_noise(images: Tensor, rngs: Rngs, sd: float) -> Tensor:

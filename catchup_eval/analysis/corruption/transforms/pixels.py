@@ -1,7 +1,7 @@
-"""What the corruptions share: grey levels to [0, 1] and back, and saturation and value.
+"""Common to the corruptions: grey levels to [0, 1] and back, and saturation and value.
 
 Saturation and value (of hue, saturation, value) are those of whole batches, all in [0, 1]. A colour
-of constant hue is `value * (1 - saturation * below)`, where `below` says how far each channel is
+of constant hue is `value * (1 - saturation * below)`, where `below` is how far each channel is
 under the largest one, as a fraction of the distance to the smallest; the hue is never needed.
 """
 

@@ -117,7 +117,7 @@ def _mean3x3(x: np.ndarray) -> np.ndarray:
 
 
 def _shift(padded: np.ndarray, down: int, right: int) -> np.ndarray:
-    """What stands `down` and `right` of each value, in what was padded by one."""
+    """The values `down` and `right` of each one, in an array padded by one."""
     height, width = padded.shape[1] - 2, padded.shape[2] - 2
     return padded[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
 

@@ -1,4 +1,4 @@
-"""Co-Mixup: each cell of many images shown where it is salient (Kim et al. 2021)."""
+"""Co-Mixup: mixtures of the salient cells of several images (Kim et al. 2021)."""
 
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -91,10 +91,10 @@ def _mix_group(
     near = likeness(group(saliency), settings.omega)
     salient = group(block_fractions(saliency, settings.blocks))
     bonus = settings.eta / settings.blocks**2 * (prior + EPSILON).log()
-    shares = co_labels(-salient - bonus[..., None, None], near, start, settings.balance)
+    fractions = co_labels(-salient - bonus[..., None, None], near, start, settings.balance)
     sources = group(rows)[:, None].expand(-1, prior.shape[1], -1)
-    mixed = assemble(group(images), shares, settings.blocks)
-    return MosaicBatch(*(values.flatten(0, 1) for values in (mixed, sources, shares.mean(2))))
+    mixed = assemble(group(images), fractions, settings.blocks)
+    return MosaicBatch(*(values.flatten(0, 1) for values in (mixed, sources, fractions.mean(2))))
 
 
 def likeness(saliency: Tensor, omega: float) -> Tensor:
@@ -116,17 +116,17 @@ def _pairwise_distance(at: Tensor) -> Tensor:
     return (at[:, :, None] - at[:, None]).abs()
 
 
-def assemble(images: Tensor, shares: Tensor, blocks: int) -> Tensor:
-    """(G, m, C, H, H): images (G, m, C, H, H) put together by shares (G, m, n * n, m).
+def assemble(images: Tensor, fractions: Tensor, blocks: int) -> Tensor:
+    """(G, m, C, H, H): images (G, m, C, H, H) put together by fractions (G, m, n * n, m).
 
     A cell is one image's, or the mean of two.
     """
     groups, size, channels, side, _ = images.shape
     cells = images.view(groups, size, channels, blocks, side // blocks, blocks, side // blocks)
     cells = cells.permute(0, 1, 3, 5, 2, 4, 6).flatten(2, 3)  # (G, m, n * n, C, pixels, pixels)
-    share, source = shares.topk(min(2, size))
+    fraction, source = fractions.topk(min(2, size))
     one = source[..., 0]
-    other = torch.where(share[..., -1] > 0, source[..., -1], one)
+    other = torch.where(fraction[..., -1] > 0, source[..., -1], one)
     group = torch.arange(groups, device=images.device).view(-1, 1, 1)
     place = torch.arange(blocks**2, device=images.device)
     mixed = (cells[group, one, place] + cells[group, other, place]) / 2

@@ -1,4 +1,4 @@
-"""PuzzleMix: salient blocks of two images, each moved to where it is shown (Kim et al. 2020)."""
+"""PuzzleMix: salient blocks of two images, each moved to its visible place (Kim et al. 2020)."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -90,7 +90,7 @@ def transport_plan(visible: Tensor, fractions: Tensor, *, price: float) -> Tenso
 
     A place that is visible is always filled, for its own block bids for it in the first round, and
     a bid that wins is repeated. In the reference code places also stay empty because absent bids
-    count as bids of 0; that concerns only places that are not visible, so what is seen is the same.
+    count as bids of 0; that concerns only places that are not visible, so the image is the same.
 
     Args:
         visible: (N, n, n) bool, the places where the mask is above 0; P = n^2, n above 1.
@@ -116,15 +116,15 @@ def transport_plan(visible: Tensor, fractions: Tensor, *, price: float) -> Tenso
 def _winners(bid: Tensor, wish: Tensor, number: Tensor) -> Tensor:
     """(N, P): for each place the `number` of the lowest bid whose `wish` it is; P without any."""
     lowest = torch.full_like(bid, torch.inf).scatter_reduce(1, wish, bid, "amin")
-    nobody = torch.full_like(number, number.shape[1])
-    candidate = torch.where(bid == lowest.gather(1, wish), number, nobody)
-    return nobody.scatter_reduce(1, wish, candidate, "amin")
+    unclaimed = torch.full_like(number, number.shape[1])
+    candidate = torch.where(bid == lowest.gather(1, wish), number, unclaimed)
+    return unclaimed.scatter_reduce(1, wish, candidate, "amin")
 
 
 def move_blocks(images: Tensor, plan: Tensor) -> Tensor:
     """A copy of `images` (N, C, H, W) with the blocks of `plan` (N, P) at each place.
 
-    Where no block comes, the last one stands: it is for the mask not to show it.
+    Where no block comes, the last one stays: the mask is to hide it.
     """
     samples, channels, height, width = images.shape
     n = isqrt(plan.shape[1])

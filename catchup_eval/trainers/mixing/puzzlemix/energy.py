@@ -1,4 +1,4 @@
-"""What a PuzzleMix mask costs: lost saliency, uneven seams, and distance from the drawn weight.
+"""The cost of a PuzzleMix mask: lost saliency, uneven seams, and distance from the drawn weight.
 
 Kim et al. 2020, with the constants of the reference code (snu-mllab/PuzzleMix).
 """
@@ -16,7 +16,7 @@ EPSILON = 1e-8  # of the reference code, inside the logarithm of the prior
 
 
 class Smoothness(NamedTuple):
-    """What holds a mask together, and near the drawn weight."""
+    """Terms that keep a mask smooth, and near the drawn weight."""
 
     beta: float = 1.2  # of labels that differ
     gamma: float = 0.5  # of pixels that differ across a seam, times beta

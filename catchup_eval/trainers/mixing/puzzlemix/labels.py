@@ -5,7 +5,7 @@ cost of its own label. Such a problem has no gap to its relaxation: interpolate 
 between whole labels, let labels be any numbers from 0 to 2, and the lowest energy is the same
 (Murota 2003, L-natural-convex functions). The relaxed problem is solved for the whole batch at once
 by the primal-dual method of Chambolle and Pock (2011, algorithm 1), with a fixed number of steps;
-fractions that are left are rounded in five ways, of which the best is taken.
+fractions that are left are rounded by five rules, of which the best is taken.
 """
 
 from typing import NamedTuple
@@ -84,7 +84,7 @@ def _solve_relaxation(energy: GridEnergy, iterations: int) -> Tensor:
 
 
 def _neighbours(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each block's next ones stand, (2 P,): down, then right; and its steps' predecessors."""
+    """(2 P,): the next block of each, down, then right; and its steps' predecessors."""
     place = torch.arange(side**2, device=device).view(side, side)
     following = torch.stack([place.roll(-1, 0), place.roll(-1, 1)])
     previous = torch.stack([place.roll(1, 0), place.roll(1, 1) + side**2])

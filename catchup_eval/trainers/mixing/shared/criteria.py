@@ -59,11 +59,11 @@ def sample_losses(
     Args:
         criterion: a sum over samples, each weighed by its label. One that is not torch's
             cross-entropy is computed for each sample alone: at once where `torch.vmap` can run it,
-            else one after the other. What each counts in the batch is found from its gradients.
+            else one after the other. The weight of each in the batch is found from its gradients.
         logits: (N, K).
         labels: (N,), of the images of the batch.
         sources: (N,) or (m, N) rows of the batch: whose label is meant in place of the sample's
-            own. By what a label counts is decided by `labels`.
+            own. The weight of a label is determined by `labels`.
 
     Raises:
         UserError: as :func:`batch_loss`.
@@ -76,7 +76,7 @@ def sample_losses(
 
 
 def _precise(logits: Tensor) -> Tensor:
-    """Autocast would see to it for torch's losses, but not on a CPU for those made of its parts."""
+    """Autocast does this for torch's losses, but on a CPU not for those composed of functions."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -153,7 +153,7 @@ def _counts(criterion: Criterion, logits: Tensor, labels: Tensor) -> tuple[Tenso
 
     A sample's slope in the batch is the slope that it has alone, times its fraction of the batch.
     They are compared where all logits are 0. A sample without slope there counts nothing, and since
-    alone it would be 0 / 0, another's label stands in for its own. Where no sample has a slope, the
+    alone it would be 0 / 0, another's label replaces its own. Where no sample has a slope, the
     criterion is taken for a plain mean.
     """
     probe = torch.zeros_like(logits, requires_grad=True)

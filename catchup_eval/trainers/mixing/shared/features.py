@@ -1,8 +1,8 @@
-"""Mixing inside the network: after one of its stages, drawn anew at each step.
+"""Mixing within the network: after one of its stages, drawn anew at each step.
 
 Layers are numbered as in the Catch-up Mix paper: 0 is the input, 1 the stem, 2 the first stage
 after it. A mixture costs no extra forward or backward pass: source and target are the same batch
-in two orders, so one pass up to the layer serves both.
+in two orders, so one pass up to the layer is enough for both.
 """
 
 from collections.abc import Callable, Iterable
@@ -90,7 +90,7 @@ def feature_method(
 
         def change(features: Tensor) -> Tensor:
             _expect_maps(features, layer)
-            # Where the backward pass recomputes the stage, the same is drawn again.
+            # Where the backward pass recomputes the stage, the same numbers are drawn again.
             mixed, pairs = mix(features, drawn, deepcopy(start) if realised else generator)
             realised.append(pairs)
             return mixed
@@ -100,7 +100,7 @@ def feature_method(
         if len(realised) != 1:  # else the labels would be mixed and the features not, or twice
             raise UserError(
                 f"expected the stage of layer {layer} to run once in a forward pass, it was seen "
-                f"{len(realised)} times; a method that was closed sees none, nor one whose model "
+                f"{len(realised)} times; a method that was closed has none, nor one whose model "
                 "was compiled and called before the method was built"
             )
         return pair_loss(criterion, logits, labels, realised[0])
@@ -141,7 +141,7 @@ def mix_channels(mask: Mask, label_ratio: LabelRatio) -> Mix:
     Args:
         mask: which channels each image keeps.
         label_ratio: the label's weight: "sampled", lambda as drawn; "mask", the fraction of the
-            channels that is kept, which is smaller by less than 1 / C.
+            channels that stay, which is smaller by less than 1 / C.
     """
 
     def mix(features: Tensor, pairs: Pairs, generator: Generator) -> tuple[Tensor, Pairs]:
