@@ -54,7 +54,7 @@ def test_the_first_recall_is_scikit_learns(
     inside, outside = scores(digits)
     truth, both = np.repeat([0, 1], [90, 40]), np.append(inside, outside)
     found = values("FPR95", detection(inside, outside))
-    for name, positive, score in (("outside", truth, both), ("inside", 1 - truth, -both)):
+    for name, positive, score in (("OOD", truth, both), ("ID", 1 - truth, -both)):
         wrong, recall, _ = roc_curve(positive, score, drop_intermediate=False)
         expected = 100 * wrong[recall >= 0.95][0]
         assert found[f"{name} positive, first recall"] == pytest.approx(expected)
