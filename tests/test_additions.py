@@ -68,7 +68,7 @@ def test_what_a_package_adds_is_listed() -> None:
 def test_the_contracts_hold_for_what_a_package_adds() -> None:
     contract = runpy.run_path(str(TESTS / "analysis" / "test_every_analysis.py"))
     assert "grey" in contract["everyone"].args[1]
-    contract["test_it_says_what_it_is"]("grey")
+    contract["test_it_has_a_description"]("grey")
     methods = runpy.run_path(str(TESTS / "trainers" / "test_every_method.py"))
     assert "greymix" in methods["every_method"].args[1]
     data = load("stripes")

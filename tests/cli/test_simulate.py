@@ -259,7 +259,7 @@ def test_a_stopped_run_goes_on_with_the_next_simulation(
         patch.setattr(second, "measure", stopped)
         ended = call("run", "small.toml", folder=tmp_path)
     assert ended.returncode == 128 + signal.SIGINT, ended.stderr
-    assert "goes on" in ended.stderr
+    assert "resumes from here" in ended.stderr
     before = stored(tmp_path / "reports/small")
     assert before and redraw_report([tmp_path / "reports/small"], Options(quiet=True)) == DONE
     assert simulate(tmp_path / "reports") == DONE
