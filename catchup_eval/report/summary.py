@@ -38,7 +38,9 @@ def summary_table(
     ]
     left, right = ["Analysis", "Metric"], ["Chance", "n", "Protocol"]
     columns = [*left, *headings(study.groups, [*left, *right]), *right]
+    noted = any(one.note for line in lines for one in line.readings.values())
     caption = f"Headline and secondary metrics on {study.info.data.name}. {INTERVALS}"
+    caption += " An exclamation mark refers to the notes on this report." if noted else ""
     at = csv_lines(lines)
     return Table("summary", caption, columns, blocks, words=2, notes=1, file="summary", lines=at)
 
