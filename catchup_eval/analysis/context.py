@@ -1,7 +1,8 @@
 """A model on a dataset: what every analysis needs of it, computed once and shared."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,6 @@ from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.outputs import (
-    TINY,
     are_probabilities,
     check_finite,
     consistency_note,
@@ -70,7 +70,7 @@ class EvaluationContext:
     progress: Progress | None = None
     _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
     _notes: list[str] = field(default_factory=list, repr=False)
-    _probabilities: bool | None = field(default=None, repr=False)
+    _inspected: bool = field(default=False, repr=False)
 
     def has(self, need: str) -> bool:
         """Whether there is a split, "boxes", "cscores", "checkpoints" or "history"."""
@@ -93,11 +93,11 @@ class EvaluationContext:
         Raises:
             InvalidOutput: they are no logits (N, K), or not finite.
         """
-        if self._probabilities is not None:
+        if self._inspected:
             return
         split = next((name for name in self.data.parts if name != "train"), "")
         if not split:
-            self._probabilities = False
+            self._inspected = True
             return
         samples = self.data.split(split)
         rows = torch.linspace(0, len(samples) - 1, min(INSPECTED, len(samples))).long()
@@ -105,8 +105,15 @@ class EvaluationContext:
         with eval_mode(self.model):
             outputs = self.model(images)
             if not outputs.isfinite().all():
-                self._compute_outputs(split)  # raises, with the count of the whole split
-            self._probabilities = are_probabilities(outputs)
+                every = [self.model(batch.images).cpu() for batch in self.batches(split)]
+                check_finite(torch.cat(every))  # raises, with the count of the whole split
+            self._inspected = True
+            if are_probabilities(outputs):
+                self.model = copy(self.model)  # the caller's stays as it is
+                self.model.gives_probabilities = True
+                self._notes.append(
+                    "the outputs are probabilities; their logarithm is taken as the logits"
+                )
             given, classes = outputs.shape[1], len(self.data.classes)
             if given > classes:
                 self._notes.append(
@@ -114,11 +121,6 @@ class EvaluationContext:
                     f"something only where its first {classes} are the dataset's, in order"
                 )
             self._notes += filter(None, [consistency_note(self.model, images)])
-
-    def _to_logits(self, outputs: Tensor) -> Tensor:
-        """The logarithm of probabilities; what else the network answers is taken as it is."""
-        self.inspect()
-        return outputs.clamp_min(TINY).log() if self._probabilities else outputs
 
     def batches(self, split: str) -> Iterator[Batch]:
         """The split's samples in order, on the device."""
@@ -146,6 +148,7 @@ class EvaluationContext:
 
     @torch.no_grad()
     def _compute_outputs(self, split: str) -> ModelOutputs:
+        self.inspect()
         rows = []
         with eval_mode(self.model):
             for batch in self.batches(split):
@@ -160,7 +163,7 @@ class EvaluationContext:
         check_finite(outputs.logits)
         if split == "test":
             self._notes += output_notes(outputs.logits, outputs.labels)
-        return replace(outputs, logits=self._to_logits(outputs.logits))
+        return outputs
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         try:
@@ -190,11 +193,12 @@ class EvaluationContext:
             UserError: pixels outside [0, 1].
         """
         check_pixel_range(images)
+        self.inspect()
         with eval_mode(self.model):
             chunks = torch.split(images, self.batch_size)
             outputs = torch.cat([self.model(chunk.to(self.device)).cpu() for chunk in chunks])
         check_finite(outputs)
-        return self._to_logits(outputs)
+        return outputs
 
     @property
     def clean_correct(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
-from catchup_eval.models.outputs import find_logits
+from catchup_eval.models.outputs import TINY, find_logits
 
 # The input channels from (red, green, blue); a single one is for images whose three are equal.
 CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
@@ -111,6 +111,9 @@ class Classifier(nn.Module):
             _submodule(net, module)
         parameters = (p.dtype for p in net.parameters() if p.is_floating_point())
         self._dtype = next(parameters, torch.float32)
+        self.gives_probabilities = (
+            False  # set where evaluated, if so: forward takes their logarithm
+        )
         self.output_note = ""  # where the logits were found, once they had to be looked for
 
     @property
@@ -146,10 +149,12 @@ class Classifier(nn.Module):
         if self._dtype != torch.float32:
             images = images.to(self._dtype)
         answer = self.net(images)
-        if isinstance(answer, Tensor) and answer.ndim == 2 and self._dtype == torch.float32:
+        plain = self._dtype == torch.float32 and not self.gives_probabilities
+        if plain and isinstance(answer, Tensor) and answer.ndim == 2:
             return answer
         logits, self.output_note = find_logits(answer)
-        return logits if self._dtype == torch.float32 else logits.float()
+        logits = logits if self._dtype == torch.float32 else logits.float()
+        return logits.clamp_min(TINY).log() if self.gives_probabilities else logits
 
     def trace(self, pixels: Tensor) -> Trace:
         """Logits, features and, where the head pools a map, that map; one forward pass.

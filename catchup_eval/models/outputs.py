@@ -71,15 +71,12 @@ def output_notes(logits: Tensor, labels: Tensor) -> list[str]:
     """What is odd about the finite outputs of a whole split, a sentence each.
 
     Args:
-        logits: (N, K), before any change.
+        logits: (N, K).
         labels: (N,).
     """
     notes = []
     classes, n = logits.shape[1], len(logits)
-    if are_probabilities(logits):
-        logits = logits.clamp_min(TINY).log()
-        notes.append("the outputs are probabilities; their logarithm is taken as the logits")
-    elif bool((logits.logsumexp(1).abs() < SUM).all()) and classes > 1:
+    if bool((logits.logsumexp(1).abs() < SUM).all()) and classes > 1:
         notes.append(
             "the outputs are log-probabilities: energy scores and other measures of the logits' "
             "size say nothing"

@@ -84,12 +84,14 @@ def spoil(logits: Tensor) -> Tensor:
     return torch.where(logits[:, :1] > 8, torch.nan, logits)
 
 
+ATTACK = {"adversarial": {"pgd_steps": 2, "pgd_step_size": 4, "unbounded": 1}}
 CLEAN = EvaluationSettings(["clean", "deformation"])
+FORMS = EvaluationSettings(["clean", "deformation", "adversarial"], ATTACK)
 
 
 @pytest.fixture(scope="module")
 def plain(few_digits: TensorDataset, evaluate: Evaluate) -> Study:
-    return evaluate([under_test(Means())], few_digits, CLEAN)
+    return evaluate([under_test(Means())], few_digits, FORMS)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
@@ -134,9 +136,15 @@ CHANGES: Mapping[str, Callable[[Tensor], Any]] = {
 def test_another_form_gives_the_same_numbers_and_is_told(
     kind: str, plain: Study, few_digits: AnySet, evaluate: Evaluate
 ) -> None:
-    finished = evaluate([under_test(Means(CHANGES[kind]))], few_digits, CLEAN)
+    tested = under_test(Means(CHANGES[kind]))
+    finished = evaluate([tested], few_digits, FORMS)
+    assert not tested.model.gives_probabilities, "the caller's model stays as it is"
     for key, result in finished.results.items():
         expected = plain.results[key].table
+        checks, before = (
+            one.frame.query("unit == 'check'") for one in (result, plain.results[key])
+        )
+        assert checks["value"].tolist() == before["value"].tolist()
         assert result.table["metric"].tolist() == expected["metric"].tolist()
         np.testing.assert_allclose(result.table["value"], expected["value"], rtol=1e-3, atol=1e-3)
     notes = " ".join({*finished.notes("net")} - {*plain.notes("net")})
