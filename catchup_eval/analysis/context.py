@@ -57,6 +57,7 @@ class EvaluationContext:
         data_root: the folder of downloaded data, where what many models need may be cached; it is
             used where it exists, never made.
         progress: called with (done, total) as an analysis goes on.
+        check_batches: whether :meth:`inspect` also asks the same images alone and twice.
     """
 
     model: Classifier
@@ -68,6 +69,7 @@ class EvaluationContext:
     history: Any = None
     data_root: Path | None = None
     progress: Progress | None = None
+    check_batches: bool = True
     _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
     _notes: list[str] = field(default_factory=list, repr=False)
     _inspected: bool = field(default=False, repr=False)
@@ -120,7 +122,8 @@ class EvaluationContext:
                     f"the network has {given} classes, the dataset {classes}: numbers mean "
                     f"something only where its first {classes} are the dataset's, in order"
                 )
-            self._notes += filter(None, [consistency_note(self.model, images)])
+            if self.check_batches:
+                self._notes += filter(None, [consistency_note(self.model, images)])
 
     def batches(self, split: str) -> Iterator[Batch]:
         """The split's samples in order, on the device."""

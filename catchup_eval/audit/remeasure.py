@@ -102,6 +102,7 @@ class Remeasurement:
             seed=key.seed,
             checkpoints=LazyCheckpoints(self.candidate.epoch_checkpoints),
             history=self.candidate.history,
+            check_batches=False,  # what the report's own measurement noted stands in it
         )
         settings = {self.analysis: {**key.settings, **changes}}
         how = EvaluationSettings((self.analysis,), settings, device=self.device)

@@ -129,7 +129,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, few_resamples: None, sketches: None) 
 
 
 SMALL = (
-    "landscape.points=3", "landscape.samples=20", "landscape.probes=2", "landscape.solver=scipy",
+    "landscape.points=3", "landscape.samples=10", "landscape.probes=2", "landscape.solver=scipy",
+    "landscape.tolerance=0.01",
     "corruption.severities=[1]", "adversarial.pgd_steps=1", "adversarial.pgd_step_size=8",
     "adversarial.unbounded=1",
 )  # fmt: skip

@@ -28,7 +28,7 @@ from catchup_eval.results import study
 
 pytestmark = [
     pytest.mark.trained,
-    pytest.mark.usefixtures("few_digits_train", "few_resamples", "sketches"),
+    pytest.mark.usefixtures("few_digits_train", "few_resamples", "module_sketches"),
 ]
 PLAN = Plan(name="tiny", methods=("baseline", "catchup"), epochs=1, only=("clean", "deformation"))
 
@@ -39,7 +39,10 @@ def options(folder: Path, **changes: object) -> Options:
 
 @pytest.fixture(scope="module")
 def finished(
-    few_digits_train: None, few_resamples: None, tmp_path_factory: pytest.TempPathFactory
+    few_digits_train: None,
+    few_resamples: None,
+    module_sketches: None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A finished tiny run; tests must not change it."""
     out = tmp_path_factory.mktemp("reports")
@@ -218,7 +221,8 @@ def test_few_files_lie_between_a_command_and_its_numbers(
         monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
     words = ("--epochs", "1", "--limit", "20", "--methods", "baseline", "catchup", "--quiet")
     only = ("clean", "adversarial", "corruption", "deformation", "ood", "feature_drop", "filters")
-    assert call("run", *words, "--only", *only, folder=tmp_path).returncode == 0
+    few = ("--set", "corruption.severities=[3]", "--set", "filters.samples=20")
+    assert call("run", *words, "--only", *only, *few, folder=tmp_path).returncode == 0
     assert set(seen) == {"cross_entropy", "score_limits", "batches"}
     for name, files in seen.items():
         assert len(files) <= 10, (name, sorted(Path(file).name for file in files))
