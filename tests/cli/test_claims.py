@@ -70,7 +70,7 @@ def test_claims_are_tested_and_written(
     judge_claims(find("catchup-mix"), [finished_report], tmp_path, Options())
     out = capsys.readouterr().out
     assert "Of 13 claims" in out and "3 seeds" in out
-    assert {path.name for path in tmp_path.iterdir()} == {"claims.html", "claims.md", "claims.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"claims.html", "claims.csv"}
 
 
 def test_the_same_networks_twice_are_one_study(finished_report: Path) -> None:
