@@ -75,10 +75,12 @@ def reproduce_paper(
     from catchup_eval.core.errors import DONE, IN_PART, BadFile
     from catchup_eval.paper.page import deviation_warnings, reproduction_facts, write
     from catchup_eval.paper.plan import plan_reproduction
+    from catchup_eval.paper.reproduction import transfer
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
     folder = options.out / (options.name or name)
-    stages = list(plan_reproduction(wanted, folder, scale=scale, on=on))
+    wanted = transfer(wanted, on) if on else wanted
+    stages = list(plan_reproduction(wanted, folder, scale=scale))
     if options.dry_run:
         print_cost(console, stages, options)
         return DONE

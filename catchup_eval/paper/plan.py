@@ -19,7 +19,6 @@ from catchup_eval.paper.reproduction import (
     NetworkSpec,
     Reproduction,
     ReproductionSetting,
-    transfer_setting,
 )
 from catchup_eval.trainers.recipe import Recipe, load_recipe, scale_epochs
 
@@ -107,23 +106,18 @@ class ReproductionStage:
 
 
 def plan_reproduction(
-    wanted: Reproduction, folder: Path, *, scale: float = 1.0, on: str = ""
+    wanted: Reproduction, folder: Path, *, scale: float = 1.0
 ) -> Iterator[ReproductionStage]:
     """The settings that a table or figure needs, in order.
 
     Args:
         folder: of the whole reproduction.
         scale: of all epochs.
-        on: a dataset, and a recipe for it, in place of the paper's.
-
-    Raises:
-        UnknownName: no recipe for this dataset.
     """
     for name, setting in wanted.settings.items():
         networks = list(wanted.networks(name).values())
         if networks:
-            own = transfer_setting(setting, on) if on else setting
             analyses = wanted.analyses(name)
             yield ReproductionStage(
-                name, own, networks, wanted.seeds, analyses, scale, folder / name
+                name, setting, networks, wanted.seeds, analyses, scale, folder / name
             )
