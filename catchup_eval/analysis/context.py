@@ -57,7 +57,8 @@ class EvaluationContext:
         data_root: the folder of downloaded data, where what many models need may be cached; it is
             used where it exists, never made.
         progress: called with (done, total) as an analysis goes on.
-        check_batches: whether :meth:`inspect` also asks the same images alone and twice.
+        auditing: whether a stored measurement is repeated, which noted itself what is odd and may
+            write nothing: no cache, and :meth:`inspect` checks the outputs' form alone.
     """
 
     model: Classifier
@@ -69,7 +70,7 @@ class EvaluationContext:
     history: Any = None
     data_root: Path | None = None
     progress: Progress | None = None
-    check_batches: bool = True
+    auditing: bool = False
     _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
     _notes: list[str] = field(default_factory=list, repr=False)
     _inspected: bool = field(default=False, repr=False)
@@ -122,7 +123,7 @@ class EvaluationContext:
                     f"the network has {given} classes, the dataset {classes}: numbers mean "
                     f"something only where its first {classes} are the dataset's, in order"
                 )
-            if self.check_batches:
+            if not self.auditing:
                 self._notes += filter(None, [consistency_note(self.model, images)])
 
     def batches(self, split: str) -> Iterator[Batch]:

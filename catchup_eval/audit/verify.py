@@ -128,6 +128,7 @@ def _check_measurements(
             environment.resolve_device(request.device),
             request.batch_size,
             request.seed,
+            request.data_root,
         )
         for candidate in candidates
         for (model, analysis), result in results.items()

@@ -100,6 +100,7 @@ def reproduce_paper(
         studies,
         folder,
         facts=reproduction_facts(wanted, studies, command),
+        times={stage.name: stage.times() for stage in stages},
         warnings=[*deviation_warnings(wanted, stages, scale, on, options.limit), *missing],
     )
     console.result(str(page))
@@ -135,7 +136,7 @@ def run_stage(
     groups = list(dict.fromkeys(model.group for model in models))
     about = study.data_info(data.evaluation)
     finished = engine.run(
-        [*trainings, *plan_evaluate(models, data, settings)],
+        [*trainings, *stage.timings(trainings), *plan_evaluate(models, data, settings)],
         Store(stage.folder),
         describe_study(stage.name, command, groups, about, settings),
         engine=engine.InlineEngine(settings.device),

@@ -1,9 +1,10 @@
 """The page of a reproduced table or figure: the paper's layout, its numbers in italics by ours."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,16 @@ from scipy.stats import beta, spearmanr
 from catchup_eval import feature_learning
 from catchup_eval.core.files import atomic_path, write_text
 from catchup_eval.core.words import count_noun
+from catchup_eval.jobs.timing import EpochTimes
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.paper.plan import ReproductionStage
-from catchup_eval.paper.reproduction import PaperNumber, Reproduction, ReproductionColumn, Row
+from catchup_eval.paper.reproduction import (
+    SECONDS,
+    PaperNumber,
+    Reproduction,
+    ReproductionColumn,
+    Row,
+)
 from catchup_eval.paper.tables import column_rows
 from catchup_eval.plotting import figure, style
 from catchup_eval.report import figures, formatting
@@ -37,6 +45,7 @@ AGREEMENT = (
     "rank correlation over the rows that both have, and the best row of each: ours where its "
     "interval meets no other row's, the paper's by its bare numbers."
 )
+Times = Mapping[str, EpochTimes]  # by network
 ENOUGH = 3  # rows from which a rank correlation is meaningful
 
 
@@ -51,6 +60,7 @@ class ReproducedCell:
     paper: PaperNumber
     data: str = ""  # that ours was measured on
     epochs: str = ""  # of its trainings
+    spread: float = nan  # standard deviation of ours, where that stands beside it
 
     @property
     def mean(self) -> float:
@@ -94,6 +104,7 @@ def write(
     *,
     facts: Sequence[tuple[str, str]],
     warnings: Sequence[str],
+    times: Mapping[str, Times] = MappingProxyType({}),
 ) -> Path:
     """Write `index.html`, `report.md`, tables and figures; gives the path of the page.
 
@@ -102,17 +113,18 @@ def write(
         studies: by setting; those that are missing are absent.
         facts: what was done, for the head of the page.
         warnings: what keeps it from being the paper's own experiment, and what is missing.
+        times: by setting, of the epochs of each network that was timed.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    cells = list(reproduced_cells(wanted, studies))
+    cells = list(reproduced_cells(wanted, studies, times))
     tables = [_numbers(name, wanted, cells), _agreement(name, wanted, cells)] if cells else []
     page = ReproductionPage(
         wanted,
         finding(wanted, cells),
         facts,
-        warnings,
+        [*warnings, *_disturbed(times)],
         [table for table in tables if table.blocks],
         list(_pictures(name, wanted, studies, folder)),
         [(setting, _describe_study(study)) for setting, study in studies.items()],
@@ -137,7 +149,7 @@ def _describe_study(study: Study) -> str:
 
 
 def reproduced_cells(
-    wanted: Reproduction, studies: Mapping[str, Study]
+    wanted: Reproduction, studies: Mapping[str, Study], times: Mapping[str, Times]
 ) -> Iterator[ReproducedCell]:
     """Every cell of a table, row by row."""
     for row in wanted.rows:
@@ -146,6 +158,9 @@ def reproduced_cells(
             study = studies.get(network.setting)
             if study is None:
                 yield ReproducedCell(row, column, None, "", paper)
+            elif column.measure == SECONDS:
+                own = times.get(network.setting, {}).get(network.name)
+                yield _timed(ReproducedCell(row, column, None, "s", paper, data_text(study)), own)
             else:
                 ours, unit = _estimate(study, network.name, column)
                 epochs = {
@@ -154,6 +169,27 @@ def reproduced_cells(
                 } - {None}
                 trained = ", ".join(map(str, sorted(epochs)))
                 yield ReproducedCell(row, column, ours, unit, paper, data_text(study), trained)
+
+
+def _timed(cell: ReproducedCell, times: EpochTimes | None) -> ReproducedCell:
+    """The cell with the mean of undisturbed epochs and its standard deviation."""
+    if times is None or not times.is_undisturbed:
+        return cell
+    n = len(times.seconds)
+    ours = Estimate((float(times.seconds.mean()),), n=n, protocol=f"timing{n}@1")
+    spread = float(times.seconds.std(ddof=1))
+    return replace(cell, ours=ours, epochs=str(n), spread=spread)
+
+
+def _disturbed(times: Mapping[str, Times]) -> Iterator[str]:
+    for setting, networks in times.items():
+        found = {name: own for name, own in networks.items() if not own.is_undisturbed}
+        if found:
+            most = max(own.other_cores for own in found.values())
+            yield (
+                f"Times in {setting} are left out, since other work kept up to {most:.1f} cores "
+                f"busy: {', '.join(found)}. Delete their files in {setting}/timing to repeat them."
+            )
 
 
 def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Estimate | None, str]:
@@ -186,7 +222,8 @@ def finding(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> str:
     clear = [(ours, paper) for ours, paper in pairs if ours]
     same = sum(ours == paper for ours, paper in clear)
     columns = count_noun(len(compared), "column")
-    return f"{text}; of {columns}, {len(clear)} have a clear best row, {same} times the paper's."
+    which = f", which is the paper's in {same}" if clear else ""
+    return f"{text}; {len(clear)} of {columns} have a clear best row{which}."
 
 
 def _group_by_column(
@@ -231,7 +268,7 @@ def _numbers(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -
     for own in _group_by_column(wanted, cells):
         headings.append(own[0].column.name)
         groups.append(own[0].column.group)
-        columns.append([Cell(formatting.format_estimate(cell.ours, cell.unit)) for cell in own])
+        columns.append([_our_cell(cell) for cell in own])
         if any(not isnan(cell.paper) for cell in own):
             headings.append(own[0].column.paper)
             groups.append(own[0].column.group)
@@ -243,6 +280,13 @@ def _numbers(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -
     above = groups if any(groups) else ()
     caption = " ".join([NUMBERS, *_provenance(wanted, cells)])
     return Table(name, caption, headings, blocks, groups=above, file=name, lines=lines)
+
+
+def _our_cell(cell: ReproducedCell) -> Cell:
+    text = formatting.format_estimate(cell.ours, cell.unit)
+    if isnan(cell.spread):
+        return Cell(text)
+    return Cell(f"{text} ± {formatting.format_number(cell.spread, cell.unit)}")
 
 
 def _paper_cells(own: Sequence[ReproducedCell]) -> list[Cell]:
@@ -324,6 +368,7 @@ def frame(cells: Sequence[ReproducedCell]) -> pd.DataFrame:
             "mean": cell.mean,
             "low": cell.interval.low,
             "high": cell.interval.high,
+            "std": cell.spread,
             "unit": cell.unit,
             "paper": float(cell.paper),
             "paper_std": cell.paper.spread,

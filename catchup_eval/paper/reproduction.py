@@ -21,6 +21,7 @@ from catchup_eval.core.settings import Settings, check
 from catchup_eval.report.tables import PAPER
 from catchup_eval.trainers.shipped import RECIPES
 
+SECONDS = "timing.seconds"
 # The recipe of a table's design on other data than the paper's.
 ELSEWHERE: Mapping[str, str] = {
     "cifar10": "cifar100-preactresnet18",
@@ -111,6 +112,7 @@ class ReproductionColumn(NetworkDefaults):
     Attributes:
         group: heading of several columns.
         measure: ANALYSIS.METRIC; where there are several rows of it (one an epoch), their mean.
+            :data:`SECONDS` is no analysis's: those of an epoch, timed by themselves.
         where: the condition that picks its rows.
         complement: 100 less the number, for an error in percent.
         better: "higher" or "lower".
@@ -223,7 +225,15 @@ class Reproduction(Settings):
         """Each network with each of its analyses, in order; some come more than once."""
         places: list[ReproductionColumn | FigureSpec] = [*self.columns, *self.figures]
         for row, of in product(self.rows, places):
-            yield self.network(row, of), of.question
+            if not (isinstance(of, ReproductionColumn) and of.measure == SECONDS):
+                yield self.network(row, of), of.question
+
+    def times(self, setting: str) -> bool:
+        """Whether epochs are timed in this setting."""
+        return any(
+            column.measure == SECONDS and self.network(row, column).setting == setting
+            for row, column in product(self.rows, self.columns)
+        )
 
     def networks(self, setting: str) -> dict[str, NetworkSpec]:
         """The networks of one setting, by name."""

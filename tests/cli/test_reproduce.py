@@ -192,6 +192,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, few_resamples: None, sketches: None) 
     monkeypatch.setattr("catchup_eval.paper.plan.load_recipe", load)
     monkeypatch.setattr("catchup_eval.datasets.load", lambda name, root: few)
     monkeypatch.setattr("catchup_eval.api.write_report", lambda *_: None)
+    monkeypatch.setattr("catchup_eval.jobs.timing.OTHERS", np.inf)  # whatever else runs here
 
 
 SMALL = (
@@ -218,6 +219,7 @@ def test_it_runs_end_to_end_on_digits(name: str, tmp_path: Path, quick: None) ->
     if len(cells):
         assert cells["data"].str.startswith("digits, subset: test n=20").all()
         assert cells["mean"].notna().all()
+        assert (cells["std"].notna() == (cells["unit"] == "s")).all()
         np.testing.assert_allclose(cells["difference"], cells["mean"] - cells["paper"])
     drawn = list((tmp_path / name / "figures").glob("*.png"))
     assert len(drawn) == len(design.figures) + bool(wanted.alphas)
