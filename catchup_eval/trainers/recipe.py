@@ -11,19 +11,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import TAG, Count, PositiveFraction, Settings, check
+from catchup_eval.core.settings import TAG, Count, PositiveFraction, Settings, Several, check
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.trainers.augmentation import Augmentation
 from catchup_eval.trainers.optimization import Optimiser, Schedule, StepSchedule
 from catchup_eval.trainers.shipped import RECIPES as RECIPES
 from catchup_eval.trainers.shipped import read
 
+Side = Annotated[int, Field(ge=1, le=4096)]
+
 
 class PreprocessingSettings(Settings):
     """How images of varying size are brought to one size: what `Preprocess` has."""
 
-    size: Count
-    resize: Count | None = None
+    size: Side
+    resize: Side | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     squash: bool = False
 
@@ -81,7 +83,7 @@ class Recipe(Settings):
     batch_size: Count
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    keep: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    keep: Several[Count] = ()
     optimiser: Optimiser
     schedule: Schedule
     augmentation: Augmentation = Augmentation()
