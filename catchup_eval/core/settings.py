@@ -210,7 +210,8 @@ def _keywords(function: Callable[..., Any]) -> type[Keywords]:
         name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
         for name, p in parameters.items()
     }
-    return create_model(function.__qualname__, __base__=Keywords, **fields)
+    name = getattr(function, "__name__", type(function).__name__)
+    return create_model(name, __base__=Keywords, **fields)
 
 
 def _refusal(kind: type[Settings], fault: Mapping[str, Any], source: str) -> UserError:

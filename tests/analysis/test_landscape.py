@@ -18,7 +18,7 @@ from catchup_eval.analysis.landscape.losses import (
     mean_over_axis,
     orient_axes,
 )
-from catchup_eval.core.errors import Missing, UnknownName, UserError
+from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
 from catchup_eval.results.result import ModelResult, Rows, join
