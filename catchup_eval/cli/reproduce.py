@@ -30,6 +30,7 @@ def reproduce(
         typer.Option(
             metavar="FRACTION",
             min=1e-9,
+            max=1000,
             help="Fraction of all epochs, such as 0.01; the page notes it.",
         ),
     ] = 1.0,

@@ -187,6 +187,8 @@ def _published_accuracy(entry: Any) -> PublishedAccuracy | None:
 
 
 def _builder_options(spec: ModelSpec) -> dict[str, Any]:
+    if "name" in spec.options:
+        raise UserError("expected a model's name as NAME=MODEL, got ?name=")
     ours = (*preprocessing.KEYS, "classes", "ema")
     return {key: _parse_value(value) for key, value in spec.options.items() if key not in ours}
 

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, PlainValidator
 
 from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName, UserError
-from catchup_eval.core.settings import Settings, check
+from catchup_eval.core.settings import Settings, Several, check
 from catchup_eval.report.tables import PAPER
 from catchup_eval.trainers.shipped import RECIPES
 
@@ -101,9 +101,9 @@ class PaperNumber(float):
 class Row(NetworkDefaults):
     """A row; `paper` holds the paper's numbers, one a column."""
 
-    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
+    model_config = ConfigDict(allow_inf_nan=True)
 
-    paper: tuple[Annotated[PaperNumber, PlainValidator(PaperNumber)], ...] = ()
+    paper: Several[Annotated[PaperNumber, PlainValidator(PaperNumber)]] = ()
 
 
 class ReproductionColumn(NetworkDefaults):
@@ -165,10 +165,8 @@ class Layout(Settings):
         note: a sentence below it.
     """
 
-    model_config = ConfigDict(strict=False)  # as for Row
-
     caption: str
-    extra: tuple[ReproductionColumn, ...] = ()
+    extra: Several[ReproductionColumn] = ()
     note: str = ""
 
 
@@ -198,16 +196,14 @@ class Reproduction(Settings):
         layout: of the table in the report of other models; None where it has none there.
     """
 
-    model_config = ConfigDict(strict=False)  # as for Row
-
     title: str
     about: str
-    notes: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    columns: tuple[ReproductionColumn, ...] = ()
-    rows: tuple[Row, ...] = ()
-    figures: tuple[FigureSpec, ...] = ()
-    alphas: tuple[float, ...] = ()
+    notes: Several[str] = ()
+    seeds: Several[int] = (0,)
+    columns: Several[ReproductionColumn] = ()
+    rows: Several[Row] = ()
+    figures: Several[FigureSpec] = ()
+    alphas: Several[float] = ()
     settings: dict[str, ReproductionSetting] = {}
     layout: Layout | None = None
 

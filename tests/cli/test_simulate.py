@@ -204,7 +204,7 @@ def test_what_another_version_simulated_is_not_drawn(
         ({"set": ["landscape.points=3"]}, "there is no analysis 'landscape'"),
         (
             {"set": ["feature_learning.seeds=0"]},
-            "feature_learning: expected seeds as a number greater than or equal to 1, got 0",
+            "feature_learning: expected seeds as a whole number from 1 to 1,000, got 0",
         ),
         ({"set": ["filter_learning.seeds=two"]}, "got 'two'"),
         ({"limit": 5}, "nothing to --limit"),

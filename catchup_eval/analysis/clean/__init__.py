@@ -46,7 +46,7 @@ from catchup_eval.analysis.clean.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.clean.figures import PANELS
 from catchup_eval.analysis.clean.figures import plot as plot
 from catchup_eval.analysis.context import EvaluationContext
-from catchup_eval.core.settings import Count, validate_settings
+from catchup_eval.core.settings import Few, validate_settings
 from catchup_eval.metrics import calibration, selective
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval, bootstrap, reflected
@@ -79,7 +79,7 @@ RECHECK = Recheck()
 
 
 @validate_settings()
-def measure(context: EvaluationContext, *, bins: Count = 15) -> Result:
+def measure(context: EvaluationContext, *, bins: Few = 15) -> Result:
     """The rows and samples described above.
 
     Args:

@@ -40,6 +40,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext
@@ -72,6 +73,8 @@ PER_SAMPLE: PerSample = {"test": ("clean", "correct")}
 RECHECK = Recheck()
 ALL_SEVERITIES = (1, 2, 3, 4, 5)
 RELEASED = "released"
+Folder = Annotated[str, Field(min_length=1)]
+Severity = Annotated[int, Field(ge=1, le=5)]
 Source = CorruptionVariant | released.Released  # where corrupted images come from
 Cells = Sequence[tuple[str, int]]  # type, severity
 
@@ -81,8 +84,6 @@ def _check(settings: Mapping[str, Any]) -> None:
         values = settings[name]
         if not values or len(set(values)) < len(values):
             raise UserError(f"expected {name}, each once, got {list(values)}")
-    if not set(settings["severities"]) <= set(ALL_SEVERITIES):
-        raise UserError(f"expected severities from 1 to 5, got {list(settings['severities'])}")
 
 
 @validate_settings(_check)
@@ -90,10 +91,10 @@ def measure(
     context: EvaluationContext,
     *,
     corruptions: Sequence[Annotated[str, one_of("corruption", CORRUPTIONS)]] = BENCHMARK_19,
-    severities: Sequence[int] = ALL_SEVERITIES,
+    severities: Sequence[Severity] = ALL_SEVERITIES,
     preset: Annotated[str, one_of("preset", PRESETS)] | None = None,
-    photographs: str | None = None,
-    files: str | None = None,
+    photographs: Folder | None = None,
+    files: Folder | None = None,
 ) -> Result:
     """The rows and samples described above.
 

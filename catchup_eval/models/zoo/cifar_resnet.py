@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.models.classifier import ModuleLayout
-from catchup_eval.models.zoo.builders import builder_of
+from catchup_eval.models.zoo.builders import Classes, Grid, Width, builder_of
 
 LAYOUT = ModuleLayout(("stem", "layer1", "layer2", "layer3"), head="linear", pool="pool")
 Shortcut = Literal["pad", "conv"]
@@ -73,10 +73,10 @@ class CifarResNet(nn.Module):
         self,
         depth: int,
         *,
-        classes: int,
+        classes: Classes,
         shortcut: Shortcut = "pad",
-        stem: int = 16,
-        grid: int = 1,
+        stem: Width = 16,
+        grid: Grid = 1,
     ):
         super().__init__()
         if shortcut not in get_args(Shortcut):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from catchup_eval.models.classifier import ModuleLayout
-from catchup_eval.models.zoo.builders import builder_of
+from catchup_eval.models.zoo.builders import Classes, Width, builder_of
 
 
 class PreActBlock(nn.Module):
@@ -85,8 +85,8 @@ class PreActResNet(nn.Module):
         blocks: Sequence[int] = (2, 2, 2, 2),
         block: type[PreActBlock] = PreActBlock,
         *,
-        classes: int,
-        width: int = 64,
+        classes: Classes,
+        width: Width = 64,
         stem_stride: int = 1,
         stem_norm: bool = False,
         active_shortcut: bool = False,

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.rng import torch_generator
-from catchup_eval.core.settings import validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative
+from catchup_eval.core.settings import NonNegative, validate_settings
+from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.shared import features as feature_mixing
 from catchup_eval.trainers.mixing.shared.pairs import Pairs
