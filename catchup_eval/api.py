@@ -23,7 +23,7 @@ from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs import engine
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.evaluate import describe_study, evaluation_settings, plan_evaluate
-from catchup_eval.jobs.networks import ModelSource, ModelUnderTest, describe
+from catchup_eval.jobs.networks import ModelSource, ModelUnderTest, describe, match_classes
 from catchup_eval.models import loading
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.sources import WeightsAccess
@@ -195,6 +195,7 @@ def evaluate(
 
     Raises:
         UnknownName: an analysis or a setting that does not exist.
+        UserError: it is not known which outputs of the model are the dataset's classes.
     """
     return _evaluate_models(
         {model.name: [model]}, data, "", only, skip, settings, device, batch_size, seed, Path(root)
@@ -252,7 +253,7 @@ def _evaluate_models(
     models = [
         ModelUnderTest(describe(model, group, number, group, {}), model)
         for group, networks in groups.items()
-        for number, model in enumerate(networks)
+        for number, model in enumerate(match_classes(each, data) for each in networks)
     ]
     check_groups(model.info for model in models)
     source = DataSource(data.name, root, live=data)

@@ -87,7 +87,7 @@ class EvaluationContext:
     def notes(self) -> tuple[str, ...]:
         """What is odd about the outputs so far, a sentence each; it belongs beside every number."""
         form = f"the network {self.model.output_note}" if self.model.output_note else ""
-        return tuple(dict.fromkeys(filter(None, (form, *self._notes))))
+        return tuple(dict.fromkeys(filter(None, (form, self.model.class_note, *self._notes))))
 
     @torch.no_grad()
     def inspect(self) -> None:
@@ -95,6 +95,7 @@ class EvaluationContext:
 
         Raises:
             InvalidOutput: they are no logits (N, K), or not finite.
+            UserError: it is not known which outputs are the dataset's classes.
         """
         if self._inspected:
             return
@@ -117,12 +118,9 @@ class EvaluationContext:
                 self._notes.append(
                     "the outputs are probabilities; their logarithm is taken as the logits"
                 )
-            given, classes = outputs.shape[1], len(self.data.classes)
-            if given > classes:
-                self._notes.append(
-                    f"the network has {given} classes, the dataset {classes}: numbers mean "
-                    f"something only where its first {classes} are the dataset's, in order"
-                )
+            self.model = self.model.match_classes(
+                self.data.name, self.data.classes, outputs.shape[1]
+            )
             if not self.auditing:
                 self._notes += filter(None, [consistency_note(self.model, images)])
 

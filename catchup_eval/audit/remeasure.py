@@ -103,7 +103,9 @@ class Remeasurement:
             device=self.device,
             batch_size=self.batch_size,
             seed=key.seed,
-            checkpoints=LazyCheckpoints(self.candidate.epoch_checkpoints),
+            checkpoints=LazyCheckpoints(
+                self.candidate.epoch_checkpoints, self.candidate.model.columns
+            ),
             history=self.candidate.history,
             data_root=self.data_root,
             auditing=True,

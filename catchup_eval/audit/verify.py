@@ -115,7 +115,7 @@ def _check_measurements(
         yield data
         return
     yield AuditCheck("data", AuditStatus.CONFIRMED, f"{data.name}: {data.fingerprint}")
-    candidates, found = _load_weights(request, info, len(data.classes))
+    candidates, found = _load_weights(request, info, data)
     yield found
     versions = feature_learning.analysis_versions()
     again = [
@@ -160,7 +160,7 @@ def _load_data(request: AuditRequest, info: StudyInfo) -> AnySet | AuditCheck:
 
 
 def _load_weights(
-    request: AuditRequest, info: StudyInfo, classes: int
+    request: AuditRequest, info: StudyInfo, data: AnySet
 ) -> tuple[list[ModelUnderTest], AuditCheck]:
     """The models whose weights are the report's, and what became of the others."""
     found, absent, other = [], [], []
@@ -168,7 +168,7 @@ def _load_weights(
         spec = _locate_weights(model, request)
         try:
             _check_harmless(spec, request)
-            (candidate,) = load_models([spec], classes)
+            (candidate,) = load_models([spec], data)
         except UserError as error:
             absent.append(f"{model.key}: {error}")
             continue

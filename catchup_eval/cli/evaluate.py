@@ -69,7 +69,7 @@ def evaluate_models(
     source = DataSource(data_name, options.data_root, options.limit)
     data = source.evaluation
     how = access(options, console)
-    loaded = load_models(models, len(data.classes), data=data.name, access=how)
+    loaded = load_models(models, data, access=how)
     groups = list(dict.fromkeys(model.info.group for model in loaded))
     study.check_groups(model.info for model in loaded)
     tasks = plan_evaluate([*map(ModelSource.of, loaded)], source, settings)

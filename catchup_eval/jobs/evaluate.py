@@ -253,7 +253,7 @@ def _make_context(
         device=settings.device,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        checkpoints=LazyCheckpoints(model.epoch_checkpoints),
+        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model.columns),
         history=model.history,
         data_root=settings.data_root,
     )

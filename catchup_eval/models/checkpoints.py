@@ -207,7 +207,7 @@ def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
 
 
 def fingerprint(model: Classifier) -> str:
-    """A hash of what the model computes with, 16 hexadecimal digits: weights and preprocessing."""
+    """A hash of weights, preprocessing and which outputs are taken, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     tensors = {**model.net.state_dict(), **dict(model.normalize.named_buffers())}
     for name, value in sorted(tensors.items()):
@@ -216,6 +216,8 @@ def fingerprint(model: Classifier) -> str:
         digest.update(raw.numpy().tobytes())
     if model.preprocess is not None:  # fixed-size images have none, and keep their fingerprint
         digest.update(repr(model.preprocess).encode())
+    if model.columns:
+        digest.update(repr(model.columns).encode())
     return digest.hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
+from catchup_eval.datasets.classes import OutputNames, read_names
 from catchup_eval.models import catalogue, checkpoints, matching, preprocessing
 from catchup_eval.models import spec as specs
 from catchup_eval.models.catalogue import CATALOGUE, PublishedAccuracy
@@ -53,12 +54,16 @@ def load(
     specs.check_request(spec)
     options = dict(spec.options)
     published = options.pop("published", None)
+    names = read_names(options.pop("classes")) if specs.class_file(spec) else None
     plain = replace(spec, options=options)
     if specs.is_pretrained_request(spec):
         loaded = _load_pretrained(plain)
     else:
         loaded = _load_file(plain, classes, access)
     loaded.model.eval()
+    if names or loaded.card:
+        known = loaded.card.classes if loaded.card else ()
+        loaded.model.output_names = names or OutputNames({n: i for i, n in enumerate(known)})
     if not published:
         return loaded
     try:

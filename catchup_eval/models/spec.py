@@ -14,9 +14,11 @@
     models.toml                         all that the file lists as [models.NAME] spec = "..."
 
 `norm` and the other keys of the preprocessing are those of
-:mod:`catchup_eval.models.preprocessing`. `classes` is needed only where no weights determine it,
-`ema=true` takes the average over the training that a file may hold, `published=91.73` is an
-accuracy to compare with. Other keys go to the network's builder.
+:mod:`catchup_eval.models.preprocessing`. `classes=10` is needed only where no weights determine it;
+`classes=FILE` names the outputs (:mod:`catchup_eval.datasets.classes`), which is needed where a
+dataset has other classes than the network. `ema=true` takes the average over the training that a
+file may hold, `published=91.73` is an accuracy to compare with. Other keys go to the network's
+builder.
 
 A list of models is a file:
 
@@ -161,6 +163,7 @@ def check(text: str) -> None:
         files = [spec.architecture.rpartition(":")[0]] if ".py:" in spec.architecture else []
         if not (spec.weights.startswith(REMOTE) or has_named_weights(spec)):
             files.append(spec.weights)
+        files += filter(None, [class_file(spec)])
         for file in files:
             if not Path(file).is_file():
                 raise BadFile(f"there is no file {file}")
@@ -186,6 +189,12 @@ def check_architecture(name: str) -> None:
 def has_named_weights(spec: ModelSpec) -> bool:
     """Whether its weights have a name, and are not a file; another name is another training."""
     return is_pretrained_request(spec) or spec.weights.startswith(CATALOGUE)
+
+
+def class_file(spec: ModelSpec) -> str:
+    """The file with the names of its outputs; empty where none is given."""
+    given = spec.options.get("classes", "")
+    return "" if given.isdigit() else given
 
 
 def is_pretrained_request(spec: ModelSpec) -> bool:

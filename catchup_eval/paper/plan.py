@@ -106,7 +106,7 @@ class ReproductionStage:
             spec = f"{network.name}=catalogue:{network.published}"
             given = data.given
             try:
-                loaded = load_models([spec], len(given.classes), data=given.name, access=access)
+                loaded = load_models([spec], given, access=access)
             except UserError as error:
                 missing.append(f"{network.name} is left out: {error}")
             else:

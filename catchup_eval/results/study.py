@@ -121,6 +121,7 @@ class DataInfo(BaseModel, frozen=True):
     fingerprint: str
     classes: int
     parts: dict[str, int]
+    notes: tuple[str, ...] = ()  # what was assumed or passed over when it was read
 
 
 OLD = "was measured by another version of the analysis; evaluate again"
@@ -283,6 +284,7 @@ def data_info(data: AnySet) -> DataInfo:
         fingerprint=data.without_cscores.fingerprint,
         classes=len(data.classes),
         parts={name: len(part) for name, part in data.parts.items()},
+        notes=data.notes,
     )
 
 

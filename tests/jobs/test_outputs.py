@@ -160,12 +160,6 @@ def test_another_form_gives_the_same_numbers_and_is_told(
     assert "the accuracy, 5.0 %, is not above" in note
 
 
-def test_more_classes_than_the_dataset_has_are_told(few_digits: AnySet, evaluate: Evaluate) -> None:
-    net = Means(lambda logits: torch.cat([logits, logits[:, :1] - 9], 1))
-    finished = evaluate([under_test(net)], few_digits, CLEAN)
-    assert "the network has 11 classes, the dataset 10" in " ".join(finished.notes("net"))
-
-
 class Odd(Means):
     def __init__(self, layer: nn.Module):
         super().__init__()
