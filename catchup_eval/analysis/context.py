@@ -13,6 +13,7 @@ from torch import Tensor
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
+from catchup_eval.models.batch_norm import IMAGES, statistics_note
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.outputs import (
@@ -100,8 +101,7 @@ class EvaluationContext:
             self._inspected = True
             return
         samples = self.data.split(split)
-        rows = torch.linspace(0, len(samples) - 1, min(INSPECTED, len(samples))).long()
-        images = samples.images[rows].to(self.device).float() / 255
+        images = next(self._spread(samples, INSPECTED))
         with eval_mode(self.model):
             outputs = self.model(images)
             if not outputs.isfinite().all():
@@ -120,7 +120,15 @@ class EvaluationContext:
                     f"the network has {given} classes, the dataset {classes}: numbers mean "
                     f"something only where its first {classes} are the dataset's, in order"
                 )
-            self._notes += filter(None, [consistency_note(self.model, images)])
+            several = list(self._spread(samples, IMAGES))
+            notes = consistency_note(self.model, images), statistics_note(self.model, several)
+            self._notes += filter(None, notes)
+
+    def _spread(self, samples: Split, count: int) -> Iterator[Tensor]:
+        """Images (n, C, H, W) in [0, 1] from all over a split, `count` in all, in batches."""
+        rows = torch.linspace(0, len(samples) - 1, min(count, len(samples))).long()
+        for some in torch.split(rows, max(INSPECTED, self.batch_size)):
+            yield samples.images[some].to(self.device).float() / 255
 
     def batches(self, split: str) -> Iterator[Batch]:
         """The split's samples in order, on the device."""

@@ -39,11 +39,23 @@ class ArchitectureMatch(NamedTuple):
     options: dict[str, Any]
     unseen: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    @property
+    def spec(self) -> str:
+        """As the user would write it."""
         query = "&".join(f"{key}={value}".lower() for key, value in self.options.items())
+        return f"{self.architecture}?{query}" if query else self.architecture
+
+    def build(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """The network around these very tensors, in evaluation mode; no random number is drawn."""
+        with torch.device("meta"):
+            classes = head_size(weights)
+            net = ARCHITECTURES[self.architecture].build(classes=classes, **self.options)
+        net.load_state_dict(rename_keys_for(net.state_dict(), weights), assign=True)
+        return net.eval()
+
+    def __str__(self) -> str:
         silent = f"; shapes do not determine {', '.join(self.unseen)}" if self.unseen else ""
-        name = f"{self.architecture}?{query}" if query else self.architecture
-        return f"its names and shapes are those of {name}{silent}"
+        return f"its names and shapes are those of {self.spec}{silent}"
 
 
 def infer(weights: Mapping[str, Tensor], source: str) -> ArchitectureMatch:
@@ -87,6 +99,26 @@ def _head(weights: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def _own_matches(weights: Mapping[str, Tensor], classes: int) -> Iterator[ArchitectureMatch]:
+    for name, fitting in _own_fits(weights, classes):
+        yield _simplest_match(name, ARCHITECTURES[name], fitting)
+
+
+def same_shapes(weights: Mapping[str, Tensor]) -> Iterator[ArchitectureMatch]:
+    """Every network of the package, with every setting, that these weights fit by name and shape.
+
+    Those of one architecture may compute different things: a shape shows no ReLU and no stride.
+    """
+    classes = head_size(weights)
+    for name, fitting in _own_fits(weights, classes) if classes is not None else ():
+        options = _options(ARCHITECTURES[name])
+        for one in fitting:
+            changed = {key: value for key, value in one.items() if value != options[key].default}
+            yield ArchitectureMatch(name, changed)
+
+
+def _own_fits(
+    weights: Mapping[str, Tensor], classes: int
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Before each setting is built: about as many convolutions, of about the same names."""
     names = set().union(*(_with_synonyms(spelled) for spelled in spellings(weights)))
     convolutions = sum(value.ndim == 4 for value in weights.values())
@@ -97,7 +129,7 @@ def _own_matches(weights: Mapping[str, Tensor], classes: int) -> Iterator[Archit
             variants = _variants(entry, weights)
             fitting = [o for o in variants if _has_same_shapes(entry, weights, classes, o)]
             if fitting:
-                yield _simplest_match(name, entry, fitting)
+                yield name, fitting
 
 
 @cache
