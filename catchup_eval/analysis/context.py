@@ -83,9 +83,9 @@ class EvaluationContext:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd about the outputs so far, a sentence each; it belongs beside every number."""
+        """What is odd about weights and outputs so far, a sentence each: beside every number."""
         form = f"the network {self.model.output_note}" if self.model.output_note else ""
-        return tuple(dict.fromkeys(filter(None, (form, *self._notes))))
+        return tuple(dict.fromkeys(filter(None, (form, *self.model.weight_notes, *self._notes))))
 
     @torch.no_grad()
     def inspect(self) -> None:

@@ -193,15 +193,16 @@ def _read_torch(path: Path, trust_pickle: bool) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_safe_globals()):
             warnings.simplefilter("ignore")  # torch warns of old pickles; an error is clearer
-            return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+            with path.open("rb") as file:  # of a path, torch would go by the suffix
+                return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error):
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
-            named = f" ({found[1]})" if found else ""
+            kind = f"Python objects beside tensors ({found[1]})" if found else "an unusual pickle"
             raise BadFile(
-                f"{path} holds Python objects beside tensors{named}, and running a stranger's "
-                "pickle is unsafe; save its state_dict() alone, or as safetensors; or, if you "
-                "trust whoever wrote it, add --trust-pickle"
+                f"{path} holds {kind}, and running a stranger's pickle is unsafe; save its "
+                "state_dict() alone, or as safetensors; or, if you trust whoever wrote it, add "
+                "--trust-pickle"
             ) from error
         raise BadFile(f"{path} is no checkpoint: {_describe_size(path)}") from error
     except (ImportError, AttributeError) as error:
@@ -281,14 +282,15 @@ def _named_tensors(content: Any, seen: set[int], depth: int = 0) -> Iterator[tup
 
 
 def _describe_keys(content: Any) -> str:
-    """What a file holds at its top level."""
+    """What a file holds at its top level; of a plain state_dict, the parts of the network."""
     if not isinstance(content, Mapping):
-        return f"a {type(content).__name__}" if not isinstance(content, nn.Module) else ""
-    shown = [
-        f"{str(key)[:40]} ({len(value)})" if isinstance(value, Mapping) else str(key)[:40]
-        for key, value in itertools.islice(content.items(), LISTED)
-    ]
-    return ", ".join(shown) + (", ..." if len(content) > LISTED else "")
+        return f"a {type(content).__name__}"
+    parts = dict.fromkeys(
+        str(key).partition(".")[0] if isinstance(value, Tensor) else str(key)
+        for key, value in content.items()
+    )
+    shown = [key[:40] for key in itertools.islice(parts, LISTED)]
+    return ", ".join(shown) + (", ..." if len(parts) > LISTED else "")
 
 
 def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:

@@ -28,7 +28,7 @@ class LoadedModel:
     architecture: str = ""  # with `options`: what its builder was called with
     options: Mapping[str, Any] = field(default_factory=dict)
     claim: PublishedAccuracy | None = None  # where one is known
-    notes: tuple[str, ...] = ()  # what was chosen for it, and the catalogue's warnings; sentences
+    notes: tuple[str, ...] = ()  # which network was found, and the catalogue's warnings; sentences
 
 
 def load(
@@ -129,17 +129,16 @@ def _load_built(spec: ModelSpec) -> LoadedModel:
             f"{spec.architecture} gives other weights each time, so that they come from no "
             f"training; write {spec.architecture}@FILE"
         )
-    note = f"{spec.name}: no file of weights is named; those that {spec.architecture} gives"
-    return LoadedModel(model, None, 0, spec.architecture, options, None, (note,))
+    model.weight_notes = (f"no file of weights is named: those that {spec.architecture} gives",)
+    return LoadedModel(model, None, 0, spec.architecture, options)
 
 
 def _load_own(spec: ModelSpec, content: CheckpointContent, card: ModelCard) -> LoadedModel:
     model = build(card.architecture, mean=card.mean, std=card.std, name=spec.name, **card.options)
     InputSettings(card.mean, card.std, card.channels, card.preprocess).apply_to(model)
     matching.load_state(model.net, content.weights, spec.weights)
-    notes = (content.note,) if content.note else ()
-    seed = card.seed or 0
-    return LoadedModel(model, card, seed, card.architecture, card.options, None, notes)
+    model.weight_notes = (content.note,) if content.note else ()
+    return LoadedModel(model, card, card.seed or 0, card.architecture, card.options)
 
 
 def _load_foreign(
@@ -158,7 +157,7 @@ def _load_foreign(
         spec, _inputs_of_weights(named, found.config), content, model
     )
     preprocessing.read(spec.options, own, spec.name).apply_to(model)
-    notes += tuple(f"{spec.name}: {each}" for each in (aside, note) if each)
+    model.weight_notes = tuple(filter(None, (content.note, aside, note)))
     entry = _torchvision_entry(named)
     claim = _published_accuracy(entry) if entry else None
     options = {"classes": size, **options}
@@ -185,16 +184,15 @@ def _with_architecture(
     spec: ModelSpec, content: CheckpointContent, found: LocatedWeights
 ) -> tuple[ModelSpec, dict[str, Any], tuple[str, ...]]:
     """The request with its architecture, the builder's options that were found, and notes."""
-    notes = (content.note,) if content.note else ()
     if spec.architecture:
-        return spec, {}, notes
+        return spec, {}, ()
     if "architecture" in found.config:
         named = replace(spec, architecture=TIMM + found.config["architecture"])
         check_architecture(named.architecture)
-        return named, dict(found.config.get("model_args") or {}), notes
+        return named, dict(found.config.get("model_args") or {}), ()
     match = matching.infer(content.weights, spec.weights, content.keys)
     named = replace(spec, architecture=match.architecture)
-    return named, match.options, (*notes, f"{spec.name}: {match}")
+    return named, match.options, (f"{spec.name}: {match}",)
 
 
 def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings | None:

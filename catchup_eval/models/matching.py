@@ -327,16 +327,22 @@ def match_weights(
     return fitting or [max(ways, key=lambda way: len(wanted.keys() & way.weights.keys()))]
 
 
+def _are_mean_and_std(mean: Tensor, std: Tensor) -> bool:
+    if not (mean.numel() == std.numel() in (1, 3) and _is_plain(mean) and _is_plain(std)):
+        return False
+    return bool(mean.isfinite().all() and std.isfinite().all() and (std > 0).all())
+
+
 def _prefixes(wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
     """What may stand before the network's names, the shortest first."""
     for anchor in wanted:
         ends = (anchor, *_synonyms(anchor))
-        found = {
+        found = dict.fromkeys(
             name.removesuffix(end)
             for name in weights
             for end in ends
             if name == end or name.endswith(f".{end}")
-        }
+        )
         many = [p for p in found if 2 * sum(n.startswith(p) for n in weights) >= len(wanted)]
         if many:
             return sorted(many, key=len)
@@ -378,7 +384,7 @@ def find_normalisation(
         for end in STDS.get(key[2], ()) if key else ():
             other = name[: key.start(2)] + end if key else ""
             std = weights.get(other)
-            if std is not None and mean.numel() == std.numel() in (1, 3) and bool((std > 0).all()):
+            if std is not None and _are_mean_and_std(mean, std):
                 pairs.add((tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())))
                 names += [name, other]
     if len(pairs) != 1 or any(f".{name}".endswith(f".{key}") for key in wanted for name in names):
@@ -414,7 +420,14 @@ def misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[s
 def _has_other_type(name: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> bool:
     if name not in found or name.endswith("num_batches_tracked"):
         return False
-    return found[name].is_floating_point() != wanted[name].is_floating_point()
+    one, other = found[name], wanted[name]
+    plain = _is_plain(one) or (one.is_meta and other.is_meta)
+    return not plain or one.is_floating_point() != other.is_floating_point()
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether it has its numbers, and they are neither sparse nor quantised."""
+    return value.layout == torch.strided and not (value.is_quantized or value.is_meta)
 
 
 def _list_some(names: Sequence[str]) -> str:

@@ -129,7 +129,8 @@ def test_a_function_may_bring_its_weights(tmp_path: Path) -> None:
     target = f"{tmp_path}/nets.py:build"
     loaded = load(f"{target}?norm=none&seed=2")
     assert loaded.model(torch.ones(1, 3, 2, 2)).tolist() == [[24.0, 24.0]]
-    assert loaded.notes == (f"build: no file of weights is named; those that {target} gives",)
+    note = f"no file of weights is named: those that {target} gives"
+    assert loaded.model.weight_notes == (note,)
     check(f"{target}?norm=none")
     with pytest.raises(UserError, match=r"gives other weights each time.*write .*@FILE"):
         load(f"{target}?norm=none")
