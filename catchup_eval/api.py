@@ -67,7 +67,7 @@ def load(
     """
     access = WeightsAccess(Path(root) / "models", trust_pickle)
     loaded = loading.load(text, classes=classes, access=access)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *loaded.model.weight_notes):
         warnings.warn(note, stacklevel=2)
     return loaded.model
 

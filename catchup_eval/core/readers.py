@@ -65,6 +65,76 @@ def format_mismatch(name: str, start: bytes) -> str:
     return "" if fits else f"it does not begin as a {suffix} file does"
 
 
+# What files begin with that are often taken for another format.
+MAGIC = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file; get that with `git lfs pull`",
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+    b"BZh": "compressed by bzip2; unpack it first",
+    b"\xfd7zXZ\x00": "compressed by xz; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
+    b"Rar!": "a RAR archive; unpack it first",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"MATLAB": "a MATLAB file",
+    b"GGUF": "a GGUF file",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"%PDF": "a PDF",
+}
+TORCH_PICKLE = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch.save began with until 1.5
+
+
+def recognize(path: Path) -> str:
+    """What a file is by its first bytes, where users take it for another format; else empty.
+
+    Safetensors, pickles and archives of torch's own are not named, nor what is not known.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        return "empty"
+    if is_page(head):
+        return "an HTML page"
+    if head.startswith(b"PK"):
+        return _recognize_zip(path)
+    if head.startswith(b"\x80") and TORCH_PICKLE not in head[:32]:
+        return "a pickle that torch.save did not write"
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it first"
+    if head[4:8] == b"TFL3":
+        return "a TensorFlow Lite model"
+    if head[:1] == b"\x08" and head[2:3] == b"\x12":
+        return "an ONNX model"
+    known = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
+    if known or not _is_text(head):
+        return known
+    line = next(iter(head.decode("utf-8", "replace").split("\n")))
+    return f"a text that begins {line[:60]!r}"
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\n\r\f" for byte in head) and b"\x7f" not in head
+
+
+def _recognize_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # a damaged file can raise many types
+        return ""
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        return "a TorchScript archive, a program; save the network's state_dict() instead"
+    if any(name.endswith(("/archive_format", "exported_program.json")) for name in names):
+        return "a program of torch.export; save the network's state_dict() instead"
+    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
+        return ""
+    if names and all(name.endswith(".npy") for name in names):
+        return "an .npz archive of NumPy arrays"
+    return f"a zip archive of {len(names)} files ({', '.join(names[:3])}); unpack it first"
+
+
 def names_code(target: str) -> bool:
     """Whether this names a function of a file, `FILE.py:NAME`."""
     return ".py:" in target

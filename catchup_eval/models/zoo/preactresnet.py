@@ -7,6 +7,7 @@ builds on it. AlignMixup's has `stem_norm` and `active_shortcut`.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -87,7 +88,7 @@ class PreActResNet(nn.Module):
         *,
         classes: Classes,
         width: Width = 64,
-        stem_stride: int = 1,
+        stem_stride: Literal[1, 2] = 1,
         stem_norm: bool = False,
         active_shortcut: bool = False,
         final_norm: bool = False,
