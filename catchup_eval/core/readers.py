@@ -3,17 +3,20 @@
 import ast
 import hashlib
 import importlib.util
+import math
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core.files import format_bytes, open_regular
 
 HEAD = 1024  # bytes that are enough to recognise a file by
 PAGE = re.compile(
@@ -21,6 +24,12 @@ PAGE = re.compile(
 )
 TITLE = re.compile(rb"(?is)<title[^>]*>(.*?)</title")
 TITLE_WITHIN = 65536
+BLOCK = 1 << 20  # bytes of an array that are read at once
+FOLDINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others know no limit
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 # What files of a format begin with, by the end of their name; a .tar may begin with anything.
 BEGINNINGS = {
@@ -208,42 +217,107 @@ def _module_files(base: Path, module: str) -> Iterator[Path]:
         yield from filter(Path.is_file, (base.with_name(f"{part}.py"), base / "__init__.py"))
 
 
-def read_npy(path: Path) -> np.ndarray:
-    """The array in a `.npy` file; nothing in it is unpickled.
+def read_npy(path: Path, *, most: int | None = None, below: Path | None = None) -> np.ndarray:
+    """The array in a `.npy` file; nothing in it is unpickled, and no more than is there allocated.
+
+    Args:
+        most, below: as of :func:`~catchup_eval.core.files.open_regular`.
 
     Raises:
         BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
     """
-    with _reading(path, "an .npy array") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    with _reading(path, "an .npy array", most, below) as file:
+        return _read_array(file, os.fstat(file.fileno()).st_size)
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(
+    path: Path,
+    *,
+    most: int | None = None,
+    below: Path | None = None,
+    unfolded: int | None = None,
+    names: int | None = None,
+) -> dict[str, np.ndarray]:
     """All arrays of a `.npz` file, by name; nothing in it is unpickled.
 
+    Args:
+        most, below: as of :func:`~catchup_eval.core.files.open_regular`.
+        unfolded: bytes of all arrays; where it is None, as many as this machine's memory has.
+        names: how many arrays it may hold.
+
     Raises:
-        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+        BadFile: no such file, or one that is cut short, foreign, or holds anything but arrays, the
+            same name twice, or more than it may; it is refused before anything is allocated.
     """
     with (
-        _reading(path, "an .npz archive of arrays") as file,
-        np.load(file, allow_pickle=False) as archive,
+        _reading(path, "an .npz archive of arrays", most, below) as file,
+        zipfile.ZipFile(file) as archive,
     ):
-        arrays = {key: archive[key] for key in archive.files}
-    foreign = sorted(key for key, array in arrays.items() if not isinstance(array, np.ndarray))
+        entries = archive.infolist()
+        _check_entries(entries, _memory() if unfolded is None else unfolded, names)
+        arrays = {}
+        for entry in entries:
+            with archive.open(entry) as content:
+                arrays[entry.filename.removesuffix(".npy")] = _read_array(content, entry.file_size)
+        return arrays
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], unfolded: int, most: int | None) -> None:
+    if most is not None and len(entries) > most:
+        raise BadFile(f"it holds {len(entries):,} arrays, more than {most:,}")
+    names = [entry.filename for entry in entries]
+    foreign = sorted(name for name in names if not name.endswith(".npy"))
     if foreign:
-        raise BadFile(f"expected arrays only in {path}; no arrays are: {', '.join(foreign)}")
-    return arrays
+        raise BadFile(f"no arrays are: {', '.join(foreign[:5])}")
+    if len(set(names)) < len(names):
+        raise BadFile("two of its arrays have one name")
+    if any(entry.compress_type not in FOLDINGS for entry in entries):
+        raise BadFile("it is compressed otherwise than numpy compresses")
+    size = sum(entry.file_size for entry in entries)
+    if size > unfolded:
+        raise BadFile(f"it unfolds to {format_bytes(size)}, more than {format_bytes(unfolded)}")
+
+
+def _read_array(file: IO[bytes], size: int) -> np.ndarray:
+    """An array whose header promises no more than the `size` bytes of its file hold."""
+    version = np.lib.format.read_magic(file)
+    if version not in HEADERS:
+        raise BadFile(f"version {version} of the format is unknown")
+    shape, fortran, dtype = HEADERS[version](file)
+    if dtype.hasobject:
+        raise BadFile("Object arrays cannot be loaded, since nothing is unpickled")
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or count * max(dtype.itemsize, 1) > size - file.tell():
+        raise BadFile(f"its header promises {dtype} {shape}, more than is there")
+    array = np.empty(count, dtype)
+    content = array.view(np.uint8).data if array.nbytes else memoryview(b"")
+    for start in range(0, len(content), BLOCK):
+        block = file.read(min(BLOCK, len(content) - start))
+        content[start : start + len(block)] = block
+        if len(block) < min(BLOCK, len(content) - start):
+            raise BadFile("it is cut short")
+    if dtype.kind == "b" and count and array.view(np.uint8).max() > 1:
+        raise BadFile("it holds truth values other than 0 and 1")
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 40
 
 
 @contextmanager
-def _reading(path: Path, expected: str) -> Iterator[BinaryIO]:
-    if not path.is_file():
+def _reading(path: Path, expected: str, most: int | None, below: Path | None) -> Iterator[BinaryIO]:
+    if not path.exists():
         raise BadFile(f"there is no file {path}")
     try:
-        with path.open("rb") as file:
+        with open_regular(path, most=most, below=below) as file:
             yield file
     except Exception as error:  # a damaged file can raise many types
-        fault = _read_error(path, error)
+        fault = str(error) if isinstance(error, BadFile) else _read_error(path, error)
         raise BadFile(f"expected {expected} in {path}: {fault}") from error
 
 

@@ -6,6 +6,7 @@ Other packages write small pages of their own in the same look (:func:`write_pag
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from catchup_eval.analysis.base import Analysis
+from catchup_eval.core.errors import BadFile
 from catchup_eval.core.files import atomic_path, write_text
 from catchup_eval.report import contents as report_contents
 from catchup_eval.report import formatting
@@ -24,6 +26,7 @@ from catchup_eval.report.names import readable
 from catchup_eval.report.summary import summary_table
 from catchup_eval.report.tables import frame, latex
 from catchup_eval.results import comparison
+from catchup_eval.results.folder import MOST_PAGE, read_stored, writing
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import summarize
 
@@ -50,23 +53,28 @@ def write(
         The path of `index.html`.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or another run is writing it.
     """
     folder = Path(folder)
     index = folder / "index.html"
-    before = _linked_files(index)
-    page = contents(study, analyses, folder, further)
-    _write_tables(page, folder)
-    write_text(folder / "report.md", report_contents.render(page))
-    write_text(index, render(page))
-    for name in before - _linked_files(index):
-        (folder / name).unlink(missing_ok=True)
+    with writing(folder):
+        before = _linked_files(index)
+        page = contents(study, analyses, folder, further)
+        _write_tables(page, folder)
+        write_text(folder / "report.md", report_contents.render(page))
+        write_text(index, render(page))
+        for name in before - _linked_files(index):
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
     return index
 
 
 def _linked_files(index: Path) -> set[str]:
     """The tables and figures that a page links to: exactly those that were written with it."""
-    text = index.read_text(encoding="utf-8", errors="replace") if index.is_file() else ""
+    try:
+        text = read_stored(index.parent, index.name, MOST_PAGE).decode(errors="replace")
+    except BadFile:
+        return set()
     return set(LINK.findall(text))
 
 

@@ -11,7 +11,7 @@ from catchup_eval.cli.claims import judge_claims
 from catchup_eval.cli.options import Options
 from catchup_eval.core import toml
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
-from catchup_eval.feature_learning import KNOWN, analysis_versions
+from catchup_eval.feature_learning import KNOWN
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.paper.claims.claim import Claims, find, read
 from catchup_eval.paper.claims.folders import more_seeds, seconds_per_seed
@@ -49,7 +49,7 @@ def test_the_papers_sentences_are_quoted_exactly() -> None:
 
 def test_every_shipped_claim_is_about_something_that_is_measured(finished_report: Path) -> None:
     """Each metric exists, and each but one compares what the example has."""
-    example = study.load(finished_report, analysis_versions())
+    example = study.load(finished_report, KNOWN)
     written = find("catchup-mix").claims
     found = judge(written, {"digits": example}, KNOWN, methods=list(METHODS))
     unmeasured = [one.test.why for one in found if one.line is None]

@@ -21,7 +21,7 @@ from catchup_eval.cli.report import redraw_report
 from catchup_eval.cli.run import run_plan
 from catchup_eval.cli.train import train_networks
 from catchup_eval.core.errors import DONE, IN_PART, UnknownName, UserError
-from catchup_eval.feature_learning import analysis_versions
+from catchup_eval.feature_learning import KNOWN
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.metrics import intervals
 from catchup_eval.results import study
@@ -114,7 +114,7 @@ def test_what_another_version_measured_is_not_drawn(
     assert redraw_report([folder], options(tmp_path)) == IN_PART
     text = (folder / "report.md").read_text()
     assert "measured by another version of the analysis; evaluate again" in text
-    assert {name for _, name in study.load(folder, analysis_versions()).results} == {"clean"}
+    assert {name for _, name in study.load(folder, KNOWN).results} == {"clean"}
     assert {name for _, name in study.load(folder).results} == {"clean", "deformation"}
 
 

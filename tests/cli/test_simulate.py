@@ -15,7 +15,7 @@ from catchup_eval.cli.options import Options
 from catchup_eval.cli.report import redraw_report
 from catchup_eval.cli.run import run_plan
 from catchup_eval.core.errors import DONE, IN_PART, UnknownName, UserError
-from catchup_eval.feature_learning import SIMULATIONS, analysis_versions
+from catchup_eval.feature_learning import KNOWN, SIMULATIONS
 from catchup_eval.jobs import plan as plans
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.report import page
@@ -81,7 +81,7 @@ def test_each_network_has_its_own_results(finished: Path) -> None:
 
 
 def test_stored_results_are_those_of_the_simulation(finished: Path) -> None:
-    found = study.load(finished, analysis_versions()).joined_result("feature_learning")
+    found = study.load(finished, KNOWN).joined_result("feature_learning")
     settings = PLAN.settings["feature_learning"]
     whole = SIMULATIONS["feature_learning"].measure(**settings)
     for metric in ("output", "loss"):

@@ -10,7 +10,7 @@ from catchup_eval.audit.conventions import tables
 from catchup_eval.audit.conventions.quotes import QuoteMatches, match_quote
 from catchup_eval.audit.conventions.rankings import evaluate_conventions
 from catchup_eval.core.errors import UserError
-from catchup_eval.feature_learning import analysis_versions
+from catchup_eval.feature_learning import KNOWN
 from catchup_eval.paper import readings
 from catchup_eval.report.page import write_page
 from catchup_eval.report.tables import Table
@@ -44,7 +44,7 @@ def compare_reports(
         UnknownName: a quote's name is none.
         UserError: reports of other images or models.
     """
-    loaded = [study.load(folder, analysis_versions()) for folder in folders]
+    loaded = [study.load(folder, KNOWN) for folder in folders]
     joined = merge_by_dataset(loaded, folders)
     if len(joined) > 1:
         raise UserError(f"expected reports about one dataset, got {', '.join(joined)}")
