@@ -102,6 +102,8 @@ def recognize(path: Path) -> str:
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
+    if is_safetensors(head):  # whose length, the first bytes, may be those of any format
+        return ""
     if not head:
         return "empty"
     if is_page(head):
@@ -121,6 +123,11 @@ def recognize(path: Path) -> str:
         return known
     line = next(iter(head.decode("utf-8", "replace").split("\n")))
     return f"a text that begins {line[:60]!r}"
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file that begins so is one of safetensors: a length below 4 GB, then JSON."""
+    return head[4:9] == b"\0\0\0\0{"
 
 
 def _is_text(head: bytes) -> bool:

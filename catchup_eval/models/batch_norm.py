@@ -92,8 +92,12 @@ def statistics_mismatch(model: nn.Module, batches: Iterable[Tensor]) -> Statisti
 
     def record(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, _BatchNorm) and norm.running_mean is not None
-        rows = inputs[0].float().transpose(0, 1).flatten(1) - norm.running_mean.float()[:, None]
-        found = torch.stack([torch.ones_like(rows), rows, rows**2]).sum(2).double().cpu()
+        rest = [each for each in range(inputs[0].ndim) if each != 1]
+        parts = (*torch.var_mean(inputs[0].float(), rest, correction=0), norm.running_mean)
+        variance, mean, stored = (each.cpu().double() for each in parts)
+        count = inputs[0].numel() / len(mean)
+        off = mean - stored
+        found = count * torch.stack([torch.ones_like(off), off, variance + off**2])
         moments[norm] = moments[norm] + found if norm in moments else found
 
     norms = [each for each in model.modules() if isinstance(each, _BatchNorm) and _is_settled(each)]

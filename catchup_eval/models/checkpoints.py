@@ -126,7 +126,7 @@ def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(9)
     other = head.startswith((b"PK", b"\x80"))
-    return head[4:] == b"\0\0\0\0{" or (path.suffix == ".safetensors" and not other)
+    return readers.is_safetensors(head) or (path.suffix == ".safetensors" and not other)
 
 
 def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import pickle
 import tarfile
 import warnings
@@ -413,6 +414,15 @@ def test_what_is_no_checkpoint_is_named(
     with pytest.raises(BadFile, match=words) as error:
         read(tmp_path / name)
     assert "--trust-pickle" not in str(error.value)
+
+
+def test_the_length_of_a_header_is_no_other_format(tmp_path: Path) -> None:
+    """safetensors begin with it: 128 is the first byte of a pickle, 0x4b50 is "PK"."""
+    for length in (0x80, 0x4B50, 0x8B18):
+        text = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+        header = text.encode().ljust(length)
+        (tmp_path / "a").write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+        assert read(tmp_path / "a")[0].keys() == {"w"}
 
 
 def test_the_format_does_not_depend_on_the_ending(tmp_path: Path) -> None:
