@@ -18,7 +18,6 @@ from pydantic import ConfigDict, PlainValidator
 from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.settings import Settings, Several, check
-from catchup_eval.report.tables import PAPER
 from catchup_eval.trainers.shipped import RECIPES
 
 SECONDS = "timing.seconds"
@@ -126,7 +125,7 @@ class ReproductionColumn(NetworkDefaults):
     complement: bool = False
     better: Literal["higher", "lower"] = "higher"
     protocol: str = "*"
-    paper: str = PAPER
+    paper: str = "paper"
 
     def is_comparable(self, protocol: str) -> bool:
         """Whether numbers by this protocol can be put beside the paper's."""

@@ -24,7 +24,6 @@ MARKDOWN = str.maketrans({
     **{character: f"\\{character}" for character in "\\|*_`[]~$"},
     "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ",
 })  # fmt: skip
-PAPER = "paper"  # the heading of numbers that are not ours
 
 
 class Cell(NamedTuple):
