@@ -1,6 +1,6 @@
 """The contract of an analysis: numbers first, figures from the numbers alone."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -74,7 +74,14 @@ class Analysis(Protocol):
 
 
 INFO = ("TITLE", "DESCRIPTION", "INTERPRETATION", "REFERENCE")
-PARTS = (*INFO, "NEEDS", "VERSION", "HEADLINES", "measure", "plot")
+PARTS: Mapping[str, type] = {
+    **dict.fromkeys(INFO, str),
+    "NEEDS": Set,
+    "VERSION": int,
+    "HEADLINES": tuple,
+    "measure": Callable,  # type: ignore[dict-item]
+    "plot": Callable,  # type: ignore[dict-item]
+}
 
 
 def _no_links(result: "Result") -> "Iterable[RowLink]":

@@ -1,6 +1,7 @@
 """The options that every computing command has, written once."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
@@ -127,6 +128,8 @@ class Options:
         from catchup_eval.cli.checks import read_settings
         from catchup_eval.jobs.evaluate import evaluation_settings
 
+        for name, fault in ANALYSES.broken.items() if known is None else ():
+            print(f"note: the analysis {name} is left out: {fault}", file=sys.stderr)
         settings = {name: dict(values) for name, values in plan.settings.items()} if plan else {}
         for name, values in read_settings(self.set).items():
             settings.setdefault(name, {}).update(values)

@@ -6,17 +6,21 @@ import importlib.util
 import math
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from html import unescape
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.files import format_bytes, open_regular
+from catchup_eval.core.foreign import foreign_code, place_of
 
 HEAD = 1024  # bytes that are enough to recognise a file by
 PAGE = re.compile(
@@ -156,24 +160,72 @@ def names_code(target: str) -> bool:
     return ".py:" in target
 
 
-def load_user_function(target: str) -> Callable[..., Any]:
-    """The function that `FILE.py:NAME` names; the file is run.
+def load_user_function(target: str, expected: str, *kinds: type) -> Callable[..., Any]:
+    """The function that `FILE.py:NAME` names; the file is run, with its folder importable.
+
+    What the file or a call of the function raises, exits included, is reported in one sentence with
+    the line, and so is an answer of another type.
+
+    Args:
+        expected: what the function must give, as a noun phrase.
+        kinds: types that this may have.
 
     Raises:
         BadFile: there is no such file.
         UnknownName: there is no such function in it.
+        UserError: the file cannot be run, or what has this name cannot be called.
     """
     path, _, name = target.rpartition(":")
-    if not Path(path).is_file():
+    file = Path(path)
+    if not file.is_file():
         raise BadFile(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    assert spec and spec.loader  # given for every .py file
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise BadFile(f"expected a Python file FILE.py, got {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with foreign_code("your code", file), _importable(module, file):
+        spec.loader.exec_module(module)
     if not hasattr(module, name):
         public = [each for each in vars(module) if each[0] != "_"]
         raise UnknownName(f"function of {path}", name, public)
-    return getattr(module, name)  # type: ignore[no-any-return]
+    function = getattr(module, name)
+    if not callable(function):
+        raise UserError(f"expected a function {name} in {path}, got {type(function).__name__}")
+
+    @wraps(function, updated=())
+    def call(*args: Any, **options: Any) -> Any:
+        with foreign_code(f"your function {name}", file), _importable(module, file):
+            made = function(*args, **options)
+        if not isinstance(made, kinds):
+            raise UserError(
+                f"expected {expected} from your function {name} in {place_of(function, file)}, "
+                f"got {type(made).__name__}"
+            )
+        return made
+
+    return call
+
+
+@contextmanager
+def _importable(module: ModuleType, file: Path) -> Iterator[None]:
+    """A file's own module, and those of its folder, can be imported; installed ones come first.
+
+    None stays: another folder may have modules of the same names.
+    """
+    folder, before = file.parent.resolve(), {*sys.modules}
+    added = str(folder) not in sys.path
+    if added:
+        sys.path.append(str(folder))
+    sys.modules.setdefault(file.stem, module)  # where dataclasses look for it
+    try:
+        yield
+    finally:
+        if added and str(folder) in sys.path:
+            sys.path.remove(str(folder))
+        for name in {*sys.modules} - before:
+            path = Path(getattr(sys.modules[name], "__file__", None) or "/").resolve()
+            if path.is_relative_to(folder) and "site-packages" not in path.parts:
+                del sys.modules[name]
 
 
 def hash_user_code(target: str) -> str:

@@ -151,7 +151,7 @@ class EvaluateTask(Task):
             return self._result("failed", f"failed: {error}")
         except CatchupError:
             raise
-        except Exception as error:  # whatever one analysis meets, the others go on
+        except (Exception, SystemExit) as error:  # whatever one meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
         how = provenance(seconds, worker.device, context.notes)
@@ -182,7 +182,7 @@ class EvaluateTask(Task):
         return context
 
 
-def _log(error: Exception, task: Task, store: AnyStore) -> str:
+def _log(error: BaseException, task: Task, store: AnyStore) -> str:
     """The error in one line; its traceback goes to a file in the report's folder."""
     text = f"{type(error).__name__}: {error}".partition("\n")[0]
     if isinstance(store, MemoryStore):
@@ -271,7 +271,10 @@ def measure_analysis(context: EvaluationContext, name: str, settings: Evaluation
     with full_precision():
         if "history" not in ANALYSES[name].NEEDS:  # that analysis evaluates no network
             context.inspect()
-        return ANALYSES[name].measure(context, **settings.settings.get(name, {}))
+        result = ANALYSES[name].measure(context, **settings.settings.get(name, {}))
+    if not isinstance(result, Result):
+        raise TypeError(f"expected a Result from {name}, got {type(result).__name__}")
+    return result
 
 
 def check_reference(reference: str, groups: Sequence[str]) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets.classes import OutputNames, read_names
@@ -255,7 +257,7 @@ def _build_from_factory(target: str, options: dict[str, Any], plain: dict[str, A
     }
     if "stages" in options:
         parts["stages"] = str(options.pop("stages")).split(",")
-    make = readers.load_user_function(target)
+    make = readers.load_user_function(target, "a network, an nn.Module,", nn.Module)
     check_options(target, make, options)
     return wrap(make(**options), **plain, **parts)
 

@@ -151,7 +151,8 @@ def train(
             if len(history.epochs) in recipe.keep:
                 _save(files.epoch_path(len(history.epochs)), model, card, history, on)
 
-        with _without_leftover(files), compile_settings() if recipe.compile else nullcontext():
+        compiling = compile_settings() if recipe.compile else nullcontext()
+        with _without_leftover(files), compiling, mixing.METHODS.guard(method, surely=False):
             history = fit(
                 model,
                 built,

@@ -106,8 +106,13 @@ def _build(
         net = timm_models.build(kind, classes=classes, **options)
         return net, timm_models.layout(net)
     check_architecture_options(architecture, {"classes": classes, **options})
+    from torch import nn
+
     entry = ARCHITECTURES[architecture]
-    return entry.build(classes=classes, **options), entry.layout
+    with ARCHITECTURES.guard(architecture):
+        net = entry.build(classes=classes, **options)
+    ARCHITECTURES.expect(architecture, net, "a network, an nn.Module,", nn.Module)
+    return net, entry.layout
 
 
 def check_architecture_options(architecture: str, options: Mapping[str, Any]) -> None:
@@ -125,8 +130,12 @@ def check_architecture_options(architecture: str, options: Mapping[str, Any]) ->
 
 def check_options(name: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Raise `UnknownName` for the first option that `build` does not take."""
-    parameters = inspect.signature(build).parameters.values()
-    known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    try:
+        parameters = inspect.signature(build).parameters.values()
+    except ValueError:  # of a function in C
+        return
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    known = [each.name for each in parameters if each.kind in named]
     for option in options:
-        if option not in known:
+        if option not in known and not any(each.kind is each.VAR_KEYWORD for each in parameters):
             raise UnknownName(f"option of {name}", option, known)

@@ -94,7 +94,11 @@ def build(name: str, model: "nn.Module", **settings: Any) -> "Method":
         UserError: a value or a model that the method refuses.
     """
     check_settings(name, {key: settings[key] for key in settings if key != "criterion"})
-    return METHODS[name](model, **settings)
+    with METHODS.guard(name):
+        built = METHODS[name](model, **settings)
+    if not (callable(built) and callable(getattr(built, "close", None))):
+        METHODS.expect(name, built, "a method, which can be called and closed,")
+    return built
 
 
 def default_settings(name: str) -> dict[str, Any]:
