@@ -291,14 +291,15 @@ def report_usable(study: Study, folder: Path) -> tuple[Study, Path]:
     Raises:
         UserError: the folder cannot be written.
     """
-    try:
-        return study, write_report(study, folder)
-    except CatchupError:
-        raise
-    except Exception:  # whatever drawing altered numbers may raise
-        usable = leave_out_unusable(study, feature_learning.KNOWN)
-        if len(usable.results) == len(study.results):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # of numpy, about numbers that are none
+        try:
+            return study, write_report(study, folder)
+        except CatchupError:
             raise
+        except Exception:  # whatever drawing altered numbers may raise
+            usable = leave_out_unusable(study, feature_learning.KNOWN)
+        warnings.simplefilter("ignore", RuntimeWarning)
         return usable, write_report(usable, folder)
 
 

@@ -102,7 +102,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     Raises:
         UserError: the folder cannot be written.
     """
-    name = path.with_name(f".{path.name}.lock")
+    name = _lock_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(name)
@@ -121,6 +121,21 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
         with suppress(OSError):  # while it is held: who waits for this file notices and looks again
             name.unlink()
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock of :func:`locked` now; writes nothing."""
+    with suppress(OSError):
+        descriptor = os.open(_lock_name(path), os.O_RDONLY | NO_LINK | NO_WAITING)
+        try:
+            return _lock(descriptor) is False
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _lock_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _create(path: Path) -> tuple[int, Path]:

@@ -160,7 +160,9 @@ def run(
     """
     started = monotonic()
     with nullcontext() if isinstance(store, MemoryStore) else writing(store.folder):
-        info = info.model_copy(update={"seconds": info.seconds + _seconds_before(store)})
+        planned = dict.fromkeys(task.unit for task in tasks if task.kind == "evaluate")
+        seconds = info.seconds + _seconds_before(store)
+        info = info.model_copy(update={"seconds": seconds, "planned": tuple(planned)})
         before = info.seconds
         try:
             for task, result in execute(tasks, store, engine=engine, display=display, fresh=fresh):

@@ -1,5 +1,6 @@
 """Results that are stored but cannot be shown, such as an edited one whose figure lacks rows."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -33,11 +34,13 @@ def _fault(study: Study, pairs: Iterable[Pair], analyses: Mapping[str, Analysis]
     if name not in analyses:
         return ""
     try:
-        joined = part.joined_result(name)
-        summarize(part, analyses)
-        checks_table(part, analyses)
-        numbers_table(joined, name, analyses[name].TITLE, part.groups)
-        analyses[name].plot(joined)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            joined = part.joined_result(name)
+            summarize(part, analyses)
+            checks_table(part, analyses)
+            numbers_table(joined, name, analyses[name].TITLE, part.groups)
+            analyses[name].plot(joined)
     except Exception as error:  # whatever an analysis raises at what it has not stored
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.core.files import locked, open_regular, read_regular
+from catchup_eval.core.files import is_locked, locked, open_regular, read_regular, remove_leftovers
 
 STUDY = "study.json"
 MOST_STUDY = 16_000_000  # bytes: thousands of models
@@ -46,6 +46,11 @@ def read_stored(folder: Path, name: str, most: int) -> bytes:
         raise BadFile(f"{name}: {error}") from error
 
 
+def is_written(folder: Path) -> bool:
+    """Whether another process is writing this report now."""
+    return folder.resolve() not in _written and is_locked(folder / STUDY)
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Be the only one that writes a report; a killed process is none any more.
@@ -69,6 +74,9 @@ def writing(folder: Path) -> Iterator[None]:
             )
         _written.add(own)
         try:
+            for inside in (folder, *folder.glob("*/"), *folder.glob("results/*/")):
+                if inside.resolve().is_relative_to(own):
+                    remove_leftovers(inside)  # of a run that was killed
             yield
         finally:
             _written.discard(own)

@@ -42,6 +42,7 @@ def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
         "models": tuple(models.values()),
         "analyses": tuple(dict.fromkeys(name for one in studies for name in one.info.analyses)),
         "skipped": tuple(skip for skip in skipped if (skip.model, skip.analysis) not in results),
+        "planned": tuple(dict.fromkeys(key for one in studies for key in one.info.planned)),
     }
     return Study(first.model_copy(update=update), results, provenance)
 

@@ -4,6 +4,7 @@ Whoever reads a report reads it through here; what is given back can be shown.
 """
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection
 from fnmatch import fnmatchcase
@@ -177,7 +178,9 @@ def check_use(result: Result, analysis: HasHeadlines) -> None:
         if length != lengths["index"]:
             raise BadFile(f"{name} has the length {length}, index {lengths['index']}")
     try:
-        list(getattr(analysis, "row_links", lambda result: ())(result))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)  # of numpy: the mean of nothing
+            list(getattr(analysis, "row_links", lambda result: ())(result))
     except Exception as error:  # whatever an analysis raises at what it has not stored
         fault = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BadFile(f"its samples do not fit its frame ({fault})") from error

@@ -161,6 +161,7 @@ class StudyInfo(BaseModel, frozen=True):
     shard: Annotated[str, Field(pattern=r"^(\d+/\d+)?$")] = (
         ""  # "2/8", where this is one shard of several
     )
+    planned: tuple[str, ...] = ()  # the keys of all models that its run is about; unknown if empty
     order: tuple[str, ...] = ()  # the groups of all shards, where it is one
 
 
@@ -274,7 +275,7 @@ def _check_info(info: StudyInfo) -> None:
         stored.check_name(name, "an analysis")
     stored.expect_different([model.key for model in info.models], "the model")
     stored.expect_different(info.analyses, "the analysis")
-    if len(info.models) * len(info.analyses) > MOST_RESULTS:
+    if (len(info.models) + len(info.planned)) * len(info.analyses) > MOST_RESULTS:
         raise BadFile(f"more than {MOST_RESULTS:,} results")
 
 
@@ -300,6 +301,11 @@ def collect(
 ) -> Study:
     """A study from what is known of it and a store, as :func:`load` gives it."""
     results, provenance, skipped = {}, {}, {(s.model, s.analysis): s for s in info.skipped}
+    known = {model.key for model in info.models}
+    for key in (key for key in info.planned if key not in known):
+        for name in info.analyses:
+            skip = SkippedAnalysis(model=key, analysis=name, reason=ABSENT)
+            skipped.setdefault((key, name), skip)
     for model in info.models:
         for name in info.analyses:
             pair = model.key, name
