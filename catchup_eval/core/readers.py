@@ -91,6 +91,7 @@ MAGIC = {
     b"\x93NUMPY": "a NumPy array",
     b"MATLAB": "a MATLAB file",
     b"GGUF": "a GGUF file",
+    b"\x00\x05\x16\x07": "what macOS keeps beside a file, not the file",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
     b"GIF8": "an image",
@@ -121,7 +122,9 @@ def recognize(path: Path) -> str:
     if head[4:8] == b"TFL3":
         return "a TensorFlow Lite model"
     if head[:1] == b"\x08" and head[2:3] == b"\x12":
-        return "an ONNX model"
+        return "a TensorFlow model" if head[1:2] == b"\x01" else "an ONNX model"
+    if not any(head):
+        return "filled with zeros"
     known = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
     if known or not _is_text(head):
         return known
@@ -152,7 +155,7 @@ def _recognize_zip(path: Path) -> str:
         return ""
     if names and all(name.endswith(".npy") for name in names):
         return "an .npz archive of NumPy arrays"
-    return f"a zip archive of {len(names)} files ({', '.join(names[:3])}); unpack it first"
+    return f"a zip archive of other files ({', '.join(names[:3])}), {len(names)} in all"
 
 
 def names_code(target: str) -> bool:

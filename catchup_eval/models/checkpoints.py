@@ -17,13 +17,13 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy._core.multiarray import scalar
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
@@ -45,14 +45,21 @@ MAX_DEPTH = 5  # of nests in nests
 LISTED = 12  # keys that a message lists
 
 
+MAX_SIDE = 8192  # pixels
+PerChannel = Annotated[
+    tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1, max_length=3)
+]
+
+
 class ModelCard(BaseModel, frozen=True):
     """The metadata of a checkpoint: everything that is needed to use it again."""
 
     architecture: str  # the ARCH of a model spec
     options: dict[str, Any]  # keywords of its builder
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    channels: str = "rgb"  # as of :class:`catchup_eval.models.classifier.Normalize`
+    mean: PerChannel
+    std: PerChannel
+    # As of :class:`catchup_eval.models.classifier.Normalize`.
+    channels: Annotated[str, Field(pattern="^(rgb|bgr|gray)$")] = "rgb"
     classes: tuple[str, ...]
     preprocess: Preprocess | None = None  # of images of varying size
     data: str = ""
@@ -61,10 +68,17 @@ class ModelCard(BaseModel, frozen=True):
     method: str = ""
     settings: dict[str, Any] = {}  # of the method
     recipe: dict[str, Any] = {}  # the training, resolved
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
     epoch: int | None = None
     history: dict[str, float] = {}  # best, last and median-of-last-10 top-1 in %
     versions: dict[str, str] = {}
+
+    @field_validator("preprocess")
+    @classmethod
+    def _has_a_size(cls, value: Preprocess | None) -> Preprocess | None:
+        if value and max(value.size, value.resize or 0) > MAX_SIDE:
+            raise ValueError(f"expected at most {MAX_SIDE} pixels")
+        return value
 
 
 def save(path: Path | str, model: Classifier, card: ModelCard) -> None:
@@ -315,7 +329,12 @@ def fingerprint(model: Classifier) -> str:
 def find_history(weights: Path) -> pd.DataFrame | None:
     """The history of a training, from the file beside its checkpoint."""
     path = weights.with_suffix(".history.csv") if weights.name else weights
-    return pd.read_csv(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_csv(path)
+    except Exception as error:  # a damaged file can raise many types
+        raise BadFile(f"{path} is no history of a training: {error}") from error
 
 
 def find_epoch_checkpoints(weights: Path) -> dict[int, Path]:

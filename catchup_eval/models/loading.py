@@ -141,7 +141,13 @@ def _load_built(spec: ModelSpec) -> LoadedModel:
 
 
 def _load_own(spec: ModelSpec, content: CheckpointContent, card: ModelCard) -> LoadedModel:
-    model = build(card.architecture, mean=card.mean, std=card.std, name=spec.name, **card.options)
+    plain: dict[str, Any] = {"mean": card.mean, "std": card.std, "name": spec.name}
+
+    def make() -> Classifier:
+        return build(card.architecture, **plain, **card.options)
+
+    matching.check_description(lambda: make().net, content.weights, spec.weights)
+    model = make()
     InputSettings(card.mean, card.std, card.channels, card.preprocess).apply_to(model)
     matching.load_state(model.net, content.weights, spec.weights)
     model.weight_notes = (content.note,) if content.note else ()

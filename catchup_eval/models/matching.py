@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -24,7 +24,8 @@ HEADS = (
 SHORTCUTS = 4  # convolutions that an option may add or take: a shortcut for each stage
 COMMON = 0.6  # fraction of names that no option changes
 IMAGENET = 1000  # classes
-WRAPPER = re.compile(r"(?<=\.)(module|_orig_mod)\.")  # of a part of the network
+# Of a part of the network: what torch's wrappers put into names.
+WRAPPER = re.compile(r"(?<=\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # How a normalisation layer ends the names of its two buffers.
 MEAN = re.compile(r"(^|[._])(means?|mu)$")
 STDS = {"mean": ("std", "sd"), "means": ("stds", "sds"), "mu": ("sigma", "std")}
@@ -272,14 +273,8 @@ def load_state(net: nn.Module, weights: Mapping[str, Tensor], source: str, keys:
         BadFile: names, shapes or types that do not fit, or different weights do; nothing is
             loaded then.
     """
-    wanted = net.state_dict()
-    fits = match_weights(wanted, weights)
-    best, *others = fits
-    if best.faults:
-        where = f" (nearest: what is under {best.prefix!r})" if best.prefix else ""
-        held = f"; the file holds {keys}" if keys else ""
-        faults = "; ".join(best.faults)
-        raise BadFile(f"{source} does not fit {type(net).__name__}{where}; {faults}{held}")
+    best, *others = match_weights(net.state_dict(), weights)
+    _expect_fit(best, net, source, keys)
     for other in others:
         if not _are_equal(best.weights, other.weights):
             raise BadFile(
@@ -290,6 +285,37 @@ def load_state(net: nn.Module, weights: Mapping[str, Tensor], source: str, keys:
     doubled = tuple(other.prefix for other in others if other.prefix)
     aside = tuple(name for name in best.aside if not name.startswith(doubled))
     return best._replace(aside=aside).note
+
+
+def _expect_fit(best: MatchedWeights, net: nn.Module, source: str, keys: str = "") -> None:
+    if best.faults:
+        where = f" (nearest: what is under {best.prefix!r})" if best.prefix else ""
+        held = f"; the file holds {keys}" if keys else ""
+        faults = "; ".join(best.faults)
+        raise BadFile(f"{source} does not fit {type(net).__name__}{where}; {faults}{held}")
+
+
+def check_description(
+    build: Callable[[], nn.Module], weights: Mapping[str, Tensor], source: str
+) -> None:
+    """Raise where the network that a file describes is none, or is not that of its weights.
+
+    Nothing is allocated for it, whatever size it has.
+
+    Raises:
+        BadFile, UserError: the fault.
+    """
+    try:
+        with torch.device("meta"):
+            net = build()
+    except NotImplementedError:  # RegNet computes its widths with tensors
+        return
+    except UserError:
+        raise
+    except Exception as error:  # a builder can raise many types
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadFile(f"the card of {source} describes no network: {reason}") from error
+    _expect_fit(match_weights(net.state_dict(), weights)[0], net, source)
 
 
 def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -25,6 +25,7 @@ from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.checkpoints import ModelCard, fingerprint, read, read_content, save
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.loading import load
 from catchup_eval.models.matching import find_normalisation, load_state
 from catchup_eval.models.zoo import build
 
@@ -487,3 +488,27 @@ def test_an_archive_that_unfolds_is_refused(tmp_path: Path) -> None:
             folded.writestr(name, content)
     with pytest.raises(BadFile, match=r"would unfold to 26\d.\d kB from \d"):
         read(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": {"classes": 2, "stem": 10**9, "shortcut": "conv"}}, "does not fit"),
+        ({"options": {"classes": "two"}}, "describes no network"),
+        ({"architecture": "resnet9"}, "there is no architecture 'resnet9'"),
+        ({"std": [0.1, 0.1, None]}, r"std\.2"),
+        ({"mean": []}, "mean: Tuple should have at least 1"),
+        ({"channels": "cmyk"}, "channels"),
+        ({"preprocess": {"size": 10**8}}, "at most 8192 pixels"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_card_that_lies_is_one_sentence(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Nothing is allocated for a network that the weights are not of."""
+    card = {"architecture": "resnet8", "options": {"classes": 2}, "classes": ["a", "b"]}
+    text = json.dumps({**card, "mean": [0.5] * 3, "std": [0.25] * 3, **change})
+    save_file(SMALL.net.state_dict(), tmp_path / "a.safetensors", {"card": text})
+    with pytest.raises(UserError, match=words):
+        load(str(tmp_path / "a.safetensors"))
