@@ -169,7 +169,7 @@ def fidelity(options: argparse.Namespace) -> None:
     """The network's accuracies beside the original script's."""
     data = datasets.load(options.data, options.data_root)
     part = data.split("test")[:2000]
-    model = load_models([options.fidelity], len(data.classes))[0].model
+    model = load_models([options.fidelity], data)[0].model
     photographs = frost.photographs(options.photographs) if options.photographs else ()
     if not photographs:
         print("frost is procedural: it has no counterpart in the original script")

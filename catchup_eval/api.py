@@ -18,12 +18,12 @@ from catchup_eval import datasets, feature_learning
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.audit.conventions import rankings
 from catchup_eval.audit.conventions.tables import ConventionsSection, section
-from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.errors import CatchupError, UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs import engine
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.evaluate import describe_study, evaluation_settings, plan_evaluate
-from catchup_eval.jobs.networks import ModelSource, ModelUnderTest, describe
+from catchup_eval.jobs.networks import ModelSource, ModelUnderTest, describe, match_classes
 from catchup_eval.models import loading
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.sources import WeightsAccess
@@ -33,6 +33,7 @@ from catchup_eval.report import page
 from catchup_eval.report.comparison import ComparisonSection
 from catchup_eval.report.findings import output_notes
 from catchup_eval.report.tables import frame, link_csv
+from catchup_eval.report.usable import leave_out_unusable
 from catchup_eval.results import study
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.result import Result
@@ -67,7 +68,7 @@ def load(
     """
     access = WeightsAccess(Path(root) / "models", trust_pickle)
     loaded = loading.load(text, classes=classes, access=access)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *loaded.model.weight_notes):
         warnings.warn(note, stacklevel=2)
     return loaded.model
 
@@ -164,7 +165,7 @@ class Evaluation(Mapping[str, AnalysisResult]):
             assert record is not None
             Store(folder).put(model, result, record)
         study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
-        return write_report(study.load(folder, feature_learning.analysis_versions()), folder)
+        return write_report(study.load(folder, feature_learning.KNOWN), folder)
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(index=False))
@@ -195,6 +196,7 @@ def evaluate(
 
     Raises:
         UnknownName: an analysis or a setting that does not exist.
+        UserError: it is not known which outputs of the model are the dataset's classes.
     """
     return _evaluate_models(
         {model.name: [model]}, data, "", only, skip, settings, device, batch_size, seed, Path(root)
@@ -252,7 +254,7 @@ def _evaluate_models(
     models = [
         ModelUnderTest(describe(model, group, number, group, {}), model)
         for group, networks in groups.items()
-        for number, model in enumerate(networks)
+        for number, model in enumerate(match_classes(each, data) for each in networks)
     ]
     check_groups(model.info for model in models)
     source = DataSource(data.name, root, live=data)
@@ -278,6 +280,26 @@ def write_report(study: Study, folder: Path) -> Path:
     found = section(rankings.evaluate_conventions(study), study.groups) if several else None
     extra = partial(_extra_sections, found)
     return page.write(study, feature_learning.KNOWN, folder, extra)
+
+
+def report_usable(study: Study, folder: Path) -> tuple[Study, Path]:
+    """Write the page of what was stored, with what cannot be shown left out and listed as failed.
+
+    Returns:
+        the study that the page shows, and the page.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        return study, write_report(study, folder)
+    except CatchupError:
+        raise
+    except Exception:  # whatever drawing altered numbers may raise
+        usable = leave_out_unusable(study, feature_learning.KNOWN)
+        if len(usable.results) == len(study.results):
+            raise
+        return usable, write_report(usable, folder)
 
 
 PAPER_TABLES = (

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from catchup_eval.results.headline import Headline, RowLink
@@ -50,6 +52,8 @@ class Analysis(Protocol):
       re-evaluates it with all images only
     - `row_links(result)`: rows of the frame beyond the headlines, and the samples that each is the
       mean of
+    - `resolve(settings, data, root)`: the settings with what depends on the dataset's name and on
+      what lies in the data root, before they are part of a result's key
     - `CONVENTIONS`: the :data:`~catchup_eval.analysis.conventions.Conventions` of its numbers
     """
 
@@ -77,11 +81,16 @@ def _no_links(result: "Result") -> "Iterable[RowLink]":
     return ()
 
 
+def _as_they_are(settings: Mapping[str, Any], data: str, root: "Path | None") -> Mapping[str, Any]:
+    return settings
+
+
 DEFAULTS: Mapping[str, Any] = {
     "COST": 1.0,
     "PER_SAMPLE": {},
     "RECHECK": None,
     "row_links": _no_links,
+    "resolve": _as_they_are,
     "CONVENTIONS": (),
 }
 

@@ -89,7 +89,7 @@ MARGIN = 0.1  # for the labels left of the inset and below it
 def measure(
     context: EvaluationContext,
     *,
-    points: Annotated[int, Field(ge=2)] = 33,
+    points: Annotated[int, Field(ge=2, le=4097)] = 33,
     ranking: Literal["sample", "dataset"] = "sample",
     by: Literal["value", "magnitude"] = "value",
 ) -> Result:

@@ -30,7 +30,7 @@ the same ones at each of the `moments` (E,); and of some pictures `images` (M, H
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import Missing, UserError
-from catchup_eval.core.settings import Count, validate_settings
+from catchup_eval.core.settings import Count, Few, validate_settings
 from catchup_eval.datasets.dataset import Batch
 from catchup_eval.metrics import inequality
 from catchup_eval.models.classifier import Classifier
@@ -98,9 +98,9 @@ def measure(
     context: EvaluationContext,
     *,
     stage: Count = 4,
-    part: str = "train",
+    part: Literal["train", "test"] = "train",
     samples: Count = 500,
-    pictures: int = 2,
+    pictures: Few = 2,
 ) -> Result:
     """The rows and samples described above.
 

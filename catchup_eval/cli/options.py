@@ -40,6 +40,7 @@ class Options:
         typer.Option(
             metavar="N",
             min=1,
+            max=10_000_000,
             help="Images per evaluation batch; changes speed and memory, not the numbers.",
         ),
     ] = 100
@@ -48,6 +49,7 @@ class Options:
         typer.Option(
             metavar="N",
             min=1,
+            max=10_000_000,
             help="Use only N class-balanced images of each evaluated split; the report notes it.",
         ),
     ] = None

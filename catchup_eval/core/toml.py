@@ -1,5 +1,7 @@
 """TOML files: those that come with a package, by name, and a user's own, by path."""
 
+import os
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -10,6 +12,7 @@ from typing import Any
 from catchup_eval.core.errors import BadFile, UnknownName
 
 SUFFIX = ".toml"
+LARGEST = 1_000_000  # bytes of a file
 
 
 @cache
@@ -41,11 +44,14 @@ def read(kind: str, path: str | Path, known: Iterable[str] = ()) -> dict[str, An
     """The file at `path`; `known` are names that an error lists.
 
     Raises:
-        BadFile: no such file, no text, or no TOML; the message says in which line.
+        BadFile: no such file, no regular one, a large one, no text, or no TOML; the message says
+            in which line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if (status := os.stat(path)).st_size > LARGEST or not stat.S_ISREG(status.st_mode):
+            raise OSError(f"expected a regular file of {LARGEST:,} bytes at most")
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         names = ", ".join(known)
         others = f"; those that come with the toolkit are: {names}" if names else ""
         fault = getattr(error, "strerror", None) or error
@@ -61,5 +67,7 @@ def parse(text: str, source: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise BadFile(f"{source} is no valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of too many digits
         raise BadFile(f"{source} is no valid TOML: {error}") from error

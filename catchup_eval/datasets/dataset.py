@@ -179,6 +179,7 @@ class Dataset(ABC, Generic[OnePart]):
         about: one sentence: content, source, licence.
         subset: what was selected ("subset n=200 of 500"); empty for the whole dataset.
         code: a hash of the user's code that makes the dataset; empty where none does.
+        notes: what was assumed or passed over when it was read, a sentence each.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Dataset(ABC, Generic[OnePart]):
     about: str = ""
     subset: str = ""
     code: str = field(default="", kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def split(self, name: str) -> OnePart:
         """The split of this name; "boxes" and "cscores" are the test split, where it has them.

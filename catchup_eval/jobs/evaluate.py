@@ -3,7 +3,7 @@
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -206,8 +206,21 @@ def plan_evaluate(
     doubled = [key for key, count in keys.items() if count > 1]
     if doubled:
         raise UserError(f"two models would both be stored as {doubled[0]}; give them other names")
+    settings = replace(settings, settings=resolve_settings(settings, data))
     names = settings.names
     return [EvaluateTask(model, data, name, settings) for model in models for name in names]
+
+
+def resolve_settings(
+    settings: EvaluationSettings, data: DataSource
+) -> Mapping[str, Mapping[str, Any]]:
+    """The settings of each analysis, with what the dataset and the data root decide."""
+    return {
+        name: declaration(ANALYSES[name], "resolve")(
+            settings.settings.get(name, {}), data.name, settings.data_root
+        )
+        for name in settings.names
+    }
 
 
 def preprocessing_for(model: ModelUnderTest, data: AnySet, name: str) -> Preprocess | None:
@@ -240,7 +253,7 @@ def _make_context(
         device=settings.device,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        checkpoints=LazyCheckpoints(model.epoch_checkpoints),
+        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model.columns),
         history=model.history,
         data_root=settings.data_root,
     )

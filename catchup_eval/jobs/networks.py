@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from catchup_eval.core import readers
-from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import safe_filename
+from catchup_eval.datasets.dataset import AnySet, Split
 from catchup_eval.models import checkpoints, loading
 from catchup_eval.models import spec as specs
 from catchup_eval.models.checkpoints import find_epoch_checkpoints, find_history
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.sources import WeightsAccess
 from catchup_eval.results.store import to_json_types
 from catchup_eval.results.study import ModelInfo, architecture_label, check_groups
@@ -97,11 +100,13 @@ class ModelSource:
 class LazyCheckpoints(Mapping[int, Classifier]):
     """Checkpoints by epoch, each read at its first use, since there may be many."""
 
-    def __init__(self, paths: Mapping[int, Path]):
-        self._paths = paths
+    def __init__(self, paths: Mapping[int, Path], columns: tuple[int, ...] = ()):
+        self._paths, self._columns = paths, columns
 
     def __getitem__(self, epoch: int) -> Classifier:
-        return loading.load(specs.parse(str(self._paths[epoch]))).model
+        model = loading.load(specs.parse(str(self._paths[epoch]))).model
+        model.columns = self._columns
+        return model
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._paths)
@@ -112,22 +117,21 @@ class LazyCheckpoints(Mapping[int, Classifier]):
 
 def load_models(
     texts: Sequence[str],
-    classes: int | None = None,
+    data: AnySet | None = None,
     *,
-    data: str = "",
     access: WeightsAccess = WeightsAccess(),
 ) -> list[ModelUnderTest]:
     """The models that these specs name.
 
     Args:
-        classes: of the dataset; None for checkpoints that have theirs.
-        data: its name, for what is published about it.
+        data: what they are evaluated on; None for checkpoints that were trained on it.
         access: how files are got and read.
 
     Raises:
-        UserError: a name is of more than the seeds of one training, or a network has too
-            few classes.
+        UserError: a name is of more than the seeds of one training, or it is not known which
+            outputs of a network are the dataset's classes.
     """
+    classes = None if data is None else len(data.classes)
     found = [one for text in texts for one in specs.expand(text)]
     _expect_chosen_names(found)
     loaded = [(one, loading.load(one, classes=classes, access=access)) for one in found]
@@ -135,33 +139,46 @@ def load_models(
     candidates = []
     for (one, it), seed in zip(loaded, seeds, strict=True):
         card = it.card.model_dump() if it.card else {}
-        claimed = it.claim.accuracy if it.claim and it.claim.is_about(data) else None
+        claimed = (
+            it.claim.accuracy if it.claim and it.claim.is_about(data.name if data else "") else None
+        )
         kind = architecture_label(it.architecture, it.options)
         kind += f"@{one.weights}" if specs.has_named_weights(one) else ""
         own = readers.names_code(it.architecture)
         code = readers.hash_user_code(it.architecture) if own else ""
-        info = describe(it.model, one.name, seed, _format_spec(one), card, claimed, kind, code)
+        model = it.model if data is None else match_classes(it.model, data)
+        info = describe(model, one.name, seed, _format_spec(one), card, claimed, kind, code)
         weights = Path(one.weights)
         beside = find_history(weights), find_epoch_checkpoints(weights)
-        notes = (*it.notes, *_head_note(one.name, it.model, classes))
-        candidates.append(ModelUnderTest(info, it.model, notes, *beside))
+        candidates.append(ModelUnderTest(info, model, it.notes, *beside))
     check_groups(candidate.info for candidate in candidates)
     return candidates
 
 
-def _head_note(name: str, model: Classifier, classes: int | None) -> tuple[str, ...]:
-    """A note on a head of other classes than the dataset's."""
+def match_classes(model: Classifier, data: AnySet) -> Classifier:
+    """The model with the outputs of the dataset's classes; the given one stays as it is.
+
+    Raises:
+        UserError: it is not known which these are.
+    """
+    outputs = _count_outputs(model, data)
+    return model.match_classes(data.name, data.classes, outputs) if outputs else model
+
+
+@torch.no_grad()
+def _count_outputs(model: Classifier, data: AnySet) -> int:
+    """How many logits it gives, whatever its head; 0 where it fails, as its analyses will."""
+    transform = data.preprocessing_for(model.preprocess)
+    parts = [part for part in data.parts.values() if isinstance(part, Split)]
+    if not (transform or parts):
+        return 0
+    size = [transform.size] * 2 if transform else parts[0].images.shape[2:]
+    images = torch.zeros(2, 3, *size, device=model.normalize.mean.device)
     try:
-        size = model.head.out_features
-    except Missing:  # no linear layer
-        return ()
-    if classes is None:
-        return ()
-    text = f"{name}: its head has {size} classes, the dataset has {classes}"
-    if size < classes:
-        raise UserError(text)
-    note = f"{text}; its numbers mean something only where its first {classes} are these"
-    return (note,) if size > classes else ()
+        with eval_mode(model):
+            return len(model(images)[0])
+    except Exception:  # the network is a stranger's
+        return 0
 
 
 def _format_spec(one: specs.ModelSpec) -> str:

@@ -1,6 +1,7 @@
 """A network with its normalisation, and the names of its stages, head and pool."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.datasets.classes import OutputNames, match, output_names
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
 from catchup_eval.models.outputs import TINY, find_logits
@@ -87,6 +89,10 @@ class Classifier(nn.Module):
         name: for tables and figures.
         preprocess: of images of varying size; None for images that have its input size.
 
+    Attributes:
+        output_names: of its outputs, as far as they are known.
+        columns: outputs that are taken, in order, where it was matched to a dataset; else empty.
+
     Raises:
         UserError: a name that is no submodule of `net`.
     """
@@ -114,7 +120,11 @@ class Classifier(nn.Module):
         self.gives_probabilities = (
             False  # set where evaluated, if so: forward takes their logarithm
         )
+        self.weight_notes: tuple[str, ...] = ()  # what was chosen or lacks where they were read
         self.output_note = ""  # where the logits were found, once they had to be looked for
+        self.output_names = OutputNames()
+        self.columns: tuple[int, ...] = ()
+        self.class_note = ""  # what was assumed about its classes
 
     @property
     def stages(self) -> list[nn.Module]:
@@ -123,7 +133,18 @@ class Classifier(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        """The last linear layer: `logits = head(features)`."""
+        """The last linear layer: `logits = head(features)`; of the outputs that are taken."""
+        head = self._linear_head()
+        if not self.columns:
+            return head
+        if max(self.columns) >= head.out_features:
+            raise Missing(f"a linear head that gives its outputs ({self._head} does not)")
+        part = nn.Linear(head.in_features, len(self.columns), head.bias is not None, device="meta")
+        for name, value in head.named_parameters():
+            setattr(part, name, nn.Parameter(value[list(self.columns)], requires_grad=False))
+        return part
+
+    def _linear_head(self) -> nn.Linear:
         if self._head is None:
             raise Missing("a linear head")
         head = _submodule(self.net, self._head)
@@ -151,10 +172,42 @@ class Classifier(nn.Module):
         answer = self.net(images)
         plain = self._dtype == torch.float32 and not self.gives_probabilities
         if plain and isinstance(answer, Tensor) and answer.ndim == 2:
-            return answer
+            return self._take_columns(answer)
         logits, self.output_note = find_logits(answer)
         logits = logits if self._dtype == torch.float32 else logits.float()
-        return logits.clamp_min(TINY).log() if self.gives_probabilities else logits
+        return self._take_columns(
+            logits.clamp_min(TINY).log() if self.gives_probabilities else logits
+        )
+
+    def _take_columns(self, logits: Tensor) -> Tensor:
+        if not self.columns:
+            return logits
+        return logits.index_select(1, torch.tensor(self.columns, device=logits.device))
+
+    def match_classes(self, data: str, classes: Sequence[str], outputs: int) -> "Classifier":
+        """The same network with the outputs of a dataset's classes; this one stays as it is.
+
+        Args:
+            data: the dataset's name.
+            classes: its classes, by label.
+            outputs: how many the network gives.
+
+        Raises:
+            UserError: it is not known which outputs are these classes.
+        """
+        try:
+            found = match(classes, outputs, self.output_names)
+        except UserError as error:
+            raise UserError(f"{self.name} on {data}: {error}") from None
+        if not any(found):
+            return self
+        model = copy(self)
+        model.class_note = found.note
+        if found.columns:
+            before = self.columns or range(outputs)
+            model.columns = tuple(before[column] for column in found.columns)
+            model.output_names = OutputNames({name: row for row, name in enumerate(classes)})
+        return model
 
     def trace(self, pixels: Tensor) -> Trace:
         """Logits, features and, where the head pools a map, that map; one forward pass.
@@ -162,7 +215,7 @@ class Classifier(nn.Module):
         Raises:
             Missing: the head is no linear layer, or is not called.
         """
-        modules: dict[str, nn.Module] = {"features": self.head}
+        modules: dict[str, nn.Module] = {"features": self._linear_head()}
         if self._pool:
             modules["maps"] = _submodule(self.net, self._pool)
         with capture_inputs(**modules) as seen:
@@ -214,6 +267,7 @@ def wrap(
     pool: str | None = None,
     name: str | None = None,
     preprocess: Preprocess | None = None,
+    classes: Sequence[str] | Mapping[str, int] | None = None,
 ) -> Classifier:
     """A :class:`Classifier` around your own network, with its arguments.
 
@@ -223,6 +277,8 @@ def wrap(
         pool: found where it is the last average pooling module.
         name: the class's name where it is not given.
         preprocess: the dataset's own where it is not given. Images of fixed size (CIFAR) need none.
+        classes: names of all its outputs in order, or some outputs by name, from 0; needed where a
+            dataset has other classes than the network (:mod:`catchup_eval.datasets.classes`).
 
     Raises:
         UserError: a name that is no submodule.
@@ -230,7 +286,7 @@ def wrap(
     head = head or _last_module_name(net, nn.Linear)
     pool = pool or _last_module_name(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
     name = name or type(net).__name__.lower()
-    return Classifier(
+    model = Classifier(
         net,
         mean=mean,
         std=std,
@@ -240,6 +296,9 @@ def wrap(
         name=name,
         preprocess=preprocess,
     )
+    if classes is not None:
+        model.output_names = output_names(classes, "classes")
+    return model
 
 
 def _last_module_name(net: nn.Module, *kinds: type[nn.Module]) -> str | None:

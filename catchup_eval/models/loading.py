@@ -7,6 +7,7 @@ from typing import Any
 
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
+from catchup_eval.datasets.classes import OutputNames, read_names
 from catchup_eval.models import catalogue, checkpoints, matching, preprocessing
 from catchup_eval.models import spec as specs
 from catchup_eval.models.catalogue import CATALOGUE, PublishedAccuracy
@@ -28,7 +29,7 @@ class LoadedModel:
     architecture: str = ""  # with `options`: what its builder was called with
     options: Mapping[str, Any] = field(default_factory=dict)
     claim: PublishedAccuracy | None = None  # where one is known
-    notes: tuple[str, ...] = ()  # what was chosen for it, and the catalogue's warnings; sentences
+    notes: tuple[str, ...] = ()  # which network was found, and the catalogue's warnings; sentences
 
 
 def load(
@@ -53,12 +54,16 @@ def load(
     specs.check_request(spec)
     options = dict(spec.options)
     published = options.pop("published", None)
+    names = read_names(options.pop("classes")) if specs.class_file(spec) else None
     plain = replace(spec, options=options)
     if specs.is_pretrained_request(spec):
         loaded = _load_pretrained(plain)
     else:
         loaded = _load_file(plain, classes, access)
     loaded.model.eval()
+    if names or loaded.card:
+        known = loaded.card.classes if loaded.card else ()
+        loaded.model.output_names = names or OutputNames({n: i for i, n in enumerate(known)})
     if not published:
         return loaded
     try:
@@ -104,7 +109,9 @@ def _load_pretrained(spec: ModelSpec) -> LoadedModel:
 
 
 def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> LoadedModel:
-    if spec.architecture:  # errors come before any download
+    if not spec.weights:
+        return _load_built(spec)
+    if spec.architecture and not Path(spec.weights).is_file():  # errors come before any download
         preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
     found = find(spec.weights, access)
     ema = spec.options.get("ema", "").lower() == "true"
@@ -114,10 +121,28 @@ def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> L
     return _load_foreign(spec, content, found, classes)
 
 
+def _load_built(spec: ModelSpec) -> LoadedModel:
+    """The network of a user's function, which brings its own weights.
+
+    Raises:
+        UserError: they are drawn at random.
+    """
+    options, inputs = _builder_options(spec), preprocessing.read(spec.options, None, spec.name)
+    model, again = (_build(spec, 0, inputs, options) for _ in range(2))
+    if checkpoints.fingerprint(model) != checkpoints.fingerprint(again):
+        raise UserError(
+            f"{spec.architecture} gives other weights each time, so that they come from no "
+            f"training; write {spec.architecture}@FILE"
+        )
+    model.weight_notes = (f"no file of weights is named: those that {spec.architecture} gives",)
+    return LoadedModel(model, None, 0, spec.architecture, options)
+
+
 def _load_own(spec: ModelSpec, content: CheckpointContent, card: ModelCard) -> LoadedModel:
     model = build(card.architecture, mean=card.mean, std=card.std, name=spec.name, **card.options)
     InputSettings(card.mean, card.std, card.channels, card.preprocess).apply_to(model)
     matching.load_state(model.net, content.weights, spec.weights)
+    model.weight_notes = (content.note,) if content.note else ()
     return LoadedModel(model, card, card.seed or 0, card.architecture, card.options)
 
 
@@ -125,35 +150,54 @@ def _load_foreign(
     spec: ModelSpec, content: CheckpointContent, found: LocatedWeights, classes: int | None
 ) -> LoadedModel:
     named, extra, notes = _with_architecture(spec, content, found)
-    inputs = preprocessing.read(spec.options, _inputs_of_weights(named, found.config), spec.name)
     options = {**extra, **_builder_options(spec)}
     size = int(spec.options.get("classes", 0)) or matching.head_size(content.weights) or classes
     if size is None:
         raise UserError(
             f"{spec.name}: the weights do not determine the number of classes; add ?classes=N"
         )
-    model = _build(named, size, inputs, options)
-    matching.load_state(model.net, content.weights, spec.weights)
+    model = _build(named, size, InputSettings(*NORMS["none"]), options)
+    aside = matching.load_state(model.net, content.weights, spec.weights, content.keys)
+    own, note = _with_file_normalisation(
+        spec, _inputs_of_weights(named, found.config), content, model
+    )
+    preprocessing.read(spec.options, own, spec.name).apply_to(model)
+    model.weight_notes = tuple(filter(None, (content.note, aside, note)))
     entry = _torchvision_entry(named)
     claim = _published_accuracy(entry) if entry else None
     options = {"classes": size, **options}
     return LoadedModel(model, None, 0, named.architecture, options, claim, notes)
 
 
+def _with_file_normalisation(
+    spec: ModelSpec, own: InputSettings | None, content: CheckpointContent, model: Classifier
+) -> tuple[InputSettings | None, str]:
+    """The preprocessing with the normalisation layer that a file may hold, and a note on it."""
+    norm = matching.find_normalisation(content.weights, model.net.state_dict())
+    if norm is None:
+        return own, ""
+    times = 3 if len(norm.mean) == 1 and spec.options.get("channels") != "gray" else 1
+    mean, std = norm.mean * times, norm.std * times
+    shown = "/".join(",".join(f"{value:.4g}" for value in values) for values in (mean, std))
+    if "norm" in spec.options:
+        return own, f"the normalisation in the file, {shown}, is left aside for ?norm"
+    inputs = replace(own, mean=mean, std=std) if own else InputSettings(mean, std)
+    return inputs, f"normalised as in the file, by mean/std {shown}"
+
+
 def _with_architecture(
     spec: ModelSpec, content: CheckpointContent, found: LocatedWeights
 ) -> tuple[ModelSpec, dict[str, Any], tuple[str, ...]]:
     """The request with its architecture, the builder's options that were found, and notes."""
-    notes = (content.note,) if content.note else ()
     if spec.architecture:
-        return spec, {}, notes
+        return spec, {}, ()
     if "architecture" in found.config:
         named = replace(spec, architecture=TIMM + found.config["architecture"])
         check_architecture(named.architecture)
-        return named, dict(found.config.get("model_args") or {}), notes
-    match = matching.infer(content.weights, spec.weights)
+        return named, dict(found.config.get("model_args") or {}), ()
+    match = matching.infer(content.weights, spec.weights, content.keys)
     named = replace(spec, architecture=match.architecture)
-    return named, match.options, (*notes, f"{spec.name}: {match}")
+    return named, match.options, (f"{spec.name}: {match}",)
 
 
 def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings | None:
@@ -187,6 +231,8 @@ def _published_accuracy(entry: Any) -> PublishedAccuracy | None:
 
 
 def _builder_options(spec: ModelSpec) -> dict[str, Any]:
+    if "name" in spec.options:
+        raise UserError("expected a model's name as NAME=MODEL, got ?name=")
     ours = (*preprocessing.KEYS, "classes", "ema")
     return {key: _parse_value(value) for key, value in spec.options.items() if key not in ours}
 

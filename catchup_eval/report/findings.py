@@ -111,8 +111,9 @@ def caveats(study: Study, lines: Sequence[SummaryRow], failed: Sequence[str]) ->
 
 
 def output_notes(study: Study) -> list[str]:
-    """What is odd about the models' outputs, one sentence each."""
-    notes = [f"{group}: {note}." for group in study.groups for note in study.notes(group)]
+    """What is odd about the data and the models' outputs, one sentence each."""
+    notes = [f"{study.info.data.name}: {note}." for note in study.info.data.notes]
+    notes += [f"{group}: {note}." for group in study.groups for note in study.notes(group)]
     failed = [
         f"{group}: {analysis} {reason}."
         for analysis in study.info.analyses

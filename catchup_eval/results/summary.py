@@ -78,7 +78,10 @@ def _summary_row(study: Study, name: str, analysis: HasHeadlines, headline: Head
     units = [str(row["unit"]) for found in by_group.values() for row, _ in found]
     unit = units[0] if units else ""
     readings = {
-        group: replace(_estimate(headline, found, unit), note="; ".join(study.notes(group, name)))
+        group: replace(
+            _estimate(headline, found, unit),
+            note="; ".join([*study.info.data.notes, *study.notes(group, name)]),
+        )
         for group, found in by_group.items()
         if found
     }

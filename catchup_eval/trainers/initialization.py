@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from catchup_eval.core import environment
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import fork_global_rng, generator
+from catchup_eval.datasets.classes import OutputNames
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.models import loading, spec
 from catchup_eval.models.checkpoints import ModelCard
@@ -39,6 +40,7 @@ def first_weights(recipe: Recipe, data: TensorDataset, seed: int) -> tuple[Class
     with fork_global_rng(generator(seed, "weights")):
         if recipe.weights:
             model, architecture, options = _load(recipe.weights, classes)
+            model.output_names = OutputNames()  # those of the data from now on
         else:
             architecture, options = recipe.architecture, recipe.options
             mean, std = normalisation(recipe.norm) if recipe.norm else (data.mean, data.std)

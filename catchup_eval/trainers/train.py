@@ -254,6 +254,7 @@ def _identity(
     for known in (method, *recipe.methods):
         mixing.check_name(known)
     own = {**recipe.methods.get(method, {}), **settings}
+    mixing.check_settings(method, {key: own[key] for key in own if key != "criterion"})
     # Datasets that only evaluations use may come and go.
     used = {
         name: data.split(name) for name in ("train", "test") if name == "train" or data.has(name)

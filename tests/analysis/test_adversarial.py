@@ -127,13 +127,13 @@ DEFAULT = adversarial.PGDSettings(20, 2)
     [
         (
             {"epsilons": (-4, 4)},
-            "expected epsilons.0 as a number greater than or equal to 0, got -4",
+            "expected epsilons.0 as a number from 0, got -4",
         ),
         ({"epsilons": (0, 400)}, "expected a radius from 0 to 255, in 1/255, got 400"),
         ({"epsilons": (0, 4 / 255)}, "0.0156863 in units of .0, 1. is 4/255: write 4"),
         ({"epsilons": (0.1,)}, "expected a radius in 1/255, of 0.2 or more, .* write 25.5"),
-        ({"epsilons": (0, float("nan"))}, "expected epsilons.1 as a finite number"),
-        ({"epsilons": (0, float("inf"))}, "expected epsilons.1 as a finite number"),
+        ({"epsilons": (0, float("nan"))}, "expected epsilons.1 as a number from 0"),
+        ({"epsilons": (0, float("inf"))}, "expected epsilons.1 as a number from 0"),
         ({"epsilons": (4, 4)}, r"expected epsilons as a list of different values, got \(4, 4\)"),
         ({"epsilons": (4, 4.0000001)}, "expected epsilons that differ in six digits"),
         ({"epsilons": 4}, "expected epsilons as a list, got 4"),

@@ -89,7 +89,9 @@ def test_the_mode_of_the_model_is_given_back(data):
 def test_labels_beyond_the_logits(noise):
     part = Split(noise.images, noise.labels + 100)
     data = TensorDataset("far", {"test": part}, tuple(map(str, range(110))), (0.5,) * 3, (0.5,) * 3)
-    with pytest.raises(UserError, match="far has labels up to 109, but counting gives 10 logits"):
+    with pytest.raises(
+        UserError, match="counting on far: the network has 10 outputs, the dataset 110"
+    ):
         subject(data).outputs("test")
 
 

@@ -208,7 +208,7 @@ def test_photographs_of_frost_are_named_by_the_protocol(tmp_path: Path) -> None:
         ({"corruptions": ("fogg",)}, UnknownName, "did you mean 'fog'"),
         ({"corruptions": ()}, UserError, "expected corruptions, each once"),
         ({"corruptions": ("fog", "fog")}, UserError, "each once"),
-        ({"severities": (1, 6)}, UserError, r"from 1 to 5, got \[1, 6\]"),
+        ({"severities": (1, 6)}, UserError, r"from 1 to 5, got 6"),
         ({"preset": "cifar10"}, UnknownName, "did you mean 'cifar'"),
     ],
 )
@@ -246,5 +246,24 @@ def test_released_files_are_used_in_place_of_corrupting(contexts: Contexts, tmp_
     released = corruption.measure(context, **TWO, files=str(tmp_path))
     assert released.frame["protocol"].unique().item().startswith("released2of19")
     assert (released.checks["value"] == 1).all()
-    computed = corruption.measure(context, **TWO)
+    computed = corruption.measure(context, **TWO, files="none")
     np.testing.assert_array_equal(released.samples["correct"], computed.samples["correct"])
+
+
+def test_released_files_in_the_data_root_are_taken_by_themselves(
+    contexts: Contexts, tmp_path: Path
+) -> None:
+    assert corruption.resolve({}, "cifar100", tmp_path) == {}
+    context = contexts()
+    split = context.data.split("test")
+    numbered = replace(split, index=torch.arange(len(split)))
+    export(tmp_path / "CIFAR-100-C", numbered, TWO["corruptions"], CorruptionVariant())
+    assert corruption.resolve({}, "cifar10", tmp_path) == {}
+    assert corruption.resolve({"files": "none"}, "cifar100", tmp_path) == {"files": "none"}
+    settings = corruption.resolve({}, "cifar100", tmp_path)
+    data = replace(context.data, name="cifar100", parts={"test": numbered})
+    here = replace(context, data=data, data_root=tmp_path, _outputs={})
+    found = corruption.measure(here, **TWO, **settings)
+    assert found.frame["protocol"].unique().item().startswith("released2of19")
+    with pytest.raises(BadFile, match="no released files of cifar100 in the data root"):
+        corruption.measure(replace(here, data_root=None, _outputs={}), **TWO, **settings)

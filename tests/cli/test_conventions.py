@@ -25,7 +25,6 @@ def test_a_report_is_shown_and_written(
     assert f": closest is mean error over 15 types of catchup: {value:.1f} [" in out
     assert {path.name for path in tmp_path.iterdir()} == {
         "conventions.html",
-        "conventions.md",
         "conventions.csv",
     }
 

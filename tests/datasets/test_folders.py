@@ -1,6 +1,7 @@
 """Folders of class folders: what is found in them, and that they are listed once."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -73,8 +74,9 @@ def test_folders_are_listed_once(
     monkeypatch.setattr(folders, "_scan", lambda _folder: pytest.fail("listed again"))
     again = listing(tree / "train", tmp_path)
     assert first.classes == again.classes
-    for ours, theirs in zip(first[1:], again[1:]):
+    for ours, theirs in zip(first[1:4], again[1:4]):
         assert np.array_equal(ours, theirs) and ours.dtype == theirs.dtype
+    assert first[4:] == again[4:]
 
 
 @pytest.mark.parametrize("change", ["new file", "no file", "new class", "no class"])
@@ -143,5 +145,120 @@ def test_class_names_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> N
     assert data.about.endswith("; classes sorted as numbers")
     (tmp_path / "set" / "other").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "set" / "other" / "a.png")
+    assert data.notes == ("the class folders, 0, 1, 2, 3, ... (12), are sorted as numbers",)
     named = from_folder(tmp_path / "set", tmp_path / "root")
     assert named.classes[:4] == ("0", "1", "10", "11") and "numbers" not in named.about
+    assert named.notes == ()
+
+
+def make(folder: Path, *files: str) -> Path:
+    """Files below a folder: small images where the ending says so; "x/" is an empty folder."""
+    for file in files:
+        path = folder / file
+        if file.endswith("/"):
+            path.mkdir(parents=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_image = path.suffix.lower() in folders.ENDINGS and not path.name.startswith(".")
+        if is_image:
+            Image.new("RGB", (4, 4)).save(path, format="PNG")
+        else:
+            path.write_bytes(b"?")
+    return folder
+
+
+PAIR = ("cat/1.png", "dog/1.png")
+
+
+def below(*places: str) -> list[str]:
+    return [f"{place}/{file}" for place in places for file in PAIR]
+
+
+@pytest.mark.parametrize(
+    ("files", "splits", "note"),
+    [
+        (below("Train", "Val"), "test train", ""),
+        (below("training", "testing"), "test train", ""),
+        (below("seg_train/seg_train", "seg_test/seg_test"), "test train", ""),
+        (below("training_set", "test-set"), "test train", ""),
+        ([*below("train", "val"), "test/1.png"], "test train", "test, .* 1 image outside class"),
+        ([*below("train", "val"), "Test/"], "test train", ""),
+        ([*below("train", "val"), "out/1.png", "out/a/2.png"], "out test train", ""),
+        ([*below("train", "val"), "mockups/1.png"], "test train", "passed over beside .* mockups"),
+        ([*below("train", "val"), "annotations/a.xml"], "test train", ""),
+        (below("images"), "test", "taken from its folder images"),
+        (below("a/b/val"), "test", "taken from its folder a/b"),
+        ([*below("."), "__MACOSX/cat/._1.png"], "test", "passed over: 1 hidden"),
+        ([*below("."), "cat/._1.png", "dog/.cache/1.png"], "test", "2 hidden"),
+        ([*below("."), "dog/a.gif", "dog/b.gif", "cat/LICENSE"], "test", "2 .gif, 1 without an"),
+        ([*below("."), "README.md"], "test", ""),
+        ([*below("."), "stray.png"], "test", "1 image outside class folders"),
+        (["cat/images/1.png", "dog/images/1.png"], "test", ""),
+        (["cat/a/1.png", "cat/b/1.png", "dog/1.png"], "test", ""),
+        (["cat/1.png", "dog/images/1.png"], "test", ""),
+    ],
+)
+def test_folders_as_they_are_in_the_wild(
+    files: list[str], splits: str, note: str, tmp_path: Path
+) -> None:
+    data = from_folder(make(tmp_path / "wild", *files), tmp_path / "root")
+    assert data.classes == ("cat", "dog") and " ".join(sorted(data.parts)) == splits
+    assert set(data.split("test").labels.tolist()) == {0, 1}
+    assert len(data.split("test")) == (3 if "cat/a/1.png" in files else 2)
+    assert bool(data.notes) == bool(note)
+    assert not note or re.search(note, data.notes[0])
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (below("train"), "has train, but no images to evaluate on; expected one of test, .*"),
+        ([*below("train"), "val/1.png"], "class in .*val, .* got no image, but 1 image outside"),
+        (["train/1.png", "val/1.png"], "got no image, but 1 image outside class folders"),
+        (["1.png", "2.jpg"], "got no image, but 2 images outside class folders"),
+        (["a.npy", "b.npy", "labels.npy"], "got no image, but 3 .npy"),
+        (below("Train", "training", "val"), "has both Train and training"),
+        (below("val", "extra"), r"folders of class folders \(val\) beside others \(extra\)"),
+        (
+            ["cat/train/1.png", "cat/val/1.png", "dog/train/1.png", "dog/val/1.png"],
+            r"splits \(train, val\)",
+        ),
+        (["cat/", "dog/"], "got no image"),
+    ],
+)
+def test_what_may_be_meant_in_two_ways_is_refused(
+    files: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadFile, match=message):
+        from_folder(make(tmp_path / "wild", *files), tmp_path / "root")
+
+
+def test_folders_that_each_class_has_are_told(tmp_path: Path) -> None:
+    data = from_folder(make(tmp_path / "severity", *below("1", "2", "3")), tmp_path / "root")
+    note = "the classes are 1, 2, 3, and not the folders in each of these (cat, dog)"
+    assert data.classes == ("1", "2", "3") and data.notes == (note,)
+
+
+def test_an_empty_class_folder_counts_and_is_told(tmp_path: Path) -> None:
+    data = from_folder(make(tmp_path / "wild", *PAIR, "cow/"), tmp_path / "root")
+    assert data.classes == ("cat", "cow", "dog") and data.split("test").labels.tolist() == [0, 2]
+    assert data.notes == ("1 class folder without images: cow",)
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
+    for files in (["bus/1.png", "train/1.png"], ["bus/i/1.png", "train/i/1.png"]):
+        data = from_folder(
+            make(tmp_path / files[0][:5].replace("/", ""), *files), tmp_path / "root"
+        )
+        assert data.classes == ("bus", "train") and set(data.parts) == {"test"}
+
+
+def test_links_that_go_round_or_lead_nowhere_are_passed_over(tmp_path: Path) -> None:
+    folder = make(tmp_path / "wild", *PAIR)
+    (folder / "cat" / "round").symlink_to(folder)
+    (folder / "dog" / "gone.png").symlink_to(folder / "absent.png")
+    os.mkfifo(folder / "dog" / "pipe.png")
+    data = from_folder(folder, tmp_path / "root")
+    assert len(data.split("test")) == 2
+    (note,) = data.notes
+    assert note == "passed over: 2 broken links or special files, 1 links to a folder above"

@@ -94,6 +94,7 @@ def plain(few_digits: TensorDataset, evaluate: Evaluate) -> Study:
     return evaluate([under_test(Means())], few_digits, FORMS)
 
 
+@pytest.mark.usefixtures("sketches")
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_outputs_that_are_not_finite_give_no_number(
     bad: float, few_digits: AnySet, evaluate: Evaluate, tmp_path: Path
@@ -157,12 +158,6 @@ def test_another_form_gives_the_same_numbers_and_is_told(
     assert " !" in page.summary(finished, api.ANALYSES)["net"].iloc[0]
     note = plain.notes("net")[0]
     assert "the accuracy, 5.0 %, is not above" in note
-
-
-def test_more_classes_than_the_dataset_has_are_told(few_digits: AnySet, evaluate: Evaluate) -> None:
-    net = Means(lambda logits: torch.cat([logits, logits[:, :1] - 9], 1))
-    finished = evaluate([under_test(net)], few_digits, CLEAN)
-    assert "the network has 11 classes, the dataset 10" in " ".join(finished.notes("net"))
 
 
 class Odd(Means):

@@ -56,7 +56,7 @@ def save(tmp_path: Path) -> Save:
 
 
 def groups(*specs: str) -> list[tuple[str, int]]:
-    return [(one.info.group, one.info.seed) for one in load_models(specs, 10)]
+    return [(one.info.group, one.info.seed) for one in load_models(specs)]
 
 
 REPORTED = {"method": "catchup", "recipe": {"epochs": 3, "optimiser": {"lr": 0.1}}, "epoch": 3}

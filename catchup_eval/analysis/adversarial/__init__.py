@@ -56,7 +56,7 @@ from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import image_rngs
-from catchup_eval.core.settings import Count, EachOnce, Positive, validate_settings
+from catchup_eval.core.settings import MOST, Count, EachOnce, Positive, validate_settings
 from catchup_eval.datasets.dataset import Batch
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval
@@ -143,7 +143,7 @@ def measure(
     pgd_steps: Count = 20,
     pgd_step_size: Annotated[Positive, Field(le=255)] = 2,
     pgd_restarts: Count = 1,
-    unbounded: Annotated[int, Field(ge=0)] = 100,
+    unbounded: Annotated[int, Field(ge=0, le=MOST)] = 100,
     attacks: Lines = (),
 ) -> Result:
     """The rows and samples described above.

@@ -8,11 +8,15 @@ ImageNet-C lies as files of 224 pixels that are decoded as they are used:
 
 FOLDER/NAME/SEVERITY/WNID/*.JPEG    the validation images, under their own names
 
+Either may lie up to two folders deeper: in the folder that an archive unpacks to (CIFAR-10-C), in
+one for each of ImageNet-C's archives (blur, digital, ...), or in both.
+
 They are never resized, whatever the network's own preprocessing is (RobustBench found in 2022 that
 resizing and cropping them again changes ranks).
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +30,8 @@ from catchup_eval.datasets.dataset import Split
 from catchup_eval.datasets.file_dataset import decode_images
 from catchup_eval.datasets.folders import listing
 
+# By dataset: the folder of its corrupted test images in the data root, as the archives have it.
+FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 SEVERITIES = 5
 LOOKED_AT = 100  # images, for the check that rows belong together
 
@@ -51,9 +57,9 @@ class ReleasedArrays(NamedTuple):
 
 
 class ReleasedFolders(NamedTuple):
-    """A folder of such folders, which belong to a split."""
+    """Such folders, by name of the corruption, which belong to a split."""
 
-    folder: Path
+    folders: Mapping[str, Path]
     paths: np.ndarray  # (N,) bytes, below FOLDER/NAME/SEVERITY
 
     def read_cell(self, split: Split, name: str, severity: int) -> Tensor:
@@ -62,7 +68,11 @@ class ReleasedFolders(NamedTuple):
         Raises:
             BadFile: one is absent, damaged, or of another size than the others.
         """
-        below = self.folder / name / str(severity)
+        if name not in self.folders:
+            raise BadFile(
+                f"there is no folder {name}; there are: {', '.join(sorted(self.folders))}"
+            )
+        below = self.folders[name] / str(severity)
         paths = [below / os.fsdecode(self.paths[row]) for row in split.index.tolist()]
         images = decode_images(paths, None)
         for path, image in zip(paths, images, strict=True):
@@ -81,10 +91,15 @@ def find_released(folder: Path, split: Split) -> Released:
 
     Raises:
         BadFile: no `labels.npy` and no folders of images; labels that are not five times the same;
-            other labels or classes than the split's, or fewer images.
+            other labels or classes than the split's, or fewer images; two of one name.
     """
-    first = next(iter(sorted(folder.glob("*/[1-5]"))), None)
-    if first is not None:
+    severities = _glob(folder, "*/[1-5]")
+    if severities:
+        first = severities[0]
+        folders: dict[str, Path] = {}
+        for path in severities:
+            if folders.setdefault(path.parent.name, path.parent) != path.parent:
+                raise BadFile(f"{path.parent} and {folders[path.parent.name]} have the same name")
         found = listing(first)
         if not _agree(found.labels, split):
             raise BadFile(
@@ -92,8 +107,11 @@ def find_released(folder: Path, split: Split) -> Released:
                 f"not those of these {len(split)} images; both are taken in the order of their "
                 "sorted paths"
             )
-        return ReleasedFolders(folder, found.paths)
-    path = folder / "labels.npy"
+        return ReleasedFolders(folders, found.paths)
+    paths = _glob(folder, "labels.npy") or [folder / "labels.npy"]
+    if len(paths) > 1:
+        raise BadFile(f"{paths[0]} and {paths[1]} are of two datasets; give the folder of one")
+    (path,) = paths
     labels = _open_memmap(path).astype(np.int64)
     n = len(labels) // SEVERITIES
     if not n or not np.array_equal(labels, np.tile(labels[:n], SEVERITIES)):
@@ -106,7 +124,15 @@ def find_released(folder: Path, split: Split) -> Released:
             f"{path} has {n} labels, which are not those of these {len(split)} images; the files "
             "are in the official order of the test set"
         )
-    return ReleasedArrays(folder, n)
+    return ReleasedArrays(path.parent, n)
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
+    """What is called so in the folder or, where nothing is, one or two folders deeper; sorted."""
+    for level in ("", "*/", "*/*/"):
+        if found := [path for path in folder.glob(level + pattern) if "__MACOSX" not in path.parts]:
+            return sorted(found)
+    return []
 
 
 def _agree(labels: np.ndarray, split: Split) -> bool:

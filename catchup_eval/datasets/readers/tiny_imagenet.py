@@ -1,7 +1,9 @@
 """Tiny-ImageNet: 200 classes of ImageNet at 64 pixels, from its official folder.
 
 Its own test images have no labels, so that every paper reports on the 10,000 of `val`, which are
-the split `test` here. Boxes name their last pixels (see :mod:`catchup_eval.metrics.boxes`).
+the split `test` here. They lie in `val/images`, or sorted into folders by class; without
+`val_annotations.txt` beside these there are no boxes. Boxes name their last pixels (see
+:mod:`catchup_eval.metrics.boxes`).
 """
 
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 from catchup_eval.core.errors import BadFile
 from catchup_eval.datasets import files
 from catchup_eval.datasets.file_dataset import FileDataset
-from catchup_eval.datasets.folders import listing
+from catchup_eval.datasets.folders import class_files, listing
 from catchup_eval.datasets.preprocessing import Preprocess
 
 FOLDER = "tiny-imagenet-200"
@@ -34,7 +36,7 @@ def tiny_imagenet(root: Path) -> FileDataset:
     folder = files.require_folder(root / FOLDER, "Tiny-ImageNet", LAYOUT)
     with files.translate_list_errors("Tiny-ImageNet", folder):
         classes = tuple(sorted(words[0] for words in files.read_rows(folder / "wnids.txt")))
-        train, test = _train(folder / "train", classes, root), _val(folder / "val", classes)
+        train, test = _train(folder / "train", classes, root), _val(folder / "val", classes, root)
     return FileDataset(
         name="tiny-imagenet",
         parts={"train": train, "test": test},
@@ -62,12 +64,18 @@ def _train(folder: Path, classes: tuple[str, ...], root: Path) -> files.FileSpli
     return files.FileSplit(folder, found.paths, found.sizes, labels, boxes=boxes)
 
 
-def _val(folder: Path, classes: tuple[str, ...]) -> files.FileSplit:
-    rows = files.read_rows(folder / "val_annotations.txt")
+def _val(folder: Path, classes: tuple[str, ...], root: Path) -> files.FileSplit:
+    annotations, paths = folder / "val_annotations.txt", {}
+    if any((folder / wnid).is_dir() for wnid in classes):
+        found = class_files(folder, listing(folder, root), classes)
+        if not annotations.is_file():
+            return found
+        paths = {path.name: str(path.relative_to(folder)) for path in found}
+    rows = files.read_rows(annotations)
     places = {wnid: place for place, wnid in enumerate(classes)}
     return files.files_from_index(
-        folder / "images",
-        [row[0] for row in rows],
+        folder if paths else folder / "images",
+        [paths[row[0]] if paths else row[0] for row in rows],
         [places[row[1]] for row in rows],
         boxes=_boxes([row[2:6] for row in rows]),
     )

@@ -1,5 +1,6 @@
 """The released files: CIFAR's arrays, ImageNet-C's tree of folders, used as they are."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from catchup_eval.analysis import corruption
 from catchup_eval.analysis.context import EvaluationContext
@@ -20,6 +22,7 @@ from catchup_eval.core.errors import BadFile
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.datasets.folders import from_folder
 from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models.classifier import wrap
 
 NAME = "brightness"
 TYPES = ("fog", "contrast")
@@ -45,6 +48,18 @@ def test_the_released_layout_is_read_back(folder, rows):
         assert torch.equal(images, corrupt_split(rows, NAME, severity, CorruptionVariant()))
         assert matches_originals(rows, images) and not matches_originals(rows, images.flip(0))
     assert torch.equal(find_released(folder, few).read_cell(few, NAME, 5), images[[7, 2]])
+
+
+def test_the_folder_that_an_archive_unpacks_to_is_found(folder, rows, tmp_path_factory):
+    top = tmp_path_factory.mktemp("data")
+    for levels in ("CIFAR-10-C", "all/CIFAR-100-C"):
+        shutil.copytree(folder, top / levels)
+        assert find_released(top, rows) == find_released(folder, rows)._replace(folder=top / levels)
+        shutil.rmtree(top / levels)
+    for name in ("a", "b"):
+        shutil.copytree(folder, top / name)
+    with pytest.raises(BadFile, match="are of two datasets; give the folder of one"):
+        find_released(top, rows)
 
 
 def test_severities_lie_behind_each_other(tmp_path, rows):
@@ -112,6 +127,14 @@ def test_photographs_are_used_as_they_lie(photographs, tmp_path):
         assert torch.equal(images, corrupt_split(split, "fog", severity, CorruptionVariant()))
     few = split[torch.tensor([7, 2])]
     assert torch.equal(source.read_cell(few, "fog", 3), images[[7, 2]])
+    (tmp_path / "imagenet-c" / "weather").mkdir()  # as its archives unpack
+    (tmp_path / "imagenet-c" / "fog").rename(tmp_path / "imagenet-c" / "weather" / "fog")
+    (tmp_path / "imagenet-c" / "digital").mkdir()
+    (tmp_path / "imagenet-c" / "contrast").rename(tmp_path / "imagenet-c" / "digital" / "contrast")
+    found = find_released(tmp_path / "imagenet-c", few)
+    assert torch.equal(found.read_cell(few, "fog", 3), images[[7, 2]])
+    with pytest.raises(BadFile, match="there is no folder snow; there are: contrast, fog"):
+        found.read_cell(few, "snow", 3)
     smaller = photographs.transform(Preprocess(24)).split("test")
     images = find_released(tmp_path / "imagenet-c", smaller).read_cell(smaller, "contrast", 1)
     assert images.shape == (20, 3, 32, 32), "not resized to the network's preprocessing"
@@ -129,17 +152,19 @@ def test_the_analysis_streams_them(photographs, network, tmp_path):
     assert ours.checks.value.all()
 
 
-def test_alexnets_measure_follows_from_released_files(network, photographs, monkeypatch):
+def test_alexnets_measure_follows_from_released_files(photographs, monkeypatch):
     """All fifteen types at five severities of a set of 1,000 classes."""
     few = photographs.transform().split("test")[torch.tensor([0, 19])]
-    source = ReleasedFolders(Path(), np.array([b""]))
+    source = ReleasedFolders({}, np.array([b""]))
     monkeypatch.setattr(corruption.released, "find_released", lambda *_: source)
     monkeypatch.setattr(
         ReleasedFolders, "read_cell", lambda _self, split, name, severity: split.images
     )
     classes = tuple(str(number) for number in range(1000))
     data = TensorDataset("imagenet", {"test": few}, classes, (0.5,) * 3, (0.5,) * 3)
-    result = corruption.measure(EvaluationContext(network, data), files="there", preset="imagenet")
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000))
+    context = EvaluationContext(wrap(net), data)
+    result = corruption.measure(context, files="there", preset="imagenet")
     assert "mce_alexnet" in set(result.frame.metric)
 
 

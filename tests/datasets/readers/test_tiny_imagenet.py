@@ -51,6 +51,23 @@ def test_classes_are_numbered_as_by_image_folder(root: Path) -> None:
     assert data.split("train").boxes.tolist()[5] == [2, 0, 41, 64], "of n02124075_2"
 
 
+def test_val_may_be_sorted_into_folders(root: Path) -> None:
+    official = load("tiny-imagenet", root).split("test")
+    val = root / "tiny-imagenet-200" / "val"
+    for number, wnid in enumerate([WNIDS[0], WNIDS[1], WNIDS[0]]):
+        (val / wnid / "images").mkdir(parents=True, exist_ok=True)
+        name = f"val_{number}.JPEG"
+        (val / "images" / name).rename(val / wnid / "images" / name)
+    part = load("tiny-imagenet", root).split("test")
+    assert [path.name for path in part] == [path.name for path in official]
+    assert part.labels.tolist() == official.labels.tolist()
+    assert torch.equal(part.boxes, official.boxes)
+    (val / "val_annotations.txt").unlink()
+    (val / "images").rmdir()
+    part = load("tiny-imagenet", root).split("test")
+    assert part.boxes is None and part.labels.tolist() == [0, 1, 1]
+
+
 def test_images_are_used_as_they_are(root: Path) -> None:
     part = load("tiny-imagenet", root).transform().split("test")
     path = root / "tiny-imagenet-200" / "val" / "images" / "val_1.JPEG"

@@ -1,0 +1,289 @@
+"""Which output of a network stands for which class of a dataset.
+
+The classes of a dataset have names; a network has outputs, whose names may be known: a checkpoint
+of this toolkit has them, a user can give them, and a network of as many outputs as ImageNet has
+classes (1,000; 11,221 to 21,843 for the larger ones) has them in timm's order, that of every
+published network. Names are compared without case, `-` and `_` count as spaces; for ImageNet a
+WordNet number within a name ("n02085620-Chihuahua") or one of a class's own names will do.
+
+A file of names is given with a model, `?classes=FILE`: one name a line, for all outputs in order;
+or, as .toml or .json, `name = output`, counted from 0, for those outputs that the dataset has.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from catchup_eval.core import toml
+from catchup_eval.core.errors import BadFile, UserError
+
+WNID = re.compile(r"(?<![^\W_])n\d{8}(?!\d)")
+SHOWN = 4  # names in a message
+MOST = 1 << 22  # bytes of a file of names
+
+# Number of outputs: timm's list of ImageNet's WordNet numbers in their order.
+SYNSETS = {
+    1000: "imagenet_synsets.txt",
+    11221: "imagenet21k_miil_synsets.txt",
+    11821: "imagenet12k_synsets.txt",
+    21841: "imagenet22k_synsets.txt",
+    21842: "imagenet22k_ms_synsets.txt",
+    21843: "imagenet21k_goog_synsets.txt",
+}
+
+
+class OutputNames(NamedTuple):
+    """Names of a network's outputs, as far as they are known.
+
+    Args:
+        places: output by name, from 0.
+        source: the user's file or argument, which must then fit; empty where a checkpoint has them.
+    """
+
+    places: Mapping[str, int] = {}
+    source: str = ""
+
+
+UNNAMED = OutputNames()
+
+
+class ClassMatch(NamedTuple):
+    """The outputs of a dataset's classes.
+
+    Args:
+        columns: (K,) the output of each class; empty where all outputs are taken as they are.
+        note: what was assumed, a sentence; empty where nothing was.
+    """
+
+    columns: tuple[int, ...] = ()
+    note: str = ""
+
+
+def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) -> ClassMatch:
+    """Find the output of each class.
+
+    By name, where outputs have names; otherwise in order, where there are as many outputs as
+    classes, or where labels are numbers 0 to K-1 without names, which are outputs then.
+
+    Args:
+        classes: the dataset's, by label.
+        outputs: how many the network has.
+
+    Raises:
+        UserError: neither; the message names both sides and what to give.
+    """
+    known = names.places
+    if any(not 0 <= place < outputs for place in known.values()):
+        raise UserError(
+            f"expected in {names.source or 'the checkpoint'} outputs from 0 to {outputs - 1}, as "
+            f"many as the network has, got {min(known.values())} to {max(known.values())}"
+        )
+    found = _find(classes, known)
+    if names.source:
+        missing = [name for name, place in zip(classes, found, strict=True) if place is None]
+        if missing:
+            raise UserError(f"{names.source} names no output for the class {_list(missing)}")
+        return _select(found, classes, outputs, f"by the names in {names.source}")
+    numbers = _numbers(classes)
+    if numbers == list(range(len(classes))):
+        return _take_numbers(classes, outputs)
+    if known and None not in found:
+        return _select(found, classes, outputs, "by name")
+    if numbers is None and outputs in SYNSETS and not known:
+        found = imagenet_places(classes, outputs)
+        if None not in found:
+            return _select(found, classes, outputs, "by WordNet number, in ImageNet's order")
+    if len(classes) == outputs:
+        return _take_in_order(classes, known, found)
+    if numbers and 0 in numbers and max(numbers) < outputs and not known:
+        return _select(numbers, classes, outputs, "by the numbers that are their names, from 0")
+    sides = (
+        f"the network has {outputs:,} outputs{_named(known)}, "
+        f"the dataset {len(classes):,} classes ({_list(classes)})"
+    )
+    if len(classes) > outputs:
+        raise UserError(f"{sides}, which are more")
+    lost = [name for name, place in zip(classes, found, strict=True) if place is None]
+    which = f" for {_list(lost)}" if len(lost) < len(classes) else ""
+    raise UserError(
+        f"{sides}, and which output is which class is not known{which}; give the names of all "
+        "outputs in order, one a line, or of some as a map (cat = 3 in a .toml), with ?classes=FILE"
+    )
+
+
+def _find(classes: Sequence[str], places: Mapping[str, int]) -> list[int | None]:
+    """Each class's place: by its very name, or without case where that names only one."""
+    found = [places.get(name) for name in classes]
+    keyed = {_key(name): place for name, place in places.items()}
+    if None in found and len(keyed) == len(places):
+        found = [keyed.get(_key(name)) for name in classes]
+    return found
+
+
+def imagenet_places(classes: Sequence[str], outputs: int = 1000) -> list[int | None]:
+    """Each class's place in ImageNet's order, by WordNet number or name; None where it has none."""
+    places, lemmas = _imagenet(outputs)
+    numbers = [WNID.search(name) for name in classes]
+    return [
+        places.get(number[0]) if number else lemmas.get(_key(name))
+        for name, number in zip(classes, numbers, strict=True)
+    ]
+
+
+def read_names(path: Path | str) -> OutputNames:
+    """The names of outputs in a user's file; this module says what it looks like.
+
+    Raises:
+        BadFile: absent, no text, or a name or an output that comes twice.
+    """
+    path = Path(path).expanduser()
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MOST)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise BadFile(f"the names of outputs in {path} cannot be read: {reason}") from error
+    return output_names(_parse(text, path), str(path))
+
+
+def output_names(given: Sequence[str] | Mapping[str, int], source: str) -> OutputNames:
+    """Names of all outputs in order, or outputs by name, as a user gives them.
+
+    Raises:
+        BadFile: a name or an output comes twice, or is none.
+    """
+    pairs = (
+        [*given.items()] if isinstance(given, Mapping) else [(n, i) for i, n in enumerate(given)]
+    )
+    for name, place in pairs:
+        if not isinstance(name, str) or not name.strip():
+            raise BadFile(f"expected in {source} a name for each output, got {name!r} for {place}")
+        if not isinstance(place, int) or isinstance(place, bool):
+            raise BadFile(f"expected in {source} a whole number for {name!r}, got {place!r}")
+    for column in zip(*pairs, strict=True):
+        (value, count), *_ = Counter(column).most_common(1)
+        if count > 1:
+            raise BadFile(f"expected in {source} each name and each output once, {value} is twice")
+    if not pairs:
+        raise BadFile(f"expected in {source} names of outputs, got none")
+    return OutputNames(dict(pairs), source)
+
+
+def _parse(text: str, path: Path) -> Any:
+    if path.suffix == ".toml":
+        given: Any = toml.parse(text, str(path))
+    elif path.suffix == ".json":
+        try:
+            given = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise BadFile(f"{path} is no valid JSON: {error}") from error
+    else:
+        return text.splitlines()
+    if not isinstance(given, dict | list):
+        raise BadFile(f"expected in {path} names with their outputs, or a list of names")
+    return given
+
+
+def _select(places: Sequence[Any], classes: Sequence[str], outputs: int, how: str) -> ClassMatch:
+    """These outputs for the classes; all must be different, and more than one."""
+    taken: dict[int, str] = {}
+    for name, place in zip(classes, places, strict=True):
+        if taken.setdefault(place, name) != name:
+            raise UserError(
+                f"the classes {taken[place]} and {name} would both be the network's output {place}"
+            )
+    if list(places) == list(range(outputs)):
+        return ClassMatch()
+    if len(classes) == 1:
+        raise UserError(
+            f"the dataset has one class, {classes[0]}, the network {outputs:,} outputs: masked to "
+            "the dataset's classes, it would classify every image correctly"
+        )
+    if len(classes) == outputs:
+        return ClassMatch(tuple(places), f"its {outputs:,} outputs are matched {how}")
+    return ClassMatch(
+        tuple(places),
+        f"of its {outputs:,} outputs, the {len(classes):,} of the dataset's classes are taken "
+        f"({how}); the others are masked",
+    )
+
+
+def _take_numbers(classes: Sequence[str], outputs: int) -> ClassMatch:
+    """Labels without names: each is the output of its number; no output is masked."""
+    if len(classes) > outputs:
+        raise UserError(
+            f"the network has {outputs:,} outputs, the dataset {len(classes):,} classes: labels up "
+            f"to {len(classes) - 1}"
+        )
+    if len(classes) == outputs:
+        return ClassMatch()
+    return ClassMatch(
+        (),
+        f"the labels, 0 to {len(classes) - 1}, have no names and are taken as the numbers of its "
+        f"{outputs:,} outputs, none of which is masked",
+    )
+
+
+def _take_in_order(
+    classes: Sequence[str], known: Mapping[str, int], found: Sequence[int | None]
+) -> ClassMatch:
+    if not known or _numbers([*known]) is not None or _numbers(classes) is not None:
+        return ClassMatch()
+    moved = [
+        name
+        for row, (name, place) in enumerate(zip(classes, found, strict=True))
+        if place not in (None, row)
+    ]
+    if moved:
+        raise UserError(
+            f"the network's classes ({_list([*known])}) and the dataset's ({_list(classes)}) are "
+            f"partly the same, in another order; rename them, or give the names of its outputs "
+            "with ?classes=FILE"
+        )
+    return ClassMatch(
+        (),
+        f"its classes ({_list([*known])}) and the dataset's ({_list(classes)}) have different "
+        "names; both are taken in order",
+    )
+
+
+def _numbers(names: Sequence[str]) -> list[int] | None:
+    return [int(n) for n in names] if all(n.isascii() and n.isdigit() for n in names) else None
+
+
+def _key(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", name.strip().casefold()))
+
+
+def _named(known: Mapping[str, int]) -> str:
+    return f" ({_list([*known])})" if known else ""
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f", ... ({len(names):,} in all)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+@cache
+def _imagenet(outputs: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Output by WordNet number, and by name where only one of the classes has it."""
+    spec = find_spec("timm")  # its lists are read without importing it, which takes seconds
+    assert spec is not None and spec.origin is not None
+    folder = Path(spec.origin).parent / "data" / "_info"
+    places = {
+        wnid: place
+        for place, wnid in enumerate((folder / SYNSETS[outputs]).read_text("utf-8").split())
+    }
+    lemmas: dict[str, set[int]] = {}
+    for line in (folder / "imagenet_synset_to_lemma.txt").read_text("utf-8").splitlines():
+        wnid, _, text = line.partition("\t")
+        if wnid in places:
+            for name in {text, *text.split(",")}:
+                lemmas.setdefault(_key(name.strip('" ')), set()).add(places[wnid])
+    unique = {name: min(found) for name, found in lemmas.items() if len(found) == 1}
+    return places, unique

@@ -1,0 +1,132 @@
+"""A network with other classes than the dataset: matched by name, said beside the number."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from catchup_eval import api
+from catchup_eval.core.errors import UserError
+from catchup_eval.datasets.arrays import from_arrays
+from catchup_eval.datasets.dataset import TensorDataset
+from catchup_eval.jobs.networks import load_models
+from catchup_eval.models import checkpoints
+from catchup_eval.models.checkpoints import ModelCard
+from catchup_eval.models.classifier import Classifier, wrap
+
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+SOME = [7, 2, 5]  # digits, as the dataset below numbers them
+WNIDS = {"n01440764": 0, "n02085620": 151, "n15075141": 999}
+
+
+class Pooled(nn.Module):
+    """Logits of an image, by a convolution and a mean: no linear head."""
+
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.conv = nn.Conv2d(3, outputs, 5, stride=4, bias=False)
+        nn.init.normal_(self.conv.weight, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images - images.mean((2, 3), keepdim=True)).amax((2, 3))  # type: ignore[no-any-return]
+
+
+def chosen(digits: TensorDataset, names: list[str]) -> TensorDataset:
+    """Test images of the digits in SOME, under other names, with boxes."""
+    split = digits.split("test").subsample(120)
+    rows = torch.cat([torch.nonzero(split.labels == digit).flatten() for digit in SOME])
+    part = split[rows]
+    labels = torch.tensor([SOME.index(int(label)) for label in part.labels])
+    return replace(
+        digits, name="some", parts={"test": replace(part, labels=labels)}, classes=(*names,)
+    )
+
+
+def by_hand(net: nn.Module, data: TensorDataset, columns: list[int]) -> float:
+    split = data.split("test")
+    with torch.no_grad():
+        logits = net(split.images.float() / 255)[:, columns]
+    return 100 * float((logits.argmax(1) == split.labels).double().mean())
+
+
+def test_some_of_imagenets_classes(digits: TensorDataset, tmp_path: Path) -> None:
+    data, net = chosen(digits, [*WNIDS]), Pooled(1000)
+    model = wrap(net)
+    found = api.evaluate(model, data, only=["clean", "deformation"], device="cpu")
+    expected = by_hand(net, data, [*WNIDS.values()])
+    table = found["clean"].table.set_index("metric")["value"]
+    assert table["accuracy"] == pytest.approx(expected)
+    note = "of its 1,000 outputs, the 3 of the dataset's classes are taken (by WordNet number"
+    assert note in found.notes[0] and not model.columns, "the caller's stays as it is"
+    page = found.save(tmp_path / "report")
+    assert note in (page.parent / "report.md").read_text()
+    assert note in (page.parent / "tables" / "summary.csv").read_text()
+    identity = api.evaluate(model, replace(data, classes=("0", "1", "2")), only=["clean"])
+    assert "have no names" in identity.notes[0]
+    assert identity["clean"].table["value"].tolist() != found["clean"].table["value"].tolist()
+
+
+def test_classes_that_no_name_tells_are_refused_and_a_file_helps(
+    digits: TensorDataset, tmp_path: Path
+) -> None:
+    data, net = chosen(digits, ["seven", "two", "five"]), Pooled(10)
+    with pytest.raises(
+        UserError, match=r"pooled on some: the network has 10 outputs, .* 3 classes"
+    ):
+        api.evaluate(wrap(net), data, only=["clean"])
+    with pytest.raises(UserError, match="10 outputs, the dataset 1 classes"):
+        api.evaluate(wrap(net), replace(data, classes=("seven",)), only=["clean"])
+    found = api.evaluate(wrap(net, classes=NAMES), data, only=["clean"], device="cpu")
+    accuracy = found["clean"].table.set_index("metric")["value"]["accuracy"]
+    assert accuracy == pytest.approx(by_hand(net, data, SOME))
+    assert "3 of the dataset's classes are taken (by the names in classes)" in found.notes[0]
+
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    code = "from tests.jobs.test_classes import Pooled\ndef build():\n    return Pooled(10)\n"
+    (tmp_path / "nets.py").write_text(code)
+    spec = f"n={tmp_path}/nets.py:build@{tmp_path}/net.pth?norm=half"
+    prints = set()
+    for text in ("\n".join(NAMES), "\n".join(NAMES[::-1])):
+        (tmp_path / "order.txt").write_text(text)
+        (one,) = load_models([f"{spec}&classes={tmp_path}/order.txt"], data)
+        prints.add(one.info.fingerprint)
+    assert len(prints) == 2, "another order is another result"
+    with pytest.raises(UserError, match="n on some: the network has 10 outputs"):
+        load_models([spec], data)
+
+
+def test_the_head_is_that_of_the_matched_classes(
+    networks: Callable[..., Classifier], digits: TensorDataset, tmp_path: Path
+) -> None:
+    """A checkpoint has the names; what uses the head's weights uses the same rows."""
+    net, data = networks(1), chosen(digits, ["seven", "two", "five"])
+    card = ModelCard(
+        architecture="preactresnet10",
+        options={"classes": 10, "width": 4},
+        mean=(0.25,) * 3,
+        std=(0.2,) * 3,
+        classes=tuple(NAMES),
+    )
+    checkpoints.save(tmp_path / "net.safetensors", net, card)
+    (one,) = load_models([str(tmp_path / "net.safetensors")], data)
+    only = ["clean", "feature_drop", "localization"]
+    found = api.evaluate(one.model, data, only=only, device="cpu")
+    accuracy = found["clean"].table.set_index("metric")["value"]["accuracy"]
+    assert accuracy == pytest.approx(by_hand(net, data, SOME))
+    for name in only[1:]:
+        checks = found[name].result.frame.query("unit == 'check'")
+        assert len(checks) and (checks["value"] == 1).all(), name
+    torch.testing.assert_close(one.model.head.weight, net.head.weight[SOME])
+
+
+def test_labels_without_names_are_outputs() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    data, net = from_arrays(images, np.arange(40) % 7), Pooled(1000)
+    found = api.evaluate(wrap(net), data, only=["clean"], device="cpu")
+    accuracy = found["clean"].table.set_index("metric")["value"]["accuracy"]
+    assert accuracy == by_hand(net, data, [*range(1000)])
+    assert "taken as the numbers of its 1,000 outputs" in found.notes[0]
