@@ -277,9 +277,6 @@ def image_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
         words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
         for number, name in enumerate(words):
             (folder / str(number)).rename(folder / name)
-    elif kind == "two classes swapped":
-        for old, new in (("0", "x"), ("1", "0"), ("x", "1")):
-            (folder / old).rename(folder / new)
     elif kind == "sixteen bits":
         for path in files:
             grey = np.asarray(Image.open(path))[..., 0].astype(np.uint16) * 257
@@ -347,7 +344,7 @@ def image_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
     return case
 
 
-IMAGE_KINDS = ["bytes", "class missing", "classes permuted", "two classes swapped",
+IMAGE_KINDS = ["bytes", "class missing", "classes permuted",
     "sixteen bits", "floats", "alpha", "other endings", "unknown endings", "junk", "empty class",
     "deeper", "flat", "link out", "fifo", "huge", "sizes", "names", "raw name"]  # fmt: skip
 
@@ -731,7 +728,6 @@ BODIES = {
     "own error": "class Odd(BaseException): pass\n    raise Odd",
     "exits": "import sys; sys.exit(0)",
     "exits in words": "import sys; sys.exit('bye')",
-    "interrupts": "raise KeyboardInterrupt",
     "stops": "raise StopIteration",
     "none": "return None",
     "text": "return 'model'",
@@ -829,7 +825,6 @@ ANSWERS: Mapping[str, tuple[str, str]] = {  # by kind: what is answered, what mu
     "raises": ("later(lambda: 1 / 0)", "refused"),
     "raises oddly": ("throw(RuntimeError('a\\nb\\n' * 99))", "refused"),
     "exits": ("later(lambda: sys.exit(0))", "refused"),
-    "interrupts": ("throw(KeyboardInterrupt())", ""),
     "alone": ("y if len(x) > 1 else 1 / 0", "alone"),
     "in place": ("y.mul_(1) if x.mul_(0.5) is None else y", ""),
     "trains": ("later(lambda: (self.train(), y)[1])", ""),
