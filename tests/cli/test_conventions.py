@@ -61,7 +61,7 @@ def test_a_column_of_the_paper_is_named_by_what_it_measures() -> None:
     assert printed["clean.error"]["Catch-up Mix"] == 17.76
     assert printed["adversarial.error"]["Catch-up Mix"] == 68.16
     assert printed["corruption.mean_error"]["Catch-up Mix"] == 43.76
-    assert "SaliencyMix" not in printed["training.seconds"]
+    assert "SaliencyMix" not in printed["timing.seconds"]
     assert printed_columns(find("table2"))["zoom 60"]["CutMix"] == 12.69
 
 
