@@ -1,7 +1,7 @@
 """Your own images and labels: arrays in memory, a `.npz` file or a pair of `.npy` files of them.
 
 images          (N, H, W, 3), (N, 3, H, W) or grey (N, H, W): uint8, or floats in [0, 1]
-labels          (N,) whole numbers from 0
+labels          (N,) or (N, 1) whole numbers from 0, or from 1, or (N, K) one-hot
 boxes           (N, 4) x0 y0 x1 y1 in pixels, x1 and y1 exclusive; optional, as all that follow
 index           (N,) stable sample numbers
 cscores         (N,) in [0, 1]: the C-score of each image (Jiang et al. 2021)
@@ -9,11 +9,20 @@ train_images, train_labels, train_boxes
 out_images, out_NAME_images      images of none of the classes
 class_names     (K,) text
 mean, std       (3,) in [0, 1]: what networks trained on this dataset normalise with
+
+The names of Keras (`x_test`, `y_test`, `x_train`, `y_train`), of MedMNIST (`test_images`,
+`val_images`, ...) and their kind are read likewise: x, data and image for images, y and target for
+labels, before or after the name of a split. What was assumed is in the dataset's notes.
+
+Grey images are kept once, as three equal views. Beside the arrays that are given, reading takes no
+more memory than the dataset itself.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +40,16 @@ NEEDED = ["images", "labels"]
 TRAIN = ["train_images", "train_labels"]
 OPTIONAL = [*TRAIN, "train_boxes", "boxes", "index", "cscores", "class_names", "mean", "std"]
 OUT = re.compile(r"out_(?:(?P<name>\w+)_)?images")
+KINDS = {
+    **dict.fromkeys(("x", "data", "image", "images"), "images"),
+    **dict.fromkeys(("y", "target", "targets", "label", "labels"), "labels"),
+}
+SPLITS = {
+    "train": "train_",
+    "test": "",
+    **dict.fromkeys(("val", "valid", "validation"), "val_"),
+}
+AT_ONCE = 1 << 18  # values that are converted at once
 
 
 def from_arrays(
@@ -66,9 +85,11 @@ def from_arrays(
     Raises:
         UserError: another shape, type or range; the message shows what came.
     """
-    parts = {"test": _split("", images, labels, boxes, index, cscores)}
+    notes: dict[str, None] = {}
+    parts = {"test": _split("", images, labels, boxes, index, cscores, notes=notes)}
     if train is not None:
-        parts["train"] = _split("train_", *train, train_boxes)
+        parts["train"] = _split("train_", *train, train_boxes, notes=notes)
+    class_names = _count_from_zero(parts, class_names, notes)
     several = out if isinstance(out, Mapping) or out is None else {"": out}
     for key, ood in (several or {}).items():
         pixels = _pixels(f"out images {key}".strip(), ood)
@@ -83,6 +104,7 @@ def from_arrays(
         mean=computed[0] if mean is None else _check_channel_values("mean", mean),
         std=computed[1] if std is None else _check_channel_values("std", std, positive=True),
         about=about,
+        notes=tuple(notes),
     )
 
 
@@ -94,14 +116,15 @@ def from_npz(path: Path | str) -> TensorDataset:
         UserError: as :func:`from_arrays`, or an array of an unknown name.
     """
     path = Path(path)
-    arrays = read_npz(path)
+    given = read_npz(path)
     with _name_source(path):
-        _check_names(arrays)
+        arrays, note = _rename(given)
+        _check_names(arrays, given)
         ood = [match for match in map(OUT.fullmatch, arrays) if match]
         has_train = "train_images" in arrays
         optional = ("boxes", "index", "cscores", "train_boxes", "mean", "std")
         others: dict[str, Any] = {key: arrays.get(key) for key in optional}
-        return from_arrays(
+        data = from_arrays(
             arrays["images"],
             arrays["labels"],
             name=path.stem,
@@ -111,6 +134,7 @@ def from_npz(path: Path | str) -> TensorDataset:
             about=f"images and labels of {path.name}",
             **others,
         )
+        return replace(data, notes=(*filter(None, [note]), *data.notes))
 
 
 def from_npy(path: Path | str) -> TensorDataset:
@@ -142,7 +166,36 @@ def _name_source(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {error}") from None
 
 
-def _check_names(arrays: Mapping[str, np.ndarray]) -> None:
+def _rename(given: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays under this module's names, and a note where a split is passed over."""
+    arrays = {}
+    for key, array in given.items():
+        name = _standard_name(key)
+        if name in arrays:
+            raise UserError(f"two arrays may be the {name}; got {', '.join(sorted(given))}")
+        arrays[name] = array
+    val = [key for key in arrays if key.startswith("val_")]
+    if not val:
+        return arrays, ""
+    if {"images", "labels"} & arrays.keys():
+        count = len(arrays[val[0]])
+        return {key: arrays[key] for key in arrays if key not in val}, (
+            f"the validation split ({count:,}) is passed over"
+        )
+    renamed = {key.removeprefix("val_"): array for key, array in arrays.items()}
+    return renamed, "the validation split is evaluated, since there is no test split"
+
+
+def _standard_name(key: str) -> str:
+    """The name of images or labels of a split, however they are called; others as they are."""
+    words = key.casefold().split("_")
+    kinds = [KINDS[word] for word in words if word in KINDS]
+    splits = [SPLITS[word] for word in words if word in SPLITS]
+    known = len(kinds) == 1 and len(splits) == len(words) - 1 <= 1
+    return f"{splits[0] if splits else ''}{kinds[0]}" if known else key
+
+
+def _check_names(arrays: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> None:
     needed = NEEDED + TRAIN * any(key.startswith("train_") for key in arrays)
     allowed = [*needed, *(key for key in OPTIONAL if key not in needed)]
     unknown = [key for key in arrays if key not in allowed and not OUT.fullmatch(key)]
@@ -150,7 +203,7 @@ def _check_names(arrays: Mapping[str, np.ndarray]) -> None:
         raise UserError(
             f"expected the arrays {' and '.join(needed)}, and of others only "
             f"{', '.join(allowed[len(needed) :])}, out_images, out_NAME_images; "
-            f"got {', '.join(sorted(arrays)) or 'none'}"
+            f"got {', '.join(sorted(given)) or 'none'}"
         )
 
 
@@ -161,16 +214,22 @@ def _split(
     boxes: ArrayLike | None,
     index: ArrayLike | None = None,
     cscores: ArrayLike | None = None,
+    *,
+    notes: dict[str, None],
 ) -> Split:
     pixels = _pixels(f"{prefix}images", images)
     n, _, height, width = pixels.shape
+    if pixels.numpy().max() == 1:
+        notes[f"no pixel of {prefix}images is above 1 of 255: are they scaled twice?"] = None
     scores = None
     if cscores is not None:
         array = _array("cscores", cscores, (n,), "f", "fractions")
         scores = torch.from_numpy(array.astype(np.float64))
     return Split(
         pixels,
-        _integers(f"{prefix}labels", labels, n, below=MOST_CLASSES),
+        _integers(
+            f"{prefix}labels", _flatten(f"{prefix}labels", labels, n, notes), n, below=MOST_CLASSES
+        ),
         torch.arange(n) if index is None else _sample_numbers(index, n),
         None if boxes is None else _boxes(f"{prefix}boxes", boxes, n, height, width),
         scores,
@@ -210,21 +269,57 @@ def _pixels(what: str, images: ArrayLike) -> Tensor:
         raise UserError(
             f"expected {what} as (N, H, W, 3), (N, 3, H, W) or (N, H, W), got shape {shape}"
         )
-    levels = _levels(what, array)
-    wide = np.broadcast_to(levels, (len(levels), 3, *levels.shape[2:]))
-    return torch.from_numpy(np.array(wide, order="C"))
+    _check_range(what, array)
+    levels = np.empty(array.shape, np.uint8)
+    for rows in _blocks(array):
+        few = array[rows]
+        levels[rows] = few if few.dtype == np.uint8 else np.round(few.astype(np.float64) * 255)
+    return torch.from_numpy(levels).expand(-1, 3, -1, -1)
 
 
-def _levels(what: str, array: np.ndarray) -> np.ndarray:
-    """The same as uint8."""
+def _blocks(array: np.ndarray | Tensor) -> Iterator[slice]:
+    """Slices of rows that are small in memory."""
+    count = max(1, AT_ONCE // max(1, prod(array.shape[1:])))
+    return (slice(start, start + count) for start in range(0, len(array), count))
+
+
+def _check_range(what: str, array: np.ndarray) -> None:
     if array.dtype == np.uint8:
-        return array
+        return
     if not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"expected {what} as uint8 or as floats in [0, 1], got {array.dtype}")
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):
         raise UserError(f"expected {what} as floats in [0, 1], got {low:.3g} to {high:.3g}")
-    return np.round(array.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _flatten(what: str, labels: ArrayLike, n: int, notes: dict[str, None]) -> np.ndarray:
+    """(N,) labels of a column (N, 1), or of one-hot rows (N, K); others as they are."""
+    array = _array(what, labels)
+    if array.shape == (n, 1):
+        return array[:, 0]
+    one_hot = array.ndim == 2 and len(array) == n and array.dtype.kind in "biuf"
+    if one_hot and ((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all():
+        notes[f"the labels are one-hot, of {array.shape[1]} classes"] = None
+        return np.asarray(array.argmax(1))
+    return array
+
+
+def _count_from_zero(
+    parts: dict[str, Split], class_names: Sequence[str] | None, notes: dict[str, None]
+) -> Sequence[str] | None:
+    """Shift labels of 1 to K; gives the classes' names, the numbers themselves where without."""
+    labels = torch.cat([part.labels for part in parts.values()])
+    low, high = int(labels.min()), int(labels.max())
+    whole = (
+        len(set(labels.tolist())) == high > 1 if class_names is None else len(class_names) == high
+    )
+    if low != 1 or not whole:
+        return class_names
+    for name, part in parts.items():
+        parts[name] = replace(part, labels=part.labels - 1)
+    notes[f"the labels run from 1 to {high}; 1 is taken as the first class"] = None
+    return [str(label) for label in range(1, high + 1)] if class_names is None else class_names
 
 
 def _integers(what: str, numbers: ArrayLike, n: int, *, below: int) -> Tensor:
@@ -268,6 +363,8 @@ def _classes(class_names: Sequence[str] | None, parts: Mapping[str, Split]) -> t
 
 
 def _texts(class_names: np.ndarray) -> list[str]:
+    if class_names.dtype.kind == "S":
+        class_names = np.char.decode(class_names, "utf-8", "replace")
     if class_names.ndim != 1 or class_names.dtype.kind != "U":
         raise UserError(
             "expected class_names as one row of text, "
@@ -292,9 +389,11 @@ def _check_channel_values(
 def _channel_mean_std(part: Split) -> tuple[tuple[float, ...], ...]:
     """Mean and std of each channel, from counts of the 256 levels: exact, and small in memory."""
     levels = np.arange(256) / 255
-    channels = part.images.transpose(0, 1).flatten(1)
-    counts = np.stack([torch.bincount(channel, minlength=256).numpy() for channel in channels])
-    fractions = counts / channels.shape[1]
+    counts = np.zeros((part.images.shape[1], 256))
+    for rows in _blocks(part.images):
+        channels = part.images[rows].transpose(0, 1).flatten(1)
+        counts += np.stack([torch.bincount(each, minlength=256).numpy() for each in channels])
+    fractions = counts / counts[0].sum()
     mean = fractions @ levels
     std = np.sqrt(np.maximum(fractions @ levels**2 - mean**2, 0))
     # At least one grey level: a channel without contrast must not be divided by zero.

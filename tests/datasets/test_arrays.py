@@ -1,5 +1,6 @@
 """Arrays and .npz files: every layout that is meant, and one sentence for all others."""
 
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ BOXES = np.array([[0, 0, 9, 8]] * 6)
 def test_every_layout_is_read(images: np.ndarray, expected: np.ndarray, kind: type) -> None:
     given_ = images if kind is np.uint8 else (images / 255).astype(kind)
     part = from_arrays(given_, LABELS).split("test")
-    assert part.images.is_contiguous() and part.images.dtype == torch.uint8
+    assert part.batch(slice(None)).images.is_contiguous() and part.images.dtype == torch.uint8
     np.testing.assert_array_equal(part.images.numpy(), expected)
     assert part.labels.tolist() == LABELS.tolist()
     assert part.index.tolist() == list(range(6))
@@ -101,7 +102,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"images": np.full((6, 8, 9), np.inf)}, "got inf to inf"),
     ({"images": [[1], [2, 3]]}, "images as one array, got list"),
     ({"labels": LABELS[:5]}, r"labels as \(6,\) whole numbers, got int64 of shape \(5,\)"),
-    ({"labels": LABELS[:, None]}, r"of shape \(6, 1\)"),
+    ({"labels": np.eye(6, 3) + 1}, r"of shape \(6, 3\)"),
+    ({"labels": np.eye(6, 3)}, r"labels as \(6,\) whole numbers, got float64 of shape \(6, 3\)"),
     ({"labels": LABELS / 2}, "got float64"),
     ({"labels": LABELS - 1}, "labels from 0 to at most 99999, got -1 to 1"),
     ({"labels": LABELS.astype("m8[s]")}, "got timedelta64"),
@@ -146,6 +148,32 @@ def test_wild_arrays_make_a_dataset_or_one_sentence(
         assert "\n" not in str(error)
     else:
         assert data.split("test").images.shape[1] == 3
+
+
+def test_labels_in_a_column_or_one_hot_are_labels() -> None:
+    column = from_arrays(COLOUR, LABELS[:, None])
+    assert column.split("test").labels.tolist() == LABELS.tolist() and column.notes == ()
+    rows = from_arrays(COLOUR, np.eye(3)[LABELS])
+    assert rows.split("test").labels.tolist() == LABELS.tolist()
+    assert rows.notes == ("the labels are one-hot, of 3 classes",)
+
+
+def test_labels_from_one_are_shifted_and_told() -> None:
+    data = from_arrays(COLOUR, LABELS + 1, train=(GREY, LABELS + 1), out=GREY)
+    assert data.split("test").labels.tolist() == data.split("train").labels.tolist() == [*LABELS]
+    assert data.classes == ("1", "2", "3") and data.split("out").labels.tolist() == [-1] * 6
+    assert data.notes == ("the labels run from 1 to 3; 1 is taken as the first class",)
+    named = from_arrays(COLOUR, [1, 1, 2, 2, 4, 4], class_names=["a", "b", "c", "d"])
+    assert named.split("test").labels.tolist() == [0, 0, 1, 1, 3, 3] and named.notes
+    for labels in ([1, 1, 2, 2, 4, 4], [1] * 6, LABELS):
+        assert from_arrays(COLOUR, labels).split("test").labels.tolist() == [*labels]
+        assert from_arrays(COLOUR, labels).notes == ()
+    both = from_arrays(COLOUR, LABELS + 1, train=(GREY, LABELS))
+    assert both.split("test").labels.tolist() == [*(LABELS + 1)], "0 is in the training split"
+
+
+def test_images_scaled_twice_are_told() -> None:
+    assert "above 1 of 255" in from_arrays(COLOUR // 255, LABELS).notes[0]
 
 
 def archive(**arrays: np.ndarray) -> bytes:
@@ -215,7 +243,13 @@ def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
     [
         ({"images": COLOUR}, "expected the arrays images and labels.*; got images"),
         ({}, "got none"),
-        (WHOLE | {"x_train": COLOUR}, "got images, labels, x_train"),
+        (
+            WHOLE | {"x_train": COLOUR},
+            "train_images and train_labels.* got images, labels, x_train",
+        ),
+        (WHOLE | {"x_test": COLOUR}, "two arrays may be the images; got images, labels, x_test"),
+        (WHOLE | {"z_train": COLOUR}, "got images, labels, z_train"),
+        ({"arr_0": COLOUR, "arr_1": LABELS}, "got arr_0, arr_1"),
         (WHOLE | {"train_images": COLOUR}, "images and labels and train_images and train_labels"),
         (WHOLE | {"train_boxes": BOXES}, "and train_images and train_labels"),
         (WHOLE | {"class_names": np.arange(3)}, "class_names as one row of text, got int64"),
@@ -228,6 +262,39 @@ def test_a_file_of_other_arrays(
     with pytest.raises(UserError, match=message) as error:
         read(tmp_path, archive(**arrays))
     assert "mine.npz" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        ("x_test y_test x_train y_train", ""),
+        ("X_test Y_test train_data train_targets", ""),
+        ("images_test labels_test image_train label_train", ""),
+        ("test_images test_labels train_images train_labels val_images val_labels", "passed over"),
+        ("val_images val_labels train_images train_labels", "no test split"),
+    ],
+)
+def test_names_of_other_libraries(names: str, note: str, tmp_path: Path) -> None:
+    values = [COLOUR, LABELS[:, None], GREY, LABELS, GREY[:2], LABELS[:2]]
+    data = read(tmp_path, archive(**dict(zip(names.split(), values, strict=False))))
+    same = from_arrays(COLOUR, LABELS, train=(GREY, LABELS))
+    assert data.fingerprint == same.fingerprint
+    assert len(data.notes) == bool(note) and note in " ".join(data.notes)
+
+
+@pytest.mark.parametrize("images", ["(N, H, W, 3)", "(N, H, W)", "floats"])
+def test_reading_takes_little_memory(images: str, tmp_path: Path) -> None:
+    """What is given and what is kept: at most twice the array."""
+    array = np.zeros((3000, 64, 64) if images == "(N, H, W)" else (1000, 64, 64, 3), np.uint8)
+    if images == "floats":
+        array = array[:250].astype(np.float32)
+    np.savez(tmp_path / "mine.npz", images=array, labels=np.arange(len(array)) % 3)
+    tracemalloc.start()
+    data = from_npz(tmp_path / "mine.npz")
+    data.fingerprint  # noqa: B018
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert array.nbytes < peak < 2.1 * array.nbytes
 
 
 CONTENT = archive(**WHOLE)
