@@ -396,6 +396,10 @@ class FileNormalisation(NamedTuple):
     std: tuple[float, ...]
     names: tuple[str, ...]  # that it has there
 
+    def __str__(self) -> str:
+        """As of `?norm`."""
+        return "/".join(",".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
+
 
 def find_normalisation(
     weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
