@@ -40,7 +40,7 @@ NESTS = ("state_dict", "model_state_dict", "model", "net")
 AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 
 
-HASH = "catchup_sha256"  # of tensors and card, in an own checkpoint's header
+SEAL = ',"sha256":"'  # what the hash of tensors and card follows, at the end of an own card
 MAX_DEPTH = 5  # of nests in nests
 LISTED = 12  # keys that a message lists
 
@@ -89,7 +89,9 @@ def save(path: Path | str, model: Classifier, card: ModelCard) -> None:
     """
     tensors = {name: value.contiguous().cpu() for name, value in model.net.state_dict().items()}
     text = card.model_dump_json()
-    content = serialize(tensors, metadata={"card": text, HASH: _hash_tensors(tensors, text)})
+    # One entry, since the order of several is random: equal networks have equal files.
+    sealed = f'{text[:-1]}{SEAL}{_hash_tensors(tensors, text)}"}}'
+    content = serialize(tensors, metadata={"card": sealed})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(content)
 
@@ -150,7 +152,7 @@ def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # a damaged file can raise many types
         raise BadFile(f"{path} is no whole safetensors file: {_describe_size(path)}") from error
-    text, expected = header.get("card"), header.get(HASH)
+    text, expected = _unseal(header.get("card"))
     if expected is not None and expected != _hash_tensors(weights, text or ""):
         raise BadFile(f"{path} is damaged: its weights or its card are not those that were saved")
     if text is None:
@@ -163,6 +165,12 @@ def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:
         raise BadFile(f"the card of {path} cannot be read: {reason}") from error
     unchecked = f"{path.name} carries no hash of its weights, so that damage would not be noticed"
     return CheckpointContent(weights, card, "" if expected else unchecked)
+
+
+def _unseal(card: str | None) -> tuple[str | None, str | None]:
+    """A card, and the hash that it carries."""
+    text, seal, rest = (card or "").rpartition(SEAL)
+    return (f"{text}}}", rest.removesuffix('"}')) if seal else (card, None)
 
 
 def _hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
@@ -129,14 +129,15 @@ def _load_built(spec: ModelSpec) -> LoadedModel:
     Raises:
         UserError: they are drawn at random.
     """
-    options, inputs = _builder_options(spec), preprocessing.read(spec.options, None, spec.name)
-    model, again = (_build(spec, 0, inputs, options) for _ in range(2))
+    options, none = _builder_options(spec), InputSettings(*NORMS["none"])
+    model, again = (_build(spec, 0, none, options) for _ in range(2))
     if checkpoints.fingerprint(model) != checkpoints.fingerprint(again):
         raise UserError(
             f"{spec.architecture} gives other weights each time, so that they come from no "
             f"training; write {spec.architecture}@FILE"
         )
-    model.weight_notes = (f"no file of weights is named: those that {spec.architecture} gives",)
+    note = f"no file of weights is named: those that {spec.architecture} gives"
+    model.weight_notes = tuple(filter(None, (note, _set_inputs(model, spec, None, {}))))
     return LoadedModel(model, None, 0, spec.architecture, options)
 
 
@@ -166,10 +167,8 @@ def _load_foreign(
         )
     model = _build(named, size, InputSettings(*NORMS["none"]), options)
     aside = matching.load_state(model.net, content.weights, spec.weights, content.keys)
-    own, note = _with_file_normalisation(
-        spec, _inputs_of_weights(named, found.config), content, model
-    )
-    preprocessing.read(spec.options, own, spec.name).apply_to(model)
+    own = _inputs_of_weights(named, found.config)
+    note = _set_inputs(model, spec, own, content.weights)
     model.weight_notes = tuple(filter(None, (content.note, aside, note)))
     entry = _torchvision_entry(named)
     claim = _published_accuracy(entry) if entry else None
@@ -177,20 +176,34 @@ def _load_foreign(
     return LoadedModel(model, None, 0, named.architecture, options, claim, notes)
 
 
-def _with_file_normalisation(
-    spec: ModelSpec, own: InputSettings | None, content: CheckpointContent, model: Classifier
-) -> tuple[InputSettings | None, str]:
-    """The preprocessing with the normalisation layer that a file may hold, and a note on it."""
-    norm = matching.find_normalisation(content.weights, model.net.state_dict())
-    if norm is None:
-        return own, ""
-    times = 3 if len(norm.mean) == 1 and spec.options.get("channels") != "gray" else 1
-    mean, std = norm.mean * times, norm.std * times
-    shown = "/".join(",".join(f"{value:.4g}" for value in values) for values in (mean, std))
-    if "norm" in spec.options:
-        return own, f"the normalisation in the file, {shown}, is left aside for ?norm"
-    inputs = replace(own, mean=mean, std=std) if own else InputSettings(mean, std)
-    return inputs, f"normalised as in the file, by mean/std {shown}"
+def _set_inputs(
+    model: Classifier, spec: ModelSpec, own: InputSettings | None, weights: Mapping[str, Tensor]
+) -> str:
+    """Give the model its preprocessing; a note where a layer of normalisation was found.
+
+    Args:
+        own: what comes with the weights or their zoo.
+        weights: of the file, which may hold such a layer, as the network itself may.
+
+    Raises:
+        UserError, UnknownName: the normalisation is not known, or a key makes no sense.
+    """
+    buffers, note, given = dict(model.net.named_buffers()), "", "norm" in spec.options
+    if inside := matching.find_normalisation(buffers, {}):
+        own = own or InputSettings(*NORMS["none"])
+        twice = given and preprocessing.normalisation(spec.options["norm"]) != NORMS["none"]
+        note = "normalised " + ("twice: by ?norm and " if twice else "") + "inside the network"
+        note += f", by mean/std {inside}"
+    elif norm := matching.find_normalisation(weights, buffers):
+        times = 3 if len(norm.mean) == 1 and spec.options.get("channels") != "gray" else 1
+        mean, std = norm.mean * times, norm.std * times
+        if given:
+            note = f"the normalisation in the file, mean/std {norm}, is left aside for ?norm"
+        else:
+            note = f"normalised as in the file, by mean/std {norm}"
+            own = replace(own, mean=mean, std=std) if own else InputSettings(mean, std)
+    preprocessing.read(spec.options, own, spec.name).apply_to(model)
+    return note
 
 
 def _with_architecture(

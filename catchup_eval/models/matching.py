@@ -310,8 +310,8 @@ def check_description(
             net = build()
     except NotImplementedError:  # RegNet computes its widths with tensors
         return
-    except UserError:
-        raise
+    except UserError as error:
+        raise BadFile(f"the card of {source}: {error}") from error
     except Exception as error:  # a builder can raise many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadFile(f"the card of {source} describes no network: {reason}") from error
@@ -395,6 +395,10 @@ class FileNormalisation(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     names: tuple[str, ...]  # that it has there
+
+    def __str__(self) -> str:
+        """As of `?norm`."""
+        return "/".join(",".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
 
 
 def find_normalisation(

@@ -493,8 +493,9 @@ def test_an_archive_that_unfolds_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"options": {"classes": 2, "stem": 10**9, "shortcut": "conv"}}, "does not fit"),
-        ({"options": {"classes": "two"}}, "describes no network"),
+        ({"options": {"classes": 2, "stem": 4096, "shortcut": "conv"}}, "does not fit"),
+        ({"options": {"classes": 2, "stem": 10**9}}, "expected stem as a whole number"),
+        ({"options": {"classes": "two"}}, "a.safetensors: resnet8: expected classes as a whole"),
         ({"architecture": "resnet9"}, "there is no architecture 'resnet9'"),
         ({"std": [0.1, 0.1, None]}, r"std\.2"),
         ({"mean": []}, "mean: Tuple should have at least 1"),

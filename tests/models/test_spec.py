@@ -136,6 +136,55 @@ def test_a_function_may_bring_its_weights(tmp_path: Path) -> None:
         load(f"{target}?norm=none")
 
 
+NETS = """
+from torch import nn, full
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", full((3,), 0.5), persistent=False)
+        self.register_buffer("std", full((3,), 0.25), persistent=False)
+def build(*, norm=True):
+    layers = nn.Flatten(), nn.Linear(12, 2)
+    for each in layers[1].parameters():
+        nn.init.ones_(each)
+    return nn.Sequential(*([Norm()] if norm else []), *layers)
+"""
+
+
+@pytest.mark.parametrize(
+    ("query", "taken", "note"),
+    [
+        ("", "(0, 0, 0)", "normalised inside the network, by mean/std 0.5,0.5,0.5/0.25"),
+        ("?norm=none", "(0, 0, 0)", "normalised inside the network, by"),
+        ("?norm=half", "(0.5, 0.5, 0.5)", "normalised twice: by ?norm and inside the network"),
+    ],
+)
+def test_a_layer_inside_the_network_normalises(
+    query: str, taken: str, note: str, tmp_path: Path
+) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    model = load(f"{tmp_path}/nets.py:build{query}").model
+    assert model.preprocessing.startswith(f"(pixels - {taken}) /")
+    assert model.weight_notes[1].startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("query", "taken", "note"),
+    [
+        ("", "(0.5, 0.5, 0.5)) / (0.25, 0.25, 0.25)", "normalised as in the file, by mean/std"),
+        ("?norm=none", "(0, 0, 0)) / (1, 1, 1)", "the normalisation in the file, mean/std 0.5"),
+    ],
+)
+def test_a_layer_in_the_file_normalises(query: str, taken: str, note: str, tmp_path: Path) -> None:
+    net = build("resnet8", classes=7, mean=(0.5,) * 3, std=(0.25,) * 3).net
+    norm = {"0.mean": torch.full((1, 3, 1, 1), 0.5), "0.std": torch.full((1, 3, 1, 1), 0.25)}
+    inner = {f"1.{name}": value for name, value in net.state_dict().items()}
+    torch.save(norm | inner, tmp_path / "a.pth")
+    model = load(f"resnet8@{tmp_path}/a.pth{query}").model
+    assert model.preprocessing == f"(pixels - {taken}"
+    assert model.weight_notes[0].startswith(note)
+
+
 @pytest.mark.parametrize("text", ["", "a=", "a@b.pt?norm"])
 def test_a_request_for_nothing(text: str) -> None:
     with pytest.raises(UserError):
