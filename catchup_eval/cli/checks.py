@@ -92,7 +92,7 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 def _toml_value(text: str) -> Any:
     """The value that TOML has for a text, or the text itself."""
     try:
-        values = toml.parse(f"value = {text}", text)
+        values = toml.parse(f"value = {text}", "--set")
     except BadFile:
         return text
     return values["value"] if values.keys() == {"value"} else text

@@ -70,7 +70,8 @@ def _simulations() -> Rows:
 def _settings() -> Rows:
     """All settings, each with its default and what is expected, as its signature has them."""
     from catchup_eval.analysis import ANALYSES, setting_defaults
-    from catchup_eval.core.settings import brief, describe_keywords
+    from catchup_eval.core.settings import describe_keywords
+    from catchup_eval.core.toml import brief
     from catchup_eval.feature_learning import SIMULATIONS
     from catchup_eval.trainers import mixing
     from catchup_eval.trainers.regularizers import REGULARIZERS, fill_defaults

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
-from reprlib import Repr
 from types import SimpleNamespace
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
 
@@ -30,6 +29,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.toml import brief, expect_plain
 
 TAG = "kind"  # the key that selects one of several tables
 LISTS = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}  # a list was expected
@@ -37,13 +37,7 @@ NUMBERS = {
     "int_type", "float_type", "bool_type", "greater_than", "greater_than_equal", "less_than",
     "less_than_equal", "finite_number", "missing", "string_type",
 }  # fmt: skip
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 MOST = 10_000_000  # of what is counted, and the largest number that is no count
-LONGEST = 4096  # characters of a text
-DEEPEST = 16  # lists and tables within one another
-
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -127,7 +121,7 @@ def check(kind: type[Table], values: Mapping[str, Any], source: str) -> Table:
         UnknownName: a key or a kind that does not exist.
         UserError: a key that is absent, or a value of another type or out of range.
     """
-    _expect_plain(values, source)
+    expect_plain(values, source)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -135,26 +129,6 @@ def check(kind: type[Table], values: Mapping[str, Any], source: str) -> Table:
         # A misspelt key first: it is why another one seems to be missing.
         unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
         raise _refusal(kind, dict((unknown or faults)[0]), source) from error
-
-
-def _expect_plain(value: Any, source: str, depth: int = 0) -> None:
-    """Refuse what no setting can mean, whatever its type, and what libraries fail to convert."""
-    fault = ""
-    if isinstance(value, int) and value.bit_length() > 63:
-        fault = f"numbers of 64 bits at most, got one of {value.bit_length()}"
-    elif isinstance(value, str):
-        if len(value) > LONGEST:
-            fault = f"text of {LONGEST} characters at most, got {len(value)}"
-        elif CONTROL.search(value):
-            fault = f"text without control characters, got {brief(value)}"
-    elif isinstance(value, Mapping | list | tuple):
-        if depth > DEEPEST:
-            fault = f"lists and tables at most {DEEPEST} deep"
-        parts = [*value, *value.values()] if isinstance(value, Mapping) else value
-        for part in () if fault else parts:
-            _expect_plain(part, source, depth + 1)
-    if fault:
-        raise UserError(f"{source}: expected {fault}")
 
 
 def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], source: str) -> None:
@@ -322,11 +296,6 @@ def _expected(kind: type[Settings], location: tuple[int | str, ...]) -> str:
         fields = [table.model_fields[part] for table in tables if part in table.model_fields]
         schema = _schema_of(fields[0]) if fields else schema.get("items", {})
     return _describe(schema)
-
-
-def brief(value: Any) -> str:
-    """A value as it is shown in a message: short."""
-    return _SHORT.repr(value)
 
 
 def _tag(table: type[Settings]) -> str:

@@ -70,7 +70,7 @@ class Plan(Settings):
     data: str = "digits"
     recipe: str = "digits"
     methods: Annotated[Several[str], EachOnce] = ()
-    seeds: Annotated[Several[Seed], EachOnce] = (0,)
+    seeds: Annotated[Several[Seed], Field(min_length=1), EachOnce] = (0,)
     epochs: Count | None = None
     models: Several[str] = ()
     simulations: Several[str] = ()
@@ -115,20 +115,14 @@ def write(plan: Plan) -> str:
     tables = {f"settings.{name}": values for name, values in settings.items()}
     if plan.cscores is not None:
         tables["cscores"] = content.pop("cscores")
-    lines = [f"{key} = {_value(value)}" for key, value in content.items()]
+    lines = [f"{key} = {toml.write_value(value)}" for key, value in content.items()]
     for name, values in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
+        lines += [
+            "",
+            f"[{name}]",
+            *(f"{key} = {toml.write_value(value)}" for key, value in values.items()),
+        ]
     return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)
 
 
 def differences(plan: Plan, other: Plan) -> list[str]:

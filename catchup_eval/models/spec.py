@@ -274,6 +274,9 @@ def _listed_spec(path: str, name: str, entry: Any) -> str:
     spec, keys = entry["spec"], {key: value for key, value in entry.items() if key != "spec"}
     if spec.endswith(LIST):
         raise BadFile(f"{path}: [models.{name}] is a list itself")
+    foreign = [key for key, value in keys.items() if not isinstance(value, str | int | float)]
+    if foreign:
+        raise BadFile(f"{path}: expected {foreign[0]} in [models.{name}] as text or a number")
     texts = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in keys.items()}
     mark = "&" if "?" in spec else "?"
     return f"{name}={spec}" + (mark + urlencode(texts, safe=",/") if texts else "")

@@ -34,7 +34,7 @@ names = words.filter(lambda text: text and Path(text).name == text)
 @given(
     names,
     st.lists(words, max_size=3, unique=True),
-    st.lists(st.integers(0, 99), max_size=3, unique=True),
+    st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
 )
 def test_a_plan_comes_back_from_toml(name: str, methods: list[str], seeds: list[int]) -> None:
     settings = {"landscape": {"points": 5, "reach": 0.5, "on": True, "list": [1, 2]}}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from catchup_eval.core.errors import CatchupError, UnknownName, UserError
 from catchup_eval.core.registry import LazyEntry, Registry
-from catchup_eval.core.settings import brief, check_keywords
+from catchup_eval.core.settings import check_keywords
+from catchup_eval.core.toml import brief
 from catchup_eval.models.sources import TIMM, TORCHVISION
 
 if TYPE_CHECKING:

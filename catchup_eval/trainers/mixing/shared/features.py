@@ -35,7 +35,9 @@ Layer = Annotated[int, Field(ge=0, le=1000)]
 if TYPE_CHECKING:  # several, one, or all that there are
     Layers = Iterable[int] | int | None
 else:
-    Layers = Annotated[Sequence[Layer] | None, BeforeValidator(_as_list)]
+    Layers = Annotated[
+        Annotated[Sequence[Layer], Field(min_length=1)] | None, BeforeValidator(_as_list)
+    ]
 LabelRatio = Literal["sampled", "mask"]
 
 
