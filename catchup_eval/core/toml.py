@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core.files import read_regular
 
 SUFFIX = ".toml"
+MOST = 10_000_000  # bytes
 
 
 @cache
@@ -44,12 +46,11 @@ def read(kind: str, path: str | Path, known: Iterable[str] = ()) -> dict[str, An
         BadFile: no such file, no text, or no TOML; the message says in which line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(Path(path), most=MOST).decode()
+    except (BadFile, UnicodeDecodeError) as error:
         names = ", ".join(known)
         others = f"; those that come with the toolkit are: {names}" if names else ""
-        fault = getattr(error, "strerror", None) or error
-        raise BadFile(f"cannot read the {kind} {path}: {fault}{others}") from error
+        raise BadFile(f"cannot read the {kind} {path}: {error}{others}") from error
     return parse(text, str(path))
 
 
