@@ -76,7 +76,7 @@ class SplitLike(ABC):
             digest.update(str(array.shape).encode())
             rows = max(1, AT_ONCE // max(1, array[:1].nbytes))
             for start in range(0, len(array), rows):  # a copy of all would double the memory
-                digest.update(np.ascontiguousarray(array[start : start + rows]))
+                digest.update(np.ascontiguousarray(array[start : start + rows]).data)
         return digest.hexdigest()[:16]
 
     def subsample(self, n: int, seed: int = 0) -> Self:
