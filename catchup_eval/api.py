@@ -18,7 +18,7 @@ from catchup_eval import datasets, feature_learning
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.audit.conventions import rankings
 from catchup_eval.audit.conventions.tables import ConventionsSection, section
-from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.errors import CatchupError, UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs import engine
 from catchup_eval.jobs.data import DataSource
@@ -33,6 +33,7 @@ from catchup_eval.report import page
 from catchup_eval.report.comparison import ComparisonSection
 from catchup_eval.report.findings import output_notes
 from catchup_eval.report.tables import frame, link_csv
+from catchup_eval.report.usable import leave_out_unusable
 from catchup_eval.results import study
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.result import Result
@@ -67,7 +68,7 @@ def load(
     """
     access = WeightsAccess(Path(root) / "models", trust_pickle)
     loaded = loading.load(text, classes=classes, access=access)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *loaded.model.weight_notes):
         warnings.warn(note, stacklevel=2)
     return loaded.model
 
@@ -164,7 +165,7 @@ class Evaluation(Mapping[str, AnalysisResult]):
             assert record is not None
             Store(folder).put(model, result, record)
         study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
-        return write_report(study.load(folder, feature_learning.analysis_versions()), folder)
+        return write_report(study.load(folder, feature_learning.KNOWN), folder)
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(index=False))
@@ -279,6 +280,27 @@ def write_report(study: Study, folder: Path) -> Path:
     found = section(rankings.evaluate_conventions(study), study.groups) if several else None
     extra = partial(_extra_sections, found)
     return page.write(study, feature_learning.KNOWN, folder, extra)
+
+
+def report_usable(study: Study, folder: Path) -> tuple[Study, Path]:
+    """Write the page of what was stored, with what cannot be shown left out and listed as failed.
+
+    Returns:
+        the study that the page shows, and the page.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # of numpy, about numbers that are none
+        try:
+            return study, write_report(study, folder)
+        except CatchupError:
+            raise
+        except Exception:  # whatever drawing altered numbers may raise
+            usable = leave_out_unusable(study, feature_learning.KNOWN)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return usable, write_report(usable, folder)
 
 
 PAPER_TABLES = (

@@ -251,7 +251,8 @@ def few_resamples() -> Iterator[None]:
     from catchup_eval.metrics import intervals
 
     with pytest.MonkeyPatch.context() as patch:
-        for function in (intervals.bootstrap, intervals.bootstrap_mean):
+        patch.setattr(intervals, "RESAMPLES", 20)
+        for function in (intervals.bootstrap, intervals.reflected):
             patch.setitem(function.__kwdefaults__, "resamples", 20)
         yield
 

@@ -1,9 +1,11 @@
 """The contract of an analysis: numbers first, figures from the numbers alone."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from catchup_eval.results.headline import Headline, RowLink
@@ -50,6 +52,8 @@ class Analysis(Protocol):
       re-evaluates it with all images only
     - `row_links(result)`: rows of the frame beyond the headlines, and the samples that each is the
       mean of
+    - `resolve(settings, data, root)`: the settings with what depends on the dataset's name and on
+      what lies in the data root, before they are part of a result's key
     - `CONVENTIONS`: the :data:`~catchup_eval.analysis.conventions.Conventions` of its numbers
     """
 
@@ -70,11 +74,22 @@ class Analysis(Protocol):
 
 
 INFO = ("TITLE", "DESCRIPTION", "INTERPRETATION", "REFERENCE")
-PARTS = (*INFO, "NEEDS", "VERSION", "HEADLINES", "measure", "plot")
+PARTS: Mapping[str, type] = {
+    **dict.fromkeys(INFO, str),
+    "NEEDS": Set,
+    "VERSION": int,
+    "HEADLINES": tuple,
+    "measure": Callable,  # type: ignore[dict-item]
+    "plot": Callable,  # type: ignore[dict-item]
+}
 
 
 def _no_links(result: "Result") -> "Iterable[RowLink]":
     return ()
+
+
+def _as_they_are(settings: Mapping[str, Any], data: str, root: "Path | None") -> Mapping[str, Any]:
+    return settings
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -82,6 +97,7 @@ DEFAULTS: Mapping[str, Any] = {
     "PER_SAMPLE": {},
     "RECHECK": None,
     "row_links": _no_links,
+    "resolve": _as_they_are,
     "CONVENTIONS": (),
 }
 

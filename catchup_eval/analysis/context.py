@@ -13,6 +13,7 @@ from torch import Tensor
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
+from catchup_eval.models.batch_norm import IMAGES, statistics_note
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.outputs import (
@@ -57,6 +58,8 @@ class EvaluationContext:
         data_root: the folder of downloaded data, where what many models need may be cached; it is
             used where it exists, never made.
         progress: called with (done, total) as an analysis goes on.
+        auditing: whether a stored measurement is repeated, which noted itself what is odd and may
+            write nothing: no cache, and :meth:`inspect` checks the outputs' form alone.
     """
 
     model: Classifier
@@ -68,6 +71,7 @@ class EvaluationContext:
     history: Any = None
     data_root: Path | None = None
     progress: Progress | None = None
+    auditing: bool = False
     _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
     _notes: list[str] = field(default_factory=list, repr=False)
     _inspected: bool = field(default=False, repr=False)
@@ -82,9 +86,10 @@ class EvaluationContext:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd about the outputs so far, a sentence each; it belongs beside every number."""
+        """What is odd about weights and outputs so far, a sentence each: beside every number."""
         form = f"the network {self.model.output_note}" if self.model.output_note else ""
-        return tuple(dict.fromkeys(filter(None, (form, self.model.class_note, *self._notes))))
+        found = (form, self.model.class_note, *self.model.weight_notes, *self._notes)
+        return tuple(dict.fromkeys(filter(None, found)))
 
     @torch.no_grad()
     def inspect(self) -> None:
@@ -101,8 +106,7 @@ class EvaluationContext:
             self._inspected = True
             return
         samples = self.data.split(split)
-        rows = torch.linspace(0, len(samples) - 1, min(INSPECTED, len(samples))).long()
-        images = samples.images[rows].to(self.device).float() / 255
+        images = next(self._spread(samples, INSPECTED))
         with eval_mode(self.model):
             outputs = self.model(images)
             if not outputs.isfinite().all():
@@ -118,7 +122,16 @@ class EvaluationContext:
             self.model = self.model.match_classes(
                 self.data.name, self.data.classes, outputs.shape[1]
             )
-            self._notes += filter(None, [consistency_note(self.model, images)])
+            if not self.auditing:
+                several = list(self._spread(samples, IMAGES))
+                notes = consistency_note(self.model, images), statistics_note(self.model, several)
+                self._notes += filter(None, notes)
+
+    def _spread(self, samples: Split, count: int) -> Iterator[Tensor]:
+        """Images (n, C, H, W) in [0, 1] from all over a split, `count` in all, in batches."""
+        rows = torch.linspace(0, len(samples) - 1, min(count, len(samples))).long()
+        for some in torch.split(rows, max(INSPECTED, self.batch_size)):
+            yield samples.images[some].to(self.device).float() / 255
 
     def batches(self, split: str) -> Iterator[Batch]:
         """The split's samples in order, on the device."""

@@ -128,8 +128,8 @@ def _add_mistakes(rows: Rows, scores: np.ndarray) -> None:
     rows.mean("wrong_mean", scores, unit=SCORE)
     for name, level in QUARTILES.items():
 
-        def quantile(chosen: np.ndarray, level: float = level) -> float:
-            return float(np.quantile(scores[chosen], level))
+        def quantile(chosen: np.ndarray, level: float = level) -> np.ndarray:
+            return np.asarray(np.quantile(scores[chosen], level, axis=1))
 
         value, interval = float(np.quantile(scores, level)), bootstrap(quantile, len(scores))
         rows.add(f"wrong_{name}", value, unit=SCORE, n=len(scores), interval=interval)

@@ -6,8 +6,10 @@
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from catchup_eval.audit.findings import AuditCheck, AuditStatus, finding
 from catchup_eval.core.errors import BadFile
 from catchup_eval.metrics.intervals import Interval, bootstrap_mean, wilson
 from catchup_eval.results import hashes
+from catchup_eval.results.folder import MOST_PAGE, MOST_STUDY, STUDY, read_stored
 from catchup_eval.results.headline import RowLink
 from catchup_eval.results.result import RANGES, Result
 from catchup_eval.results.store import ResultRecord, Store
@@ -29,7 +32,10 @@ Records = Mapping[tuple[str, str], ResultRecord]
 def records(info: StudyInfo, store: Store) -> dict[tuple[str, str], ResultRecord]:
     """The sidecars that can be read, by (model key, analysis)."""
     pairs = [(model.key, analysis) for model in info.models for analysis in info.analyses]
-    found = {pair: store.record(*pair) for pair in pairs}
+    found = {}
+    for pair in pairs:
+        with suppress(BadFile):  # :func:`check_files` says so
+            found[pair] = store.record(*pair)
     return {pair: record for pair, record in found.items() if record is not None}
 
 
@@ -47,7 +53,7 @@ def check_files(info: StudyInfo, store: Store) -> list[AuditCheck]:
 def _check_complete(info: StudyInfo, store: Store, known: Records) -> AuditCheck:
     skipped = {(skip.model, skip.analysis) for skip in info.skipped}
     pairs = {(model.key, analysis) for model in info.models for analysis in info.analyses}
-    broken = [p for p in pairs - known.keys() if store.path(*p, "json").exists()]
+    broken = [p for p in pairs - known.keys() if os.path.lexists(store.path(*p, "json"))]
     if broken:
         faults = [f"{_format_pair(pair)}: its record cannot be read" for pair in sorted(broken)]
         return finding("results", faults, "", AuditStatus.CONTRADICTED)
@@ -56,7 +62,7 @@ def _check_complete(info: StudyInfo, store: Store, known: Records) -> AuditCheck
 
 
 def _study_seal(folder: Path) -> AuditCheck:
-    content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    content = json.loads(read_stored(folder, STUDY, MOST_STUDY))
     seal = content.pop("seal", "")
     if not seal:
         return AuditCheck("study.json", AuditStatus.UNKNOWN, "it has no hash")
@@ -82,8 +88,8 @@ def _hash_faults(store: Store, pair: tuple[str, str], record: ResultRecord) -> I
     if record.with_seal().seal != record.seal:
         yield f"{_format_pair(pair)}: its record was changed"
     try:
+        samples = hashes.hash_arrays(store.get(*pair).samples)  # first, since it is bounded
         frame = hashes.hash_file(store.path(*pair, "csv"))
-        samples = hashes.hash_arrays(store.get(*pair).samples)
     except (BadFile, OSError):
         yield f"{_format_pair(pair)}: its files cannot be read"
         return
@@ -152,7 +158,7 @@ def _compared(check: str, faults: Iterable[str], files: int, *, same: bool) -> A
 
 
 def _files(folder: Path) -> list[str]:
-    members = [path for name in FOLDERS for path in (folder / name).glob("*") if path.is_file()]
+    members = [path for name in FOLDERS for path in (folder / name).glob("*")]
     pages = [folder / name for name in PAGES if (folder / name).exists()]
     return [path.relative_to(folder).as_posix() for path in [*pages, *members]]
 
@@ -163,7 +169,10 @@ def _fault(folder: Path, redrawn: Path, name: str, *, text: bool = False) -> str
         return f"{name} is absent"
     if not (redrawn / name).exists():
         return f"{name} is not from these results"
-    stored, own = ((path / name).read_bytes() for path in (folder, redrawn))
+    try:
+        stored, own = (read_stored(path, name, MOST_PAGE) for path in (folder, redrawn))
+    except BadFile as error:
+        return str(error)
     if text:
         stored, own = (PICTURE.sub(b"", content) for content in (stored, own))
     return "" if stored == own else f"{name} differs"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from glob import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ class Remeasurement:
         record, stored: of the report.
         device, batch_size: of evaluating.
         seed: of the audit's random numbers.
+        data_root: where downloaded data lie.
     """
 
     candidate: ModelUnderTest
@@ -77,6 +79,7 @@ class Remeasurement:
     device: torch.device
     batch_size: int
     seed: int
+    data_root: Path | None = None
 
     @property
     def model(self) -> str:
@@ -104,6 +107,8 @@ class Remeasurement:
                 self.candidate.epoch_checkpoints, self.candidate.model.columns
             ),
             history=self.candidate.history,
+            data_root=self.data_root,
+            auditing=True,
         )
         settings = {self.analysis: {**key.settings, **changes}}
         how = EvaluationSettings((self.analysis,), settings, device=self.device)

@@ -1,8 +1,8 @@
 """Audit a report: its files, its numbers, its pages, and a sample of its outcomes."""
 
 import json
+import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,8 @@ from catchup_eval.jobs.networks import ModelUnderTest, load_models
 from catchup_eval.models import sources
 from catchup_eval.models import spec as specs
 from catchup_eval.results import hashes, study
+from catchup_eval.results.agreement import EXAMPLES, MOST
+from catchup_eval.results.folder import read_stored
 from catchup_eval.results.result import Result
 from catchup_eval.results.store import Store
 from catchup_eval.results.study import ModelInfo, Study, StudyInfo
@@ -68,7 +70,7 @@ def _check_numbers(results: Results) -> AuditCheck:
             try:
                 links = list(checks.row_links(result, feature_learning.KNOWN[analysis]))
                 found = [fault for link in links for fault in checks.row_faults(result, link)]
-            except (KeyError, IndexError, TypeError, ValueError) as error:
+            except Exception as error:  # whatever altered numbers may raise
                 links, found = [], [f"its outcomes do not fit its frame ({error})"]
             rows += len(links)
             faults += [f"{model}: {analysis}: {fault}" for fault in found]
@@ -81,9 +83,16 @@ def _check_pages(folder: Path, known: checks.Records, draw: Draw) -> list[AuditC
     code = all(one is not None and one.code == hashes.hash_package() for one in measured)
     libraries = all(one is not None and one.libraries == hashes.libraries() for one in measured)
     with TemporaryDirectory() as temporary:
-        shutil.copytree(folder / "results", Path(temporary, "results"))  # the page links to them
+        for model, name in known:  # the page links to them
+            link = Path(temporary, "results", model, f"{name}.csv")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.touch()
+        examples = Path(temporary, EXAMPLES)
+        examples.parent.mkdir(exist_ok=True)
         try:
-            draw(study.load(folder, feature_learning.analysis_versions()), Path(temporary))
+            if os.path.lexists(folder / EXAMPLES):
+                examples.write_bytes(read_stored(folder, EXAMPLES.as_posix(), MOST))
+            draw(study.load(folder, feature_learning.KNOWN), Path(temporary))
         except Exception as error:  # whatever drawing altered numbers may raise
             reason = f"cannot be redrawn from the results: {type(error).__name__}: {error}"
             return [AuditCheck("page and tables", AuditStatus.CONTRADICTED, reason)]
@@ -128,6 +137,7 @@ def _check_measurements(
             environment.resolve_device(request.device),
             request.batch_size,
             request.seed,
+            request.data_root,
         )
         for candidate in candidates
         for (model, analysis), result in results.items()

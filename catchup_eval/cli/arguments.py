@@ -8,10 +8,17 @@ from typing import Annotated
 import typer
 
 Seeds = Annotated[
-    list[int], typer.Option(metavar="N...", help="Seeds; each method is trained once with each.")
+    list[int],
+    typer.Option(
+        metavar="N...",
+        min=0,
+        max=2**63 - 1,
+        help="Seeds; each method is trained once with each.",
+    ),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Epochs, instead of the recipe's.")
+    int | None,
+    typer.Option(metavar="N", min=1, max=10_000_000, help="Epochs, instead of the recipe's."),
 ]
 Models = Annotated[
     list[str],

@@ -3,13 +3,13 @@
 Only lists and plans are read for it; their contents are checked where they are used.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from catchup_eval import datasets
 from catchup_eval.analysis import ANALYSES, choose
-from catchup_eval.core.errors import UserError
+from catchup_eval.core import toml
+from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.models import spec
 from catchup_eval.results import shards
 from catchup_eval.results.folder import study_file
@@ -90,7 +90,9 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _toml_value(text: str) -> Any:
+    """The value that TOML has for a text, or the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        values = toml.parse(f"value = {text}", "--set")
+    except BadFile:
         return text
+    return values["value"] if values.keys() == {"value"} else text

@@ -33,7 +33,7 @@ def conventions(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write conventions.html, conventions.md and conventions.csv there.",
+            help="Write conventions.html and conventions.csv there.",
         ),
     ] = None,
     quiet: Annotated[

@@ -28,7 +28,7 @@ def examine(out: Path) -> list[InstallationCheck]:
     """Look at everything a run needs; `out` is where reports go."""
     machine = [_torchvision(), _compute(), _folder(out)]
     extras = [_extra(name, package) for name, package in EXTRAS.items()]
-    return [*map(_package, PACKAGES), *extras, *machine]
+    return [*map(_package, PACKAGES), *extras, *machine, *_broken_entries()]
 
 
 def _package(name: str) -> InstallationCheck:
@@ -66,6 +66,18 @@ def _extra(name: str, package: str) -> InstallationCheck:
         return InstallationCheck(
             f"extra {name}", f'absent: pip install "catchup-eval[{name}]"', True
         )
+
+
+def _broken_entries() -> list[InstallationCheck]:
+    """What other packages add and cannot be used; only who asks for it needs it."""
+    from catchup_eval.analysis import ANALYSES
+    from catchup_eval.datasets import DATASETS
+    from catchup_eval.models.zoo import ARCHITECTURES
+    from catchup_eval.trainers.mixing import METHODS
+
+    registries = (ANALYSES, METHODS, ARCHITECTURES, DATASETS)
+    faults = [fault for registry in registries for fault in registry.broken.items()]
+    return [InstallationCheck(f"added {name}", f"broken: {why}", True) for name, why in faults]
 
 
 def _folder(out: Path) -> InstallationCheck:

@@ -53,7 +53,7 @@ def evaluate_models(
     Args:
         page: write it.
     """
-    from catchup_eval.api import write_report
+    from catchup_eval.api import report_usable
     from catchup_eval.cli.console import Console, access
     from catchup_eval.cli.printing import print_dry_run, print_models, print_summary
     from catchup_eval.core.errors import DONE
@@ -62,6 +62,7 @@ def evaluate_models(
     from catchup_eval.jobs.evaluate import describe_study, plan_evaluate, save_examples
     from catchup_eval.jobs.networks import ModelSource, load_models
     from catchup_eval.results import shards, study
+    from catchup_eval.results.folder import writing
     from catchup_eval.results.store import Store
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
@@ -85,14 +86,17 @@ def evaluate_models(
         planned = engine.dry_run(own, store, fresh=options.fresh)
         print_dry_run(console, planned, folder / "index.html" if page else None)
         return DONE
-    finished = engine.run(
-        own,
-        store,
-        info,
-        engine=engine.InlineEngine(settings.device),
-        display=console.display(),
-        fresh=options.fresh,
-    )
-    save_examples(finished, data, folder)
-    path = write_report(finished, folder) if page else folder / "results"
+    with writing(folder):
+        finished = engine.run(
+            own,
+            store,
+            info,
+            engine=engine.InlineEngine(settings.device),
+            display=console.display(),
+            fresh=options.fresh,
+        )
+        save_examples(finished, data, folder)
+        path = folder / "results"
+        if page:
+            finished, path = report_usable(finished, folder)
     return print_summary(console, finished, path, requested=options.only)

@@ -1,15 +1,30 @@
-"""Lists: models, checkpoints, methods, analyses, simulations, data, recipes, plans."""
+"""Lists: models, checkpoints, methods, analyses, their settings, data, recipes, plans."""
 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from catchup_eval.core.errors import UnknownName
 
+if TYPE_CHECKING:
+    from catchup_eval.core.registry import Registry
+
 Rows = dict[str, str]
+
+
+def _describe(registry: "Registry[Any]") -> Rows:
+    return {name: registry.describe(name) for name in registry} | _broken(registry)
+
+
+def _broken(registry: "Registry[Any]") -> Rows:
+    """What other packages add and cannot be used, each with the reason."""
+    return {
+        f"{name} (added twice)" if name in registry.own else name: f"broken: {fault}"
+        for name, fault in registry.broken.items()
+    }
 
 
 def _models() -> Rows:
@@ -19,7 +34,7 @@ def _models() -> Rows:
     rows["torchvision:NAME"] = "any torchvision classifier; 13 families with their stages"
     rows["timm:NAME"] = "any timm network with one head, with timm's own stages and normalisation"
     rows["FILE.py:FACTORY"] = "a function of yours that builds a network"
-    return rows
+    return rows | _broken(ARCHITECTURES)
 
 
 def _catalogue() -> Rows:
@@ -31,31 +46,54 @@ def _catalogue() -> Rows:
 def _methods() -> Rows:
     from catchup_eval.trainers.mixing import METHODS
 
-    return {name: METHODS.describe(name) for name in METHODS}
+    return _describe(METHODS)
 
 
 def _regularizers() -> Rows:
     from catchup_eval.trainers.regularizers import REGULARIZERS
 
-    return {name: REGULARIZERS.describe(name) for name in REGULARIZERS}
+    return _describe(REGULARIZERS)
 
 
 def _analyses() -> Rows:
     from catchup_eval.analysis import ANALYSES
 
-    return {name: ANALYSES.describe(name) for name in ANALYSES}
+    return _describe(ANALYSES)
 
 
 def _simulations() -> Rows:
     from catchup_eval.feature_learning import SIMULATIONS
 
-    return {name: SIMULATIONS.describe(name) for name in SIMULATIONS}
+    return _describe(SIMULATIONS)
+
+
+def _settings() -> Rows:
+    """All settings, each with its default and what is expected, as its signature has them."""
+    from catchup_eval.analysis import ANALYSES, setting_defaults
+    from catchup_eval.core.settings import describe_keywords
+    from catchup_eval.core.toml import brief
+    from catchup_eval.feature_learning import SIMULATIONS
+    from catchup_eval.trainers import mixing
+    from catchup_eval.trainers.regularizers import REGULARIZERS, fill_defaults
+
+    every: list[tuple[str, Callable[..., Any], Mapping[str, Any]]] = [
+        *((n, one.measure, setting_defaults(one)) for n, one in ANALYSES.items()),
+        *((n, one.measure, setting_defaults(one)) for n, one in SIMULATIONS.items()),
+        *((n, one, mixing.default_settings(n)) for n, one in mixing.METHODS.items()),
+        *((n, one, fill_defaults({n: {}})[n]) for n, one in REGULARIZERS.items()),
+    ]
+    return {
+        f"{name}.{key}": f"{brief(default)}: {words.get(key, 'anything')}"
+        for name, function, defaults in every
+        for words in [describe_keywords(function)]
+        for key, default in defaults.items()
+    }
 
 
 def _data() -> Rows:
     from catchup_eval.datasets import DATASETS
 
-    return {name: entry.about for name, entry in DATASETS.items()}
+    return {name: entry.about for name, entry in DATASETS.items()} | _broken(DATASETS)
 
 
 def _recipes() -> Rows:
@@ -83,6 +121,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "regularizers": _regularizers,
     "analyses": _analyses,
     "simulations": _simulations,
+    "settings": _settings,
     "data": _data,
     "recipes": _recipes,
     "plans": _plans,

@@ -1,6 +1,7 @@
 """The options that every computing command has, written once."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
@@ -40,6 +41,7 @@ class Options:
         typer.Option(
             metavar="N",
             min=1,
+            max=10_000_000,
             help="Images per evaluation batch; changes speed and memory, not the numbers.",
         ),
     ] = 100
@@ -48,6 +50,7 @@ class Options:
         typer.Option(
             metavar="N",
             min=1,
+            max=10_000_000,
             help="Use only N class-balanced images of each evaluated split; the report notes it.",
         ),
     ] = None
@@ -125,6 +128,8 @@ class Options:
         from catchup_eval.cli.checks import read_settings
         from catchup_eval.jobs.evaluate import evaluation_settings
 
+        for name, fault in ANALYSES.broken.items() if known is None else ():
+            print(f"note: the analysis {name} is left out: {fault}", file=sys.stderr)
         settings = {name: dict(values) for name, values in plan.settings.items()} if plan else {}
         for name, values in read_settings(self.set).items():
             settings.setdefault(name, {}).update(values)

@@ -23,16 +23,17 @@ def report(folders: Folders, *, options: Options) -> None:
 def redraw_report(folders: Sequence[Path], options: Options) -> int:
     """Write the page again from finished folders; several are merged into one."""
     from catchup_eval import feature_learning
-    from catchup_eval.api import write_report
+    from catchup_eval.api import report_usable
     from catchup_eval.cli.console import Console
     from catchup_eval.cli.printing import print_summary
     from catchup_eval.core.errors import DONE
-    from catchup_eval.results import shards, study
+    from catchup_eval.results import study
+    from catchup_eval.results.folder import is_written, writing
     from catchup_eval.results.merge import merge
 
     console = Console(quiet=options.quiet)
-    versions = feature_learning.analysis_versions()
-    studies = [study.load(folder, versions) for folder in folders]
+    known = feature_learning.KNOWN
+    studies = [study.load(folder, known) for folder in folders]
     alone = len(folders) == 1 and options.name is None
     folder = folders[0] if alone else options.out / (options.name or "merged")
     page = folder / "index.html"
@@ -40,9 +41,10 @@ def redraw_report(folders: Sequence[Path], options: Options) -> int:
         before = "" if alone else f"merge {', '.join(map(str, folders))}, then "
         console.result(f"{before}write {page}{' again' if alone else ''}")
         return DONE
-    if not alone:
-        for lacking in shards.missing_shards([one.info for one in studies]):
-            console.info(f"shard {lacking} is not among them")
-        merge(studies, folders, folder, order=feature_learning.KNOWN)
-    finished = study.load(folder, versions)
-    return print_summary(console, finished, write_report(finished, folder))
+    with writing(folder):
+        if not alone:
+            for source in filter(is_written, folders):
+                console.result(f"{source} is being written by a run at this moment")
+            merge(studies, folders, folder, order=known)
+        finished, path = report_usable(study.load(folder, known), folder)
+        return print_summary(console, finished, path)

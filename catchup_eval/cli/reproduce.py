@@ -30,6 +30,7 @@ def reproduce(
         typer.Option(
             metavar="FRACTION",
             min=1e-9,
+            max=1000,
             help="Fraction of all epochs, such as 0.01; the page notes it.",
         ),
     ] = 1.0,
@@ -75,10 +76,12 @@ def reproduce_paper(
     from catchup_eval.core.errors import DONE, IN_PART, BadFile
     from catchup_eval.paper.page import deviation_warnings, reproduction_facts, write
     from catchup_eval.paper.plan import plan_reproduction
+    from catchup_eval.paper.reproduction import transfer
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
     folder = options.out / (options.name or name)
-    stages = list(plan_reproduction(wanted, folder, scale=scale, on=on))
+    wanted = transfer(wanted, on) if on else wanted
+    stages = list(plan_reproduction(wanted, folder, scale=scale))
     if options.dry_run:
         print_cost(console, stages, options)
         return DONE
@@ -98,6 +101,7 @@ def reproduce_paper(
         studies,
         folder,
         facts=reproduction_facts(wanted, studies, command),
+        times={stage.name: stage.times() for stage in stages},
         warnings=[*deviation_warnings(wanted, stages, scale, on, options.limit), *missing],
     )
     console.result(str(page))
@@ -133,7 +137,7 @@ def run_stage(
     groups = list(dict.fromkeys(model.group for model in models))
     about = study.data_info(data.evaluation)
     finished = engine.run(
-        [*trainings, *plan_evaluate(models, data, settings)],
+        [*trainings, *stage.timings(trainings), *plan_evaluate(models, data, settings)],
         Store(stage.folder),
         describe_study(stage.name, command, groups, about, settings),
         engine=engine.InlineEngine(settings.device),

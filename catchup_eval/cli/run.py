@@ -47,7 +47,7 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
     Raises:
         UserError: what the plan or the options name is missing or does not fit together.
     """
-    from catchup_eval.api import write_report
+    from catchup_eval.api import report_usable
     from catchup_eval.cli.console import Console, access
     from catchup_eval.cli.printing import print_dry_run, print_summary
     from catchup_eval.core.errors import DONE
@@ -57,6 +57,7 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
     from catchup_eval.jobs.evaluate import save_examples
     from catchup_eval.jobs.experiment import known_simulations, plan_experiment
     from catchup_eval.results import shards
+    from catchup_eval.results.folder import writing
     from catchup_eval.results.store import Store
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
@@ -83,18 +84,19 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
         planned = engine.dry_run(experiment.tasks, store, fresh=options.fresh)
         print_dry_run(console, planned, folder / "index.html")
         return DONE
-    write_text(folder / "plan.toml", plans.write(plan))
-    finished = engine.run(
-        experiment.tasks,
-        store,
-        experiment.info,
-        engine=engine.InlineEngine(settings.device),
-        display=console.display(),
-        fresh=options.fresh,
-    )
-    if experiment.data is not None:
-        save_examples(finished, experiment.data.evaluation, folder)
-    path = write_report(finished, folder)
+    with writing(folder):
+        write_text(folder / "plan.toml", plans.write(plan))
+        finished = engine.run(
+            experiment.tasks,
+            store,
+            experiment.info,
+            engine=engine.InlineEngine(settings.device),
+            display=console.display(),
+            fresh=options.fresh,
+        )
+        if experiment.data is not None:
+            save_examples(finished, experiment.data.evaluation, folder)
+        finished, path = report_usable(finished, folder)
     return print_summary(console, finished, path, requested=options.only)
 
 

@@ -13,14 +13,16 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from time import sleep, time
+from typing import BinaryIO
 
-from catchup_eval.core.errors import UserError
+from catchup_eval.core.errors import BadFile, UserError
 
 if sys.platform != "win32":
     import fcntl
@@ -28,6 +30,8 @@ if sys.platform != "win32":
 DAY = 86_400.0  # seconds
 POLL = 0.1  # seconds between two looks at a lock that another process holds
 NO_KERNEL = "0" * 8
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 TEMPORARY = re.compile(r"\..*\.(?P<kernel>[0-9a-f]{8})-[0-9a-f]{16}(\.[^.]*)?")
 
 
@@ -98,7 +102,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     Raises:
         UserError: the folder cannot be written.
     """
-    name = path.with_name(f".{path.name}.lock")
+    name = _lock_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(name)
@@ -106,7 +110,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
             sleep(POLL)
             lock = _acquire(name)
     except OSError as error:
-        raise UserError(f"cannot write {name}: {error.strerror or error}") from error
+        raise UserError(f"cannot write in {path.parent}: {error.strerror or error}") from error
     if lock is None:
         yield False
         return
@@ -117,6 +121,21 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
         with suppress(OSError):  # while it is held: who waits for this file notices and looks again
             name.unlink()
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock of :func:`locked` now; writes nothing."""
+    with suppress(OSError):
+        descriptor = os.open(_lock_name(path), os.O_RDONLY | NO_LINK | NO_WAITING)
+        try:
+            return _lock(descriptor) is False
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _lock_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _create(path: Path) -> tuple[int, Path]:
@@ -135,7 +154,7 @@ def _create(path: Path) -> tuple[int, Path]:
 
 def _acquire(name: Path) -> tuple[int, bool | None] | None:
     """The lock file, open, and the result of :func:`_lock`; None where another process holds it."""
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
     held = _lock(descriptor)
     if held is not False and _is_named(descriptor, name):
         return descriptor, held
@@ -184,6 +203,43 @@ def _kernel() -> str:
     except OSError:
         return NO_KERNEL
     return hashlib.sha256(boot).hexdigest()[:8]
+
+
+def open_regular(path: Path, *, most: int | None = None, below: Path | None = None) -> BinaryIO:
+    """A regular file, open to be read: no device, and no pipe that would have to be waited for.
+
+    Args:
+        most: bytes that it may have.
+        below: a folder that it must lie in, links resolved.
+
+    Raises:
+        BadFile: it is absent, something else, larger, or elsewhere; says only what is wrong.
+    """
+    try:
+        if below is not None and not path.resolve().is_relative_to(below.resolve()):
+            raise BadFile("it is a link that leaves the folder")
+        if not stat.S_ISREG(path.stat().st_mode):  # before it is opened, which may act on a device
+            raise BadFile("it is no regular file")
+        file = os.fdopen(os.open(path, os.O_RDONLY | NO_WAITING), "rb")
+    except (OSError, RuntimeError) as error:  # of a loop of links
+        raise BadFile(getattr(error, "strerror", None) or str(error)) from error
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        file.close()
+        raise BadFile("it is no regular file")
+    if most is not None and found.st_size > most:
+        file.close()
+        raise BadFile(f"it has {format_bytes(found.st_size)}, more than {format_bytes(most)}")
+    return file
+
+
+def read_regular(path: Path, *, most: int, below: Path | None = None) -> bytes:
+    """All of a file, as :func:`open_regular` opens it."""
+    with open_regular(path, most=most, below=below) as file:
+        content = file.read(most + 1)
+    if len(content) > most:  # it has grown, or belongs to a system that states no sizes
+        raise BadFile(f"it has more than {format_bytes(most)}")
+    return content
 
 
 def digest(path: Path, kind: str) -> str:

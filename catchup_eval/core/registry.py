@@ -14,7 +14,8 @@ The groups are `catchup_eval.methods` (a builder), `.analyses` (a module or obje
 
 import ast
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -25,6 +26,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from catchup_eval.core.errors import UserError
+from catchup_eval.core.foreign import foreign_code
 
 Entry = TypeVar("Entry")
 
@@ -65,33 +67,37 @@ def _first_line(text: object) -> str:
 class Registry(Mapping[str, Entry], Generic[Entry]):
     """The toolkit's own entries, in their order, then those of other packages.
 
+    What another package adds and cannot be used is not among them, but in `broken`; who asks for it
+    by its name is told why.
+
     Args:
         group: of the entry points, less `catchup_eval.`; empty: other packages add nothing.
         own: the toolkit's; a :class:`LazyEntry` is replaced by what it loads.
-        parts: attributes that an entry must have.
+        parts: attributes that an entry must have, or these with their types.
         about: the attribute that describes an entry, in its first line.
 
     Raises:
-        UserError: at the first use: a package adds a name that is taken, cannot be imported, or
-            adds something of another shape; the message names it.
+        UserError: by name: it cannot be imported, or is of another shape.
     """
 
     def __init__(
         self,
         group: str,
         own: Mapping[str, Entry | LazyEntry],
-        parts: Sequence[str],
+        parts: Iterable[str],
         about: str = "__doc__",
     ):
-        self._group, self.own, self._parts, self._about = group, own, parts, about
+        self._group, self.own, self._about = group, own, about
+        self._parts = parts if isinstance(parts, Mapping) else dict.fromkeys(parts, object)
         self._loaded: dict[str, Entry] = {}
+        self._broken: dict[str, str] = {}  # those that were asked for, and why they cannot be used
 
     def __getitem__(self, name: str) -> Entry:
         if name not in self._loaded:
             own = self.own.get(name)
             if isinstance(own, LazyEntry):
                 own = own.make(resolve_name(own.target))
-            self._loaded[name] = self._load(self._others[name]) if own is None else own
+            self._loaded[name] = self._load(name, self._others[name]) if own is None else own
         return self._loaded[name]
 
     def describe(self, name: str) -> str:
@@ -103,38 +109,100 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self.own
-        yield from self._others
+        yield from (name for name in self._others if not self._fault(name))
 
     def __len__(self) -> int:
-        return len(self.own) + len(self._others)
+        return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
         return name in self.own or name in self._others
 
+    @property
+    def broken(self) -> dict[str, str]:
+        """What other packages add and cannot be used, by name, and why in one sentence."""
+        faults = {name: self._fault(name) for name in self._others}
+        return {**self._taken, **{name: fault for name, fault in faults.items() if fault}}
+
+    def guard(self, name: str, *, surely: bool = True) -> AbstractContextManager[None]:
+        """While an entry of another package is used, what it raises is reported with its line.
+
+        Args:
+            surely: as of :func:`~catchup_eval.core.foreign.foreign_code`.
+        """
+        point = None if name in self.own else self._others.get(name)
+        if point is None:
+            return nullcontext()
+        return foreign_code(self._describe_origin(point), _root(point), surely=surely)
+
+    def expect(self, name: str, given: Any, expected: str, *kinds: type) -> None:
+        """Raise `UserError` where an entry of another package has given another type."""
+        if not isinstance(given, kinds):
+            origin = self._describe_origin(self._others[name]) if name in self._others else name
+            raise UserError(f"expected {expected} from {origin}, got {type(given).__name__}")
+
+    @property
+    def _points(self) -> list[EntryPoint]:
+        return sorted(entry_points(group=f"catchup_eval.{self._group}")) if self._group else []
+
     @cached_property
     def _others(self) -> dict[str, EntryPoint]:
-        others: dict[str, EntryPoint] = {}
-        group = f"catchup_eval.{self._group}"
-        for point in sorted(entry_points(group=group)) if self._group else ():
-            if point.name in self.own or point.name in others:
-                raise UserError(
-                    f"{_package(point)} adds {point.name!r} to the {self._group}, "
-                    "but that name is taken; uninstall it, or have it renamed"
-                )
-            others[point.name] = point
-        return others
+        return {point.name: point for point in self._points if point.name not in self.own}
 
-    def _load(self, point: EntryPoint) -> Entry:
-        what = f"{point.name!r}, which {_package(point)} adds to the {self._group},"
+    @property
+    def _taken(self) -> dict[str, str]:
+        return {
+            point.name: f"the name is taken by the toolkit's own; {_package(point)} adds another"
+            for point in self._points
+            if point.name in self.own
+        }
+
+    def _fault(self, name: str) -> str:
+        """Why an entry of another package cannot be used; empty where it can."""
         try:
+            self[name]
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def _describe_origin(self, point: EntryPoint) -> str:
+        return f"{point.name!r}, which {_package(point)} adds to the {self._group},"
+
+    def _load(self, name: str, point: EntryPoint) -> Entry:
+        if name in self._broken:
+            raise UserError(self._broken[name])
+        try:
+            return self._import(point)
+        except UserError as error:
+            self._broken[name] = str(error)
+            raise
+
+    def _import(self, point: EntryPoint) -> Entry:
+        what = self._describe_origin(point)
+        both = {_package(each) for each in self._points if each.name == point.name}
+        if len(both) > 1:
+            raise UserError(f"several packages add {point.name!r}: {', '.join(sorted(both))}")
+        with foreign_code(what, _root(point)):
             entry = point.load()
-        except Exception as error:  # whatever a stranger's module may raise
-            reason = f"{type(error).__name__}: {error}"
-            raise UserError(f"{what} cannot be imported: {reason}") from error
-        lacking = [part for part in self._parts if not hasattr(entry, part)]
+            lacking = [part for part in self._parts if not hasattr(entry, part)]
+            parts = {part: getattr(entry, part) for part in self._parts if part not in lacking}
         if lacking:
             raise UserError(f"{what} lacks {', '.join(lacking)}")
+        for part, value in parts.items():
+            if not isinstance(value, self._parts[part]):
+                kind = getattr(self._parts[part], "__name__", str(self._parts[part]))
+                raise UserError(f"{what} has no {kind} as {part}, but {type(value).__name__}")
         return cast(Entry, entry)
+
+
+def _root(point: EntryPoint) -> Path:
+    """The folder of the package that an entry point is in, or its file."""
+    try:
+        found = find_spec(point.module.partition(".")[0])
+    except (ImportError, ValueError, AttributeError):
+        found = None
+    if found is None or not found.origin:
+        return Path(point.value)
+    return Path(found.origin).parent if found.submodule_search_locations else Path(found.origin)
 
 
 def _package(point: EntryPoint) -> str:

@@ -1,23 +1,43 @@
 """Settings of a file or of a function: checked, or refused in one sentence that names the key.
 
 A file's are a table, :class:`Settings`. A function's are its keyword-only arguments; their types
-and bounds are in its signature: `bins: Annotated[int, Field(ge=1)] = 15`.
+and bounds are in its signature: `bins: Annotated[int, Field(ge=1, le=1000)] = 15`. Errors and
+:func:`describe_keywords` state these very bounds. Every number has two: no setting may take a
+machine's whole memory.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, wraps
 from types import SimpleNamespace
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.toml import brief, expect_plain
 
 TAG = "kind"  # the key that selects one of several tables
-LISTS = {"is_instance_of", "list_type", "sequence_str"}  # faults where a list was expected
+LISTS = {"is_instance_of", "list_type", "sequence_str", "tuple_type"}  # a list was expected
+NUMBERS = {
+    "int_type", "float_type", "bool_type", "greater_than", "greater_than_equal", "less_than",
+    "less_than_equal", "finite_number", "missing", "string_type",
+}  # fmt: skip
+MOST = 10_000_000  # of what is counted, and the largest number that is no count
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -32,36 +52,52 @@ def each_once(values: Sequence[Item]) -> Sequence[Item]:
     return values
 
 
-def one_of(kind: str, names: Collection[str]) -> AfterValidator:
+@dataclass(frozen=True, eq=False)
+class one_of:  # noqa: N801 (in an annotation it reads as a phrase)
     """A validator for one of some names, which refuses others with `UnknownName`."""
 
-    def check_name(name: str) -> str:
-        if name not in names:
-            raise UnknownName(kind, name, names)
+    kind: str
+    names: Collection[str]
+
+    def check(self, name: str) -> str:
+        """The name, if it is one of them."""
+        if name not in self.names:
+            raise UnknownName(self.kind, name, self.names)
         return name
 
-    return AfterValidator(check_name)
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        return {"enum": sorted(self.names)}
 
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Bytes = Annotated[int, Field(ge=1, lt=2**63)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(ge=-MOST, le=MOST)]
+Positive = Annotated[float, Field(gt=0, le=MOST)]
+NonNegative = Annotated[float, Field(ge=0, le=MOST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 EachOnce = AfterValidator(each_once)
+Pair = Annotated[tuple[Item, Item], Field(strict=False)]
+Several = Annotated[tuple[Item, ...], Field(strict=False)]  # TOML has arrays, not tuples
 
 
 class Settings(BaseModel):
     """A table of settings; strict, because TOML distinguishes 1 from "1"."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Keywords(Settings):
     """The keyword-only arguments of a function."""
 
-    model_config = ConfigDict(
-        allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
 
 Table = TypeVar("Table", bound=Settings)
@@ -85,6 +121,7 @@ def check(kind: type[Table], values: Mapping[str, Any], source: str) -> Table:
         UnknownName: a key or a kind that does not exist.
         UserError: a key that is absent, or a value of another type or out of range.
     """
+    expect_plain(values, source)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -147,7 +184,8 @@ def _keywords(function: Callable[..., Any]) -> type[Keywords]:
         name: (hints.get(name, Any), ... if p.default is p.empty else p.default)
         for name, p in parameters.items()
     }
-    return create_model(function.__qualname__, __base__=Keywords, **fields)
+    name = getattr(function, "__name__", type(function).__name__)
+    return create_model(name, __base__=Keywords, **fields)
 
 
 def _refusal(kind: type[Settings], fault: Mapping[str, Any], source: str) -> UserError:
@@ -168,19 +206,71 @@ def _refusal(kind: type[Settings], fault: Mapping[str, Any], source: str) -> Use
         return fault["ctx"]["error"]
     if problem == "missing":
         return UserError(f"{source}: {key} is missing")
-    return UserError(f"{source}: {_sentence(key, fault)}")
+    return UserError(f"{source}: {_sentence(kind, key, fault)}")
 
 
-def _sentence(key: str, fault: Mapping[str, Any]) -> str:
+def _sentence(kind: type[Settings], key: str, fault: Mapping[str, Any]) -> str:
     message = str(fault["msg"])
     if fault["type"] == "value_error":
         return message.removeprefix("Value error, ")
     expected = message.removeprefix("Input should be ")
     if fault["type"] in LISTS:
         expected = "a list"
-    if expected.startswith(("greater", "less")):
-        expected = f"a number {expected}"
-    return f"expected {key} as {expected}, got {fault['input']!r}"
+    elif fault["type"] == "too_short":
+        expected = f"at least {fault['ctx']['min_length']} of them"
+    elif fault["type"] in NUMBERS:
+        expected = _expected(kind, fault["loc"]) or expected
+    return f"expected {key} as {expected}, got {brief(fault['input'])}"
+
+
+def describe_keywords(function: Callable[..., Any]) -> dict[str, str]:
+    """Each setting of a function that takes plain values, with what is expected, in words.
+
+    Example:
+        >>> def cut(*, length: Count = 8): ...
+        >>> describe_keywords(cut)
+        {'length': 'a whole number from 1 to 10,000,000'}
+    """
+    fields = _keywords(function).model_fields
+    words = {name: _describe(_schema_of(field)) for name, field in fields.items()}
+    return {name: text for name, text in words.items() if text}
+
+
+def _schema_of(field: FieldInfo) -> dict[str, Any]:
+    """The JSON schema of a field; empty where it is no plain value."""
+    try:
+        whole: Any = Annotated[(field.annotation, Field(), *field.metadata)]
+        return TypeAdapter(whole, config=ConfigDict(arbitrary_types_allowed=True)).json_schema()
+    except PydanticUserError:
+        return {}
+
+
+def _describe(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in words; empty where it says nothing."""
+    if "anyOf" in schema:
+        return " or ".join(filter(None, map(_describe, schema["anyOf"])))
+    if "enum" in schema or "const" in schema:
+        return "one of " + ", ".join(map(repr, schema.get("enum") or [schema["const"]]))
+    kind = schema.get("type", "")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _bounds(schema)
+    if kind == "array":
+        within = _describe(schema.get("items", {}))
+        return f"a list, each {within}" if within else "a list"
+    return {"boolean": "true or false", "string": "text", "object": "a table", "null": "none"}.get(
+        kind, ""
+    )
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    words = {
+        "minimum": " from {:,}",
+        "exclusiveMinimum": " above {:,}",
+        "maximum": " to {:,}",
+        "exclusiveMaximum": " and below {:,}",
+    }
+    text = "".join(words[name].format(schema[name]) for name in words if name in schema)
+    return text.replace("above 0 to", "above 0 up to").replace(".0", "")
 
 
 def _walk(
@@ -198,6 +288,16 @@ def _walk(
         if fields:  # a place in a list or a key of a mapping is no field: its tables are known
             tables = [table for field in fields for table in _tables(field.annotation)]
     return tables, ".".join(names)
+
+
+def _expected(kind: type[Settings], location: tuple[int | str, ...]) -> str:
+    """What a field, or the items of a list, must be, in words."""
+    schema: Mapping[str, Any] = {}
+    for place, part in enumerate(location):
+        tables, _ = _walk(kind, location[:place])
+        fields = [table.model_fields[part] for table in tables if part in table.model_fields]
+        schema = _schema_of(fields[0]) if fields else schema.get("items", {})
+    return _describe(schema)
 
 
 def _tag(table: type[Settings]) -> str:

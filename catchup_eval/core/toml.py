@@ -1,15 +1,26 @@
 """TOML files: those that come with a package, by name, and a user's own, by path."""
 
+import json
+import os
+import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
-from catchup_eval.core.errors import BadFile, UnknownName
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
 
 SUFFIX = ".toml"
+LARGEST = 1_000_000  # bytes of a file
+LONGEST = 4096  # characters of a text
+DEEPEST = 16  # lists and tables within one another
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
 @cache
@@ -41,11 +52,14 @@ def read(kind: str, path: str | Path, known: Iterable[str] = ()) -> dict[str, An
     """The file at `path`; `known` are names that an error lists.
 
     Raises:
-        BadFile: no such file, no text, or no TOML; the message says in which line.
+        BadFile: no such file, no regular one, a large one, no text, or no TOML; the message says
+            in which line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if (status := os.stat(path)).st_size > LARGEST or not stat.S_ISREG(status.st_mode):
+            raise OSError(f"expected a regular file of {LARGEST:,} bytes at most")
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         names = ", ".join(known)
         others = f"; those that come with the toolkit are: {names}" if names else ""
         fault = getattr(error, "strerror", None) or error
@@ -58,8 +72,50 @@ def parse(text: str, source: str) -> dict[str, Any]:
 
     Raises:
         BadFile: no valid TOML; the message says in which line.
+        UserError: as :func:`expect_plain`.
     """
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise BadFile(f"{source} is no valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of too many digits
         raise BadFile(f"{source} is no valid TOML: {error}") from error
+    expect_plain(values, source)
+    return values
+
+
+def expect_plain(value: Any, source: str, depth: int = 0) -> None:
+    """Refuse what no setting can mean, and what libraries fail to convert.
+
+    Raises:
+        UserError: a whole number of more than 64 bits, a text that is very long or has control
+            characters, or deep nesting.
+    """
+    fault = ""
+    if isinstance(value, int) and value.bit_length() > 63:
+        fault = f"numbers of 64 bits at most, got one of {value.bit_length()}"
+    elif isinstance(value, str):
+        if len(value) > LONGEST:
+            fault = f"text of {LONGEST} characters at most, got {len(value)}"
+        elif CONTROL.search(value):
+            fault = f"text without control characters, got {brief(value)}"
+    elif isinstance(value, Mapping | list | tuple):
+        if depth > DEEPEST:
+            fault = f"lists and tables at most {DEEPEST} deep"
+        parts = [*value, *value.values()] if isinstance(value, Mapping) else value
+        for part in () if fault else parts:
+            expect_plain(part, source, depth + 1)
+    if fault:
+        raise UserError(f"{source}: expected {fault}")
+
+
+def brief(value: Any) -> str:
+    """A value as it is shown in a message: short."""
+    return _SHORT.repr(value)
+
+
+def write_value(value: Any) -> str:
+    """A plain value as TOML spells it."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(write_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | str) else repr(value)

@@ -111,10 +111,14 @@ def load(name: str | Path, root: Path | str = "data") -> "AnySet":
 
 def _read(name: str, root: Path) -> "AnySet":
     """A dataset of the list; if its files are not as expected, the error says how to get them."""
+    from catchup_eval.datasets.dataset import Dataset
     from catchup_eval.datasets.download import sources
 
     try:
-        return DATASETS[name].read(root)
+        with DATASETS.guard(name):
+            data = DATASETS[name].read(root)
+        DATASETS.expect(name, data, "a dataset", Dataset)
+        return data
     except BadFile as error:
         known, source = sources.load(), name.removesuffix("-heldout")
         if source not in known:
@@ -145,14 +149,12 @@ def _load_from_factory(target: str) -> "AnySet":
     from catchup_eval.datasets.dataset import Dataset
 
     code = hash_user_code(target)
-    made = load_user_function(target)()
-    if isinstance(made, tuple) and len(made) == 2:
+    made = load_user_function(target, "a dataset or (images, labels)", Dataset, tuple)()
+    if isinstance(made, tuple):
+        if len(made) != 2:
+            raise UserError(f"expected (images, labels) from {target}, got {len(made)} values")
         made = from_arrays(*made, name=target.rpartition(":")[2])
-    if isinstance(made, Dataset):
-        return replace(made, code=code)
-    raise UserError(
-        f"expected from {target} a dataset or (images, labels), got {type(made).__name__}"
-    )
+    return replace(made, code=code)
 
 
 def _attach_cscores(data: "AnySet", folder: Path) -> "AnySet":

@@ -28,20 +28,31 @@ Samples: `iterations` (T,), `outputs` (T, K), `losses` (T,), `correct_common` an
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pydantic import Field
 
-from catchup_eval.core.settings import Count, validate_settings
+from catchup_eval.core.settings import (
+    Count,
+    Few,
+    Fraction,
+    NonNegative,
+    Number,
+    Positive,
+    PositiveFraction,
+    validate_settings,
+)
 from catchup_eval.feature_learning import evaluation
 from catchup_eval.feature_learning import plot as plots
 from catchup_eval.feature_learning.evaluation import SimulatedNetwork
 from catchup_eval.feature_learning.losses import cutmix_optimum
 from catchup_eval.feature_learning.methods import PATCH_METHODS, patch_methods
 from catchup_eval.feature_learning.model import DataModel, TwoLayerNetwork
-from catchup_eval.feature_learning.simulation import Progress, Schedule
+from catchup_eval.feature_learning.simulation import Progress, Schedule, check_settings
 from catchup_eval.plotting import figure, style
 from catchup_eval.results.result import Result, Rows, group_by_model, members
 
@@ -94,28 +105,31 @@ HEADLINES = evaluation.ACCURACIES
 METHODS: tuple[str, ...] = PATCH_METHODS
 
 
-@validate_settings()
+Frequencies = Annotated[Sequence[Fraction], Field(min_length=1, max_length=100)]
+
+
+@validate_settings(check_settings)
 def measure(
     device: torch.device | None = None,
     progress: Progress | None = None,
     *,
-    seeds: Count = 10,
+    seeds: Few = 10,
     tests: Count = 10_000,
-    learned: float = 0.5,
-    points: int = 300,
-    dimension: int = 2000,
-    patches: int = 3,
-    frequencies: Sequence[float] = (0.8, 0.15, 0.05),
-    dominant_noise: float = 0.25,
-    background_noise: float = 0.15,
-    feature_noise: float = 0.005,
-    cut: int = 1,
-    leak: float = 0.1,
-    smoothing: float = 1.0,
-    init: float = 0.01,
-    step: float = 1.0,
+    learned: Number = 0.5,
+    points: Count = 300,
+    dimension: Count = 2000,
+    patches: Few = 3,
+    frequencies: Frequencies = (0.8, 0.15, 0.05),
+    dominant_noise: NonNegative = 0.25,
+    background_noise: NonNegative = 0.15,
+    feature_noise: NonNegative = 0.005,
+    cut: Few = 1,
+    leak: PositiveFraction = 0.1,
+    smoothing: Positive = 1.0,
+    init: NonNegative = 0.01,
+    step: Positive = 1.0,
     iterations: Count = 10_000,
-    records: int = 200,
+    records: Count = 200,
 ) -> Result:
     """The rows and samples described above, joined over methods and seeds 0, 1, ...
 
@@ -149,7 +163,7 @@ def measure(
     )
 
 
-def _result(method: str, network: SimulatedNetwork, learned: float) -> Result:
+def _result(method: str, network: SimulatedNetwork, learned: Number) -> Result:
     rows = Rows("feature-noise@1")
     evaluation.output_rows(rows, network)
     outputs, n = network.outputs, int(network.examples.sum())

@@ -39,14 +39,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from catchup_eval.core.settings import Count, validate_settings
+from catchup_eval.core.settings import Count, Few, NonNegative, Number, Positive, validate_settings
 from catchup_eval.feature_learning import evaluation
 from catchup_eval.feature_learning import methods as training
 from catchup_eval.feature_learning import plot as plots
 from catchup_eval.feature_learning.evaluation import SimulatedNetwork
 from catchup_eval.feature_learning.model import DataModel, TwoLayerNetwork
 from catchup_eval.feature_learning.plot import Methods
-from catchup_eval.feature_learning.simulation import Progress, Schedule
+from catchup_eval.feature_learning.simulation import Progress, Schedule, check_settings
 from catchup_eval.metrics.inequality import gini, sorted_fractions
 from catchup_eval.plotting import figure, style
 from catchup_eval.results.result import Result, Rows, group_by_model
@@ -72,24 +72,24 @@ HEADLINES = evaluation.ACCURACIES
 METHODS: tuple[str, ...] = (*training.PATCH_METHODS, *training.CHANNEL_METHODS)
 
 
-@validate_settings()
+@validate_settings(check_settings)
 def measure(
     device: torch.device | None = None,
     progress: Progress | None = None,
     *,
-    seeds: Count = 5,
+    seeds: Few = 5,
     tests: Count = 10_000,
-    learned: float = 0.5,
-    neurons: int = 4,
-    alpha: float = 10.0,
-    points: int = 300,
-    dimension: int = 2000,
-    patches: int = 3,
-    cut: int = 1,
-    init: float = 0.01,
-    step: float = 1.0,
+    learned: Number = 0.5,
+    neurons: Few = 4,
+    alpha: NonNegative = 10.0,
+    points: Count = 300,
+    dimension: Count = 2000,
+    patches: Few = 3,
+    cut: Few = 1,
+    init: NonNegative = 0.01,
+    step: Positive = 1.0,
     iterations: Count = 10_000,
-    records: int = 200,
+    records: Count = 200,
 ) -> Result:
     """The rows and samples described above, joined over methods and seeds 0, 1, ...
 
@@ -122,7 +122,7 @@ def measure(
     )
 
 
-def _result(network: SimulatedNetwork, learned: float) -> Result:
+def _result(network: SimulatedNetwork, learned: Number) -> Result:
     rows = Rows("feature-noise-filters@1")
     evaluation.output_rows(rows, network)
     # (2, m, K): of filters to the features of their own label

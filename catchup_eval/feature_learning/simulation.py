@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
-from catchup_eval.feature_learning.methods import Draws, SimulatedMethod, draw_step
+from catchup_eval.feature_learning.methods import Draws, SimulatedMethod, draw_step, patch_methods
 from catchup_eval.feature_learning.model import DataModel, Points, TwoLayerNetwork, draw_points
 
 Progress = Callable[[int, int], None]
+MOST_NUMBERS = 2 * 10**7  # of a seed, or of all records; 160 MB
 TOGETHER = 5  # seeds in one batch on a processor: more do not fit its cache
 
 
@@ -53,6 +54,29 @@ class Schedule:
         """The iterations after which numbers are recorded: 0, then evenly on a log scale."""
         steps = np.geomspace(self.iterations, 1, self.records).round().astype(int)
         return [0, *sorted({int(step) for step in steps})]
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that contradict each other or would take too much memory.
+
+    Raises:
+        UserError: it says what.
+    """
+    frequencies = tuple(settings.get("frequencies", DataModel.frequencies))
+    DataModel(settings["points"], settings["dimension"], settings["patches"], frequencies)
+    Schedule(settings["iterations"], settings["step"], settings["records"])
+    patch_methods(settings["patches"], settings["cut"])
+    points, patches, tests = (settings[name] for name in ("points", "patches", "tests"))
+    vectors, neurons = points * (patches - 1), settings.get("neurons", 1)
+    sizes = {
+        "(points * (patches - 1))^2": vectors**2,
+        "points * (patches - 1) * dimension": vectors * settings["dimension"],
+        "tests * patches * neurons": tests * patches * neurons,
+        "seeds * records * neurons": settings["seeds"] * settings["records"] * neurons,
+    }
+    for product, size in sizes.items():
+        if size > MOST_NUMBERS:
+            raise UserError(f"expected {product} up to {MOST_NUMBERS:,}, got {size:,}")
 
 
 class Descent:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -15,6 +15,7 @@ from catchup_eval import feature_learning
 from catchup_eval.core.environment import resolve_device
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
 from catchup_eval.results import study
+from catchup_eval.results.folder import writing
 from catchup_eval.results.shards import Shard
 from catchup_eval.results.store import MemoryStore
 from catchup_eval.results.study import SkippedAnalysis, Study, StudyInfo, check_groups
@@ -154,23 +155,27 @@ def run(
         info: what is known before the first task; the models come from the tasks.
 
     Raises:
-        UserError: two models of one group are not the seeds of one training.
+        UserError: two models of one group are not the seeds of one training, or another run is
+            writing this report.
     """
     started = monotonic()
-    info = info.model_copy(update={"seconds": info.seconds + _seconds_before(store)})
-    before = info.seconds
-    try:
-        for task, result in execute(tasks, store, engine=engine, display=display, fresh=fresh):
-            changed = _with_result(info, task, result)
-            if changed != info:
-                check_groups(changed.models)
-                info = changed
+    with nullcontext() if isinstance(store, MemoryStore) else writing(store.folder):
+        planned = dict.fromkeys(task.unit for task in tasks if task.kind == "evaluate")
+        seconds = info.seconds + _seconds_before(store)
+        info = info.model_copy(update={"seconds": seconds, "planned": tuple(planned)})
+        before = info.seconds
+        try:
+            for task, result in execute(tasks, store, engine=engine, display=display, fresh=fresh):
+                changed = _with_result(info, task, result)
+                if changed != info:
+                    check_groups(changed.models)
+                    info = changed
+                    _save(info, store)
+        finally:
+            info = info.model_copy(update={"seconds": round(before + monotonic() - started, 1)})
+            if info.models:
                 _save(info, store)
-    finally:
-        info = info.model_copy(update={"seconds": round(before + monotonic() - started, 1)})
-        if info.models:
-            _save(info, store)
-    return study.collect(info, store, feature_learning.analysis_versions())
+    return study.collect(info, store, feature_learning.KNOWN)
 
 
 def _with_result(info: StudyInfo, task: Task, result: TaskResult) -> StudyInfo:

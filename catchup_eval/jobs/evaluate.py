@@ -3,7 +3,7 @@
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -151,7 +151,7 @@ class EvaluateTask(Task):
             return self._result("failed", f"failed: {error}")
         except CatchupError:
             raise
-        except Exception as error:  # whatever one analysis meets, the others go on
+        except (Exception, SystemExit) as error:  # whatever one meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
         how = provenance(seconds, worker.device, context.notes)
@@ -182,7 +182,7 @@ class EvaluateTask(Task):
         return context
 
 
-def _log(error: Exception, task: Task, store: AnyStore) -> str:
+def _log(error: BaseException, task: Task, store: AnyStore) -> str:
     """The error in one line; its traceback goes to a file in the report's folder."""
     text = f"{type(error).__name__}: {error}".partition("\n")[0]
     if isinstance(store, MemoryStore):
@@ -206,8 +206,21 @@ def plan_evaluate(
     doubled = [key for key, count in keys.items() if count > 1]
     if doubled:
         raise UserError(f"two models would both be stored as {doubled[0]}; give them other names")
+    settings = replace(settings, settings=resolve_settings(settings, data))
     names = settings.names
     return [EvaluateTask(model, data, name, settings) for model in models for name in names]
+
+
+def resolve_settings(
+    settings: EvaluationSettings, data: DataSource
+) -> Mapping[str, Mapping[str, Any]]:
+    """The settings of each analysis, with what the dataset and the data root decide."""
+    return {
+        name: declaration(ANALYSES[name], "resolve")(
+            settings.settings.get(name, {}), data.name, settings.data_root
+        )
+        for name in settings.names
+    }
 
 
 def preprocessing_for(model: ModelUnderTest, data: AnySet, name: str) -> Preprocess | None:
@@ -258,7 +271,10 @@ def measure_analysis(context: EvaluationContext, name: str, settings: Evaluation
     with full_precision():
         if "history" not in ANALYSES[name].NEEDS:  # that analysis evaluates no network
             context.inspect()
-        return ANALYSES[name].measure(context, **settings.settings.get(name, {}))
+        result = ANALYSES[name].measure(context, **settings.settings.get(name, {}))
+    if not isinstance(result, Result):
+        raise TypeError(f"expected a Result from {name}, got {type(result).__name__}")
+    return result
 
 
 def check_reference(reference: str, groups: Sequence[str]) -> None:

@@ -1,12 +1,21 @@
 """A plan: what to train and to evaluate, on which data, or what to simulate; a TOML file."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from catchup_eval.core import toml
-from catchup_eval.core.settings import PositiveFraction, Settings, check
+from catchup_eval.core.settings import (
+    Count,
+    EachOnce,
+    PositiveFraction,
+    Seed,
+    Settings,
+    Several,
+    check,
+)
 
 DEFAULT = "digits"
 
@@ -21,10 +30,8 @@ class CScoreSettings(Settings):
         recipe: see `list recipes`. A smaller fraction has as many steps, in more epochs.
     """
 
-    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
-
-    networks: Annotated[int, Field(gt=0)] = 24
-    shares: Annotated[tuple[PositiveFraction, ...], Field(min_length=1)] = (0.25, 0.5, 0.75)
+    networks: Annotated[int, Field(ge=1, le=10_000)] = 24
+    shares: Annotated[Several[PositiveFraction], Field(min_length=1)] = (0.25, 0.5, 0.75)
     recipe: str = "tiny"
 
     @model_validator(mode="after")
@@ -58,23 +65,27 @@ class Plan(Settings):
         settings: by analysis or simulation.
     """
 
-    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
-
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=100)]
     about: str = ""
     data: str = "digits"
     recipe: str = "digits"
-    methods: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    epochs: int | None = None
-    models: tuple[str, ...] = ()
-    simulations: tuple[str, ...] = ()
+    methods: Annotated[Several[str], EachOnce] = ()
+    seeds: Annotated[Several[Seed], Field(min_length=1), EachOnce] = (0,)
+    epochs: Count | None = None
+    models: Several[str] = ()
+    simulations: Several[str] = ()
     reference: str = ""
-    only: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    seed: int = 0
+    only: Several[str] = ()
+    skip: Several[str] = ()
+    seed: Seed = 0
     cscores: CScoreSettings | None = None
     settings: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if Path(self.name).name != self.name:  # a plan writes below its folder alone
+            raise ValueError(f"expected name as that of a folder, got {self.name!r}")
+        return self
 
 
 def shipped_plans() -> dict[str, Plan]:
@@ -104,20 +115,14 @@ def write(plan: Plan) -> str:
     tables = {f"settings.{name}": values for name, values in settings.items()}
     if plan.cscores is not None:
         tables["cscores"] = content.pop("cscores")
-    lines = [f"{key} = {_value(value)}" for key, value in content.items()]
+    lines = [f"{key} = {toml.write_value(value)}" for key, value in content.items()]
     for name, values in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
+        lines += [
+            "",
+            f"[{name}]",
+            *(f"{key} = {toml.write_value(value)}" for key, value in values.items()),
+        ]
     return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)
 
 
 def differences(plan: Plan, other: Plan) -> list[str]:
@@ -127,5 +132,10 @@ def differences(plan: Plan, other: Plan) -> list[str]:
 
 
 def override_plan(plan: Plan, changes: Mapping[str, Any]) -> Plan:
-    """The plan with those of `changes` that are set."""
-    return plan.model_copy(update={key: value for key, value in changes.items() if value})
+    """The plan with those of `changes` that are set.
+
+    Raises:
+        UserError: a value that a plan cannot have.
+    """
+    own = {key: value for key, value in changes.items() if value}
+    return check(Plan, plan.model_dump(exclude_unset=True) | own, "the options")

@@ -119,14 +119,21 @@ def describe_simulations(
         SkippedAnalysis(
             model=model.key,
             analysis=task.name,
-            reason=f"is about {', '.join(SIMULATIONS[task.name].METHODS)} alone",
+            reason=_why_not(task, model),
             by_design=True,
         )
         for task in tasks
         for model in models.values()
-        if model.group not in SIMULATIONS[task.name].METHODS
+        if model not in task.models
     ]
     return info.model_copy(update={"skipped": tuple(skipped)})
+
+
+def _why_not(task: SimulateTask, model: ModelInfo) -> str:
+    methods = SIMULATIONS[task.name].METHODS
+    if model.group not in methods:
+        return f"is about {', '.join(methods)} alone"
+    return f"has {task.settings['seeds']} seeds alone"
 
 
 def _describe_data(tasks: Sequence[SimulateTask], settings: EvaluationSettings) -> DataInfo:

@@ -65,12 +65,11 @@ class TrainTask(Task):
             self.recipe,
             self.method,
             self.data.training,
-            folder=self.outputs[0].parent,
             seed=self.seed,
             device=worker.device,
             name=self.outputs[0].stem,
             settings=self.settings,
-            **how,
+            **{"folder": self.outputs[0].parent, **how},
         )
 
     def describe(self) -> str:

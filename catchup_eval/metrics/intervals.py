@@ -5,7 +5,7 @@ images, because pooling the cells as if they were independent gives an interval 
 too narrow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ from scipy.special import betaincinv, ndtri
 from catchup_eval.core.rng import generator
 
 RESAMPLES = 2000  # the 95 % limits then vary by about 3 % of the interval's width
+CHUNK = 100_000  # row numbers drawn at once: they stay in the cache
+Statistic = Callable[[np.ndarray], np.ndarray]  # (R, n) row numbers -> (R,)
 
 
 class Interval(NamedTuple):
@@ -83,7 +85,7 @@ def at_edge(value: float, n: int, bounds: Interval | None) -> Interval:
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], float],
+    statistic: Statistic,
     n: int,
     *,
     resamples: int = RESAMPLES,
@@ -92,14 +94,13 @@ def bootstrap(
     """Percentile bootstrap of a statistic over samples; :func:`at_edge` where all resamples agree.
 
     Args:
-        statistic: takes (n,) row numbers drawn with replacement, gives the number.
+        statistic: takes (R, n) row numbers, R times n drawn with replacement, and gives (R,).
         n: how many samples there are.
         bounds: the range of the statistic, where it has one.
     """
     if n < 2:
         return NO_INTERVAL
-    rng = generator(0, "bootstrap")
-    values = [statistic(rng.integers(n, size=n)) for _ in range(resamples)]
+    values = np.concatenate([statistic(rows) for rows in _resample(n, resamples)])
     if nearly_equal(values, bounds):
         return at_edge(values[0], n, bounds)
     low, high = np.quantile(values, [0.025, 0.975])
@@ -107,7 +108,7 @@ def bootstrap(
 
 
 def reflected(
-    statistic: Callable[[np.ndarray], float],
+    statistic: Statistic,
     n: int,
     value: float,
     *,
@@ -133,13 +134,16 @@ def bootstrap_mean(values: np.ndarray, *, bounds: Interval | None = None) -> Int
     n = len(values)
     if n < 2 or nearly_equal(values, bounds):
         return at_edge(float(np.mean(values)), n, bounds) if n else NO_INTERVAL
-    rng = generator(0, "bootstrap")
-    means = [
-        values[rng.integers(n, size=(rows, n))].mean(axis=1)
-        for rows in chunk_sizes(RESAMPLES, max(1, 2_000_000 // n))
-    ]
+    means = [values[rows].mean(axis=1) for rows in _resample(n, RESAMPLES)]
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def _resample(n: int, resamples: int) -> Iterator[np.ndarray]:
+    """(R, n) row numbers drawn with replacement, always the same: `resamples` rows in all."""
+    rng = generator(0, "bootstrap")
+    for rows in chunk_sizes(resamples, max(1, CHUNK // n)):
+        yield rng.integers(n, size=(rows, n))
 
 
 def chunk_sizes(total: int, size: int) -> list[int]:

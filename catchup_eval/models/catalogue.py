@@ -39,7 +39,9 @@ class CatalogueEntry(Settings):
     paper: str  # who made it known
     page: str  # where it is described
     address: str = ""  # of the file; empty where it must be got by hand from the page
-    sha256: str = ""  # of the file; empty if not known
+    sha256: str = (
+        ""  # of the file, or its first digits, as in torch.hub's names; empty if not known
+    )
     accuracy: float | None = None  # the published top-1 in percent
     licence: str = ""  # of code and weights, as on the page
     verified: bool = False  # the file was read with this toolkit, and the accuracy equalled

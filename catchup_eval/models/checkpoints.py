@@ -2,31 +2,35 @@
 
 Own checkpoints are safetensors files with a card in their header. Foreign files (`.pth`, `.pt`,
 `.th`, `.ckpt`, `.bin`) are read with torch's `weights_only=True`: tensors and plain values, and
-what :func:`_safe_globals` lists.
+what :func:`_safe_globals` lists. What is damaged is refused: an own checkpoint by the hash in its
+header, an archive of torch.save (1.6 and later) by its checksums; older files have none.
 """
 
 import argparse
 import glob
 import hashlib
+import itertools
 import json
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy._core.multiarray import scalar
-from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from catchup_eval.core import readers
 from catchup_eval.core.errors import BadFile
-from catchup_eval.core.files import atomic_path
+from catchup_eval.core.files import atomic_path, format_bytes
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.classifier import Classifier
 
@@ -36,14 +40,26 @@ NESTS = ("state_dict", "model_state_dict", "model", "net")
 AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 
 
+SEAL = ',"sha256":"'  # what the hash of tensors and card follows, at the end of an own card
+MAX_DEPTH = 5  # of nests in nests
+LISTED = 12  # keys that a message lists
+
+
+MAX_SIDE = 8192  # pixels
+PerChannel = Annotated[
+    tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1, max_length=3)
+]
+
+
 class ModelCard(BaseModel, frozen=True):
     """The metadata of a checkpoint: everything that is needed to use it again."""
 
     architecture: str  # the ARCH of a model spec
     options: dict[str, Any]  # keywords of its builder
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    channels: str = "rgb"  # as of :class:`catchup_eval.models.classifier.Normalize`
+    mean: PerChannel
+    std: PerChannel
+    # As of :class:`catchup_eval.models.classifier.Normalize`.
+    channels: Annotated[str, Field(pattern="^(rgb|bgr|gray)$")] = "rgb"
     classes: tuple[str, ...]
     preprocess: Preprocess | None = None  # of images of varying size
     data: str = ""
@@ -52,10 +68,17 @@ class ModelCard(BaseModel, frozen=True):
     method: str = ""
     settings: dict[str, Any] = {}  # of the method
     recipe: dict[str, Any] = {}  # the training, resolved
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
     epoch: int | None = None
     history: dict[str, float] = {}  # best, last and median-of-last-10 top-1 in %
     versions: dict[str, str] = {}
+
+    @field_validator("preprocess")
+    @classmethod
+    def _has_a_size(cls, value: Preprocess | None) -> Preprocess | None:
+        if value and max(value.size, value.resize or 0) > MAX_SIDE:
+            raise ValueError(f"expected at most {MAX_SIDE} pixels")
+        return value
 
 
 def save(path: Path | str, model: Classifier, card: ModelCard) -> None:
@@ -65,7 +88,10 @@ def save(path: Path | str, model: Classifier, card: ModelCard) -> None:
         UserError: the disk is full, or the folder cannot be written.
     """
     tensors = {name: value.contiguous().cpu() for name, value in model.net.state_dict().items()}
-    content = serialize(tensors, metadata={"card": card.model_dump_json()})
+    text = card.model_dump_json()
+    # One entry, since the order of several is random: equal networks have equal files.
+    sealed = f'{text[:-1]}{SEAL}{_hash_tensors(tensors, text)}"}}'
+    content = serialize(tensors, metadata={"card": sealed})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(content)
 
@@ -73,9 +99,10 @@ def save(path: Path | str, model: Classifier, card: ModelCard) -> None:
 class CheckpointContent(NamedTuple):
     """What a file of weights holds."""
 
-    weights: dict[str, Tensor]  # by name
+    weights: dict[str, Tensor]  # by name; where nests have other names than usual, with these
     card: ModelCard | None  # of an own checkpoint
     note: str = ""  # what was chosen, where there was a choice; one sentence
+    keys: str = ""  # what it holds at its top level, for messages
 
 
 def read(path: Path | str) -> tuple[dict[str, Tensor], ModelCard | None]:
@@ -95,52 +122,115 @@ def read_content(
             this machine what you can.
 
     Raises:
-        BadFile: absent, cut short, an HTML page, a pickle of Python objects, or without weights.
+        BadFile: absent, damaged, something else, a pickle of Python objects, or without weights.
     """
     path = Path(path)
+    if path.is_dir():
+        raise BadFile(f"{path} is a folder; expected a file of weights")
     if not path.is_file():
         raise BadFile(f"there is no file {path}")
-    with path.open("rb") as file:  # a download may have no suffix
-        safe = path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
-    if safe:
-        weights, card = _read_safetensors(path)
-        return CheckpointContent(weights, card) if card else _select_state_dict(weights, path, ema)
+    what = readers.recognize(path)
+    if what and not (trust_pickle and what.startswith("a TorchScript")):  # which torch.load runs
+        raise BadFile(f"{path} is no checkpoint: it is {what}")
+    if _is_safetensors(path):
+        return _read_safetensors(path, ema)
     return _select_state_dict(_read_torch(path, trust_pickle), path, ema)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
+def _is_safetensors(path: Path) -> bool:
+    """By its content, as a download may have no suffix; a damaged one by its suffix."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    other = head.startswith((b"PK", b"\x80"))
+    return readers.is_safetensors(head) or (path.suffix == ".safetensors" and not other)
+
+
+def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("card")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, ModelCard.model_validate_json(text) if text else None
-    except SafetensorError as error:
-        raise BadFile(f"{path} is no whole safetensors file: {_describe_file(path)}") from error
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # a damaged file can raise many types
+        raise BadFile(f"{path} is no whole safetensors file: {_describe_size(path)}") from error
+    text, expected = _unseal(header.get("card"))
+    if expected is not None and expected != _hash_tensors(weights, text or ""):
+        raise BadFile(f"{path} is damaged: its weights or its card are not those that were saved")
+    if text is None:
+        return _select_state_dict(weights, path, ema)
+    try:
+        card = ModelCard.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise BadFile(f"the card of {path} cannot be read: {reason}") from error
+    unchecked = f"{path.name} carries no hash of its weights, so that damage would not be noticed"
+    return CheckpointContent(weights, card, "" if expected else unchecked)
+
+
+def _unseal(card: str | None) -> tuple[str | None, str | None]:
+    """A card, and the hash that it carries."""
+    text, seal, rest = (card or "").rpartition(SEAL)
+    return (f"{text}}}", rest.removesuffix('"}')) if seal else (card, None)
+
+
+def _hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """The sha256 of names, types, shapes and bytes in order of the names, then of the text."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)  # any dtype has bytes
+        digest.update(raw.numpy().tobytes())
+    digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def check_archive(path: Path) -> None:
+    """Compare what torch.save wrote, a zip archive of plain entries, with its checksums.
+
+    Files older than torch 1.6 have none.
+
+    Raises:
+        BadFile: it is damaged, or would unfold to more than it has; nothing is allocated then.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            bad = archive.testzip() if size <= path.stat().st_size else None
+    except Exception as error:  # a damaged file can raise many types
+        raise BadFile(f"{path} is no whole checkpoint: {_describe_size(path)}") from error
+    if size > path.stat().st_size:
+        raise BadFile(
+            f"{path} would unfold to {format_bytes(size)} from {format_bytes(path.stat().st_size)};"
+            " torch.save folds nothing"
+        )
+    if bad is not None:
+        raise BadFile(f"{path} is damaged: the checksum of {bad} in it is another")
 
 
 def _read_torch(path: Path, trust_pickle: bool) -> Any:
+    check_archive(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_safe_globals()):
             warnings.simplefilter("ignore")  # torch warns of old pickles; an error is clearer
-            return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+            with path.open("rb") as file:  # of a path, torch would go by the suffix
+                return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
-        if not _is_html(path) and "Unsupported" in str(error):
+        if "Unsupported" in str(error):
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
-            named = f" ({found[1]})" if found else ""
+            kind = f"Python objects beside tensors ({found[1]})" if found else "an unusual pickle"
             raise BadFile(
-                f"{path} holds Python objects beside tensors{named}, and running a stranger's "
-                "pickle is unsafe; save its state_dict() alone, or as safetensors; or, if you "
-                "trust whoever wrote it, add --trust-pickle"
+                f"{path} holds {kind}, and running a stranger's pickle is unsafe; save its "
+                "state_dict() alone, or as safetensors; or, if you trust whoever wrote it, add "
+                "--trust-pickle"
             ) from error
-        raise BadFile(f"{path} is no checkpoint: {_describe_file(path)}") from error
+        raise BadFile(f"{path} is no checkpoint: {_describe_size(path)}") from error
     except (ImportError, AttributeError) as error:
         raise BadFile(f"{path} was written by code that is not here: {error}") from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise BadFile(f"{path} is no whole checkpoint: {_describe_file(path)}") from error
+    except Exception as error:  # a damaged file can raise many types
+        raise BadFile(f"{path} is no whole checkpoint: {_describe_size(path)}") from error
 
 
 def _safe_globals() -> list[Any]:
@@ -150,50 +240,79 @@ def _safe_globals() -> list[Any]:
     return [(scalar, old), (scalar, new), np.dtype, *dtypes, argparse.Namespace]
 
 
-def _is_html(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(512).lstrip().startswith(b"<")
-
-
-def _describe_file(path: Path) -> str:
-    if _is_html(path):
-        return "it starts like an HTML page"
+def _describe_size(path: Path) -> str:
     return f"it has {path.stat().st_size:,} bytes and may be cut short"
 
 
 def _select_state_dict(content: Any, path: Path, ema: bool) -> CheckpointContent:
     """The weights of a file's contents, however they are nested."""
-    averaged = False
-    while inner := _candidate_state_dicts(content):
+    averaged, keys = False, _describe_keys(content)
+    for _ in range(MAX_DEPTH):
+        inner = _candidate_state_dicts(content)
+        if not inner:
+            break
         averages = [name for name in inner if name in AVERAGES]
         plain = [name for name in inner if name not in AVERAGES]
         name = (averages if averages and (ema or not plain) else plain)[0]
         averaged |= bool(averages and plain)
         content = inner[name]
-    content = content if isinstance(content, Mapping) else {}
-    weights = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
+    weights = dict(_named_tensors(content, set()))
     if not weights:
-        raise BadFile(f"{path} holds no weights: expected names and tensors, as of a state_dict")
+        held = f"; it holds {keys}" if keys else ""
+        raise BadFile(
+            f"{path} holds no weights: expected names and tensors, as of a state_dict{held}"
+        )
     halves = _split_ema(weights)
     if not (halves or averaged):
         if ema:
             raise BadFile(
                 f"{path} holds no average of the weights beside them; leave out ?ema=true"
             )
-        return CheckpointContent(weights, None)
+        return CheckpointContent(weights, None, "", keys)
     taken = "their average" if ema else "the weights; ?ema=true takes the other"
     note = f"{path.name} holds weights and their average over the training; taken: {taken}"
-    return CheckpointContent(halves[ema] if halves else weights, None, note)
+    return CheckpointContent(halves[ema] if halves else weights, None, note, keys)
 
 
 def _candidate_state_dicts(content: Any) -> dict[str, Any]:
-    """What may hold the weights, the likeliest first."""
+    """What is known to hold the weights, the likeliest first."""
     if isinstance(content, nn.Module):
         return {"state_dict": content.state_dict()}
     if not isinstance(content, Mapping):
         return {}
     found = {name: content.get(name) for name in (*NESTS, *AVERAGES)}
-    return {name: each for name, each in found.items() if isinstance(each, (Mapping, nn.Module))}
+    nested = {name: each for name, each in found.items() if isinstance(each, (Mapping, nn.Module))}
+    return {name: each for name, each in nested.items() if any(_named_tensors(each, set()))}
+
+
+def _named_tensors(content: Any, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by name; those of nests have the nests' names in front. Numbers name no weights."""
+    if isinstance(content, nn.Module):
+        content = content.state_dict()
+    items = list(content.items()) if isinstance(content, Mapping) else []
+    if isinstance(content, list | tuple) and depth == 0:
+        items = [(str(place), each) for place, each in enumerate(content)]
+    if id(content) in seen or depth > MAX_DEPTH:  # also a nest that holds itself
+        return
+    seen.add(id(content))
+    for name, value in items:
+        if isinstance(name, str) and isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(name, str):
+            for inner, tensor in _named_tensors(value, seen, depth + 1):
+                yield f"{name}.{inner}", tensor
+
+
+def _describe_keys(content: Any) -> str:
+    """What a file holds at its top level; of a plain state_dict, the parts of the network."""
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    parts = dict.fromkeys(
+        str(key).partition(".")[0] if isinstance(value, Tensor) else str(key)
+        for key, value in content.items()
+    )
+    shown = [key[:40] for key in itertools.islice(parts, LISTED)]
+    return ", ".join(shown) + (", ..." if len(parts) > LISTED else "")
 
 
 def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
@@ -208,23 +327,22 @@ def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
 
 def fingerprint(model: Classifier) -> str:
     """A hash of weights, preprocessing and which outputs are taken, 16 hexadecimal digits."""
-    digest = hashlib.sha256()
     tensors = {**model.net.state_dict(), **dict(model.normalize.named_buffers())}
-    for name, value in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
-        raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)  # any dtype has bytes
-        digest.update(raw.numpy().tobytes())
-    if model.preprocess is not None:  # fixed-size images have none, and keep their fingerprint
-        digest.update(repr(model.preprocess).encode())
-    if model.columns:
-        digest.update(repr(model.columns).encode())
-    return digest.hexdigest()[:16]
+    # Images of a fixed size have no preprocessing, and keep their fingerprint.
+    text = "" if model.preprocess is None else repr(model.preprocess)
+    text += repr(model.columns) if model.columns else ""
+    return _hash_tensors(tensors, text)[:16]
 
 
 def find_history(weights: Path) -> pd.DataFrame | None:
     """The history of a training, from the file beside its checkpoint."""
-    path = weights.with_suffix(".history.csv")
-    return pd.read_csv(path) if path.is_file() else None
+    path = weights.with_suffix(".history.csv") if weights.name else weights
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_csv(path)
+    except Exception as error:  # a damaged file can raise many types
+        raise BadFile(f"{path} is no history of a training: {error}") from error
 
 
 def find_epoch_checkpoints(weights: Path) -> dict[int, Path]:

@@ -120,6 +120,7 @@ class Classifier(nn.Module):
         self.gives_probabilities = (
             False  # set where evaluated, if so: forward takes their logarithm
         )
+        self.weight_notes: tuple[str, ...] = ()  # what was chosen or lacks where they were read
         self.output_note = ""  # where the logits were found, once they had to be looked for
         self.output_names = OutputNames()
         self.columns: tuple[int, ...] = ()

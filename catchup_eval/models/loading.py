@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets.classes import OutputNames, read_names
@@ -29,7 +31,7 @@ class LoadedModel:
     architecture: str = ""  # with `options`: what its builder was called with
     options: Mapping[str, Any] = field(default_factory=dict)
     claim: PublishedAccuracy | None = None  # where one is known
-    notes: tuple[str, ...] = ()  # what was chosen for it, and the catalogue's warnings; sentences
+    notes: tuple[str, ...] = ()  # which network was found, and the catalogue's warnings; sentences
 
 
 def load(
@@ -109,7 +111,9 @@ def _load_pretrained(spec: ModelSpec) -> LoadedModel:
 
 
 def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> LoadedModel:
-    if spec.architecture:  # errors come before any download
+    if not spec.weights:
+        return _load_built(spec)
+    if spec.architecture and not Path(spec.weights).is_file():  # errors come before any download
         preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
     found = find(spec.weights, access)
     ema = spec.options.get("ema", "").lower() == "true"
@@ -119,10 +123,35 @@ def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> L
     return _load_foreign(spec, content, found, classes)
 
 
+def _load_built(spec: ModelSpec) -> LoadedModel:
+    """The network of a user's function, which brings its own weights.
+
+    Raises:
+        UserError: they are drawn at random.
+    """
+    options, none = _builder_options(spec), InputSettings(*NORMS["none"])
+    model, again = (_build(spec, 0, none, options) for _ in range(2))
+    if checkpoints.fingerprint(model) != checkpoints.fingerprint(again):
+        raise UserError(
+            f"{spec.architecture} gives other weights each time, so that they come from no "
+            f"training; write {spec.architecture}@FILE"
+        )
+    note = f"no file of weights is named: those that {spec.architecture} gives"
+    model.weight_notes = tuple(filter(None, (note, _set_inputs(model, spec, None, {}))))
+    return LoadedModel(model, None, 0, spec.architecture, options)
+
+
 def _load_own(spec: ModelSpec, content: CheckpointContent, card: ModelCard) -> LoadedModel:
-    model = build(card.architecture, mean=card.mean, std=card.std, name=spec.name, **card.options)
+    plain: dict[str, Any] = {"mean": card.mean, "std": card.std, "name": spec.name}
+
+    def make() -> Classifier:
+        return build(card.architecture, **plain, **card.options)
+
+    matching.check_description(lambda: make().net, content.weights, spec.weights)
+    model = make()
     InputSettings(card.mean, card.std, card.channels, card.preprocess).apply_to(model)
     matching.load_state(model.net, content.weights, spec.weights)
+    model.weight_notes = (content.note,) if content.note else ()
     return LoadedModel(model, card, card.seed or 0, card.architecture, card.options)
 
 
@@ -130,35 +159,66 @@ def _load_foreign(
     spec: ModelSpec, content: CheckpointContent, found: LocatedWeights, classes: int | None
 ) -> LoadedModel:
     named, extra, notes = _with_architecture(spec, content, found)
-    inputs = preprocessing.read(spec.options, _inputs_of_weights(named, found.config), spec.name)
     options = {**extra, **_builder_options(spec)}
     size = int(spec.options.get("classes", 0)) or matching.head_size(content.weights) or classes
     if size is None:
         raise UserError(
             f"{spec.name}: the weights do not determine the number of classes; add ?classes=N"
         )
-    model = _build(named, size, inputs, options)
-    matching.load_state(model.net, content.weights, spec.weights)
+    model = _build(named, size, InputSettings(*NORMS["none"]), options)
+    aside = matching.load_state(model.net, content.weights, spec.weights, content.keys)
+    own = _inputs_of_weights(named, found.config)
+    note = _set_inputs(model, spec, own, content.weights)
+    model.weight_notes = tuple(filter(None, (content.note, aside, note)))
     entry = _torchvision_entry(named)
     claim = _published_accuracy(entry) if entry else None
     options = {"classes": size, **options}
     return LoadedModel(model, None, 0, named.architecture, options, claim, notes)
 
 
+def _set_inputs(
+    model: Classifier, spec: ModelSpec, own: InputSettings | None, weights: Mapping[str, Tensor]
+) -> str:
+    """Give the model its preprocessing; a note where a layer of normalisation was found.
+
+    Args:
+        own: what comes with the weights or their zoo.
+        weights: of the file, which may hold such a layer, as the network itself may.
+
+    Raises:
+        UserError, UnknownName: the normalisation is not known, or a key makes no sense.
+    """
+    buffers, note, given = dict(model.net.named_buffers()), "", "norm" in spec.options
+    if inside := matching.find_normalisation(buffers, {}):
+        own = own or InputSettings(*NORMS["none"])
+        twice = given and preprocessing.normalisation(spec.options["norm"]) != NORMS["none"]
+        note = "normalised " + ("twice: by ?norm and " if twice else "") + "inside the network"
+        note += f", by mean/std {inside}"
+    elif norm := matching.find_normalisation(weights, buffers):
+        times = 3 if len(norm.mean) == 1 and spec.options.get("channels") != "gray" else 1
+        mean, std = norm.mean * times, norm.std * times
+        if given:
+            note = f"the normalisation in the file, mean/std {norm}, is left aside for ?norm"
+        else:
+            note = f"normalised as in the file, by mean/std {norm}"
+            own = replace(own, mean=mean, std=std) if own else InputSettings(mean, std)
+    preprocessing.read(spec.options, own, spec.name).apply_to(model)
+    return note
+
+
 def _with_architecture(
     spec: ModelSpec, content: CheckpointContent, found: LocatedWeights
 ) -> tuple[ModelSpec, dict[str, Any], tuple[str, ...]]:
     """The request with its architecture, the builder's options that were found, and notes."""
-    notes = (content.note,) if content.note else ()
     if spec.architecture:
-        return spec, {}, notes
+        return spec, {}, ()
     if "architecture" in found.config:
         named = replace(spec, architecture=TIMM + found.config["architecture"])
         check_architecture(named.architecture)
-        return named, dict(found.config.get("model_args") or {}), notes
-    match = matching.infer(content.weights, spec.weights)
+        return named, dict(found.config.get("model_args") or {}), ()
+    match = matching.infer(content.weights, spec.weights, content.keys)
     named = replace(spec, architecture=match.architecture)
-    return named, match.options, (*notes, f"{spec.name}: {match}")
+    return named, match.options, (f"{spec.name}: {match}",)
 
 
 def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings | None:
@@ -192,6 +252,8 @@ def _published_accuracy(entry: Any) -> PublishedAccuracy | None:
 
 
 def _builder_options(spec: ModelSpec) -> dict[str, Any]:
+    if "name" in spec.options:
+        raise UserError("expected a model's name as NAME=MODEL, got ?name=")
     ours = (*preprocessing.KEYS, "classes", "ema")
     return {key: _parse_value(value) for key, value in spec.options.items() if key not in ours}
 
@@ -214,7 +276,7 @@ def _build_from_factory(target: str, options: dict[str, Any], plain: dict[str, A
     }
     if "stages" in options:
         parts["stages"] = str(options.pop("stages")).split(",")
-    make = readers.load_user_function(target)
+    make = readers.load_user_function(target, "a network, an nn.Module,", nn.Module)
     check_options(target, make, options)
     return wrap(make(**options), **plain, **parts)
 

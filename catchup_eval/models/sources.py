@@ -44,7 +44,7 @@ def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights
     """The file that the WEIGHTS of a spec name, downloaded if absent.
 
     Args:
-        checksum: "sha256:..." of it; empty if not known.
+        checksum: "sha256:..." of it, or how that begins; empty if not known.
 
     Raises:
         BadFile, UserError: it could not be got, or it is not the one that was promised.
@@ -57,9 +57,10 @@ def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights
     # The hash distinguishes the many `model_best.pth` of the web.
     path = access.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:8]}-{last}"
     if not path.is_file():
-        access.get(DownloadRequest(path, [text], checksum=checksum))
+        whole = checksum if len(checksum) == len("sha256:") + 64 else ""
+        access.get(DownloadRequest(path, [text], checksum=whole))
     found = f"sha256:{digest(path, 'sha256')}" if checksum else ""
-    if found != checksum:
+    if not found.startswith(checksum):
         raise BadFile(f"{path} is not the published file: {found}, expected {checksum}; remove it")
     return LocatedWeights(path, {})
 

@@ -11,8 +11,10 @@
     hf:owner/name[/file]                the hub's; timm's config.json has network and preprocessing
     catalogue:NAME                      a published checkpoint (see: list catalogue)
     mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
+    mine=nets.py:build?norm=none        the same, where `build` brings its weights
     models.toml                         all that the file lists as [models.NAME] spec = "..."
 
+A path that exists is taken as it is, whatever signs are in it and however it ends.
 `norm` and the other keys of the preprocessing are those of
 :mod:`catchup_eval.models.preprocessing`. `classes=10` is needed only where no weights determine it;
 `classes=FILE` names the outputs (:mod:`catchup_eval.datasets.classes`), which is needed where a
@@ -33,6 +35,8 @@ Each key beside `spec` is one of its `?key=value`. Paths are relative to the wor
 """
 
 import glob
+import itertools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -75,14 +79,11 @@ def parse(text: str) -> ModelSpec:
         >>> parse("a=resnet20@net.th?norm=imagenet").name
         'a'
     """
-    body, query = _split_query(text)
-    head, equals, rest = body.partition("=")
-    named = bool(equals) and not set("/@") & set(head)
-    target = rest if named else body
-    if target.startswith((*REMOTE, CATALOGUE)):
-        architecture, weights = "", target
-    else:
-        architecture, _, weights = target.partition("@")
+    front, weights, query = _split_at_file(text) or _split(text)
+    head, equals, rest = front.partition("=")
+    named = bool(equals and head) and not set("/@") & set(head)
+    architecture = _expand_home(rest if named else front)
+    weights = _expand_home(weights)
     if not weights and architecture.endswith(SUFFIXES):
         architecture, weights = "", architecture
     if not (architecture or weights):
@@ -91,8 +92,49 @@ def parse(text: str) -> ModelSpec:
         options = dict(parse_qsl(query, strict_parsing=bool(query)))
     except ValueError:
         raise UserError(f"expected key=value&key=value after '?', got {text!r}") from None
-    name = head if named else _default_name(architecture, weights)
+    # These signs in a name would end it where the spec is read again.
+    name = head if named else re.sub("[=@?]", "-", _default_name(architecture, weights))
     return ModelSpec(architecture, weights, options, name, named)
+
+
+def _split_at_file(text: str) -> tuple[str, str, str] | None:
+    """`[NAME=][ARCH]`, path and keys, where the path is a file that exists, the longest first.
+
+    Such a path wins over the grammar: its name may hold `=`, `@` and `?`.
+    """
+    marks = [len(text), *(place for place, each in enumerate(text) if each == "?")]
+    starts = [0, *(place + 1 for place, each in enumerate(text) if each in "=@")]
+    for start, end in itertools.product(starts, marks):
+        front = text[:start]
+        if start < end and _is_file(text[start:end]):
+            if front.endswith("@"):
+                return front[:-1], text[start:end], text[end + 1 :]
+            if not set("/@?") & set(front):
+                return front, text[start:end], text[end + 1 :]
+    return None
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """The same by the grammar alone; `[NAME=]` where no file is named."""
+    body, query = _split_query(text)
+    head, equals, rest = body.partition("=")
+    named = bool(equals) and not set("/@") & set(head)
+    front, target = (f"{head}=", rest) if named else ("", body)
+    if target.startswith((*REMOTE, CATALOGUE)):
+        return front, target, query
+    architecture, _, weights = target.partition("@")
+    return front + architecture, weights, query
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(_expand_home(text)).is_file()
+    except (OSError, ValueError):  # too long a name, or one that no file can have
+        return False
+
+
+def _expand_home(text: str) -> str:
+    return os.path.expanduser(text) if text.startswith("~") else text
 
 
 def _split_query(text: str) -> tuple[str, str]:
@@ -109,8 +151,13 @@ def _default_name(architecture: str, weights: str) -> str:
         return weights.removeprefix(CATALOGUE)
     if weights.startswith(HUB):
         return weights.removeprefix(HUB).split("/")[1] if "/" in weights else weights
-    if weights.startswith(WEB) or weights.endswith(SUFFIXES):
-        return Path(weights.partition("?")[0]).name.removesuffix(".tar").rpartition(".")[0]
+    if weights.startswith(WEB):
+        weights = weights.partition("?")[0]
+        return Path(weights).name.removesuffix(".tar").rpartition(".")[0]
+    if weights.endswith(SUFFIXES):
+        return Path(weights).name.removesuffix(".tar").rpartition(".")[0]
+    if not architecture or _is_file(weights):
+        return Path(weights).name
     return architecture.rpartition(":")[2] or architecture
 
 
@@ -134,9 +181,10 @@ def expand(text: str) -> list[ModelSpec]:
     if text.endswith(LIST):
         return [one for line in _read_list(text).values() for one in expand(line)]
     spec = parse(text)
-    if spec.weights.startswith(REMOTE) or not glob.has_magic(spec.weights):
+    remote = spec.weights.startswith(REMOTE) or not glob.has_magic(spec.weights)
+    if remote or _is_file(spec.weights):
         return [spec]
-    every = sorted(glob.glob(spec.weights))
+    every = sorted(glob.glob(_escape_existing(spec.weights)))
     found = [
         path
         for path in every
@@ -146,6 +194,14 @@ def expand(text: str) -> list[ModelSpec]:
         raise BadFile(f"no file matches {spec.weights}")
     group = spec.name if spec.named else Path(spec.weights).stem.replace("*", "").strip("-_.")
     return [replace(spec, weights=path, name=group or "models", named=True) for path in found]
+
+
+def _escape_existing(pattern: str) -> str:
+    """The pattern, with the signs taken as they are in the folders that exist by such a name."""
+    folder = next((each for each in Path(pattern).parents if each.is_dir()), Path())
+    if folder == Path():
+        return pattern
+    return os.path.join(glob.escape(str(folder)), str(Path(pattern).relative_to(folder)))
 
 
 def check(text: str) -> None:
@@ -161,7 +217,7 @@ def check(text: str) -> None:
             catalogue.find(spec.weights.removeprefix(CATALOGUE))
         check_request(spec)
         files = [spec.architecture.rpartition(":")[0]] if ".py:" in spec.architecture else []
-        if not (spec.weights.startswith(REMOTE) or has_named_weights(spec)):
+        if spec.weights and not (spec.weights.startswith(REMOTE) or has_named_weights(spec)):
             files.append(spec.weights)
         files += filter(None, [class_file(spec)])
         for file in files:
@@ -175,7 +231,7 @@ def check_request(spec: ModelSpec) -> None:
     """Raise `UserError` where no network has its architecture, or no weights are named."""
     if spec.architecture:
         check_architecture(spec.architecture)
-    if not spec.weights:
+    if not spec.weights and ".py:" not in spec.architecture:  # whose function may bring them
         raise UserError(f"{spec.architecture} has no weights; write {spec.architecture}@FILE")
 
 
@@ -200,12 +256,13 @@ def class_file(spec: ModelSpec) -> str:
 def is_pretrained_request(spec: ModelSpec) -> bool:
     """Whether it names a zoo's own published weights."""
     file = spec.weights.startswith(REMOTE) or spec.weights.endswith(SUFFIXES)
+    file = file or _is_file(spec.weights)
     return spec.architecture.startswith(ZOOS) and not file
 
 
 def _read_list(path: str) -> dict[str, str]:
     """The specs of a list, by name and with that name."""
-    models = toml.read("list of models", path).get("models")
+    models = toml.read("list of models", _expand_home(path)).get("models")
     if not isinstance(models, Mapping) or not models:
         raise BadFile(f'{path} lists no models; expected [models.NAME] with spec = "..."')
     return {name: _listed_spec(path, name, entry) for name, entry in models.items()}
@@ -217,6 +274,9 @@ def _listed_spec(path: str, name: str, entry: Any) -> str:
     spec, keys = entry["spec"], {key: value for key, value in entry.items() if key != "spec"}
     if spec.endswith(LIST):
         raise BadFile(f"{path}: [models.{name}] is a list itself")
+    foreign = [key for key, value in keys.items() if not isinstance(value, str | int | float)]
+    if foreign:
+        raise BadFile(f"{path}: expected {foreign[0]} in [models.{name}] as text or a number")
     texts = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in keys.items()}
     mark = "&" if "?" in spec else "?"
     return f"{name}={spec}" + (mark + urlencode(texts, safe=",/") if texts else "")

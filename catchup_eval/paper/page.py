@@ -1,9 +1,10 @@
 """The page of a reproduced table or figure: the paper's layout, its numbers in italics by ours."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -14,27 +15,37 @@ from scipy.stats import beta, spearmanr
 from catchup_eval import feature_learning
 from catchup_eval.core.files import atomic_path, write_text
 from catchup_eval.core.words import count_noun
+from catchup_eval.jobs.timing import EpochTimes
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.paper.plan import ReproductionStage
-from catchup_eval.paper.reproduction import Reproduction, ReproductionColumn, Row
+from catchup_eval.paper.reproduction import (
+    SECONDS,
+    PaperNumber,
+    Reproduction,
+    ReproductionColumn,
+    Row,
+)
 from catchup_eval.paper.tables import column_rows
 from catchup_eval.plotting import figure, style
 from catchup_eval.report import figures, formatting
 from catchup_eval.report.figures import SavedFigure
 from catchup_eval.report.page import render_page
-from catchup_eval.report.tables import PAPER, Cell, Table, escape_markdown, latex, markdown
+from catchup_eval.report.tables import Cell, Table, escape_markdown, latex, markdown
 from catchup_eval.results.result import interval_of
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import Estimate, estimate
 
 NUMBERS = (
-    "Ours, and in italics the paper's. In brackets the 95 % interval: over the test samples where "
-    "there is one training, over the seeds from three on; with two seeds both values."
+    "Ours, and in italics the paper's, of each column the best bold and the second underlined. In "
+    "brackets the 95 % interval: over the test samples where there is one training, over the seeds "
+    "from three on; with two seeds both values."
 )
 AGREEMENT = (
     "How our rows go with the paper's: the mean difference (ours less the paper's), Spearman's "
-    "rank correlation over the rows that both have, and the best row of each."
+    "rank correlation over the rows that both have, and the best row of each: ours where its "
+    "interval meets no other row's, the paper's by its bare numbers."
 )
+Times = Mapping[str, EpochTimes]  # by network
 ENOUGH = 3  # rows from which a rank correlation is meaningful
 
 
@@ -46,12 +57,31 @@ class ReproducedCell:
     column: ReproductionColumn
     ours: Estimate | None
     unit: str
-    paper: float
+    paper: PaperNumber
+    data: str = ""  # that ours was measured on
+    epochs: str = ""  # of its trainings
+    spread: float = nan  # standard deviation of ours, where that stands beside it
 
     @property
     def mean(self) -> float:
         """Ours, over the seeds."""
         return self.ours.mean if self.ours else nan
+
+    @property
+    def interval(self) -> Interval:
+        """Its 95 % interval."""
+        return self.ours.interval if self.ours else NO_INTERVAL
+
+    @property
+    def protocol(self) -> str:
+        """What ours was measured by; empty where it was not."""
+        return self.ours.protocol if self.ours else ""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether ours, if any, follows the protocol of the paper's number, if any."""
+        there = self.ours is not None and not isnan(self.paper)
+        return not there or self.column.is_comparable(self.protocol)
 
 
 class ReproductionPage(NamedTuple):
@@ -74,6 +104,7 @@ def write(
     *,
     facts: Sequence[tuple[str, str]],
     warnings: Sequence[str],
+    times: Mapping[str, Times] = MappingProxyType({}),
 ) -> Path:
     """Write `index.html`, `report.md`, tables and figures; gives the path of the page.
 
@@ -82,17 +113,18 @@ def write(
         studies: by setting; those that are missing are absent.
         facts: what was done, for the head of the page.
         warnings: what keeps it from being the paper's own experiment, and what is missing.
+        times: by setting, of the epochs of each network that was timed.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    cells = list(reproduced_cells(wanted, studies))
+    cells = list(reproduced_cells(wanted, studies, times))
     tables = [_numbers(name, wanted, cells), _agreement(name, wanted, cells)] if cells else []
     page = ReproductionPage(
         wanted,
         finding(wanted, cells),
         facts,
-        warnings,
+        [*warnings, *_disturbed(times)],
         [table for table in tables if table.blocks],
         list(_pictures(name, wanted, studies, folder)),
         [(setting, _describe_study(study)) for setting, study in studies.items()],
@@ -107,21 +139,57 @@ def write(
     return folder / "index.html"
 
 
+def data_text(study: Study) -> str:
+    """The dataset of a study, and which of its images."""
+    return ", ".join(filter(None, [study.info.data.name, study.info.data.subset]))
+
+
 def _describe_study(study: Study) -> str:
-    data = ", ".join(filter(None, [study.info.data.name, study.info.data.subset]))
-    return f"{count_noun(len(study.info.models), 'model')} on {data}"
+    return f"{count_noun(len(study.info.models), 'model')} on {data_text(study)}"
 
 
 def reproduced_cells(
-    wanted: Reproduction, studies: Mapping[str, Study]
+    wanted: Reproduction, studies: Mapping[str, Study], times: Mapping[str, Times]
 ) -> Iterator[ReproducedCell]:
     """Every cell of a table, row by row."""
     for row in wanted.rows:
-        for column, paper in zip(wanted.columns, row.paper, strict=False):
+        for column, paper in zip(wanted.columns, row.paper, strict=True):
             network = wanted.network(row, column)
             study = studies.get(network.setting)
-            ours, unit = _estimate(study, network.name, column) if study else (None, "")
-            yield ReproducedCell(row, column, ours, unit, paper)
+            if study is None:
+                yield ReproducedCell(row, column, None, "", paper)
+            elif column.measure == SECONDS:
+                own = times.get(network.setting, {}).get(network.name)
+                yield _timed(ReproducedCell(row, column, None, "s", paper, data_text(study)), own)
+            else:
+                ours, unit = _estimate(study, network.name, column)
+                epochs = {
+                    model.card.get("recipe", {}).get("epochs")
+                    for model in study.models_of(network.name)
+                } - {None}
+                trained = ", ".join(map(str, sorted(epochs)))
+                yield ReproducedCell(row, column, ours, unit, paper, data_text(study), trained)
+
+
+def _timed(cell: ReproducedCell, times: EpochTimes | None) -> ReproducedCell:
+    """The cell with the mean of undisturbed epochs and its standard deviation."""
+    if times is None or not times.is_undisturbed:
+        return cell
+    n = len(times.seconds)
+    ours = Estimate((float(times.seconds.mean()),), n=n, protocol=f"timing{n}@1")
+    spread = float(times.seconds.std(ddof=1))
+    return replace(cell, ours=ours, epochs=str(n), spread=spread)
+
+
+def _disturbed(times: Mapping[str, Times]) -> Iterator[str]:
+    for setting, networks in times.items():
+        found = {name: own for name, own in networks.items() if not own.is_undisturbed}
+        if found:
+            most = max(own.other_cores for own in found.values())
+            yield (
+                f"Times in {setting} are left out, since other work kept up to {most:.1f} cores "
+                f"busy: {', '.join(found)}. Delete their files in {setting}/timing to repeat them."
+            )
 
 
 def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Estimate | None, str]:
@@ -137,22 +205,25 @@ def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Est
     if len(found[0]) == 1:
         own = Interval(*sorted(map(complement, interval_of(first))))
     unit = str(first["unit"])
-    return estimate(values, own, unit), unit
+    names = dict.fromkeys(str(name) for rows in found for name in rows["protocol"])
+    return estimate(values, own, unit, n=int(first["n"]), protocol=", ".join(names)), unit
 
 
 def finding(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> str:
-    """How much was measured, and how often the best row is the paper's, in a sentence."""
+    """How much was measured, and how often a best row is clear and the paper's, in a sentence."""
     if not cells:
         return f"{wanted.title}, drawn from our own trainings."
     done = sum(cell.ours is not None for cell in cells)
     text = f"{done} of {len(cells)} numbers of {wanted.title} are measured"
-    pairs = [(_best(own, "mean"), _best(own, "paper")) for own in _group_by_column(wanted, cells)]
-    pairs = [(ours, paper) for ours, paper in pairs if ours and paper]
-    if not pairs:
+    compared = [own for own in _group_by_column(wanted, cells) if len(_with_both_values(own)) > 1]
+    if not compared:
         return f"{text}."
-    same = sum(ours == paper for ours, paper in pairs)
-    columns = "column" if len(pairs) == 1 else "columns"
-    return f"{text}; the best row is the paper's best in {same} of {len(pairs)} {columns}."
+    pairs = [(_clear_best(own), _papers_best(own)) for own in compared]
+    clear = [(ours, paper) for ours, paper in pairs if ours]
+    same = sum(ours == paper for ours, paper in clear)
+    columns = count_noun(len(compared), "column")
+    which = f", which is the paper's in {same}" if clear else ""
+    return f"{text}; {len(clear)} of {columns} have a clear best row{which}."
 
 
 def _group_by_column(
@@ -165,13 +236,30 @@ def _with_both_values(cells: Sequence[ReproducedCell]) -> list[ReproducedCell]:
     return [cell for cell in cells if not isnan(cell.mean + cell.paper)]
 
 
-def _best(cells: Sequence[ReproducedCell], of: str) -> str:
-    """The best row by our `mean` or by the `paper`, of those that have both; empty below two."""
-    both = _with_both_values(cells)
-    if len(both) < 2:
+def _ranking(cells: Sequence[ReproducedCell], of: str) -> list[ReproducedCell]:
+    """Those that have the number, best first: our `mean` or that of the `paper`."""
+    there = [cell for cell in cells if not isnan(getattr(cell, of))]
+    higher = bool(cells) and cells[0].column.better == "higher"
+    return sorted(there, key=lambda cell: getattr(cell, of), reverse=higher)
+
+
+def _clear_best(cells: Sequence[ReproducedCell]) -> str:
+    """Our best row, where its 95 % interval meets no other row's; else empty.
+
+    That is stricter than a test at 5 %: a difference may be significant though intervals overlap.
+    """
+    best, *others = _ranking(_with_both_values(cells), "mean")
+    low, high = best.interval
+    if not others or isnan(low) or any(isnan(cell.interval.low) for cell in others):
         return ""
-    choose = min if cells[0].column.better == "lower" else max
-    return choose(both, key=lambda cell: getattr(cell, of)).row.name
+    apart = [cell.interval.low > high or cell.interval.high < low for cell in others]
+    return best.row.name if all(apart) else ""
+
+
+def _papers_best(cells: Sequence[ReproducedCell]) -> str:
+    """The paper's best row of those that both have; empty for a tie."""
+    best, *others = _ranking(_with_both_values(cells), "paper")
+    return "" if others and others[0].paper == best.paper else best.row.name
 
 
 def _numbers(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Table:
@@ -180,20 +268,61 @@ def _numbers(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -
     for own in _group_by_column(wanted, cells):
         headings.append(own[0].column.name)
         groups.append(own[0].column.group)
-        columns.append([Cell(formatting.format_estimate(cell.ours, cell.unit)) for cell in own])
+        columns.append([_our_cell(cell) for cell in own])
         if any(not isnan(cell.paper) for cell in own):
-            headings.append(PAPER)
+            headings.append(own[0].column.paper)
             groups.append(own[0].column.group)
-            # As many decimals as the paper prints in this column.
-            places = 1 if all(isnan(c.paper) or round(c.paper, 1) == c.paper for c in own) else 2
-            texts = [formatting.format_number(cell.paper, "", places) for cell in own]
-            columns.append([Cell(text, "paper") for text in texts])
+            columns.append(_paper_cells(own))
     names = [Cell(row.name) for row in wanted.rows]
     blocks = [[row] for row in zip(names, *columns, strict=True)]
     wide = len(wanted.columns)
     lines = [list(range(2 + i * wide, 2 + (i + 1) * wide)) for i in range(len(blocks))]
     above = groups if any(groups) else ()
-    return Table(name, NUMBERS, headings, blocks, groups=above, file=name, lines=lines)
+    caption = " ".join([NUMBERS, *_provenance(wanted, cells)])
+    return Table(name, caption, headings, blocks, groups=above, file=name, lines=lines)
+
+
+def _our_cell(cell: ReproducedCell) -> Cell:
+    text = formatting.format_estimate(cell.ours, cell.unit)
+    if isnan(cell.spread):
+        return Cell(text)
+    return Cell(f"{text} ± {formatting.format_number(cell.spread, cell.unit)}")
+
+
+def _paper_cells(own: Sequence[ReproducedCell]) -> list[Cell]:
+    """A column of the paper's numbers, with as many decimals as it prints there."""
+    places = 1 if all(isnan(c.paper) or round(c.paper, 1) == c.paper for c in own) else 2
+    ranks = sorted({float(c.paper) for c in _ranking(own, "paper")})
+    if own[0].column.better == "higher":
+        ranks.reverse()
+    tones = dict(zip(ranks, ("paper best", "paper second"), strict=False))
+    found = []
+    for cell in own:
+        text = formatting.format_number(cell.paper, "", places)
+        if not isnan(cell.paper.spread):
+            decimals = 1 if round(cell.paper.spread, 1) == cell.paper.spread else 2
+            text += f" ± {cell.paper.spread:.{decimals}f}"
+        text += cell.paper.mark + ("" if cell.comparable else "‡")
+        found.append(Cell(text, tones.get(float(cell.paper), "paper")))
+    return found
+
+
+def _provenance(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Iterator[str]:
+    """Sentences on the data, the epochs and the protocols of our numbers."""
+    ours = [cell for cell in cells if cell.ours]
+    for data in dict.fromkeys(cell.data for cell in ours):
+        epochs = ", ".join(dict.fromkeys(c.epochs for c in ours if c.data == data and c.epochs))
+        yield f"Ours on {data}{f', {epochs} epochs' if epochs else ''}."
+    protocols = {
+        column.heading: ", ".join(dict.fromkeys(cell.protocol for cell in own if cell.ours))
+        for column, own in zip(wanted.columns, _group_by_column(wanted, cells), strict=True)
+    }
+    said = "; ".join(f"{name}: {text}" for name, text in protocols.items() if text)
+    if said:
+        yield f"Protocols: {said}."
+    if not all(cell.comparable for cell in cells):
+        names = dict.fromkeys(cell.column.heading for cell in cells if not cell.comparable)
+        yield f"‡ Ours follow another protocol than the paper's numbers: {', '.join(names)}."
 
 
 def _agreement(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Table:
@@ -203,8 +332,8 @@ def _agreement(name: str, wanted: Reproduction, cells: Sequence[ReproducedCell])
             Cell(str(len(_with_both_values(own)))),
             Cell(formatting.format_signed(_mean_difference(own), own[0].unit)),
             Cell(formatting.format_number(_rank_correlation(own), "", 2)),
-            Cell(_best(own, "mean") or formatting.NONE),
-            Cell(_best(own, "paper") or formatting.NONE, "paper"),
+            Cell(_clear_best(own) or formatting.NONE),
+            Cell(_papers_best(own) or formatting.NONE, "paper"),
         ]
         for own in _group_by_column(wanted, cells)
         if _with_both_values(own)
@@ -219,7 +348,7 @@ def _mean_difference(cells: Sequence[ReproducedCell]) -> float:
 
 def _rank_correlation(cells: Sequence[ReproducedCell]) -> float:
     both = _with_both_values(cells)
-    ours, paper = [cell.mean for cell in both], [cell.paper for cell in both]
+    ours, paper = [cell.mean for cell in both], [float(cell.paper) for cell in both]
     if len(both) < ENOUGH or min(len({*ours}), len({*paper})) == 1:
         return nan
     return float(spearmanr(ours, paper).statistic)
@@ -231,13 +360,19 @@ def frame(cells: Sequence[ReproducedCell]) -> pd.DataFrame:
         {
             "row": cell.row.name,
             "column": cell.column.heading,
+            "data": cell.data,
+            "epochs": cell.epochs,
+            "protocol": cell.protocol,
             "seeds": len(cell.ours.values) if cell.ours else 0,
             "values": " ".join(f"{value:g}" for value in cell.ours.values) if cell.ours else "",
             "mean": cell.mean,
-            "low": cell.ours.interval.low if cell.ours else nan,
-            "high": cell.ours.interval.high if cell.ours else nan,
+            "low": cell.interval.low,
+            "high": cell.interval.high,
+            "std": cell.spread,
             "unit": cell.unit,
-            "paper": cell.paper,
+            "paper": float(cell.paper),
+            "paper_std": cell.paper.spread,
+            "comparable": cell.comparable,
             "difference": cell.mean - cell.paper,
         }
         for cell in cells
@@ -255,7 +390,7 @@ def _pictures(
         if study and drawing.question in study.available_analyses():
             result = study.joined_result(drawing.question)
             drawn = feature_learning.KNOWN[drawing.question].plot(result)
-            title = f"{wanted.about}: {drawing.setting}, {drawing.figure}"
+            title = f"{wanted.about}: {data_text(study)}, {drawing.figure}"
             file = f"{name}-{drawing.setting}-{drawing.figure}"
             yield figures.save(drawn[drawing.figure], folder, file, title)
 
@@ -316,7 +451,7 @@ def deviation_warnings(
     if on:
         facts.append(
             f"This is {wanted.title}'s design on {on}, not the paper's data: compare the order of "
-            "its rows, not its numbers. Settings that are equal there have equal numbers."
+            "its rows, not its numbers. Settings that are equal there are one."
         )
     if scale != 1:
         epochs = sorted({each.recipe(one).epochs for each in stages for one in each.trained})

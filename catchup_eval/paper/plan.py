@@ -13,13 +13,13 @@ from catchup_eval.core.files import safe_filename
 from catchup_eval.datasets import SIZES, DatasetSize
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource, load_models
+from catchup_eval.jobs.timing import EpochTimes, TimingTask, read_times
 from catchup_eval.jobs.train import TrainTask
 from catchup_eval.models.sources import WeightsAccess
 from catchup_eval.paper.reproduction import (
     NetworkSpec,
     Reproduction,
     ReproductionSetting,
-    transfer_setting,
 )
 from catchup_eval.trainers.recipe import Recipe, load_recipe, scale_epochs
 
@@ -36,6 +36,7 @@ class ReproductionStage:
         analyses: of each network.
         scale: of the epochs, 1 for the recipe's.
         folder: of the setting's report.
+        timed: whether an epoch of each training is timed.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ReproductionStage:
     analyses: Sequence[str]
     scale: float
     folder: Path
+    timed: bool = False
 
     def recipe(self, network: NetworkSpec) -> Recipe:
         """How one network is trained; elsewhere, with only the regularizers of a row's recipe."""
@@ -71,12 +73,25 @@ class ReproductionStage:
                 data,
                 self.folder / "models",
                 group=network.name,
-                stem=f"{safe_filename(network.name)}-s{seed}",
+                stem=_stem(network.name, seed),
                 settings=network.options,
             )
             for seed in self.seeds
             for network in self.trained
         ]
+
+    def timings(self, trainings: Sequence[TrainTask]) -> list[TimingTask]:
+        """An epoch of each network's first training, timed; none where the table has no times."""
+        first: dict[str, TrainTask] = {}
+        for task in trainings:
+            first.setdefault(task.model.group, task)
+        return [TimingTask(task, self.folder / "timing") for task in first.values() if self.timed]
+
+    def times(self) -> dict[str, EpochTimes]:
+        """What was timed, by network."""
+        stems = {one.name: _stem(one.name, self.seeds[0]) for one in self.trained}
+        files = {name: self.folder / "timing" / f"{stem}.csv" for name, stem in stems.items()}
+        return {name: read_times(path) for name, path in files.items() if path.is_file()}
 
     def models(
         self, trainings: Sequence[TrainTask], data: DataSource, access: WeightsAccess
@@ -106,24 +121,30 @@ class ReproductionStage:
         return DatasetSize(len(train), train.images.shape[-1], len(data.given.classes))
 
 
+def _stem(network: str, seed: int) -> str:
+    return f"{safe_filename(network)}-s{seed}"
+
+
 def plan_reproduction(
-    wanted: Reproduction, folder: Path, *, scale: float = 1.0, on: str = ""
+    wanted: Reproduction, folder: Path, *, scale: float = 1.0
 ) -> Iterator[ReproductionStage]:
     """The settings that a table or figure needs, in order.
 
     Args:
         folder: of the whole reproduction.
         scale: of all epochs.
-        on: a dataset, and a recipe for it, in place of the paper's.
-
-    Raises:
-        UnknownName: no recipe for this dataset.
     """
     for name, setting in wanted.settings.items():
         networks = list(wanted.networks(name).values())
         if networks:
-            own = transfer_setting(setting, on) if on else setting
             analyses = wanted.analyses(name)
             yield ReproductionStage(
-                name, own, networks, wanted.seeds, analyses, scale, folder / name
+                name,
+                setting,
+                networks,
+                wanted.seeds,
+                analyses,
+                scale,
+                folder / name,
+                wanted.times(name),
             )

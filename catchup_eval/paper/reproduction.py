@@ -5,18 +5,22 @@ network is defined by both together: in most tables the row names the method and
 setting, in Table 12 the reverse.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from math import nan
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, PlainValidator
 
 from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName, UserError
-from catchup_eval.core.settings import Settings, check
+from catchup_eval.core.settings import Settings, Several, check
 from catchup_eval.trainers.shipped import RECIPES
 
+SECONDS = "timing.seconds"
 # The recipe of a table's design on other data than the paper's.
 ELSEWHERE: Mapping[str, str] = {
     "cifar10": "cifar100-preactresnet18",
@@ -63,12 +67,42 @@ class NetworkDefaults(Settings):
     published: str = ""
 
 
+class PaperNumber(float):
+    """A number as the paper prints it, such as 79.31, "103.8 ± 0.5" or "79.37†"; `nan` for none.
+
+    Attributes:
+        spread: its standard deviation, NaN where none is printed.
+        mark: of a footnote.
+
+    Example:
+        >>> number = PaperNumber("103.8 ± 0.5")
+        >>> number, number.spread
+        (103.8, 0.5)
+    """
+
+    spread: float
+    mark: str
+
+    def __new__(cls, printed: str | float) -> "PaperNumber":
+        """Read it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        parts = re.fullmatch(r"([\d.]+|nan)(?: ± ([\d.]+))?([†*]?)", str(printed))
+        if parts is None:
+            raise ValueError(f"expected a number such as 79.31, '1.5 ± 0.2' or '79.4†': {printed}")
+        number = super().__new__(cls, parts[1])
+        number.spread, number.mark = float(parts[2] or nan), parts[3]
+        return number
+
+
 class Row(NetworkDefaults):
-    """A row; `paper` holds the paper's numbers, one a column, `nan` where it has none."""
+    """A row; `paper` holds the paper's numbers, one a column."""
 
-    model_config = ConfigDict(strict=False)  # TOML has arrays, not tuples
+    model_config = ConfigDict(allow_inf_nan=True)
 
-    paper: tuple[float, ...] = ()
+    paper: Several[Annotated[PaperNumber, PlainValidator(PaperNumber)]] = ()
 
 
 class ReproductionColumn(NetworkDefaults):
@@ -77,9 +111,12 @@ class ReproductionColumn(NetworkDefaults):
     Attributes:
         group: heading of several columns.
         measure: ANALYSIS.METRIC; where there are several rows of it (one an epoch), their mean.
+            :data:`SECONDS` is no analysis's: those of an epoch, timed by themselves.
         where: the condition that picks its rows.
         complement: 100 less the number, for an error in percent.
         better: "higher" or "lower".
+        protocol: pattern of the protocols that the paper's numbers can be compared with.
+        paper: heading of the paper's numbers.
     """
 
     group: str = ""
@@ -87,6 +124,12 @@ class ReproductionColumn(NetworkDefaults):
     where: dict[str, Any] = {}
     complement: bool = False
     better: Literal["higher", "lower"] = "higher"
+    protocol: str = "*"
+    paper: str = "paper"
+
+    def is_comparable(self, protocol: str) -> bool:
+        """Whether numbers by this protocol can be put beside the paper's."""
+        return fnmatchcase(protocol, self.protocol)
 
     @property
     def heading(self) -> str:
@@ -121,10 +164,8 @@ class Layout(Settings):
         note: a sentence below it.
     """
 
-    model_config = ConfigDict(strict=False)  # as for Row
-
     caption: str
-    extra: tuple[ReproductionColumn, ...] = ()
+    extra: Several[ReproductionColumn] = ()
     note: str = ""
 
 
@@ -154,16 +195,14 @@ class Reproduction(Settings):
         layout: of the table in the report of other models; None where it has none there.
     """
 
-    model_config = ConfigDict(strict=False)  # as for Row
-
     title: str
     about: str
-    notes: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    columns: tuple[ReproductionColumn, ...] = ()
-    rows: tuple[Row, ...] = ()
-    figures: tuple[FigureSpec, ...] = ()
-    alphas: tuple[float, ...] = ()
+    notes: Several[str] = ()
+    seeds: Several[int] = (0,)
+    columns: Several[ReproductionColumn] = ()
+    rows: Several[Row] = ()
+    figures: Several[FigureSpec] = ()
+    alphas: Several[float] = ()
     settings: dict[str, ReproductionSetting] = {}
     layout: Layout | None = None
 
@@ -181,7 +220,15 @@ class Reproduction(Settings):
         """Each network with each of its analyses, in order; some come more than once."""
         places: list[ReproductionColumn | FigureSpec] = [*self.columns, *self.figures]
         for row, of in product(self.rows, places):
-            yield self.network(row, of), of.question
+            if not (isinstance(of, ReproductionColumn) and of.measure == SECONDS):
+                yield self.network(row, of), of.question
+
+    def times(self, setting: str) -> bool:
+        """Whether epochs are timed in this setting."""
+        return any(
+            column.measure == SECONDS and self.network(row, column).setting == setting
+            for row, column in product(self.rows, self.columns)
+        )
 
     def networks(self, setting: str) -> dict[str, NetworkSpec]:
         """The networks of one setting, by name."""
@@ -219,6 +266,45 @@ def transfer_setting(setting: ReproductionSetting, on: str) -> ReproductionSetti
         raise UnknownName("dataset with a recipe", on, ["digits", *ELSEWHERE])
     share = {key: value for key, value in setting.changes.items() if key == "share"}
     return setting.model_copy(update={"recipe": recipe, "data": on, "changes": share})
+
+
+def transfer(wanted: Reproduction, on: str) -> Reproduction:
+    """The design on other data. Settings that are equal there are one, with one column and figure.
+
+    Raises:
+        UnknownName: no recipe for this dataset.
+    """
+    moved = {name: transfer_setting(one, on) for name, one in wanted.settings.items()}
+    merged = {name: next(n for n, one in moved.items() if one == moved[name]) for name in moved}
+    alone = len(set(merged.values())) == 1
+    names = {"": ""} | {name: on if alone else f"{on}-{first}" for name, first in merged.items()}
+    columns: dict[str, tuple[int, ReproductionColumn]] = {}
+    for place, column in enumerate(wanted.columns):
+        own = column.model_copy(update={"setting": names[column.setting], "group": f"on {on}"})
+        key = own.model_copy(update={"name": "" if column.setting else column.heading})
+        source = column.setting or next(iter(wanted.settings))
+        paper = column.heading if column.setting else wanted.settings[source].data
+        name = f"design of {column.heading}" if column.setting else column.heading
+        changes = {"name": name, "paper": f"paper, {paper}"}
+        columns.setdefault(repr(key), (place, own.model_copy(update=changes)))
+    rows: dict[str, Row] = {}
+    for row in wanted.rows:
+        paper_numbers = tuple(row.paper[place] for place, _ in columns.values())
+        name = f"design of {row.name}" if row.setting else row.name
+        own_row = row.model_copy(
+            update={"setting": names[row.setting], "name": name, "paper": paper_numbers}
+        )
+        key_row = own_row.model_copy(update={"paper": (), "name": "" if row.setting else name})
+        rows.setdefault(repr(key_row), own_row)
+    figures = [one.model_copy(update={"setting": names[one.setting]}) for one in wanted.figures]
+    return wanted.model_copy(
+        update={
+            "settings": {names[name]: moved[first] for name, first in merged.items()},
+            "columns": tuple(column for _, column in columns.values()),
+            "rows": tuple(rows.values()),
+            "figures": tuple({repr(one): one for one in figures}.values()),
+        }
+    )
 
 
 def select_rows(

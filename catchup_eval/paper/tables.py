@@ -3,7 +3,7 @@
 Which tables and columns: those of the files in `reproductions/` that have a `layout`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import nan
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ class LayoutValue(NamedTuple):
     value: float = nan
     interval: Interval = NO_INTERVAL
     bold: bool = False
+    protocol: str = ""
 
 
 def paper_tables(
@@ -66,10 +67,11 @@ def _fill(
         }
     name = "paper-" + wanted.title.lower().replace(" ", "-")
     bold = BOLD.format(reference=study.info.reference)
+    caption = [f"As {wanted.title}: {layout.caption}.", bold, layout.note, _protocols(values)]
     wide = len(columns)
     table = Table(
         name,
-        " ".join(filter(None, [f"As {wanted.title}: {layout.caption}.", bold, layout.note])),
+        " ".join(filter(None, caption)),
         ["Method", *(column.name for column in columns)],
         [[[Cell(group), *map(_cell, row)]] for group, row in values.items()],
         groups=["", *(c.group for c in columns)] if any(c.group for c in columns) else (),
@@ -77,6 +79,12 @@ def _fill(
         lines=[list(range(2 + i * wide, 2 + (i + 1) * wide)) for i in range(len(values))],
     )
     return table, _frame(columns, values)
+
+
+def _protocols(values: Mapping[str, Sequence[LayoutValue]]) -> str:
+    """The protocols of all numbers, a sentence."""
+    names = dict.fromkeys(one.protocol for row in values.values() for one in row if one.protocol)
+    return f"Protocols: {', '.join(names)}." if names else ""
 
 
 def _columns(wanted: Reproduction, layout: Layout) -> Iterator[ReproductionColumn]:
@@ -111,11 +119,12 @@ def _value(
     if not found:
         return LayoutValue()
     one = estimate([float(row["value"]) for row in found], interval_of(found[0]), PERCENT)
+    protocol = ", ".join(dict.fromkeys(str(row["protocol"]) for row in found))
     bold = any(_is_about(verdict, column) and verdict.group == group for verdict in better)
     if column.complement:
         low, high = one.interval
-        return LayoutValue(100 - one.mean, Interval(100 - high, 100 - low), bold)
-    return LayoutValue(one.mean, one.interval, bold)
+        return LayoutValue(100 - one.mean, Interval(100 - high, 100 - low), bold, protocol)
+    return LayoutValue(one.mean, one.interval, bold, protocol)
 
 
 def _is_about(verdict: PairwiseComparison, column: ReproductionColumn) -> bool:
@@ -142,6 +151,7 @@ def _frame(
             "low": one.interval.low,
             "high": one.interval.high,
             "significantly_better": one.bold,
+            "protocol": one.protocol,
         }
         for group, row in values.items()
         for column, one in zip(columns, row, strict=True)

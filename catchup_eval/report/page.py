@@ -5,7 +5,8 @@ Other packages write small pages of their own in the same look (:func:`write_pag
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from catchup_eval.analysis.base import Analysis
+from catchup_eval.core.errors import BadFile
 from catchup_eval.core.files import atomic_path, write_text
 from catchup_eval.report import contents as report_contents
 from catchup_eval.report import formatting
@@ -22,8 +24,9 @@ from catchup_eval.report.comparison import Further
 from catchup_eval.report.contents import ReportContents, contents
 from catchup_eval.report.names import readable
 from catchup_eval.report.summary import summary_table
-from catchup_eval.report.tables import escape_markdown, frame, latex
+from catchup_eval.report.tables import frame, latex
 from catchup_eval.results import comparison
+from catchup_eval.results.folder import MOST_PAGE, read_stored, writing
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import summarize
 
@@ -50,23 +53,28 @@ def write(
         The path of `index.html`.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or another run is writing it.
     """
     folder = Path(folder)
     index = folder / "index.html"
-    before = _linked_files(index)
-    page = contents(study, analyses, folder, further)
-    _write_tables(page, folder)
-    write_text(folder / "report.md", report_contents.render(page))
-    write_text(index, render(page))
-    for name in before - _linked_files(index):
-        (folder / name).unlink(missing_ok=True)
+    with writing(folder):
+        before = _linked_files(index)
+        page = contents(study, analyses, folder, further)
+        _write_tables(page, folder)
+        write_text(folder / "report.md", report_contents.render(page))
+        write_text(index, render(page))
+        for name in before - _linked_files(index):
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
     return index
 
 
 def _linked_files(index: Path) -> set[str]:
     """The tables and figures that a page links to: exactly those that were written with it."""
-    text = index.read_text(encoding="utf-8", errors="replace") if index.is_file() else ""
+    try:
+        text = read_stored(index.parent, index.name, MOST_PAGE).decode(errors="replace")
+    except BadFile:
+        return set()
     return set(LINK.findall(text))
 
 
@@ -142,24 +150,19 @@ def render_page(package: str, template: str, title: str, page: Any) -> str:
     return found.render(page=page, title=title, css=part("page.css"))
 
 
-def write_page(
-    package: str, name: str, page: Any, markdown: Iterable[str], rows: pd.DataFrame, folder: Path
-) -> Path:
-    """Write `NAME.html`, `NAME.md` and `NAME.csv`; gives the path of the page.
+def write_page(package: str, name: str, page: Any, rows: pd.DataFrame, folder: Path) -> Path:
+    """Write `NAME.html` and `NAME.csv`; gives the path of the page.
 
     Args:
         package: as in :func:`render_page`; its template has the page's name.
         page: with `title`, `finding` and `facts`.
-        markdown: what follows the facts, in parts; empty ones are left out.
+        rows: of the CSV file.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    facts = "\n".join(f"- {fact}: {escape_markdown(text)}" for fact, text in page.facts)
-    parts = [f"# {escape_markdown(page.title)}", escape_markdown(page.finding), facts, *markdown]
     with atomic_path(folder / f"{name}.csv") as temporary:
         rows.to_csv(temporary, index=False)
-    write_text(folder / f"{name}.md", "\n\n".join(p.strip() for p in parts if p) + "\n")
     html = folder / f"{name}.html"
     write_text(html, render_page(package, f"{name}.html", page.title, page))
     return html

@@ -14,6 +14,7 @@ TEX = str.maketrans({
     **{character: f"\\{character}" for character in "{}$&#_%"},
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", MINUS: r"$-$", NONE: "--",
+    "†": r"$\dagger$", "‡": r"$\ddagger$",
     "[": "{[}", "]": "{]}",  # after a line break, a bracket would be its argument
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "\N{MULTIPLICATION SIGN}": r"$\times$",
     "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "○": r"$\circ$",
@@ -23,14 +24,15 @@ MARKDOWN = str.maketrans({
     **{character: f"\\{character}" for character in "\\|*_`[]~$"},
     "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ",
 })  # fmt: skip
-PAPER = "paper"  # the heading of numbers that are not ours
 
 
 class Cell(NamedTuple):
     """One cell of a table."""
 
     text: str
-    tone: str = ""  # "better", "worse", "unknown", "passed", "failed" or "paper"
+    # "better", "worse", "unknown", "passed", "failed" or "paper", of which "paper best" is the
+    # best of its column and "paper second" the next.
+    tone: str = ""
     note: str = ""  # a tooltip, also for screen readers
 
     @property
@@ -41,7 +43,7 @@ class Cell(NamedTuple):
     @property
     def italic(self) -> bool:
         """Whether it is a number that a paper prints."""
-        return self.tone == "paper"
+        return self.tone.startswith("paper")
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,11 @@ def _tex_row(row: Sequence[Cell]) -> str:
 
 def _tex_cell(cell: Cell) -> str:
     text = escape_tex(cell.text)
-    if cell.italic:
-        return rf"\textit{{{text}}}"
-    return rf"\textbf{{{text}}}" if cell.bold else text
+    if cell.tone == "paper second":
+        text = rf"\underline{{{text}}}"
+    if cell.bold or cell.tone == "paper best":
+        text = rf"\textbf{{{text}}}"
+    return rf"\textit{{{text}}}" if cell.italic else text
 
 
 def escape_markdown(text: str) -> str:
@@ -202,6 +206,6 @@ def _flat_headings(table: Table) -> list[Cell]:
 
 def _markdown_cell(cell: Cell) -> str:
     text = escape_markdown(cell.text)
-    if cell.italic:
-        return f"*{text}*"
-    return f"**{text}**" if cell.bold else text
+    if cell.bold or cell.tone == "paper best":
+        text = f"**{text}**"
+    return f"*{text}*" if cell.italic else text

@@ -1,5 +1,6 @@
 """Agreement of models: do they misclassify the same images?"""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, islice, product, zip_longest
@@ -15,6 +16,7 @@ from catchup_eval.results.study import Study
 
 LISTED = 12  # images in all, and numbers for each model
 EXAMPLES = Path("results", "pictures.npz")
+MOST = 64_000_000  # bytes of the images
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,15 @@ def load_examples(folder: Path) -> dict[int, np.ndarray]:
         BadFile: the file is damaged.
     """
     path = folder / EXAMPLES
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     try:
-        found = read_npz(path)
-        return dict(zip(found["numbers"].tolist(), found["images"], strict=True))
+        found = read_npz(path, most=MOST, below=folder, unfolded=MOST, names=2)
+        numbers, images = found["numbers"], found["images"]
+        if numbers.dtype.kind not in "iu" or numbers.ndim != 1 or not len(numbers) <= LISTED:
+            raise BadFile(f"expected at most {LISTED} numbers, got {numbers.dtype} {numbers.shape}")
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise BadFile(f"expected images (N, C, H, W), got {images.dtype} {images.shape}")
+        return dict(zip(numbers.tolist(), images, strict=True))
     except (BadFile, KeyError, ValueError) as error:
-        raise BadFile(f"{path} cannot be read: {error}") from error
+        raise BadFile(f"{EXAMPLES.as_posix()} cannot be read: {error}") from error

@@ -45,6 +45,7 @@ class HasHeadlines(Protocol):
     """What a summary needs of an analysis."""
 
     TITLE: str
+    VERSION: int
 
     @property
     def HEADLINES(self) -> tuple[Headline, ...]:  # noqa: N802

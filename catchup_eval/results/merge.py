@@ -1,13 +1,16 @@
 """Several stored studies as one."""
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.results import shards, study
 from catchup_eval.results.result import Result
 from catchup_eval.results.store import Provenance, Store
-from catchup_eval.results.study import ModelInfo, Study
+from catchup_eval.results.study import ModelInfo, SkippedAnalysis, Study
+
+NOT_MERGED = "is not among the merged reports"
 
 
 def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
@@ -38,10 +41,24 @@ def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
         results |= one.results
         provenance |= one.provenance
     skipped = dict.fromkeys(skip for one in studies for skip in one.info.skipped)
+    analyses = dict.fromkeys(name for one in studies for name in one.info.analyses)
+    planned = {
+        (key, name)
+        for one in studies
+        for key in (*one.info.planned, *(model.key for model in one.info.models))
+        for name in one.info.analyses
+    }
+    for pair in product(models, analyses):
+        if pair not in planned:
+            model, name = pair
+            nowhere = "is in none of these reports"
+            skip = SkippedAnalysis(model=model, analysis=name, reason=nowhere, by_design=True)
+            skipped[skip] = None
     update = {
         "models": tuple(models.values()),
-        "analyses": tuple(dict.fromkeys(name for one in studies for name in one.info.analyses)),
+        "analyses": tuple(analyses),
         "skipped": tuple(skip for skip in skipped if (skip.model, skip.analysis) not in results),
+        "planned": tuple(dict.fromkeys(key for one in studies for key in one.info.planned)),
     }
     return Study(first.model_copy(update=update), results, provenance)
 
@@ -69,7 +86,12 @@ def merge(
     for (model, name), source in owners.items():
         Store(folder).copy(Store(source), model, name)
     infos = [one.info for one in studies]
+    lacking = [
+        SkippedAnalysis(model=f"shard {shard}", analysis="all", reason=NOT_MERGED)
+        for shard in shards.missing_shards(infos)
+    ]
     update = {
+        "skipped": (*whole.skipped, *lacking),
         "name": folder.name,
         "models": tuple(shards.sort_models(whole.models, infos)),
         "shard": "",

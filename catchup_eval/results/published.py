@@ -25,7 +25,10 @@ def _compare(study: Study, model: ModelInfo) -> Iterator[str]:
     result = study.results.get((model.key, ANALYSIS))
     if model.published is None or result is None:
         return
-    row = result.rows(METRIC).iloc[0]
+    rows = result.rows(METRIC)
+    if rows.empty:
+        return
+    row = rows.iloc[0]
     difference = float(row["value"]) - model.published
     if not study.info.data.subset:
         if abs(difference) > ALLOWED:

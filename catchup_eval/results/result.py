@@ -61,10 +61,10 @@ class Result:
         """The rows of `metric` under this condition, in order; none where it names no column."""
         if not condition.keys() <= set(self.frame.columns):
             return self.frame.iloc[:0]
-        rows = self.frame[self.frame["metric"] == metric]
+        chosen = (self.frame["metric"] == metric).to_numpy()
         for column, value in condition.items():
-            rows = rows[rows[column] == value]
-        return rows
+            chosen = chosen & (self.frame[column] == value).to_numpy()
+        return self.frame[chosen]
 
     @property
     def checks(self) -> pd.DataFrame:

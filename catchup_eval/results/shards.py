@@ -78,4 +78,5 @@ def sort_models(models: "Sequence[ModelInfo]", infos: "Sequence[StudyInfo]") -> 
     groups = [group for info in infos for group in info.order]
     if not groups:
         return list(models)
+    groups += [model.group for model in models]  # those of no shard come last
     return sorted(models, key=lambda model: (groups.index(model.group), model.seed))

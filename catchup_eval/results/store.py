@@ -8,20 +8,21 @@ FOLDER/results/MODEL/ANALYSIS.json    the key and the provenance; written last, 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import pandas as pd
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field
 
 from catchup_eval.core.environment import package_versions, utc_timestamp
-from catchup_eval.core.errors import BadFile
+from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import atomic_path, locked, write_text
 from catchup_eval.core.readers import read_npz
-from catchup_eval.results import hashes
+from catchup_eval.results import hashes, stored
+from catchup_eval.results.folder import read_stored
 from catchup_eval.results.result import Result
 
 
@@ -48,11 +49,13 @@ class Key(BaseModel, frozen=True):
 class Provenance(BaseModel, frozen=True):
     """How a result was measured; what may differ is not in the key."""
 
-    seconds: float
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     device: str
     versions: dict[str, str]
     date: str  # ISO 8601, UTC
-    threads: int = 0  # of torch on the CPU; 0 where an older version stored the result
+    threads: Annotated[int, Field(ge=0)] = (
+        0  # of torch on the CPU; 0 where an older version stored the result
+    )
     notes: tuple[str, ...] = ()  # what is odd about the network's outputs, a sentence each
 
 
@@ -102,6 +105,8 @@ class Store:
         """
         name = record.key.analysis
         sidecar = self.path(model, name, "json")
+        if not sidecar.parent.resolve().is_relative_to(self.folder.resolve()):
+            raise UserError(f"{sidecar.parent} is a link that leaves {self.folder}")
         with locked(sidecar):
             sidecar.unlink(missing_ok=True)
             with atomic_path(self.path(model, name, "csv")) as temporary:
@@ -119,16 +124,28 @@ class Store:
             write_text(sidecar, record.with_seal().model_dump_json(indent=1))
 
     def record(self, model: str, analysis: str) -> ResultRecord | None:
-        """The sidecar of a finished result; None where there is none that can be read."""
-        try:
-            return ResultRecord.model_validate_json(self.path(model, analysis, "json").read_text())
-        except (FileNotFoundError, ValidationError):
+        """The sidecar of a finished result; None where there is none.
+
+        Raises:
+            BadFile: there is one that cannot be read.
+        """
+        path = self.path(model, analysis, "json")
+        if not os.path.lexists(path):
             return None
+        name = self._name(path)
+        content = read_stored(self.folder, name, stored.MOST_RECORD)
+        try:
+            return stored.parse_json(ResultRecord, content)
+        except BadFile as error:
+            raise BadFile(f"{name}: {error}") from error
 
     def has(self, model: str, key: Key) -> bool:
-        """Whether this very result is done."""
-        record = self.record(model, key.analysis)
-        return record is not None and record.key == key
+        """Whether this very result is done, and can be read."""
+        try:
+            record = self.record(model, key.analysis)
+            return record is not None and record.key == key and bool(self.get(model, key.analysis))
+        except BadFile:
+            return False
 
     def get(self, model: str, analysis: str) -> Result:
         """A finished result.
@@ -136,13 +153,26 @@ class Store:
         Raises:
             BadFile: its files are absent or damaged.
         """
-        frame = self.path(model, analysis, "csv")
+        frame, samples = (self.path(model, analysis, suffix) for suffix in ("csv", "npz"))
+        name = self._name(frame)
         try:
-            # As `put` wrote them: an empty cell alone is no value.
-            rows = pd.read_csv(frame, keep_default_na=False, na_values=[""])
-            return Result(rows, read_npz(self.path(model, analysis, "npz")))
-        except (OSError, ValueError, BadFile) as error:
-            raise BadFile(f"the stored result {frame} cannot be read: {error}") from error
+            rows = stored.parse_frame(read_stored(self.folder, name, stored.MOST_FRAME))
+            name = self._name(samples)
+            arrays = read_npz(
+                samples,
+                most=stored.MOST_SAMPLES,
+                below=self.folder,
+                unfolded=stored.UNFOLDED,
+                names=stored.MOST_ARRAYS,
+            )
+            stored.check_samples(arrays)
+        except BadFile as error:
+            fault = str(error).removeprefix(f"{name}: ")
+            raise BadFile(f"the stored result {name} cannot be read: {fault}") from error
+        return Result(rows, arrays)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
     def copy(self, source: "Store", model: str, analysis: str) -> None:
         """Take over one finished result of another store."""

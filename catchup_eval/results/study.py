@@ -4,18 +4,23 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import write_text
 from catchup_eval.core.settings import flatten
 from catchup_eval.datasets.dataset import AnySet
-from catchup_eval.results import hashes
-from catchup_eval.results.folder import study_file
+from catchup_eval.results import hashes, stored
+from catchup_eval.results.folder import MOST_STUDY, STUDY, read_stored, study_file
+from catchup_eval.results.headline import HasHeadlines
 from catchup_eval.results.result import ModelResult, Result, join
 from catchup_eval.results.store import MemoryStore, Provenance, Store
+
+Size = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+MOST_RESULTS = 100_000  # models times analyses
 
 
 class ModelInfo(BaseModel, frozen=True):
@@ -27,13 +32,13 @@ class ModelInfo(BaseModel, frozen=True):
     spec: str  # as given
     fingerprint: str  # of weights and normalisation; empty where an analysis trains it anew
     preprocessing: str  # how its images are normalised, one line
-    parameters: int  # how many there are
+    parameters: Size  # how many there are
     card: dict[str, Any] = {}  # of its checkpoint, about its training; empty if foreign
     # Its name, the options of its builder and the name of published weights; empty where only the
     # module itself was given.
     architecture: str = ""
     structure: str = ""  # a hash of the shapes of its weights, in order
-    published: float | None = None  # its published top-1 in percent on this dataset, if known
+    published: Finite | None = None  # its published top-1 in percent on this dataset, if known
     code: str = ""  # a hash of the user's code that builds it; empty where there is none
 
     @property
@@ -119,11 +124,13 @@ class DataInfo(BaseModel, frozen=True):
     about: str
     subset: str
     fingerprint: str
-    classes: int
-    parts: dict[str, int]
+    classes: Size
+    parts: dict[str, Size]
     notes: tuple[str, ...] = ()  # what was assumed or passed over when it was read
 
 
+ABSENT = "is absent: its run has not come so far, or it was deleted"
+OTHER = "was measured of other weights or code than the study's; evaluate again"
 OLD = "was measured by another version of the analysis; evaluate again"
 
 
@@ -149,9 +156,12 @@ class StudyInfo(BaseModel, frozen=True):
     seed: int = 0
     machine: str = ""  # processor, cores, device, in words
     versions: dict[str, str] = {}
-    seconds: float = 0.0  # in all, training included, over all calls
+    seconds: Annotated[Finite, Field(ge=0)] = 0.0  # in all, training included, over all calls
     date: str = ""  # of the last change, ISO 8601, UTC
-    shard: str = ""  # "2/8", where this is one shard of several
+    shard: Annotated[str, Field(pattern=r"^(\d+/\d+)?$")] = (
+        ""  # "2/8", where this is one shard of several
+    )
+    planned: tuple[str, ...] = ()  # the keys of all models that its run is about; unknown if empty
     order: tuple[str, ...] = ()  # the groups of all shards, where it is one
 
 
@@ -223,7 +233,7 @@ def save(info: StudyInfo, folder: Path) -> None:
     """Write `study.json` with a seal, a hash of all the rest, whole or not at all."""
     content = json.loads(info.model_dump_json())
     sealed = content | {"seal": hashes.hash_json(content)}
-    write_text(folder / "study.json", json.dumps(sealed, indent=1, ensure_ascii=False))
+    write_text(folder / STUDY, json.dumps(sealed, indent=1, ensure_ascii=False))
 
 
 def load_info(folder: Path) -> StudyInfo:
@@ -234,45 +244,104 @@ def load_info(folder: Path) -> StudyInfo:
     """
     path = study_file(folder)
     try:
-        return StudyInfo.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise BadFile(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        info = stored.parse_json(StudyInfo, read_stored(folder, path.name, MOST_STUDY))
+        _check_info(info)
+    except (BadFile, RecursionError) as error:
+        raise BadFile(f"{path} cannot be read: {error}") from error
+    return info
 
 
-def load(folder: Path, versions: Mapping[str, int] | None = None) -> Study:
+class _StoredCard(BaseModel):
+    """What pages read of a card."""
+
+    architecture: str = ""
+    options: dict[str, str | bool | int | float | None] = {}
+    method: str = ""
+    settings: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    data: str = ""
+    data_fingerprint: str = ""
+    epoch: Size | None = None
+    history: dict[str, float] = {}
+
+
+def _check_info(info: StudyInfo) -> None:
+    """Raise `BadFile` where names would not be those of files, or what has to be one is two."""
+    for model in info.models:
+        stored.check_name(model.key, "a model")
+        if model.card:
+            stored.parse_json(_StoredCard, json.dumps(model.card, ensure_ascii=False).encode())
+    for name in info.analyses:
+        stored.check_name(name, "an analysis")
+    stored.expect_different([model.key for model in info.models], "the model")
+    stored.expect_different(info.analyses, "the analysis")
+    if (len(info.models) + len(info.planned)) * len(info.analyses) > MOST_RESULTS:
+        raise BadFile(f"more than {MOST_RESULTS:,} results")
+
+
+def load(folder: Path, analyses: Mapping[str, HasHeadlines] | None = None) -> Study:
     """A study from its folder.
 
     Args:
-        versions: of the analyses as they are now; what an analysis measured in another version is
-            reported as skipped, since its figures and tables could not be made any more.
+        analyses: as they are now. What one measured in another version is reported as skipped,
+            since its figures and tables could not be made any more, and so is what is absent; what
+            cannot be read, or is none of its results, as failed.
 
     Raises:
         BadFile: the folder holds none, or a damaged one.
         UserError: it averages over networks that are not the seeds of one training.
     """
-    return collect(load_info(folder), Store(folder), versions)
+    return collect(load_info(folder), Store(folder), analyses)
 
 
 def collect(
-    info: StudyInfo, store: Store | MemoryStore, versions: Mapping[str, int] | None = None
+    info: StudyInfo,
+    store: Store | MemoryStore,
+    analyses: Mapping[str, HasHeadlines] | None = None,
 ) -> Study:
     """A study from what is known of it and a store, as :func:`load` gives it."""
-    results, provenance, old = {}, {}, []
+    results, provenance, skipped = {}, {}, {(s.model, s.analysis): s for s in info.skipped}
+    known = {model.key for model in info.models}
+    for key in (key for key in info.planned if key not in known):
+        for name in info.analyses:
+            skip = SkippedAnalysis(model=key, analysis=name, reason=ABSENT)
+            skipped.setdefault((key, name), skip)
     for model in info.models:
-        for analysis in info.analyses:
-            record = store.record(model.key, analysis)
-            if record is None:
-                continue
-            key = record.key
-            if (key.weights, key.network_code) != (model.fingerprint, model.code):
-                continue
-            if key.version != (versions or {}).get(analysis, key.version):
-                old.append(SkippedAnalysis(model=model.key, analysis=analysis, reason=OLD))
-                continue
-            results[model.key, analysis] = store.get(model.key, analysis)
-            provenance[model.key, analysis] = record.provenance
-    skipped = (*info.skipped, *old)
-    return Study(info.model_copy(update={"skipped": skipped}), results, provenance)
+        for name in info.analyses:
+            pair = model.key, name
+            try:
+                found = _collect_result(model, name, store, (analyses or {}).get(name))
+            except BadFile as error:
+                reason = f"{FAILED}{error}"
+            else:
+                reason = found if isinstance(found, str) else ""
+            if reason and (reason != ABSENT or pair not in skipped):
+                skipped[pair] = SkippedAnalysis(model=model.key, analysis=name, reason=reason)
+            elif not isinstance(found, str):
+                results[pair], provenance[pair] = found
+    info = info.model_copy(update={"skipped": tuple(skipped.values())})
+    return Study(info, results, provenance)
+
+
+def _collect_result(
+    model: ModelInfo, name: str, store: Store | MemoryStore, analysis: HasHeadlines | None
+) -> tuple[Result, Provenance] | str:
+    """A result and how it was measured; or why it is left out."""
+    record = store.record(model.key, name)
+    if record is None:
+        return ABSENT
+    key = record.key
+    if (key.weights, key.network_code) != (model.fingerprint, model.code):
+        return OTHER
+    if analysis is not None and key.version != analysis.VERSION:
+        return OLD
+    result = store.get(model.key, name)
+    if analysis is not None:
+        try:
+            stored.check_use(result, analysis)
+        except BadFile as error:
+            raise BadFile(f"the stored result of {name} is none: {error}") from error
+    return result, record.provenance
 
 
 def data_info(data: AnySet) -> DataInfo:
@@ -291,6 +360,6 @@ def data_info(data: AnySet) -> DataInfo:
 def seconds_before(folder: Path) -> float:
     """What earlier calls took."""
     try:
-        return load(folder).info.seconds
+        return load_info(folder).seconds
     except BadFile:
         return 0.0

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import Fraction, Positive, PositiveFraction, Settings
-from catchup_eval.trainers.base import NonNegative
+from catchup_eval.core.settings import Fraction, Pair, PositiveFraction, Settings
 
 # Eigenvectors (columns) and values of the covariance of ImageNet's colours in [0, 1]: the figures
 # of facebook/fb.resnet.torch, which clovaai/CutMix-PyTorch has too.
@@ -31,7 +30,8 @@ GREY = (0.299, 0.587, 0.114)  # of red, green and blue
 TRIES = 10  # torchvision's, of windows that are larger than the image, before it takes the middle
 
 Fill = Literal["zeros", "reflect"]
-PixelCount = Annotated[int, Field(ge=0)]
+PixelCount = Annotated[int, Field(ge=0, le=1024)]
+Ratio = Annotated[float, Field(ge=0.01, le=100)]
 
 
 class ResizedCrop(Settings):
@@ -43,8 +43,8 @@ class ResizedCrop(Settings):
         interpolation: antialiased, as Pillow has it.
     """
 
-    scale: Annotated[tuple[PositiveFraction, PositiveFraction], Field(strict=False)] = (0.08, 1.0)
-    ratio: Annotated[tuple[Positive, Positive], Field(strict=False)] = (3 / 4, 4 / 3)
+    scale: Pair[PositiveFraction] = (0.08, 1.0)
+    ratio: Pair[Ratio] = (3 / 4, 4 / 3)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     @field_validator("scale", "ratio")
@@ -76,7 +76,7 @@ class Augmentation(Settings):
     resized_crop: ResizedCrop | None = None
     flip: bool = False
     jitter: Fraction = 0.0
-    lighting: NonNegative = 0.0
+    lighting: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
     @model_validator(mode="after")
     def _check_single_crop(self) -> Self:

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from numpy.random import Generator
-from pydantic import Field
 from torch import Tensor, nn
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, K), labels (N,) -> mean loss, a scalar
 Loss = Callable[[Tensor, Tensor, Generator], Tensor]
-NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Traits(NamedTuple):

@@ -139,8 +139,9 @@ def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> None:
     mixed_precision = run.recipe.precision == "bfloat16"
     with torch.autocast(run.device.type, torch.bfloat16, enabled=mixed_precision):
         loss = run.method(images, labels, run.rng)
-    if loss.numel() != 1:
-        raise UserError(f"expected the loss of a batch as one number, got {tuple(loss.shape)}")
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise UserError(f"expected the loss of a batch as one number, a tensor, got {got}")
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()

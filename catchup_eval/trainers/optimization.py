@@ -10,22 +10,22 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import nn
 
-from catchup_eval.core.settings import Positive, Settings
+from catchup_eval.core.settings import Count, NonNegative, Positive, Settings, Several
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.base import Loss, NonNegative
+from catchup_eval.trainers.base import Loss
 
 
 class StepSchedule(Settings):
     """Multiplied by `gamma` after each epoch that is a milestone."""
 
     kind: Literal["step"] = "step"
-    milestones: Annotated[tuple[int, ...], Field(strict=False)]
+    milestones: Several[Count]
     gamma: Positive = 0.1
 
     @field_validator("milestones")
     @classmethod
     def _check_increasing(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
-        if list(milestones) != sorted({*milestones}) or any(epoch < 1 for epoch in milestones):
+        if list(milestones) != sorted({*milestones}):
             raise ValueError(f"expected milestones as rising epochs from 1, got {[*milestones]}")
         return milestones
 
@@ -58,8 +58,9 @@ class OneCycleSchedule(Settings):
 
     kind: Literal["one_cycle"] = "one_cycle"
     warmup: Annotated[float, Field(gt=0, lt=1)] = 0.3  # fraction of the steps that go up
-    start_divisor: Annotated[float, Field(ge=1)] = 25.0  # the first step's rate is 1/25
-    end_divisor: Annotated[float, Field(ge=1)] = 1e4  # the last step's is this far below the first
+    start_divisor: Annotated[float, Field(ge=1, le=1e12)] = 25.0  # the first step's rate is 1/25
+    # The last step's is this far below the first.
+    end_divisor: Annotated[float, Field(ge=1, le=1e12)] = 1e4
 
     def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
         """The fraction of the recipe's learning rate that step `step` (0 = first) takes."""

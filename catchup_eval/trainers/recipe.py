@@ -11,19 +11,26 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import TAG, Count, PositiveFraction, Settings, check
+from catchup_eval.core.settings import TAG, Count, PositiveFraction, Settings, Several, check
 from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models.preprocessing import normalisation
+from catchup_eval.models.sources import TIMM, TORCHVISION
+from catchup_eval.models.zoo import check_architecture_options
+from catchup_eval.trainers import mixing
 from catchup_eval.trainers.augmentation import Augmentation
 from catchup_eval.trainers.optimization import Optimiser, Schedule, StepSchedule
+from catchup_eval.trainers.regularizers import fill_defaults
 from catchup_eval.trainers.shipped import RECIPES as RECIPES
 from catchup_eval.trainers.shipped import read
+
+Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class PreprocessingSettings(Settings):
     """How images of varying size are brought to one size: what `Preprocess` has."""
 
-    size: Count
-    resize: Count | None = None
+    size: Side
+    resize: Side | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     squash: bool = False
 
@@ -81,7 +88,7 @@ class Recipe(Settings):
     batch_size: Count
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    keep: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    keep: Several[Count] = ()
     optimiser: Optimiser
     schedule: Schedule
     augmentation: Augmentation = Augmentation()
@@ -96,6 +103,9 @@ class Recipe(Settings):
                 "expected either architecture (fresh weights) or weights (a model to go on from), "
                 f"got {got}"
             )
+        reserved = sorted({"classes", "mean", "name", "std"} & self.options.keys())
+        if reserved:
+            raise ValueError(f"expected options of the network, got {reserved[0]} of the data")
         if self.weights and (self.options or self.norm):
             raise ValueError("options and norm belong to an architecture; weights have their own")
         if (self.view is None) != (self.test_view is None):
@@ -130,7 +140,15 @@ def load_recipe(name_or_path: str | Path, changes: Mapping[str, Any] | None = No
         UserError: a value of another type or out of range, or recipes that are each other's base.
     """
     source = str(name_or_path)
-    return check(Recipe, merge_settings(_values(source), changes or {}), source)
+    recipe = check(Recipe, merge_settings(_values(source), changes or {}), source)
+    for method, settings in recipe.methods.items():
+        mixing.check_settings(method, settings)
+    fill_defaults(recipe.regularizers)
+    if recipe.norm:
+        normalisation(recipe.norm)
+    if recipe.architecture and not recipe.architecture.startswith((TORCHVISION, TIMM)):
+        check_architecture_options(recipe.architecture, recipe.options)
+    return recipe
 
 
 def scale_epochs(recipe: Recipe, fraction: float) -> Recipe:

@@ -4,7 +4,6 @@ It is saved on disk, so that a training can stop and go on; signals are heeded b
 """
 
 import json
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from catchup_eval.core.errors import BadFile, Interrupted, UserError
 from catchup_eval.core.files import atomic_path, locked
 from catchup_eval.core.settings import flatten
 from catchup_eval.core.signals import SignalFlag, catch_signals
+from catchup_eval.models.checkpoints import check_archive
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.base import Loss
 from catchup_eval.trainers.history import Epoch, History
@@ -286,10 +286,11 @@ class _ResumeFile:
 def _read_state(path: Path) -> dict[str, Any]:
     """What a resume file holds, on the CPU; nothing in it is run."""
     try:
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(state, dict) and "identity" in state:
             return state
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError):
+    except Exception:  # a damaged file can raise many types
         pass
     raise BadFile(
         f"{path} is no complete resume file; delete it, or start anew (--fresh, fresh=True)"

@@ -151,7 +151,8 @@ def train(
             if len(history.epochs) in recipe.keep:
                 _save(files.epoch_path(len(history.epochs)), model, card, history, on)
 
-        with _without_leftover(files), compile_settings() if recipe.compile else nullcontext():
+        compiling = compile_settings() if recipe.compile else nullcontext()
+        with _without_leftover(files), compiling, mixing.METHODS.guard(method, surely=False):
             history = fit(
                 model,
                 built,
@@ -254,6 +255,7 @@ def _identity(
     for known in (method, *recipe.methods):
         mixing.check_name(known)
     own = {**recipe.methods.get(method, {}), **settings}
+    mixing.check_settings(method, {key: own[key] for key in own if key != "criterion"})
     # Datasets that only evaluations use may come and go.
     used = {
         name: data.split(name) for name in ("train", "test") if name == "train" or data.has(name)

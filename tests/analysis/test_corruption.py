@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from catchup_eval.analysis import corruption
 from catchup_eval.analysis.context import EvaluationContext
@@ -31,15 +32,17 @@ TWO: dict[str, Any] = {"corruptions": ("contrast", "gaussian_noise"), "severitie
 class Spread(nn.Module):
     """Says class 1 where the grey levels of an image spread by more than `limit`; keeps images."""
 
-    def __init__(self, limit: float):
+    def __init__(self, limit: float, classes: int = 2):
         super().__init__()
+        self.others = classes - 2  # outputs that are never the largest
         self.limit, self.head = limit, nn.Linear(2, 2)
         self.images: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         self.images.append(x)
         spread = x.flatten(1).std(1)
-        return torch.stack([torch.full_like(spread, self.limit), spread], 1)
+        both = torch.stack([torch.full_like(spread, self.limit), spread], 1)
+        return F.pad(both, (0, self.others), value=-1.0)
 
 
 def stripes(labels: Tensor, classes: int = 2, side: int = 32) -> TensorDataset:
@@ -154,7 +157,8 @@ def test_nineteen_and_fifteen_types_are_two_means(contexts: Contexts) -> None:
 
 def test_alexnet_divides_only_what_is_imagenets() -> None:
     few = striped(2)
-    many = replace(few, data=stripes(torch.ones(2).long(), classes=1000), _outputs={})
+    data = stripes(torch.ones(2).long(), classes=1000)
+    many = EvaluationContext(wrap(Spread(0.22, classes=1000)), data)
     result = corruption.measure(many, preset="imagenet")
     errors = result.rows("corruption_error").set_index("corruption")["value"]
     relative = [errors[name] / error for name, error in alexnet.ERRORS.items()]
@@ -208,7 +212,7 @@ def test_photographs_of_frost_are_named_by_the_protocol(tmp_path: Path) -> None:
         ({"corruptions": ("fogg",)}, UnknownName, "did you mean 'fog'"),
         ({"corruptions": ()}, UserError, "expected corruptions, each once"),
         ({"corruptions": ("fog", "fog")}, UserError, "each once"),
-        ({"severities": (1, 6)}, UserError, r"from 1 to 5, got \[1, 6\]"),
+        ({"severities": (1, 6)}, UserError, r"from 1 to 5, got 6"),
         ({"preset": "cifar10"}, UnknownName, "did you mean 'cifar'"),
     ],
 )
@@ -246,5 +250,24 @@ def test_released_files_are_used_in_place_of_corrupting(contexts: Contexts, tmp_
     released = corruption.measure(context, **TWO, files=str(tmp_path))
     assert released.frame["protocol"].unique().item().startswith("released2of19")
     assert (released.checks["value"] == 1).all()
-    computed = corruption.measure(context, **TWO)
+    computed = corruption.measure(context, **TWO, files="none")
     np.testing.assert_array_equal(released.samples["correct"], computed.samples["correct"])
+
+
+def test_released_files_in_the_data_root_are_taken_by_themselves(
+    contexts: Contexts, tmp_path: Path
+) -> None:
+    assert corruption.resolve({}, "cifar100", tmp_path) == {}
+    context = contexts()
+    split = context.data.split("test")
+    numbered = replace(split, index=torch.arange(len(split)))
+    export(tmp_path / "CIFAR-100-C", numbered, TWO["corruptions"], CorruptionVariant())
+    assert corruption.resolve({}, "cifar10", tmp_path) == {}
+    assert corruption.resolve({"files": "none"}, "cifar100", tmp_path) == {"files": "none"}
+    settings = corruption.resolve({}, "cifar100", tmp_path)
+    data = replace(context.data, name="cifar100", parts={"test": numbered})
+    here = replace(context, data=data, data_root=tmp_path, _outputs={})
+    found = corruption.measure(here, **TWO, **settings)
+    assert found.frame["protocol"].unique().item().startswith("released2of19")
+    with pytest.raises(BadFile, match="no released files of cifar100 in the data root"):
+        corruption.measure(replace(here, data_root=None, _outputs={}), **TWO, **settings)

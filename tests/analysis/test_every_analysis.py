@@ -27,7 +27,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "adversarial": {"pgd_steps": 2},
     "corruption": {"severities": (3,)},
     "filters": {"samples": 40},
-    "landscape": {"points": 3, "probes": 2, "directions": 2},
+    "landscape": {"points": 3, "probes": 2, "directions": 2, "samples": 10, "tolerance": 0.01},
 }
 NEEDS = {"test", "train", "out", "boxes", "cscores", "checkpoints", "history"}
 HISTORY = pd.DataFrame(

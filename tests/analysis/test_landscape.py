@@ -18,7 +18,7 @@ from catchup_eval.analysis.landscape.losses import (
     mean_over_axis,
     orient_axes,
 )
-from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import wrap
 from catchup_eval.results.result import ModelResult, Rows, join
@@ -187,15 +187,22 @@ def test_the_density_is_measured_on_request_and_each_figure_names_its_protocol(s
 
 
 def test_settings_that_cannot_be_measured_are_refused(subject):
-    for points in (10, 1):
-        with pytest.raises(UserError, match=f"an odd number of points from 3, got {points}"):
-            landscape.measure(subject, points=points)
-    for name, value in {"samples": 1, "directions": 1, "probes": 1, "batches": 0}.items():
+    with pytest.raises(UserError, match="an odd number of points from 3, got 10"):
+        landscape.measure(subject, points=10)
+    with pytest.raises(UserError, match=r"\* samples \* batches"):
+        landscape.measure(subject, points=501, samples=1000)
+    for name, value in {
+        "points": 1,
+        "samples": 1,
+        "directions": 1,
+        "probes": 1,
+        "batches": 0,
+    }.items():
         with pytest.raises(UserError, match=name):
             landscape.measure(subject, **{name: value})
     with pytest.raises(UserError, match="solver"):
         landscape.measure(subject, solver="qr")
-    with pytest.raises(Missing, match="validation"):
+    with pytest.raises(UnknownName, match="validation"):
         landscape.measure(subject, part="validation")
 
 

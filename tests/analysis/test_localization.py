@@ -119,7 +119,7 @@ def test_the_baselines_by_hand(centred, side):
 
 
 def test_a_centred_box_larger_than_the_image_is_refused(digits_context):
-    expected = "expected centred as a number less than or equal to 1, got 70"
+    expected = "expected centred as a number above 0 up to 1 or none, got 70"
     with pytest.raises(UserError, match=expected):
         localization.measure(digits_context, centred=70)
 

@@ -20,6 +20,8 @@ from catchup_eval.audit.remeasure import Remeasurement, draw, remeasure_all
 from catchup_eval.cli.main import app
 from catchup_eval.cli.verify import verify_report
 from catchup_eval.datasets import load
+from catchup_eval.models import checkpoints
+from catchup_eval.models.loading import load as load_model
 from catchup_eval.results import study
 from catchup_eval.results.result import Result, Rows
 from catchup_eval.results.store import Store
@@ -313,11 +315,20 @@ def test_one_bit_of_the_weights_is_found(finished: Path, trained: Path, tmp_path
     folder = tmp_path / "models"
     shutil.copytree(trained / "page/models", folder)
     path = folder / "baseline-s0.safetensors"
+    loaded = load_model(str(path))
+    assert loaded.card is not None
+    bias = loaded.model.head.bias
+    bias.data[0] = torch.nextafter(bias.data[0], bias.data[0] + 1)
+    checkpoints.save(path, loaded.model, loaded.card)
+    found = contradicted(finished, models=folder, samples=1)
+    assert found.keys() == {"weights"} and "baseline-s0" in found["weights"].detail
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    found = contradicted(finished, models=folder, samples=1)
-    assert found.keys() == {"weights"} and "baseline-s0" in found["weights"].detail
+    (damaged,) = (
+        one for one in audit(finished, models=folder, samples=1) if "damaged" in one.detail
+    )
+    assert damaged.check == "weights" and damaged.verdict == AuditStatus.UNKNOWN
 
 
 def test_settings_that_were_sealed_anew_give_another_protocol(copied: Path) -> None:

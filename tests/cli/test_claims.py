@@ -11,7 +11,7 @@ from catchup_eval.cli.claims import judge_claims
 from catchup_eval.cli.options import Options
 from catchup_eval.core import toml
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
-from catchup_eval.feature_learning import KNOWN, analysis_versions
+from catchup_eval.feature_learning import KNOWN
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.paper.claims.claim import Claims, find, read
 from catchup_eval.paper.claims.folders import more_seeds, seconds_per_seed
@@ -49,7 +49,7 @@ def test_the_papers_sentences_are_quoted_exactly() -> None:
 
 def test_every_shipped_claim_is_about_something_that_is_measured(finished_report: Path) -> None:
     """Each metric exists, and each but one compares what the example has."""
-    example = study.load(finished_report, analysis_versions())
+    example = study.load(finished_report, KNOWN)
     written = find("catchup-mix").claims
     found = judge(written, {"digits": example}, KNOWN, methods=list(METHODS))
     unmeasured = [one.test.why for one in found if one.line is None]
@@ -70,7 +70,7 @@ def test_claims_are_tested_and_written(
     judge_claims(find("catchup-mix"), [finished_report], tmp_path, Options())
     out = capsys.readouterr().out
     assert "Of 13 claims" in out and "3 seeds" in out
-    assert {path.name for path in tmp_path.iterdir()} == {"claims.html", "claims.md", "claims.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"claims.html", "claims.csv"}
 
 
 def test_the_same_networks_twice_are_one_study(finished_report: Path) -> None:

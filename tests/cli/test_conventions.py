@@ -25,7 +25,6 @@ def test_a_report_is_shown_and_written(
     assert f": closest is mean error over 15 types of catchup: {value:.1f} [" in out
     assert {path.name for path in tmp_path.iterdir()} == {
         "conventions.html",
-        "conventions.md",
         "conventions.csv",
     }
 
@@ -62,7 +61,7 @@ def test_a_column_of_the_paper_is_named_by_what_it_measures() -> None:
     assert printed["clean.error"]["Catch-up Mix"] == 17.76
     assert printed["adversarial.error"]["Catch-up Mix"] == 68.16
     assert printed["corruption.mean_error"]["Catch-up Mix"] == 43.76
-    assert "SaliencyMix" not in printed["training.seconds"]
+    assert "SaliencyMix" not in printed["timing.seconds"]
     assert printed_columns(find("table2"))["zoom 60"]["CutMix"] == 12.69
 
 

@@ -46,7 +46,7 @@ def test_lists_and_help_import_nothing_heavy(tmp_path: Path) -> None:
 from catchup_eval.cli.list import LISTS
 import typer
 found = {"import": heavy()}
-for kind in LISTS:
+for kind in LISTS.keys() - {"settings"}:  # which stand in signatures
     call(["list", kind])
     found["list " + kind] = heavy()
 root = typer.main.get_command(main.app)

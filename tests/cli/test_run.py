@@ -21,14 +21,14 @@ from catchup_eval.cli.report import redraw_report
 from catchup_eval.cli.run import run_plan
 from catchup_eval.cli.train import train_networks
 from catchup_eval.core.errors import DONE, IN_PART, UnknownName, UserError
-from catchup_eval.feature_learning import analysis_versions
+from catchup_eval.feature_learning import KNOWN
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.metrics import intervals
 from catchup_eval.results import study
 
 pytestmark = [
     pytest.mark.trained,
-    pytest.mark.usefixtures("few_digits_train", "few_resamples", "sketches"),
+    pytest.mark.usefixtures("few_digits_train", "few_resamples", "module_sketches"),
 ]
 PLAN = Plan(name="tiny", methods=("baseline", "catchup"), epochs=1, only=("clean", "deformation"))
 
@@ -39,7 +39,10 @@ def options(folder: Path, **changes: object) -> Options:
 
 @pytest.fixture(scope="module")
 def finished(
-    few_digits_train: None, few_resamples: None, tmp_path_factory: pytest.TempPathFactory
+    few_digits_train: None,
+    few_resamples: None,
+    module_sketches: None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A finished tiny run; tests must not change it."""
     out = tmp_path_factory.mktemp("reports")
@@ -111,7 +114,7 @@ def test_what_another_version_measured_is_not_drawn(
     assert redraw_report([folder], options(tmp_path)) == IN_PART
     text = (folder / "report.md").read_text()
     assert "measured by another version of the analysis; evaluate again" in text
-    assert {name for _, name in study.load(folder, analysis_versions()).results} == {"clean"}
+    assert {name for _, name in study.load(folder, KNOWN).results} == {"clean"}
     assert {name for _, name in study.load(folder).results} == {"clean", "deformation"}
 
 
@@ -218,7 +221,8 @@ def test_few_files_lie_between_a_command_and_its_numbers(
         monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
     words = ("--epochs", "1", "--limit", "20", "--methods", "baseline", "catchup", "--quiet")
     only = ("clean", "adversarial", "corruption", "deformation", "ood", "feature_drop", "filters")
-    assert call("run", *words, "--only", *only, folder=tmp_path).returncode == 0
+    few = ("--set", "corruption.severities=[3]", "--set", "filters.samples=20")
+    assert call("run", *words, "--only", *only, *few, folder=tmp_path).returncode == 0
     assert set(seen) == {"cross_entropy", "score_limits", "batches"}
     for name, files in seen.items():
         assert len(files) <= 10, (name, sorted(Path(file).name for file in files))

@@ -15,7 +15,7 @@ from catchup_eval.cli.options import Options
 from catchup_eval.cli.report import redraw_report
 from catchup_eval.cli.run import run_plan
 from catchup_eval.core.errors import DONE, IN_PART, UnknownName, UserError
-from catchup_eval.feature_learning import SIMULATIONS, analysis_versions
+from catchup_eval.feature_learning import KNOWN, SIMULATIONS
 from catchup_eval.jobs import plan as plans
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.report import page
@@ -81,7 +81,7 @@ def test_each_network_has_its_own_results(finished: Path) -> None:
 
 
 def test_stored_results_are_those_of_the_simulation(finished: Path) -> None:
-    found = study.load(finished, analysis_versions()).joined_result("feature_learning")
+    found = study.load(finished, KNOWN).joined_result("feature_learning")
     settings = PLAN.settings["feature_learning"]
     whole = SIMULATIONS["feature_learning"].measure(**settings)
     for metric in ("output", "loss"):
@@ -204,7 +204,7 @@ def test_what_another_version_simulated_is_not_drawn(
         ({"set": ["landscape.points=3"]}, "there is no analysis 'landscape'"),
         (
             {"set": ["feature_learning.seeds=0"]},
-            "feature_learning: expected seeds as a number greater than or equal to 1, got 0",
+            "feature_learning: expected seeds as a whole number from 1 to 1,000, got 0",
         ),
         ({"set": ["filter_learning.seeds=two"]}, "got 'two'"),
         ({"limit": 5}, "nothing to --limit"),
@@ -261,7 +261,7 @@ def test_a_stopped_run_goes_on_with_the_next_simulation(
     assert ended.returncode == 128 + signal.SIGINT, ended.stderr
     assert "resumes from here" in ended.stderr
     before = stored(tmp_path / "reports/small")
-    assert before and redraw_report([tmp_path / "reports/small"], Options(quiet=True)) == DONE
+    assert before and redraw_report([tmp_path / "reports/small"], Options(quiet=True)) == IN_PART
     assert simulate(tmp_path / "reports") == DONE
     after = stored(tmp_path / "reports/small")
     assert len(after) > len(before) and {name: after[name] for name in before} == before

@@ -34,19 +34,38 @@ def test_what_others_add_comes_last(listing: Listing) -> None:
     assert sums["prod"]([2, 3]) == 6
 
 
-def test_nothing_is_imported_before_it_is_used(listing: Listing) -> None:
-    sums = listing(away="no_such_module:total")
+def test_what_is_broken_breaks_only_itself(listing: Listing) -> None:
+    sums = listing(away="no_such_module:total", prod="math:prod", fsum="math:fsum")
     assert "away" in sums
-    assert list(sums) == ["fsum", "away"]
-    with pytest.raises(UserError, match=r"'away', which the module no_such_module adds .* cannot"):
+    assert list(sums) == ["fsum", "prod"] and len(sums) == 2
+    assert sums["fsum"] is sum
+    why = "'away', which the module no_such_module adds .* raised ModuleNotFoundError: No module"
+    with pytest.raises(UserError, match=why):
         sums["away"]
+    assert sums.broken.keys() == {"away", "fsum"}
+    assert "the name is taken" in sums.broken["fsum"]
+
+
+def test_what_an_entry_raises_is_reported_with_its_line(
+    listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text("def total(values):\n    raise SystemExit('no')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    sums = listing(total="theirs:total")
+    what = r"'total', which .* theirs adds to the sums, in .*theirs.py:2 raised SystemExit: no"
+    with pytest.raises(UserError, match=what), sums.guard("total"):
+        sums["total"]([1])
+    with pytest.raises(ZeroDivisionError), sums.guard("total", surely=False):
+        1 / 0  # noqa: B018 (none of its lines)
+    with pytest.raises(KeyboardInterrupt), sums.guard("total"):
+        raise KeyboardInterrupt
+    with pytest.raises(UserError, match=r"expected a number from 'total', which .*, got str"):
+        sums.expect("total", "3", "a number", int)
 
 
 def test_what_does_not_fit_is_refused(listing: Listing) -> None:
     with pytest.raises(KeyError):
         listing()["prod"]
-    with pytest.raises(UserError, match="the module math adds 'fsum' to the sums, but that name"):
-        list(listing(fsum="math:fsum"))
     with pytest.raises(UserError, match="'pi', which the module math adds to the sums, lacks __ca"):
         listing(pi="math:pi")["pi"]
 

@@ -45,7 +45,7 @@ def test_a_function_gives_a_dataset_or_arrays(tmp_path: Path, digits: TensorData
     assert load(f"{file}:arrays").split("test").labels.tolist() == [0, 1]
     whole = load(f"{file}:whole")
     assert whole.fingerprint == digits.fingerprint and whole.code and not digits.code
-    with pytest.raises(UserError, match=r"neither a dataset or \(images, labels\), got int"):
+    with pytest.raises(UserError, match=r"labels\) from your function neither in .*:5, got int"):
         load(f"{file}:neither")
 
 

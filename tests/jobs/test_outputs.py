@@ -94,6 +94,7 @@ def plain(few_digits: TensorDataset, evaluate: Evaluate) -> Study:
     return evaluate([under_test(Means())], few_digits, FORMS)
 
 
+@pytest.mark.usefixtures("sketches")
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_outputs_that_are_not_finite_give_no_number(
     bad: float, few_digits: AnySet, evaluate: Evaluate, tmp_path: Path

@@ -28,7 +28,14 @@ def test_a_table_of_estimated_scores_comes_back_too() -> None:
         assert check(Plan, toml.parse(plans.write(plan), "x"), "x") == plan
 
 
-@given(words, st.lists(words, max_size=3), st.lists(st.integers(0, 99), max_size=3))
+names = words.filter(lambda text: text and Path(text).name == text)
+
+
+@given(
+    names,
+    st.lists(words, max_size=3, unique=True),
+    st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
+)
 def test_a_plan_comes_back_from_toml(name: str, methods: list[str], seeds: list[int]) -> None:
     settings = {"landscape": {"points": 5, "reach": 0.5, "on": True, "list": [1, 2]}}
     plan = Plan(name=name, methods=tuple(methods), seeds=tuple(seeds), settings=settings)
@@ -42,6 +49,9 @@ def test_a_plan_comes_back_from_toml(name: str, methods: list[str], seeds: list[
         ('name = "a"\nseeds = ["x"]', "seeds"),
         ('name = "a"\n[cscores]\nnetwork = 3', "did you mean 'networks'"),
         ('name = "a"\n[cscores]\nnetworks = 2', "each of the 3 fractions, got 2"),
+        ('name = "../a"', "expected name as that of a folder, got '../a'"),
+        ('name = "a"\nseeds = [1, 1]', "expected seeds as a list of different values"),
+        ('name = "a"\nepochs = "3"', r"expected epochs as a whole number .* got '3'"),
         ("name = ", "no valid TOML"),
     ],
 )

@@ -80,6 +80,19 @@ def test_a_published_file_is_downloaded_checked_and_loaded(
         load(f"catalogue:{name}", access=access)
 
 
+def test_each_file_that_is_downloaded_is_checked(tmp_path: Path) -> None:
+    """Of some only the eight digits in their names are known."""
+
+    def get(wanted: DownloadRequest) -> None:
+        wanted.path.parent.mkdir(exist_ok=True)
+        wanted.path.write_bytes(b"another file")
+
+    assert all(len(entry.sha256) in (8, 64) for entry in entries().values() if entry.address)
+    access = WeightsAccess(tmp_path / "models", get=get)
+    with pytest.raises(BadFile, match=r"is not the published file: .* expected sha256:014dd654;"):
+        load("catalogue:akamaster-cifar10-resnet44", access=access)
+
+
 def test_a_claim_is_about_its_own_images() -> None:
     claim = PublishedAccuracy(91.73, "cifar10")
     assert claim.is_about("cifar10") and claim.is_about("cifar10_test")

@@ -2,23 +2,32 @@
 
 import argparse
 import errno
+import json
 import pickle
+import tarfile
 import warnings
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from hypothesis import HealthCheck, given, settings, strategies
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from catchup_eval.core import environment
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.checkpoints import ModelCard, fingerprint, read, read_content, save
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.models.matching import load_state
+from catchup_eval.models.loading import load
+from catchup_eval.models.matching import find_normalisation, load_state
+from catchup_eval.models.zoo import build
 
 CARD = ModelCard(
     architecture="preactresnet10",
@@ -81,7 +90,7 @@ def test_a_prefix_in_the_middle_or_that_not_all_share_stays() -> None:
     net = nn.Sequential(OrderedDict(inner=nn.Sequential(OrderedDict(module=nn.Linear(2, 2)))))
     load_state(net, {f"module.{name}": value for name, value in net.state_dict().items()}, "x")
     weights = {"module.weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
-    with pytest.raises(BadFile, match=r"1 missing: weight; 1 unexpected: module.weight"):
+    with pytest.raises(BadFile, match=r"nearest: what is under 'module.'\); 1 missing: bias"):
         load_state(nn.Linear(3, 2), weights, "x")
 
 
@@ -261,8 +270,6 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_damaged_card_is_named(tmp_path: Path, network: Classifier) -> None:
-    from safetensors.torch import save_file
-
     state = {name: value.contiguous() for name, value in network.net.state_dict().items()}
     save_file(state, tmp_path / "a.safetensors", metadata={"card": "{}"})
     with pytest.raises(BadFile, match=r"the card of .*architecture"):
@@ -290,3 +297,219 @@ def test_versions_name_what_numbers_depend_on() -> None:
     pixels = {"torchvision", "numpy", "scipy", "pillow", "libjpeg"}
     assert set(printed) == {"catchup-eval", "python", "torch"} | pixels
     assert all(printed.values()) and printed["numpy"] == np.__version__
+
+
+PARTS = OrderedDict(conv=nn.Conv2d(3, 2, 1), head=nn.Linear(2, 4))
+NORM = {"new_mean": torch.full((3, 1, 1), 0.5), "new_std": torch.full((3, 1, 1), 0.25)}
+
+
+def under(prefix: str, state: dict[str, Any] | None = None) -> dict[str, Any]:
+    state = nn.Sequential(PARTS).state_dict() if state is None else state
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ({"weights": under(""), "optim": {"state": {0: {"m": torch.ones(2)}}}}, ""),
+        ({"a": {"b": {"params": under("encoder.")}}}, ""),
+        ((under(""), {"lr": 0.1}), ""),
+        ({"state_dict": under("conv.module.", PARTS["conv"].state_dict()) | under("")}, None),
+        ({"model": under("m.model.") | under("m.attacker.model.") | under("m.norm.", NORM)}, ""),
+        (
+            {"state_dict": under("net.") | {"loss.w": torch.ones(9), "acc.tp": torch.tensor(1)}},
+            "taken: what is under 'net.'; left aside: loss.w, acc.tp",
+        ),
+    ],
+)
+def test_weights_are_found_in_a_larger_file(content: Any, note: str | None, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    found = read_content(tmp_path / "a.pth")
+    net = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 2, 1), head=nn.Linear(2, 4)))
+    if note is None:  # two convolutions: nothing consistent
+        with pytest.raises(BadFile, match=r"2 unexpected: conv\.module.weight"):
+            load_state(net, found.weights, "a.pth", found.keys)
+        return
+    assert load_state(net, found.weights, "a.pth", found.keys) == note
+    state = nn.Sequential(PARTS).state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_different_weights_that_fit_are_not_chosen_from() -> None:
+    teacher = {name: value + 1 for name, value in under("teacher.").items()}
+    with pytest.raises(BadFile, match=r"different weights .* 'student.' and under 'teacher.'"):
+        load_state(nn.Sequential(PARTS), under("student.") | teacher, "x")
+
+
+def test_the_nearest_fit_and_what_there_is_are_named(tmp_path: Path) -> None:
+    weights = under("net.")
+    del weights["net.head.bias"]
+    torch.save({"epoch": 3, "state_dict": weights, "opt": {}}, tmp_path / "a.pth")
+    found = read_content(tmp_path / "a.pth")
+    with pytest.raises(BadFile) as error:
+        load_state(nn.Sequential(PARTS), found.weights, "a.pth", found.keys)
+    assert str(error.value) == (
+        "a.pth does not fit Sequential (nearest: what is under 'net.'); 1 missing: head.bias; "
+        "the file holds epoch, state_dict, opt"
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [torch.Tensor.int, torch.Tensor.to_sparse, lambda value: value.to("meta")]
+)
+def test_weights_of_another_type_are_refused(change: Callable[[Tensor], Tensor]) -> None:
+    weights = under("")
+    weights["conv.weight"] = change(weights["conv.weight"])
+    with pytest.raises(BadFile, match=r"1 of another type: conv\.weight"):
+        load_state(nn.Sequential(PARTS), weights, "x")
+
+
+def test_a_normalisation_layer_is_found() -> None:
+    pixels = {"0.mean": torch.full((1, 3, 1, 1), 127.5), "0.std": torch.full((1, 3, 1, 1), 51.0)}
+    found = find_normalisation(under("1.") | pixels, {})
+    assert found is not None and (found.mean, found.std) == ((0.5,) * 3, (0.2,) * 3)
+    assert find_normalisation(under("1.") | pixels, {"mean": torch.zeros(3)}) is None
+    assert find_normalisation(pixels | under("x", NORM), {}) is None
+    assert find_normalisation(nn.BatchNorm2d(3).state_dict(), {}) is None
+
+
+def script(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+
+
+def archive(path: Path) -> None:
+    with tarfile.open(path, "w:gz") as file:
+        file.add(__file__)
+
+
+def numpy_archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, a=np.ones(2))
+
+
+def bytes_of(content: bytes) -> Callable[[Path], Any]:
+    return lambda path: path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (bytes_of(b"version https://git-lfs.github.com/spec/v1\noid"), "Git LFS pointer"),
+        (bytes_of(b"\n<!doctype html><title>x"), "an HTML page"),
+        (bytes_of(b'{"error": "no such file"}'), "a text that begins '{\"error"),
+        (bytes_of(b""), "it is empty"),
+        (bytes_of(b"\x89HDF\r\n\x1a\n\0\0"), "an HDF5 file"),
+        (bytes_of(pickle.dumps([1])), "a pickle that torch.save did not write"),
+        (script, r"a TorchScript archive.*state_dict\(\)"),
+        (archive, "compressed by gzip; unpack it"),
+        (numpy_archive, "NumPy arrays"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.pth.tar", "a.safetensors"])
+def test_what_is_no_checkpoint_is_named(
+    write: Callable[[Path], Any], words: str, name: str, tmp_path: Path
+) -> None:
+    write(tmp_path / name)
+    with pytest.raises(BadFile, match=words) as error:
+        read(tmp_path / name)
+    assert "--trust-pickle" not in str(error.value)
+
+
+def test_the_length_of_a_header_is_no_other_format(tmp_path: Path) -> None:
+    """safetensors begin with it: 128 is the first byte of a pickle, 0x4b50 is "PK"."""
+    for length in (0x80, 0x4B50, 0x8B18):
+        text = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+        header = text.encode().ljust(length)
+        (tmp_path / "a").write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+        assert read(tmp_path / "a")[0].keys() == {"w"}
+
+
+def test_the_format_does_not_depend_on_the_ending(tmp_path: Path) -> None:
+    for name, write in (("a.pth", save_file), ("a.safetensors", torch.save), ("last", torch.save)):
+        write({"w": torch.ones(2)}, tmp_path / name)
+        assert read(tmp_path / name)[0].keys() == {"w"}
+
+
+def flip(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.with_name("flipped").write_bytes(content)
+
+
+SMALL = build("resnet8", classes=2, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+@given(place=strategies.floats(0, 1, exclude_max=True), header=strategies.booleans())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_is_noticed_anywhere(place: float, header: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    if not path.exists():
+        save(path, SMALL, CARD)
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    used = len(content[8:start].rstrip()) + 8  # blanks fill the header up
+    bit = int(8 * (place * used if header else start + place * (len(content) - start)))
+    flip(path, bit)
+    try:
+        found = read_content(tmp_path / "flipped")
+    except BadFile:
+        return
+    assert found.note, "the name of the hash was hit, and its lack is told"
+
+
+@given(place=strategies.floats(0, 1, exclude_max=True))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_of_an_archive_changes_no_weight(place: float, tmp_path: Path) -> None:
+    path, weights = tmp_path / "a.pt", {"w": torch.linspace(0, 1, 300)}
+    if not path.exists():
+        torch.save(weights, path)
+    flip(path, int(8 * place * path.stat().st_size))
+    with suppress(BadFile):
+        assert torch.equal(read(tmp_path / "flipped")[0]["w"], weights["w"])
+
+
+def test_a_checkpoint_without_its_hash_is_told(tmp_path: Path) -> None:
+    save(tmp_path / "a.safetensors", SMALL, CARD)
+    assert not read_content(tmp_path / "a.safetensors").note
+    weights, card = read(tmp_path / "a.safetensors")
+    assert card is not None
+    save_file(weights, tmp_path / "old.safetensors", {"card": card.model_dump_json()})
+    assert "no hash of its weights" in read_content(tmp_path / "old.safetensors").note
+
+
+def test_an_archive_that_unfolds_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1 << 16)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as plain:
+        entries = {entry.filename: plain.read(entry) for entry in plain.infolist()}
+    with zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as folded:
+        for name, content in entries.items():
+            folded.writestr(name, content)
+    with pytest.raises(BadFile, match=r"would unfold to 26\d.\d kB from \d"):
+        read(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": {"classes": 2, "stem": 4096, "shortcut": "conv"}}, "does not fit"),
+        ({"options": {"classes": 2, "stem": 10**9}}, "expected stem as a whole number"),
+        ({"options": {"classes": "two"}}, "a.safetensors: resnet8: expected classes as a whole"),
+        ({"architecture": "resnet9"}, "there is no architecture 'resnet9'"),
+        ({"std": [0.1, 0.1, None]}, r"std\.2"),
+        ({"mean": []}, "mean: Tuple should have at least 1"),
+        ({"channels": "cmyk"}, "channels"),
+        ({"preprocess": {"size": 10**8}}, "at most 8192 pixels"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_card_that_lies_is_one_sentence(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Nothing is allocated for a network that the weights are not of."""
+    card = {"architecture": "resnet8", "options": {"classes": 2}, "classes": ["a", "b"]}
+    text = json.dumps({**card, "mean": [0.5] * 3, "std": [0.25] * 3, **change})
+    save_file(SMALL.net.state_dict(), tmp_path / "a.safetensors", {"card": text})
+    with pytest.raises(UserError, match=words):
+        load(str(tmp_path / "a.safetensors"))

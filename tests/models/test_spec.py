@@ -21,7 +21,7 @@ from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.loading import load
 from catchup_eval.models.sources import WeightsAccess
-from catchup_eval.models.spec import expand, names, parse
+from catchup_eval.models.spec import check, expand, is_pretrained_request, names, parse
 from catchup_eval.models.zoo import build
 
 CARD = ModelCard(
@@ -45,13 +45,13 @@ HALF = {"norm": "half"}
         ("a=runs/best.safetensors", "", "runs/best.safetensors", {}, "a"),
         ("torchvision:resnet50@V2", "torchvision:resnet50", "V2", {}, "resnet50"),
         ("mine=nets.py:build@x.pt?norm=half", "nets.py:build", "x.pt", HALF, "mine"),
-        ("resnet20@a=b.pth?norm=half", "resnet20", "a=b.pth", HALF, "a=b"),
+        ("resnet20@a=b.pth?norm=half", "resnet20", "a=b.pth", HALF, "a-b"),
         ("a@b.pt?norm=half&width=8", "a", "b.pt", {**HALF, "width": "8"}, "b"),
         (
             "a=resnet20@https://me@host/x/net=1@2.th?norm=half",
             *("resnet20", "https://me@host/x/net=1@2.th", HALF, "a"),
         ),
-        ("https://host/a=b.pth", "", "https://host/a=b.pth", {}, "a=b"),
+        ("https://host/a=b.pth", "", "https://host/a=b.pth", {}, "a-b"),
         (
             "resnet20@https://host/get.th?id=3&key=a@b?norm=half",
             *("resnet20", "https://host/get.th?id=3&key=a@b", HALF, "get"),
@@ -69,6 +69,120 @@ def test_parse(
     spec = parse(text)
     assert (spec.architecture, spec.weights, spec.name) == (architecture, weights, name)
     assert spec.options == options
+
+
+@pytest.mark.parametrize(
+    ("text", "architecture", "weights", "options", "name"),
+    [
+        ("epoch=12-step=50.ckpt?norm=half", "", "epoch=12-step=50.ckpt", HALF, "epoch-12-step-50"),
+        (
+            "resnet8@epoch=12-step=50.ckpt",
+            "resnet8",
+            "epoch=12-step=50.ckpt",
+            {},
+            "epoch-12-step-50",
+        ),
+        ("a=epoch=12-step=50.ckpt", "", "epoch=12-step=50.ckpt", {}, "a"),
+        ("a=resnet8@run[lr0.1]/net.pth", "resnet8", "run[lr0.1]/net.pth", {}, "a"),
+        ("run[lr0.1]/last", "", "run[lr0.1]/last", {}, "last"),
+        (
+            "torchvision:resnet18@run[lr0.1]/last",
+            *("torchvision:resnet18", "run[lr0.1]/last", {}, "last"),
+        ),
+        ("me@home.v2?norm=half", "", "me@home.v2", HALF, "me-home.v2"),
+        ("what?.pth?norm=half", "", "what?.pth", HALF, "what-"),
+        ("a=~/net.pth", "", "HOME/net.pth", {}, "a"),
+        ("resnet8@~/absent.pth", "resnet8", "HOME/absent.pth", {}, "absent"),
+    ],
+)
+def test_a_path_that_exists_wins(
+    text: str,
+    architecture: str,
+    weights: str,
+    options: dict[str, str],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    files = "epoch=12-step=50.ckpt", "run[lr0.1]/net.pth", "run[lr0.1]/last", "home/net.pth"
+    for file in map(Path, (*files, "me@home.v2", "what?.pth")):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    spec = parse(text)
+    weights = weights.replace("HOME", str(tmp_path / "home"))
+    assert (spec.architecture, spec.weights, spec.name) == (architecture, weights, name)
+    assert spec.options == options
+    assert expand(text) == [spec] and not is_pretrained_request(spec)
+    assert [each.weights for each in expand("b=run[lr0.1]/*.pth")] == ["run[lr0.1]/net.pth"]
+
+
+def test_a_function_may_bring_its_weights(tmp_path: Path) -> None:
+    lines = "import torch", "def build(*, seed=None):", "    net = torch.nn.Linear(12, 2)"
+    more = (
+        "    if seed is not None: torch.nn.init.constant_(net.weight, seed)",
+        "    net.bias = None",
+    )
+    layers = "    return torch.nn.Sequential(torch.nn.Flatten(), net)"
+    (tmp_path / "nets.py").write_text("\n".join((*lines, *more, layers)))
+    target = f"{tmp_path}/nets.py:build"
+    loaded = load(f"{target}?norm=none&seed=2")
+    assert loaded.model(torch.ones(1, 3, 2, 2)).tolist() == [[24.0, 24.0]]
+    note = f"no file of weights is named: those that {target} gives"
+    assert loaded.model.weight_notes == (note,)
+    check(f"{target}?norm=none")
+    with pytest.raises(UserError, match=r"gives other weights each time.*write .*@FILE"):
+        load(f"{target}?norm=none")
+
+
+NETS = """
+from torch import nn, full
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", full((3,), 0.5), persistent=False)
+        self.register_buffer("std", full((3,), 0.25), persistent=False)
+def build(*, norm=True):
+    layers = nn.Flatten(), nn.Linear(12, 2)
+    for each in layers[1].parameters():
+        nn.init.ones_(each)
+    return nn.Sequential(*([Norm()] if norm else []), *layers)
+"""
+
+
+@pytest.mark.parametrize(
+    ("query", "taken", "note"),
+    [
+        ("", "(0, 0, 0)", "normalised inside the network, by mean/std 0.5,0.5,0.5/0.25"),
+        ("?norm=none", "(0, 0, 0)", "normalised inside the network, by"),
+        ("?norm=half", "(0.5, 0.5, 0.5)", "normalised twice: by ?norm and inside the network"),
+    ],
+)
+def test_a_layer_inside_the_network_normalises(
+    query: str, taken: str, note: str, tmp_path: Path
+) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    model = load(f"{tmp_path}/nets.py:build{query}").model
+    assert model.preprocessing.startswith(f"(pixels - {taken}) /")
+    assert model.weight_notes[1].startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("query", "taken", "note"),
+    [
+        ("", "(0.5, 0.5, 0.5)) / (0.25, 0.25, 0.25)", "normalised as in the file, by mean/std"),
+        ("?norm=none", "(0, 0, 0)) / (1, 1, 1)", "the normalisation in the file, mean/std 0.5"),
+    ],
+)
+def test_a_layer_in_the_file_normalises(query: str, taken: str, note: str, tmp_path: Path) -> None:
+    net = build("resnet8", classes=7, mean=(0.5,) * 3, std=(0.25,) * 3).net
+    norm = {"0.mean": torch.full((1, 3, 1, 1), 0.5), "0.std": torch.full((1, 3, 1, 1), 0.25)}
+    inner = {f"1.{name}": value for name, value in net.state_dict().items()}
+    torch.save(norm | inner, tmp_path / "a.pth")
+    model = load(f"resnet8@{tmp_path}/a.pth{query}").model
+    assert model.preprocessing == f"(pixels - {taken}"
+    assert model.weight_notes[0].startswith(note)
 
 
 @pytest.mark.parametrize("text", ["", "a=", "a@b.pt?norm"])
@@ -162,7 +276,8 @@ def resnet8_file(tmp_path: Path) -> Path:
 def test_a_file_alone_tells_its_network(resnet8_file: Path) -> None:
     loaded = load(f"{resnet8_file}?norm=half")
     assert loaded.architecture == "resnet8" and loaded.options == {"classes": 7}
-    assert loaded.notes == ("net: its names and shapes are those of resnet8",)
+    (note,) = loaded.notes
+    assert note.startswith("net: its names and shapes are those of resnet8; shapes do not")
     with pytest.raises(UserError, match="its normalisation is not known"):
         load(str(resnet8_file))
 

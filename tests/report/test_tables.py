@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catchup_eval.report import page
-from catchup_eval.report.tables import PAPER, Cell, Table, cells, escape_tex, latex, markdown
+from catchup_eval.report.tables import Cell, Table, cells, escape_tex, latex, markdown
 
 WILD = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
 
@@ -85,7 +85,7 @@ def test_every_table_of_a_report_compiles(three, analyses, tmp_path):
     wild = Table(
         "wild",
         "50 % of $x$_{y}.",
-        ["Method", "Top-1 (%)", PAPER, "#"],
+        ["Method", "Top-1 (%)", "paper", "#"],
         [[[Cell("a_b & <c> [d]"), Cell("1.0", "better"), Cell("2.0", "paper"), Cell("3.0")]]],
         groups=["", *["CIFAR_100 & more"] * 2, "~^\\"],
     )

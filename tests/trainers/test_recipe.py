@@ -111,15 +111,31 @@ def test_an_unknown_key_names_the_nearest(tmp_path, old, new, place, near):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("epochs = 6", 'epochs = "6"', "expected epochs as a valid integer, got '6'"),
-        ("epochs = 6", "epochs = 6.5", "expected epochs as a valid integer, got 6.5"),
+        (
+            "epochs = 6",
+            'epochs = "6"',
+            "a whole number from 1 to 10,000,000, got '6'",
+        ),
+        (
+            "epochs = 6",
+            "epochs = 6.5",
+            "a whole number from 1 to 10,000,000, got 6.5",
+        ),
         (
             "epochs = 6",
             "epochs = 0",
-            "expected epochs as a number greater than or equal to 1, got 0",
+            "a whole number from 1 to 10,000,000, got 0",
         ),
-        ("lr = 1", "lr = true", "expected optimiser.lr as a valid number, got True"),
-        ("lr = 1", 'lr = "fast"', "expected optimiser.lr as a valid number, got 'fast'"),
+        (
+            "lr = 1",
+            "lr = true",
+            "optimiser.lr as a number above 0 up to 10,000,000, got True",
+        ),
+        (
+            "lr = 1",
+            'lr = "fast"',
+            "a number above 0 up to 10,000,000, got 'fast'",
+        ),
         ("[2, 4]\n[aug", "[4, 2]\n[aug", "expected milestones as rising epochs from 1, got [4, 2]"),
         ("keep = [2, 4]", "keep = [2, 40]", "expected keep as epochs up to 6, got 40"),
         ('"reflect"', '"mirror"', "expected augmentation.fill as 'zeros' or 'reflect', got 'mirr"),
@@ -129,11 +145,11 @@ def test_an_unknown_key_names_the_nearest(tmp_path, old, new, place, near):
         ('kind = "step"', 'kind = "steps"', "did you mean 'step'? There are: cosine, one_cycle"),
         ('"preactresnet10"', '""', "either architecture (fresh weights) or weights"),
         ("keep", 'weights = "x.pt"\nkeep', "(a model to go on from), got both"),
-        ("keep", "share = 0\nkeep", "expected share as a number greater than 0, got 0"),
+        ("keep", "share = 0\nkeep", "expected share as a number above 0 up to 1, got 0"),
         (
             "keep",
             "share = 1.5\nkeep",
-            "expected share as a number less than or equal to 1, got 1.5",
+            "expected share as a number above 0 up to 1, got 1.5",
         ),
         ("[options]", "[view]\nsize = 8\n[options]", "view and test_view together, got only one"),
         ("[options]", "[view]\nsize = 8\nresize = 4\n[options]", "a crop of 8 pixels from"),
@@ -230,7 +246,7 @@ def test_bases_that_cannot_be(tmp_path):
         load_recipe(folder / "one.toml")
     with pytest.raises(BadFile, match=r"absent\.toml: No such file"):
         load_recipe(folder / "lost.toml")
-    with pytest.raises(UserError, match="expected base as a valid string, got 3"):
+    with pytest.raises(UserError, match="expected base as text, got 3"):
         load_recipe(folder / "odd.toml")
 
 

@@ -246,9 +246,12 @@ def test_another_training_is_not_gone_on_with(stopped, changes, arguments, diffe
     assert "--fresh" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no file of torch", None])
+@pytest.mark.parametrize("content", [b"", b"no file of torch", "cut", "flipped"])
 def test_a_damaged_file_is_refused_in_one_sentence(stopped, content, training):
-    stopped.write_bytes(stopped.read_bytes()[:-200] if content is None else content)
+    whole = bytearray(stopped.read_bytes())
+    flipped = whole[:-5000] + bytes([whole[-5000] ^ 1]) + whole[-4999:]
+    damaged = {"cut": whole[:-200], "flipped": flipped}
+    stopped.write_bytes(damaged.get(content, content))
     with pytest.raises(BadFile, match="is no complete resume file; delete it"):
         training(stopped).run(identity=SAME)
 

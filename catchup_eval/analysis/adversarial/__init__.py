@@ -56,7 +56,7 @@ from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import image_rngs
-from catchup_eval.core.settings import Count, EachOnce, Positive, validate_settings
+from catchup_eval.core.settings import MOST, Count, EachOnce, Positive, validate_settings
 from catchup_eval.datasets.dataset import Batch
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval
@@ -101,7 +101,8 @@ NARROW = "PGD's steps are no wider than the ball"
 VISIBLE = f"no epsilon is below {HALF_LEVEL}, which 8-bit images cannot show"
 
 Lines = Annotated[Sequence[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
-Radius = Annotated[float, Field(ge=0), AfterValidator(gradient_attacks.in_levels)]
+Levels = AfterValidator(gradient_attacks.in_levels)
+Radius = Annotated[float, Field(ge=0), Levels]
 
 
 class PGDSettings(NamedTuple):
@@ -139,11 +140,11 @@ def measure(
     context: EvaluationContext,
     *,
     epsilons: Annotated[Sequence[Radius], EachOnce] = (0, 1, 2, 4, 8),
-    pgd_epsilons: Annotated[Sequence[Annotated[Radius, Field(gt=0)]], EachOnce] = (4,),
+    pgd_epsilons: Annotated[Sequence[Annotated[float, Field(gt=0), Levels]], EachOnce] = (4,),
     pgd_steps: Count = 20,
     pgd_step_size: Annotated[Positive, Field(le=255)] = 2,
     pgd_restarts: Count = 1,
-    unbounded: Annotated[int, Field(ge=0)] = 100,
+    unbounded: Annotated[int, Field(ge=0, le=MOST)] = 100,
     attacks: Lines = (),
 ) -> Result:
     """The rows and samples described above.

@@ -46,7 +46,7 @@ from catchup_eval.analysis.clean.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.clean.figures import PANELS
 from catchup_eval.analysis.clean.figures import plot as plot
 from catchup_eval.analysis.context import EvaluationContext
-from catchup_eval.core.settings import Count, validate_settings
+from catchup_eval.core.settings import Few, validate_settings
 from catchup_eval.metrics import calibration, selective
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval, bootstrap, reflected
@@ -79,7 +79,7 @@ RECHECK = Recheck()
 
 
 @validate_settings()
-def measure(context: EvaluationContext, *, bins: Count = 15) -> Result:
+def measure(context: EvaluationContext, *, bins: Few = 15) -> Result:
     """The rows and samples described above.
 
     Args:
@@ -138,8 +138,10 @@ def _add_calibration_error(rows: Rows, samples: dict[str, np.ndarray], confidenc
     numbers = calibration.bin_numbers(samples[confidence], bins)
     gaps = correct - samples[confidence]
 
-    def resampled(chosen: np.ndarray) -> float:
-        return float(np.abs(np.bincount(numbers[chosen], gaps[chosen])).sum()) / len(chosen)
+    def resampled(chosen: np.ndarray) -> np.ndarray:
+        cells = numbers[chosen] + bins * np.arange(len(chosen))[:, None]
+        sums = np.bincount(cells.ravel(), gaps[chosen].ravel(), minlength=bins * len(chosen))
+        return np.asarray(np.abs(sums).reshape(-1, bins).sum(1) / chosen.shape[1])
 
     value = calibration.expected_calibration_error(samples[confidence], correct, bins=bins)
     low, high = reflected(resampled, len(gaps), value)
@@ -151,8 +153,8 @@ def _add_calibration_error(rows: Rows, samples: dict[str, np.ndarray], confidenc
 def _add_aurc(rows: Rows, samples: dict[str, np.ndarray]) -> None:
     errors = selective.errors_by_confidence(-samples["log_doubt"], samples["correct"])
 
-    def resampled(chosen: np.ndarray) -> float:
-        return 100 * selective.area(errors, np.bincount(chosen, minlength=n))
+    def resampled(chosen: np.ndarray) -> np.ndarray:
+        return np.array([100 * selective.area(errors, np.bincount(c, minlength=n)) for c in chosen])
 
     n, value = len(errors), 100 * selective.area(errors)
     low, high = bootstrap(resampled, n, bounds=RANGES["%"])

@@ -63,9 +63,9 @@ def _from_samples(error: Error, confidence: str = "confidence") -> Compute:
         confidences = np.asarray(result.samples[confidence], float)[order]
         correct = np.asarray(result.samples["correct"], float)[order]
 
-        def resampled(chosen: np.ndarray) -> float:
+        def resampled(chosen: np.ndarray) -> np.ndarray:
             rows = np.sort(chosen)  # so that equal confidences stay in their order
-            return error(confidences[rows], correct[rows])
+            return np.array([error(confidences[row], correct[row]) for row in rows])
 
         value = error(confidences, correct)
         low, high = reflected(resampled, len(correct), value, resamples=RESAMPLES)

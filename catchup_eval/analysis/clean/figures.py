@@ -14,6 +14,7 @@ from catchup_eval.results.result import Result, group_by_model
 
 PANELS = {"confidence": "as trained", "confidence_after_temperature": "after temperature"}
 PLOTTED = 10  # images that a bin must hold to be plotted: with fewer its accuracy is noise
+MOST_BINS = 10_000  # of a figure
 COVERED = np.linspace(0.02, 1, 99)  # fractions of the images; below, a few decide
 FEW = 3  # models up to which intervals are drawn
 
@@ -58,6 +59,14 @@ def _risk(result: Result) -> np.ndarray:
     return np.asarray(np.interp(COVERED, np.arange(1, len(risk) + 1) / len(risk), risk))
 
 
+def _stored_bins(result: Result) -> int:
+    """As many as can be drawn; a stored report may be a stranger's."""
+    bins = int(result.samples["bins"][0])
+    if not 1 <= bins <= MOST_BINS:
+        raise ValueError(f"{bins} bins, expected at most {MOST_BINS:,}")
+    return bins
+
+
 def _panel(top: Axes, strip: Axes, models: dict[str, list[Result]], confidence: str) -> None:
     looks = style.plot_styles(list(models))
     top.plot([0, 100], [0, 100], color=style.GREY, linewidth=0.8, zorder=1)
@@ -66,7 +75,7 @@ def _panel(top: Axes, strip: Axes, models: dict[str, list[Result]], confidence: 
             calibration.reliability(
                 result.samples[confidence],
                 result.samples["correct"],
-                bins=int(result.samples["bins"][0]),
+                bins=_stored_bins(result),
             )
             for result in results
         ]

@@ -40,6 +40,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext
@@ -49,7 +50,7 @@ from catchup_eval.analysis.corruption.conventions import CONVENTIONS as CONVENTI
 from catchup_eval.analysis.corruption.figures import plot as plot
 from catchup_eval.analysis.corruption.registry import BENCHMARK_19, CORRUPTIONS, PRESETS, preset_for
 from catchup_eval.analysis.corruption.transforms import frost
-from catchup_eval.core.errors import UserError
+from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.settings import one_of, validate_settings
 from catchup_eval.datasets.dataset import Split
 from catchup_eval.results.headline import Headline, RowLink
@@ -71,6 +72,9 @@ HEADLINES = (Headline("mean_error", "corruption error", "lower", outcomes=("erro
 PER_SAMPLE: PerSample = {"test": ("clean", "correct")}
 RECHECK = Recheck()
 ALL_SEVERITIES = (1, 2, 3, 4, 5)
+RELEASED = "released"
+Folder = Annotated[str, Field(min_length=1)]
+Severity = Annotated[int, Field(ge=1, le=5)]
 Source = CorruptionVariant | released.Released  # where corrupted images come from
 Cells = Sequence[tuple[str, int]]  # type, severity
 
@@ -80,8 +84,6 @@ def _check(settings: Mapping[str, Any]) -> None:
         values = settings[name]
         if not values or len(set(values)) < len(values):
             raise UserError(f"expected {name}, each once, got {list(values)}")
-    if not set(settings["severities"]) <= set(ALL_SEVERITIES):
-        raise UserError(f"expected severities from 1 to 5, got {list(settings['severities'])}")
 
 
 @validate_settings(_check)
@@ -89,10 +91,10 @@ def measure(
     context: EvaluationContext,
     *,
     corruptions: Sequence[Annotated[str, one_of("corruption", CORRUPTIONS)]] = BENCHMARK_19,
-    severities: Sequence[int] = ALL_SEVERITIES,
+    severities: Sequence[Severity] = ALL_SEVERITIES,
     preset: Annotated[str, one_of("preset", PRESETS)] | None = None,
-    photographs: str | None = None,
-    files: str | None = None,
+    photographs: Folder | None = None,
+    files: Folder | None = None,
 ) -> Result:
     """The rows and samples described above.
 
@@ -103,6 +105,8 @@ def measure(
         photographs: folder of the official photographs of frost; without it frost is procedural.
         files: folder of the released CIFAR-10-C, CIFAR-100-C or ImageNet-C, whose images are then
             used as they are, in place of corrupting; the split's `index` must be their rows.
+            "released": those in the data root, which commands take by themselves where they are
+            there; "none": corrupt all the same.
 
     Raises:
         UnknownName: no such type or preset.
@@ -113,7 +117,8 @@ def measure(
     preset = preset or preset_for(split.images.shape[-1])
     ice = frost.photographs(Path(photographs)) if photographs and "frost" in corruptions else ()
     variant = CorruptionVariant(context.seed, preset, ice)
-    source = variant if files is None else released.find_released(Path(files), split)
+    folder = _released_folder(context) if files == RELEASED else files
+    source = variant if folder in (None, "none") else released.find_released(Path(folder), split)
     cells = [(name, severity) for name in corruptions for severity in severities]
     tracked = context.track(cells, len(cells))
     correct = np.stack([_correct(context, split, source, *cell) for cell in tracked], axis=1)
@@ -128,6 +133,20 @@ def measure(
         _add_alexnet_row(rows, cells, correct)
     _add_check(rows, split, source, corruptions, severities[0])
     return Result(rows.frame(), samples)
+
+
+def resolve(settings: Mapping[str, Any], data: str, root: Path | None) -> Mapping[str, Any]:
+    """The released files are used by themselves where they lie in the data root."""
+    folder = released.FOLDERS.get(data)
+    there = root is not None and folder is not None and (root / folder / "labels.npy").is_file()
+    return {**settings, "files": RELEASED} if there and not settings.get("files") else settings
+
+
+def _released_folder(context: EvaluationContext) -> str:
+    name = released.FOLDERS.get(context.data.name)
+    if name is None or context.data_root is None:
+        raise BadFile(f"there are no released files of {context.data.name} in the data root")
+    return str(context.data_root / name)
 
 
 def row_links(result: Result) -> Iterator[RowLink]:
@@ -163,7 +182,7 @@ def _is_batch_independent(split: Split, name: str, variant: CorruptionVariant) -
 def _correct(
     context: EvaluationContext, split: Split, source: Source, name: str, severity: int
 ) -> np.ndarray:
-    root = context.data_root
+    root = None if context.auditing else context.data_root
     if not isinstance(source, CorruptionVariant):
         corrupt = partial(source.read_cell, name=name, severity=severity)
     elif root is None or not root.is_dir() or not cache.fits_on_disk(root, split):

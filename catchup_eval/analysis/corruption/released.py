@@ -30,6 +30,8 @@ from catchup_eval.datasets.dataset import Split
 from catchup_eval.datasets.file_dataset import decode_images
 from catchup_eval.datasets.folders import listing
 
+# By dataset: the folder of its corrupted test images in the data root, as the archives have it.
+FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 SEVERITIES = 5
 LOOKED_AT = 100  # images, for the check that rows belong together
 

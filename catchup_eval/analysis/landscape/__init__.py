@@ -56,7 +56,7 @@ directions; `index` and `batch` (N,), the image's number and its batch's; `probe
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -70,7 +70,7 @@ from catchup_eval.analysis.landscape.figures import AXES, CLUSTER, PLANE, SETTLE
 from catchup_eval.analysis.landscape.figures import plot as plot
 from catchup_eval.analysis.landscape.losses import mean_over_axis
 from catchup_eval.core.errors import Missing, UserError
-from catchup_eval.core.settings import Count, Positive, validate_settings
+from catchup_eval.core.settings import MOST, Few, validate_settings
 from catchup_eval.datasets.dataset import Batch
 from catchup_eval.metrics.intervals import t_interval
 from catchup_eval.results.headline import Headline
@@ -108,29 +108,38 @@ FILTER_VERSION = 2
 RANKS = ("top", "second", "third")  # eigenvalues; the third shows whether the plane is unique
 
 
-AtLeastTwo = Annotated[int, Field(ge=2)]
+MOST_LOSSES = 2 * 10**8  # that are kept, 1.6 GB
+AtLeastTwo = Annotated[int, Field(ge=2, le=1000)]
 
 
 def _check_points(settings: Mapping[str, Any]) -> None:
     points = settings["points"]
-    if points < 3 or points % 2 == 0:
+    if points % 2 == 0:
         raise UserError(f"expected an odd number of points from 3, got {points}")
+    steps = points**2 + settings["directions"] * points
+    losses = steps * settings["samples"] * settings["batches"]
+    if losses > MOST_LOSSES:
+        raise UserError(
+            f"expected {MOST_LOSSES:,} losses at most, got {losses:,}: "
+            "(points^2 + directions * points) * samples * batches"
+        )
 
 
 @validate_settings(_check_points)
 def measure(
     context: EvaluationContext,
     *,
-    part: str = "test",
-    samples: AtLeastTwo = 200,  # PyHessian's example
-    batches: Count = 1,
-    points: int = 21,  # PyHessian's tutorial, and most likely the paper's
-    reach: Positive = 0.5,  # likewise
+    part: Literal["train", "test"] = "test",
+    samples: Annotated[int, Field(ge=2, le=MOST)] = 200,  # PyHessian's example
+    batches: Few = 1,
+    # PyHessian's tutorial, and most likely the paper's
+    points: Annotated[int, Field(ge=3, le=501)] = 21,
+    reach: Annotated[float, Field(gt=0, le=1000)] = 0.5,  # likewise
     directions: AtLeastTwo = 5,
     solver: hessian.Solver = "scipy",
-    tolerance: Positive = 1e-4,
+    tolerance: Annotated[float, Field(ge=1e-12, le=1)] = 1e-4,
     probes: AtLeastTwo = 30,
-    lanczos: Annotated[int, Field(ge=0)] = 0,
+    lanczos: Annotated[int, Field(ge=0, le=1000)] = 0,
 ) -> Result:
     """The rows and samples described above.
 

@@ -55,7 +55,13 @@ from catchup_eval.analysis.localization.conventions import CONVENTIONS as CONVEN
 from catchup_eval.analysis.localization.figures import WORST
 from catchup_eval.analysis.localization.figures import plot as plot
 from catchup_eval.core.rng import generator
-from catchup_eval.core.settings import Fraction, one_of, validate_settings
+from catchup_eval.core.settings import (
+    EachOnce,
+    Fraction,
+    PositiveFraction,
+    one_of,
+    validate_settings,
+)
 from catchup_eval.metrics import boxes
 from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows
@@ -97,8 +103,8 @@ def measure(
     *,
     protocol: Annotated[str, one_of("protocol", cam.NORMALIZATIONS)] = "minmax",
     threshold: Fraction = 0.2,  # the paper's
-    centred: Annotated[float, Field(gt=0, le=1)] | None = None,
-    sweep: Annotated[Sequence[Fraction], Field(min_length=1)] = SWEEP,
+    centred: PositiveFraction | None = None,
+    sweep: Annotated[Sequence[Fraction], Field(min_length=1, max_length=1000), EachOnce] = SWEEP,
 ) -> Result:
     """The rows and samples described above.
 

@@ -1,6 +1,6 @@
-"""The conventions page, on disk: one self-contained page, the same in Markdown, and in CSV."""
+"""The conventions page, on disk: one self-contained page, and its rows in CSV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from catchup_eval.audit.conventions import tables
 from catchup_eval.audit.conventions.quotes import QuoteMatches, match_quote
 from catchup_eval.audit.conventions.rankings import evaluate_conventions
 from catchup_eval.core.errors import UserError
-from catchup_eval.feature_learning import analysis_versions
+from catchup_eval.feature_learning import KNOWN
 from catchup_eval.paper import readings
 from catchup_eval.report.page import write_page
-from catchup_eval.report.tables import Table, escape_markdown, markdown
+from catchup_eval.report.tables import Table
 from catchup_eval.results import study
 from catchup_eval.results.merge import merge_by_dataset
 
@@ -44,7 +44,7 @@ def compare_reports(
         UnknownName: a quote's name is none.
         UserError: reports of other images or models.
     """
-    loaded = [study.load(folder, analysis_versions()) for folder in folders]
+    loaded = [study.load(folder, KNOWN) for folder in folders]
     joined = merge_by_dataset(loaded, folders)
     if len(joined) > 1:
         raise UserError(f"expected reports about one dataset, got {', '.join(joined)}")
@@ -87,19 +87,10 @@ def read_paper() -> ConventionsPage:
 
 
 def write(page: ConventionsPage, folder: Path) -> Path:
-    """Write `conventions.html`, `conventions.md` and `conventions.csv`; gives the path of the page.
+    """Write `conventions.html` and `conventions.csv`; gives the path of the page.
 
     Raises:
         UserError: the folder cannot be written.
     """
     package = "catchup_eval.audit.conventions"
-    return write_page(package, "conventions", page, _markdown(page), page.rows, folder)
-
-
-def _markdown(page: ConventionsPage) -> Iterator[str]:
-    yield from (escape_markdown(match.text) for match in page.matches)
-    yield escape_markdown(page.how)
-    for table in page.tables:
-        yield escape_markdown(table.caption)
-        yield markdown(table)
-    yield escape_markdown(page.note)
+    return write_page(package, "conventions", page, page.rows, folder)

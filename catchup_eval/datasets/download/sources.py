@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.http import DownloadRequest
-from catchup_eval.core.settings import Count, Settings, check
+from catchup_eval.core.settings import Bytes, Count, Settings, check
 
 
 def _check_relative_path(path: str) -> str:
@@ -31,7 +31,7 @@ class ArchivedFile(Settings):
     """What is known of a file that lies in an archive."""
 
     md5: Md5 = ""
-    size: Count | None = None  # bytes
+    size: Bytes | None = None  # bytes
 
 
 class File(Settings):
@@ -53,7 +53,7 @@ class File(Settings):
 
     name: Inside
     addresses: Annotated[tuple[Address, ...], Field(strict=False)] = ()
-    size: Count | None = None
+    size: Bytes | None = None
     md5: Md5 = ""
     sha256: Sha256 = ""
     verified: bool = False

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.errors import CatchupError, UnknownName, UserError
 from catchup_eval.core.registry import LazyEntry, Registry
+from catchup_eval.core.settings import check_keywords
+from catchup_eval.core.toml import brief
 from catchup_eval.models.sources import TIMM, TORCHVISION
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Architecture:
     @property
     def about(self) -> str:
         """Description, one line."""
-        return (inspect.getdoc(self.build) or "").splitlines()[0]
+        return (inspect.getdoc(self.build) or "").partition("\n")[0]
 
 
 def _family(module: str, *names: str) -> dict[str, LazyEntry]:
@@ -75,33 +77,66 @@ def build(
         UserError: as the builders of torchvision and timm.
     """
     from catchup_eval.models.classifier import Classifier, wrap
-    from catchup_eval.models.zoo import timm_models, torchvision_models
 
-    kind = architecture.partition(":")[2]
-    layout: ModuleLayout | None
-    if architecture.startswith(TORCHVISION):
-        net = torchvision_models.build(kind, classes=classes, **options)
-        layout = torchvision_models.layout(kind, net)
-    elif architecture.startswith(TIMM):
-        net = timm_models.build(kind, classes=classes, **options)
-        layout = timm_models.layout(net)
-    elif architecture in ARCHITECTURES:
-        entry = ARCHITECTURES[architecture]
-        check_options(architecture, entry.build, options)
-        net, layout = entry.build(classes=classes, **options), entry.layout
-    else:
-        others = (TORCHVISION + "resnet18", TIMM + "resnet18")
-        raise UnknownName("architecture", architecture, [*ARCHITECTURES, *others])
+    try:
+        net, layout = _build(architecture, classes=classes, **options)
+    except (CatchupError, MemoryError):
+        raise
+    except Exception as error:  # other packages check little
+        given = ", ".join(f"{key}={brief(value)}" for key, value in options.items())
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UserError(
+            f"{architecture} cannot be built with {given or 'its defaults'}: {reason}"
+        ) from error
     name = name or architecture
     if layout is None:
         return wrap(net, mean=mean, std=std, name=name)
     return Classifier(net, mean=mean, std=std, name=name, **vars(layout))
 
 
+def _build(
+    architecture: str, classes: int, **options: Any
+) -> "tuple[nn.Module, ModuleLayout | None]":
+    from catchup_eval.models.zoo import timm_models, torchvision_models
+
+    kind = architecture.partition(":")[2]
+    if architecture.startswith(TORCHVISION):
+        net = torchvision_models.build(kind, classes=classes, **options)
+        return net, torchvision_models.layout(kind, net)
+    if architecture.startswith(TIMM):
+        net = timm_models.build(kind, classes=classes, **options)
+        return net, timm_models.layout(net)
+    check_architecture_options(architecture, {"classes": classes, **options})
+    from torch import nn
+
+    entry = ARCHITECTURES[architecture]
+    with ARCHITECTURES.guard(architecture):
+        net = entry.build(classes=classes, **options)
+    ARCHITECTURES.expect(architecture, net, "a network, an nn.Module,", nn.Module)
+    return net, entry.layout
+
+
+def check_architecture_options(architecture: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the builder of :data:`ARCHITECTURES` does not take.
+
+    Raises:
+        UnknownName: no such architecture or option.
+        UserError: a value of another type or out of range.
+    """
+    if architecture not in ARCHITECTURES:
+        others = (TORCHVISION + "resnet18", TIMM + "resnet18")
+        raise UnknownName("architecture", architecture, [*ARCHITECTURES, *others])
+    check_keywords(ARCHITECTURES[architecture].build, {"classes": 2, **options}, architecture)
+
+
 def check_options(name: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Raise `UnknownName` for the first option that `build` does not take."""
-    parameters = inspect.signature(build).parameters.values()
-    known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    try:
+        parameters = inspect.signature(build).parameters.values()
+    except ValueError:  # of a function in C
+        return
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    known = [each.name for each in parameters if each.kind in named]
     for option in options:
-        if option not in known:
+        if option not in known and not any(each.kind is each.VAR_KEYWORD for each in parameters):
             raise UnknownName(f"option of {name}", option, known)

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import nn
 
 Builder = Callable[..., nn.Module]
+Classes = Annotated[int, Field(ge=1, le=100_000)]
+Width = Annotated[int, Field(ge=1, le=4096)]  # in channels
+Grid = Annotated[int, Field(ge=1, le=32)]  # of what a pool leaves, on a side
 
 
 def builder_of(

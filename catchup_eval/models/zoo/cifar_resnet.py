@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.models.classifier import ModuleLayout
-from catchup_eval.models.zoo.builders import builder_of
+from catchup_eval.models.zoo.builders import Classes, Grid, Width, builder_of
 
 LAYOUT = ModuleLayout(("stem", "layer1", "layer2", "layer3"), head="linear", pool="pool")
 Shortcut = Literal["pad", "conv"]
@@ -31,10 +31,13 @@ class PadShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """conv-BN-ReLU-conv-BN plus a shortcut, then ReLU."""
+    """conv-BN-ReLU-conv-BN plus a shortcut, then ReLU; without `inner_relu`, only the last."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, shortcut: Shortcut):
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, shortcut: Shortcut, inner_relu: bool = True
+    ):
         super().__init__()
+        self.inner_relu = inner_relu
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
@@ -42,7 +45,8 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(inputs, outputs, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        inner = self.bn1(self.conv1(x))
+        residual = self.bn2(self.conv2(F.relu(inner) if self.inner_relu else inner))
         return F.relu(residual + self.shortcut(x))
 
 
@@ -64,6 +68,7 @@ class CifarResNet(nn.Module):
         stem: its channels; option A cannot take any away, so with it at most 16.
         grid: side of the grid of averages that the head is given. Beyond 1, for images of 32
             pixels, no single map is averaged, and so there are no class activation maps.
+        inner_relu: between the convolutions of a block. Some public ResNet-20 and -32 lack it.
 
     Raises:
         UnknownName, UserError: another shortcut, a stem too wide for option A.
@@ -73,10 +78,11 @@ class CifarResNet(nn.Module):
         self,
         depth: int,
         *,
-        classes: int,
+        classes: Classes,
         shortcut: Shortcut = "pad",
-        stem: int = 16,
-        grid: int = 1,
+        stem: Width = 16,
+        grid: Grid = 1,
+        inner_relu: bool = True,
     ):
         super().__init__()
         if shortcut not in get_args(Shortcut):
@@ -87,9 +93,9 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, stem, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.stem = nn.ReLU()
-        self.layer1 = _stage(stem, 16, blocks, 1, shortcut)
-        self.layer2 = _stage(16, 32, blocks, 2, shortcut)
-        self.layer3 = _stage(32, 64, blocks, 2, shortcut)
+        self.layer1 = _stage(stem, 16, blocks, 1, shortcut, inner_relu)
+        self.layer2 = _stage(16, 32, blocks, 2, shortcut, inner_relu)
+        self.layer3 = _stage(32, 64, blocks, 2, shortcut, inner_relu)
         self.pool = nn.AdaptiveAvgPool2d(grid)
         self.linear = nn.Linear(64 * grid**2, classes)
 
@@ -99,9 +105,12 @@ class CifarResNet(nn.Module):
         return self.linear(self.pool(x).flatten(1))  # type: ignore[no-any-return]
 
 
-def _stage(inputs: int, outputs: int, blocks: int, stride: int, kind: Shortcut) -> nn.Sequential:
-    first = BasicBlock(inputs, outputs, stride, kind)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1, kind) for _ in range(blocks - 1)))
+def _stage(
+    inputs: int, outputs: int, blocks: int, stride: int, kind: Shortcut, inner_relu: bool
+) -> nn.Sequential:
+    first = BasicBlock(inputs, outputs, stride, kind, inner_relu)
+    rest = (BasicBlock(outputs, outputs, 1, kind, inner_relu) for _ in range(blocks - 1))
+    return nn.Sequential(first, *rest)
 
 
 @builder_of(CifarResNet, 8)

@@ -7,12 +7,13 @@ builds on it. AlignMixup's has `stem_norm` and `active_shortcut`.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from catchup_eval.models.classifier import ModuleLayout
-from catchup_eval.models.zoo.builders import builder_of
+from catchup_eval.models.zoo.builders import Classes, Width, builder_of
 
 
 class PreActBlock(nn.Module):
@@ -85,9 +86,9 @@ class PreActResNet(nn.Module):
         blocks: Sequence[int] = (2, 2, 2, 2),
         block: type[PreActBlock] = PreActBlock,
         *,
-        classes: int,
-        width: int = 64,
-        stem_stride: int = 1,
+        classes: Classes,
+        width: Width = 64,
+        stem_stride: Literal[1, 2] = 1,
         stem_norm: bool = False,
         active_shortcut: bool = False,
         final_norm: bool = False,

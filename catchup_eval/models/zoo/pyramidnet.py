@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from catchup_eval.models.classifier import ModuleLayout
-from catchup_eval.models.zoo.builders import builder_of
+from catchup_eval.models.zoo.builders import Classes, builder_of
 
 LAYOUT = ModuleLayout(("bn1", "layer1", "layer2", "layer3"), head="linear", pool="pool")
 
@@ -67,7 +67,7 @@ class PyramidNet(nn.Module):
         bottleneck: the kind of block.
     """
 
-    def __init__(self, depth: int, alpha: float, bottleneck: bool, *, classes: int):
+    def __init__(self, depth: int, alpha: float, bottleneck: bool, *, classes: Classes):
         super().__init__()
         blocks = (depth - 2) // (9 if bottleneck else 6)
         growing = list(pairwise(widths(3 * blocks, alpha)))

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from catchup_eval.models.classifier import ModuleLayout
-from catchup_eval.models.zoo.builders import builder_of
+from catchup_eval.models.zoo.builders import Classes, builder_of
 
 # The stem ends where its pool would be: an identity that features are mixed after.
 LAYOUT = ModuleLayout(
@@ -20,7 +20,7 @@ def _small_resnet(
     groups: int = 1,
     group_width: int = 64,
     *,
-    classes: int,
+    classes: Classes,
     zero_init: bool = True,
 ) -> nn.Module:
     net = ResNet(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.models.classifier import ModuleLayout
-from catchup_eval.models.zoo.builders import builder_of
+from catchup_eval.models.zoo.builders import Classes, builder_of
 
 LAYOUT = ModuleLayout(("conv1", "layer1", "layer2", "layer3"), head="linear", pool="pool")
 
@@ -70,7 +70,9 @@ class WideResNet(nn.Module):
         UnknownName: another flavour.
     """
 
-    def __init__(self, depth: int, widen: int, *, classes: int, flavour: FlavourName = "original"):
+    def __init__(
+        self, depth: int, widen: int, *, classes: Classes, flavour: FlavourName = "original"
+    ):
         super().__init__()
         if flavour not in FLAVOURS:
             raise UnknownName("flavour of a wide residual network", str(flavour), FLAVOURS)

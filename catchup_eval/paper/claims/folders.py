@@ -19,7 +19,7 @@ def judge_folders(
 ) -> tuple[list[JudgedClaim], dict[str, Study]]:
     """Test claims by the studies of these folders; gives the studies, too, by their dataset."""
     studies = merge_by_dataset(
-        [study.load(folder, feature_learning.analysis_versions()) for folder in folders], folders
+        [study.load(folder, feature_learning.KNOWN) for folder in folders], folders
     )
     costs = {data: seconds_per_seed(one) for data, one in studies.items()}
     judged = judge(

@@ -1,4 +1,4 @@
-"""Tested claims on disk: one self-contained page, the same in Markdown, and a row each in CSV."""
+"""Tested claims on disk: one self-contained page, and a row each in CSV."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from catchup_eval.paper.claims.judging import (
 )
 from catchup_eval.report import formatting
 from catchup_eval.report.page import write_page
-from catchup_eval.report.tables import Cell, Table, cells, escape_markdown, frame, markdown
+from catchup_eval.report.tables import Cell, Table, cells, frame
 from catchup_eval.results.study import Study
 
 SYMBOLS = {SUPPORTED: "✓", CONTRADICTED: "✗", CANNOT_TELL: "?"}
@@ -69,7 +69,7 @@ class ClaimsPage(NamedTuple):
 def write(
     claims: Claims, judged: Sequence[JudgedClaim], studies: Mapping[str, Study], folder: Path
 ) -> Path:
-    """Write `claims.html`, `claims.md` and `claims.csv`; gives the path of the page.
+    """Write `claims.html` and `claims.csv`; gives the path of the page.
 
     Raises:
         UserError: the folder cannot be written.
@@ -96,7 +96,7 @@ def write(
         entries,
     )
     rows = pd.DataFrame(map(_csv_row, judged))
-    return write_page("catchup_eval.paper.claims", "claims", page, _markdown(page), rows, folder)
+    return write_page("catchup_eval.paper.claims", "claims", page, rows, folder)
 
 
 def finding(judged: Sequence[JudgedClaim]) -> str:
@@ -209,19 +209,6 @@ def _csv_row(one: JudgedClaim) -> dict[str, object]:
         "needed_units": needed.units if needed else "",
         "needed_seconds": needed.seconds if needed else np.nan,
     }
-
-
-def _markdown(page: ClaimsPage) -> Iterator[str]:
-    yield markdown(page.summary)
-    yield page.summary.caption
-    yield from map(escape_markdown, page.how)
-    for one in page.entries:
-        yield f"## {one.judged.number}. {one.badge}"
-        yield f"> {escape_markdown(one.judged.text)}"
-        yield escape_markdown(one.judged.claim.source)
-        yield escape_markdown(one.tested_as)
-        yield from map(markdown, one.tables)
-        yield from map(escape_markdown, one.texts)
 
 
 def device(studies: Mapping[str, Study]) -> str:

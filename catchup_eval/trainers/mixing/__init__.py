@@ -10,12 +10,13 @@ for a setting out of its range and for a network that lacks what the method need
 `UnknownName` for a word that a setting does not have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.registry import LazyEntry, Registry, share_entries
+from catchup_eval.core.settings import check_keywords
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,6 +72,20 @@ share_entries(
 )
 
 
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse what the method of this name cannot be given; no model is needed for it.
+
+    Raises:
+        UnknownName: no such method, or a setting that it does not have.
+        UserError: a value of another type or out of range.
+    """
+    known = default_settings(name)
+    for setting in settings:
+        if setting not in known:
+            raise UnknownName(f"{name} setting", setting, known)
+    check_keywords(METHODS[name], settings, name)
+
+
 def build(name: str, model: "nn.Module", **settings: Any) -> "Method":
     """The method of this name on `model`, with settings that may come from a file or a command.
 
@@ -78,11 +93,12 @@ def build(name: str, model: "nn.Module", **settings: Any) -> "Method":
         UnknownName: no such method, or a setting that it does not have.
         UserError: a value or a model that the method refuses.
     """
-    known = default_settings(name)
-    for setting in settings:
-        if setting not in known and setting != "criterion":
-            raise UnknownName(f"{name} setting", setting, known)
-    return METHODS[name](model, **settings)
+    check_settings(name, {key: settings[key] for key in settings if key != "criterion"})
+    with METHODS.guard(name):
+        built = METHODS[name](model, **settings)
+    if not (callable(built) and callable(getattr(built, "close", None))):
+        METHODS.expect(name, built, "a method, which can be called and closed,")
+    return built
 
 
 def default_settings(name: str) -> dict[str, Any]:

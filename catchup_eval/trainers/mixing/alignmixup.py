@@ -11,8 +11,8 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.settings import validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative
+from catchup_eval.core.settings import NonNegative, validate_settings
+from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
 from catchup_eval.trainers.mixing.shared.features import feature_method, stages_of
 from catchup_eval.trainers.mixing.shared.pairs import Pairs

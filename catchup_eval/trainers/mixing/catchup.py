@@ -12,8 +12,8 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.settings import validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative
+from catchup_eval.core.settings import NonNegative, validate_settings
+from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.cutmix import cutmix
 from catchup_eval.trainers.mixing.input_mixup import input_mixup

@@ -4,8 +4,8 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.settings import Fraction, validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative, StatelessMethod
+from catchup_eval.core.settings import Fraction, NonNegative, validate_settings
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 from catchup_eval.trainers.mixing.shared.boxes import Box, draw_box
 from catchup_eval.trainers.mixing.shared.criteria import batch_loss
 from catchup_eval.trainers.mixing.shared.pairs import Pairs, draw_pairs, pair_loss

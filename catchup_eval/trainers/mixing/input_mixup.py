@@ -4,8 +4,8 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.settings import validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative, StatelessMethod
+from catchup_eval.core.settings import NonNegative, validate_settings
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 from catchup_eval.trainers.mixing.shared.pairs import draw_pairs, pair_loss, weighted_mean
 
 

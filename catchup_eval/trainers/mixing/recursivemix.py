@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import Fraction, validate_settings
+from catchup_eval.core.settings import Fraction, NonNegative, validate_settings
 from catchup_eval.models.classifier import Classifier
-from catchup_eval.trainers.base import Criterion, NonNegative, Traits, unwrap_compiled
+from catchup_eval.trainers.base import Criterion, Traits, unwrap_compiled
 from catchup_eval.trainers.mixing.shared.boxes import Box, draw_box
 from catchup_eval.trainers.mixing.shared.criteria import mixed_labels_loss
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.core.settings import Fraction, validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative, StatelessMethod
+from catchup_eval.core.settings import Fraction, NonNegative, validate_settings
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
 from catchup_eval.trainers.mixing.shared.criteria import Weights, batch_loss, weighted_loss
 from catchup_eval.trainers.mixing.shared.pairs import Pairs, draw_pairs, pair_loss

@@ -7,12 +7,11 @@ from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import Fraction, validate_settings
+from catchup_eval.core.settings import Fraction, NonNegative, validate_settings
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.base import (
     Criterion,
     Method,
-    NonNegative,
     StatelessMethod,
     unwrap_compiled,
 )

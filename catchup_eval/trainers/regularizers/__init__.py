@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.registry import LazyEntry, Registry, share_entries
+from catchup_eval.core.settings import check_keywords
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,6 +82,7 @@ def fill_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
 
     Raises:
         UnknownName: no such regularizer, or a setting that it does not have.
+        UserError: a value of another type or out of range.
 
     Example:
         >>> fill_defaults({"cutout": {}})
@@ -95,5 +97,6 @@ def fill_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
         for setting in own:
             if setting not in known:
                 raise UnknownName(f"{name} setting", setting, known)
+        check_keywords(REGULARIZERS[name], own, name)
         whole[name] = {**known, **own}
     return whole

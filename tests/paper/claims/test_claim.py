@@ -54,7 +54,7 @@ def test_a_claim_takes_from_the_heading_what_it_does_not_say() -> None:
         (BEST.replace("higher", "no worse"), "claim 1 of file: 'no worse' needs by, the margin"),
         (BEST.replace("c.x", "x"), "expected metric as ANALYSIS.METRIC, got 'x'"),
         (BEST.replace("higher", "equal") + "by = 0", "'equal' needs by, the margin"),
-        (BEST + "by = -1", "expected by as a number greater than or equal to 0, got -1"),
+        (BEST + "by = -1", "expected by as a number from 0, got -1"),
         (BEST + "where = 3", "expected where as a valid dictionary, got 3"),
         (BEST + "than = true", "claim 1 of file: expected than"),
     ],

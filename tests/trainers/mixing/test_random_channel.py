@@ -4,6 +4,8 @@ from scipy import stats
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
+from catchup_eval.models.hooks import StageHooks
+from catchup_eval.trainers.mixing.catchup import catchup
 from catchup_eval.trainers.mixing.random_channel import random_channel, random_channel_mask
 
 
@@ -39,7 +41,24 @@ def test_it_never_mixes_the_input(model):
         method(images, torch.tensor([0, 1, 2, 0]), draw)
     assert all(pixels is images for pixels in arrived)
     with pytest.raises(UserError, match=r"expected layers from 1 to 5 .*, got 0"):
-        random_channel(model, layers=[0, 1])
+        random_channel(model, layers=[0, 1], clean_input=False)
+
+
+def test_it_leaves_as_many_batches_clean_as_catchup_without_a_partner(model, monkeypatch):
+    """The input is drawn once in six, as each stage: the control is of the channels alone."""
+    mixed = []
+    replace = StageHooks.replace_output
+    monkeypatch.setattr(
+        StageHooks, "replace_output", lambda *a: (mixed.append(a[1]), replace(*a))[1]
+    )
+    images, labels, steps = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), 300
+    for method in (random_channel(model), catchup(model, input_partner="none")):
+        mixed.clear()
+        draw = generator(0)
+        for _ in range(steps):
+            method(images, labels, draw)
+        clean = steps - len(mixed)
+        assert stats.binomtest(clean, steps, 1 / 6).pvalue > 1e-6
 
 
 def test_alpha_zero_is_no_mixing(model, weighing):

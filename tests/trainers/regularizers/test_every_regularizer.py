@@ -218,9 +218,7 @@ def test_unknown_names_are_answered_with_the_nearest(new_model):
 
 def test_a_value_that_one_refuses_leaves_nothing_on_the_model(new_model):
     model = new_model()
-    with pytest.raises(
-        UserError, match="expected block as a number greater than or equal to 1, got 0"
-    ):
+    with pytest.raises(UserError, match=r"expected block as a whole number from 1 to .*, got 0"):
         regularize(model, {"shakedrop": {}, "dropblock": {"block": 0}})
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -228,16 +226,20 @@ def test_a_value_that_one_refuses_leaves_nothing_on_the_model(new_model):
 @pytest.mark.parametrize(
     "name, settings, sentence",
     [
-        ("cutout", {"length": 0}, "expected length as a number greater than or equal to 1, got 0"),
-        ("dropblock", {"drop": 1.0}, "expected drop as a number less than 1, got 1.0"),
+        ("cutout", {"length": 0}, "expected length as a whole number from 1 to .*, got 0"),
+        ("dropblock", {"drop": 1.0}, "expected drop as a number from 0 and below 1, got 1.0"),
         ("dropblock", {"stages": 9}, "expected stages from 1 to the number .* got 9 of 5"),
         ("dropblock", {"schedule": "cosine"}, "no schedule in dropblock 'cosine'"),
         (
             "shakedrop",
             {"drop": -0.1},
-            "expected drop as a number greater than or equal to 0, got -0.1",
+            "expected drop as a number from 0 and below 1, got -0.1",
         ),
-        ("label_smoothing", {"epsilon": 2}, "expected epsilon as a number less than 1, got 2"),
+        (
+            "label_smoothing",
+            {"epsilon": 2},
+            "epsilon as a number from 0 and below 1, got 2",
+        ),
         ("label_smoothing", {"shared_by": "some"}, "no shared_by in label_smoothing 'some'"),
     ],
 )

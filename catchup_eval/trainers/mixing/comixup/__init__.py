@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, pad
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import Count, Fraction, validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative, StatelessMethod
+from catchup_eval.core.settings import Count, Fraction, NonNegative, validate_settings
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.comixup.labels import Balance, co_labels
 from catchup_eval.trainers.mixing.comixup.potts import WIDEST

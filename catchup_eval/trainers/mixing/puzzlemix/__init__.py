@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import Count, Fraction, Positive, validate_settings
-from catchup_eval.trainers.base import Criterion, Method, NonNegative, StatelessMethod
+from catchup_eval.core.settings import Count, Fraction, NonNegative, Positive, validate_settings
+from catchup_eval.trainers.base import Criterion, Method, StatelessMethod
 from catchup_eval.trainers.mixing.baseline import baseline
 from catchup_eval.trainers.mixing.puzzlemix.energy import Smoothness, puzzle_energy
 from catchup_eval.trainers.mixing.puzzlemix.labels import lowest_labels
@@ -141,13 +141,18 @@ def puzzlemix(
     *,
     criterion: Criterion = cross_entropy,
     alpha: NonNegative = 1.0,
-    blocks: Annotated[Sequence[Annotated[int, Field(ge=2)]], Field(min_length=1)] = (2, 4, 8, 16),
+    blocks: Annotated[Sequence[Annotated[int, Field(ge=2, le=1024)]], Field(min_length=1)] = (
+        2,
+        4,
+        8,
+        16,
+    ),
     beta: NonNegative = 1.2,
     gamma: Fraction = 0.5,
     eta: NonNegative = 0.2,
     neigh_size: Count = 4,
     transport: bool = True,
-    t_size: Annotated[int, Field(ge=-1)] = 4,
+    t_size: Annotated[int, Field(ge=-1, le=1024)] = 4,
     t_eps: Positive = 0.8,
     clean_lam: NonNegative = 0.0,
 ) -> Method:

@@ -5,13 +5,14 @@ after it. A mixture costs no extra forward or backward pass: source and target a
 in two orders, so one pass up to the layer is enough for both.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
 from copy import deepcopy
 from math import floor
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from numpy.random import Generator
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from catchup_eval.core.errors import UserError
@@ -20,10 +21,23 @@ from catchup_eval.models.hooks import StageHooks
 from catchup_eval.trainers.base import Criterion, Method, StatelessMethod, unwrap_compiled
 from catchup_eval.trainers.mixing.shared.pairs import Pairs, draw_pairs, pair_loss
 
+
+def _as_list(layers: object) -> object:
+    if isinstance(layers, Set | range):
+        return list(layers)
+    return [layers] if type(layers) is int else layers
+
+
 # features (N, C, H, W), the pairs as drawn -> mixed features, the pairs as the labels weigh them
 Mix = Callable[[Tensor, Pairs, Generator], tuple[Tensor, Pairs]]
 Mask = Callable[[Tensor, Pairs, Generator], Tensor]  # features (N, C, H, W), ... -> (N, C) bool
-Layers = Iterable[int] | int | None  # several, one, or all that there are
+Layer = Annotated[int, Field(ge=0, le=1000)]
+if TYPE_CHECKING:  # several, one, or all that there are
+    Layers = Iterable[int] | int | None
+else:
+    Layers = Annotated[
+        Annotated[Sequence[Layer], Field(min_length=1)] | None, BeforeValidator(_as_list)
+    ]
 LabelRatio = Literal["sampled", "mask"]
 
 
