@@ -13,7 +13,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -98,7 +97,7 @@ class Child:
         self.box = box
         for name in ("cwd", "home", "tmp"):
             (box / name).mkdir(parents=True, exist_ok=True)
-        self._base = 0 if real else _memory_at_birth()
+        (box / "born").write_text("0")
         sys.stdout.flush()
         sys.stderr.flush()
         with warnings.catch_warnings():
@@ -139,7 +138,7 @@ class Child:
             (self.box / name).read_text(encoding="utf-8", errors="replace")
             for name in ("stdout", "stderr")
         )
-        memory = max(0, usage.ru_maxrss * 1024 - self._base)
+        memory = max(0, usage.ru_maxrss * 1024 - int((self.box / "born").read_text()))
         return Ended(code, out, err, usage.ru_utime + usage.ru_stime, memory, limit)
 
 
@@ -190,7 +189,8 @@ def _become(
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
             command = Path(sys.executable).with_name("catchup-eval")
             os.execv(command, [str(command), *words])
-        limit = _data_of_process() + MEMORY
+        (box / "born").write_text(str(_status("VmRSS")))
+        limit = _status("VmData") + MEMORY
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         code = _call_main(words, prepare)
     except BaseException:
@@ -230,21 +230,10 @@ def _call_main(words: Sequence[str], prepare: Callable[[], None] | None) -> int:
     return code
 
 
-@cache
-def _memory_at_birth() -> int:
-    """What a child has that does nothing, in bytes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pid = os.fork()
-    if not pid:
-        os._exit(0)
-    return os.wait4(pid, 0)[2].ru_maxrss * 1024
-
-
-def _data_of_process() -> int:
-    """Bytes that count for the limit of this process."""
+def _status(key: str) -> int:
+    """Bytes of this process."""
     text = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if "VmData" in line)
+    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if key in line)
 
 
 def _ticks(pid: int) -> int:
@@ -265,7 +254,7 @@ def snapshot(folder: Path, *without: str) -> Snapshot:
     for place, folders, files in os.walk(folder):
         if Path(place) == folder:
             folders[:] = [name for name in folders if name not in without]
-            files = [name for name in files if name not in (*without, "stdout", "stderr")]
+            files = [name for name in files if name not in (*without, "stdout", "stderr", "born")]
         for name in [*folders, *files]:
             path = os.path.join(place, name)
             state = os.lstat(path)

@@ -98,9 +98,8 @@ def new_box(box: Path) -> Path:
 def examine(case: Case, box: Path, *, real: bool = False) -> tuple[list[str], Ended]:
     """Run a case in its box; what is wrong about it."""
     before = snapshot(box, *case.outputs)
-    ended = children.call(
-        case.words, box, environment=case.environment, prepare=case.prepare, real=real
-    )
+    environment = {"CATCHUP_EVAL_DATA": str(box / "out" / "data"), **case.environment}
+    ended = children.call(case.words, box, environment=environment, prepare=case.prepare, real=real)
     return judge(case, ended, box, changes(before, snapshot(box, *case.outputs))), ended
 
 
