@@ -1,9 +1,7 @@
 """TOML files: those that come with a package, by name, and a user's own, by path."""
 
 import json
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
