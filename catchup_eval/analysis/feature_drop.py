@@ -9,6 +9,8 @@ dimensions that is dropped, 0 to 1), then `metric`, `value`, `unit`, `n` images,
 - `accuracy`: top-1 in percent at this fraction, Wilson interval
 - `area`: area under accuracy over fraction in percent, that is the mean accuracy over all
   fractions (trapezoid); bootstrap over images. 100 would be: correct without a single feature
+- `lost_at_80`: how many points of accuracy are lost once 80 % of the dimensions (the next step of
+  the grid) are dropped from the bottom; bootstrap over images
 - `filters_for_90`: how many dimensions carry 90 % of an image's influence, mean over the images,
   bootstrap over images
 - `share_for_90`: the same in percent of D
@@ -29,8 +31,8 @@ largest bias.
 
 Samples: `index` (N,), `area_top` and `area_bottom` (N,) each image's own area, 0 to 1, and where
 the other ranking differs `area_top_by_magnitude` and the like;
-`filters_for_90` (N,), `gini` (N,) 0 to 1; `lorenz` (D + 1,), the mean Lorenz curve of influence:
-what the 0, 1, ..., D weakest dimensions hold.
+`lost_at_80` (N,) -1, 0 or 1; `filters_for_90` (N,), `gini` (N,) 0 to 1; `lorenz` (D + 1,), the mean
+Lorenz curve of influence: what the 0, 1, ..., D weakest dimensions hold.
 """
 
 from collections.abc import Iterator
@@ -76,7 +78,7 @@ HEADLINES = (
         outcomes=("area_top",),
     ),
 )
-PER_SAMPLE: PerSample = {"test": ("area_top*", "area_bottom*", "filters_for_90", "gini")}
+PER_SAMPLE: PerSample = {"test": ("area_*", "lost_at_80", "filters_for_90", "gini")}
 RECHECK = Recheck(unless={"ranking": "dataset"})
 ENDS = ("top", "bottom")
 OTHER = {"value": "magnitude", "magnitude": "value"}
@@ -122,7 +124,9 @@ def measure(
         return correct
 
     correct = drop(by, "")
-    samples |= influence(features)
+    harmless = int(np.searchsorted(fractions, 0.8))
+    lost = correct["bottom"][0].astype(int) - correct["bottom"][harmless]
+    samples |= influence(features) | {"lost_at_80": lost}
     _add_influence(rows, samples)
     if (features < 0).any():
         drop(OTHER[by], f"_by_{OTHER[by]}")
@@ -137,6 +141,8 @@ def row_links(result: Result) -> Iterator[RowLink]:
         if f"area_{end}{suffix}" in result.samples:
             areas = result.samples[f"area_{end}{suffix}"]
             yield RowLink(f"area{suffix}", {"drop_from": end}, areas)
+    if "lost_at_80" in result.samples:
+        yield RowLink("lost_at_80", {}, result.samples["lost_at_80"])
     yield RowLink("filters_for_90", {}, result.samples["filters_for_90"], 1.0)
     yield RowLink("gini", {}, result.samples["gini"])
 
@@ -206,6 +212,7 @@ def _add_rows(
 
 def _add_influence(rows: Rows, samples: dict[str, np.ndarray]) -> None:
     depth = len(samples["lorenz"]) - 1
+    rows.mean("lost_at_80", 100 * samples["lost_at_80"].astype(float), unit="points")
     rows.mean("filters_for_90", samples["filters_for_90"], unit="filters")
     rows.mean("share_for_90", 100 * samples["filters_for_90"] / depth, unit="%")
     rows.mean("gini", 100 * samples["gini"], unit="%")

@@ -124,6 +124,7 @@ def sharp(drop_at: float) -> Result:
     samples = {
         "area_top": np.full(40, drop_at), "area_bottom": np.full(40, 0.9),
         "filters_for_90": np.full(40, 10), "gini": np.full(40, 0.5), "lorenz": fractions**3,
+        "lost_at_80": np.zeros(40, int),
     }  # fmt: skip
     rows = Rows("drop-sample-value@1")
     feature_drop._add_rows(rows, right, fractions, samples, "", "made@1")

@@ -14,10 +14,9 @@ from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.feature_learning import KNOWN
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.paper.claims.claim import Claims, find, read
-from catchup_eval.paper.claims.folders import more_seeds, seconds_per_seed
+from catchup_eval.paper.claims.folders import known_groups, more_seeds, seconds_per_seed
 from catchup_eval.paper.claims.judging import RequiredSize, judge
 from catchup_eval.results import merge, study
-from catchup_eval.trainers.mixing import METHODS
 
 PAPER = Path(__file__).parents[3] / "shared" / "seeds" / "catch_up_mix_paper.txt"
 KEYS = 'method = "catchup"\nrelation = "higher"\nmetric = "clean.accuracy"\n'
@@ -51,7 +50,7 @@ def test_every_shipped_claim_is_about_something_that_is_measured(finished_report
     """Each metric exists, and each but one compares what the example has."""
     example = study.load(finished_report, KNOWN)
     written = find("catchup-mix").claims
-    found = judge(written, {"digits": example}, KNOWN, methods=list(METHODS))
+    found = judge(written, {"digits": example}, KNOWN, methods=known_groups())
     unmeasured = [one.test.why for one in found if one.line is None]
     assert len(found) >= 10
     assert unmeasured == ["needs landscape of input_mixup"]
@@ -69,7 +68,7 @@ def test_claims_are_tested_and_written(
 ) -> None:
     judge_claims(find("catchup-mix"), [finished_report], tmp_path, Options())
     out = capsys.readouterr().out
-    assert "Of 13 claims" in out and "3 seeds" in out
+    assert "Of 20 claims" in out and "3 seeds" in out
     assert {path.name for path in tmp_path.iterdir()} == {"claims.html", "claims.csv"}
 
 

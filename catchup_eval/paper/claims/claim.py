@@ -8,6 +8,7 @@ method = "catchup"                # or a model: the subject of the claim
 relation = "lower"                # or higher, better, "no worse", equal
 metric = "corruption.mean_error"  # the analysis and its metric
 where = {severity = 3}            # optional: which of several rows
+each = [{strength = 20}, ...]     # optional: conditions beside where; it must hold under each
 than = ["cutmix", "moex"]         # or a number; all others where it is left out
 by = 1.0                          # at least so much; with "no worse" and equal within so much
 data = "cifar100"                 # any where it is left out
@@ -36,6 +37,7 @@ class Claim(Settings):
     relation: Literal["better", "lower", "higher", "no worse", "equal"]
     metric: str
     where: dict[str, Any] = {}
+    each: list[dict[str, Any]] = []
     than: float | str | list[str] = []
     by: float = Field(default=0.0, ge=0)
     data: str = ""
@@ -66,8 +68,19 @@ class Claim(Settings):
     @property
     def metric_text(self) -> str:
         """The metric and its condition."""
-        condition = ", ".join(f"{column}={value}" for column, value in self.where.items())
-        return f"{self.metric}{{{condition}}}" if condition else self.metric
+        condition = format_condition(self.where)
+        text = f"{self.metric}{{{condition}}}" if condition else self.metric
+        return f"{text} under each of {len(self.each)} conditions" if self.each else text
+
+    @property
+    def parts(self) -> "dict[str, Claim]":
+        """The same claim under each of its conditions alone, by that condition."""
+        return {
+            format_condition(condition): self.model_copy(
+                update={"where": {**self.where, **condition}, "each": []}
+            )
+            for condition in self.each or [{}]
+        }
 
     def __str__(self) -> str:
         than = " and ".join(self.others) or "all others"
@@ -81,6 +94,11 @@ class Claim(Settings):
         else:
             text = f"has {self.relation} {self.metric_text} than {than}{by}"
         return f"{self.method} {text}{f' on {self.data}' if self.data else ''}"
+
+
+def format_condition(where: Mapping[str, Any]) -> str:
+    """A condition on one line."""
+    return ", ".join(f"{column}={value}" for column, value in where.items())
 
 
 class Claims(Settings):

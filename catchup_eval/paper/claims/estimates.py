@@ -1,14 +1,16 @@
 """The numbers that a claim is about: its metric, for all groups of a study."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
-from catchup_eval.analysis.base import Analysis
+from catchup_eval.analysis.base import Analysis, declaration
 from catchup_eval.core.errors import Missing, UnknownName, UserError
 from catchup_eval.metrics.intervals import NO_INTERVAL
 from catchup_eval.paper.claims.claim import Claim
-from catchup_eval.results.headline import Headline
+from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import CHECK, COLUMNS, Result, interval_of
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import Estimate, SummaryRow, estimate, summarize
@@ -20,7 +22,8 @@ def metric_row(claim: Claim, study: Study, analyses: Mapping[str, Analysis]) -> 
     """What each group reaches in a claim's metric.
 
     What the condition leaves open is as in the analysis's headline, where one fits; otherwise the
-    rows that are left are averaged. Only headlines have per-sample outcomes.
+    rows that are left are averaged. Headlines have per-sample outcomes, and rows that the analysis
+    links to some.
 
     Raises:
         Missing: the analysis was not run.
@@ -43,12 +46,34 @@ def metric_row(claim: Claim, study: Study, analyses: Mapping[str, Analysis]) -> 
             absent = SummaryRow(name, "", headline, primary=False, unit="")
             return next((line for line in found if line.headline is headline), absent)
     by_group: dict[str, list[pd.DataFrame]] = {}
+    links: dict[str, list[RowLink]] = {}
     for member in members:
         by_group.setdefault(member.model, []).append(_rows(claim, member.result))
-    readings = {group: _estimate(frames) for group, frames in by_group.items()}
+        own = _links(claim, member.result, analyses[name])
+        links.setdefault(member.model, []).extend(own)
+    readings = {
+        group: replace(_estimate(frames), outcomes=_outcomes(links[group], len(frames)))
+        for group, frames in by_group.items()
+    }
     unit = str(next(iter(by_group.values()))[0]["unit"].iloc[0])
-    headline = Headline(claim.metric, claim.metric_text, "higher", where=claim.where)
+    scale = next((link.scale for own in links.values() for link in own), 100.0)
+    headline = Headline(claim.metric, claim.metric_text, "higher", where=claim.where, scale=scale)
     return SummaryRow(name, analyses[name].TITLE, headline, False, unit, readings)
+
+
+def _links(claim: Claim, result: Result, analysis: Analysis) -> list[RowLink]:
+    """The outcomes of the one row that the condition picks."""
+    metric = claim.metric.partition(".")[2]
+    found = declaration(analysis, "row_links")(result)
+    return [link for link in found if link.metric == metric and link.where == claim.where]
+
+
+def _outcomes(links: list[RowLink], seeds: int) -> tuple[np.ndarray, ...]:
+    """Averaged over the seeds, in the unit of the values; none where a seed has none."""
+    sizes = {len(link.outcomes) for link in links}
+    if len(links) != seeds or len(sizes) != 1:
+        return ()
+    return (np.mean([link.scale * link.outcomes.astype(float) for link in links], axis=0),)
 
 
 def _headlines(claim: Claim, analysis: Analysis) -> list[Headline]:

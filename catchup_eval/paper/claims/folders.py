@@ -8,6 +8,7 @@ import numpy as np
 from catchup_eval import feature_learning
 from catchup_eval.paper.claims.claim import Claims
 from catchup_eval.paper.claims.judging import JudgedClaim, judge
+from catchup_eval.paper.reproduction import shipped_reproductions
 from catchup_eval.results import study
 from catchup_eval.results.merge import merge_by_dataset
 from catchup_eval.results.study import Study
@@ -23,7 +24,7 @@ def judge_folders(
     )
     costs = {data: seconds_per_seed(one) for data, one in studies.items()}
     judged = judge(
-        claims.claims, studies, feature_learning.KNOWN, methods=list(METHODS), costs=costs
+        claims.claims, studies, feature_learning.KNOWN, methods=known_groups(), costs=costs
     )
     return judged, studies
 
@@ -59,3 +60,9 @@ def more_seeds(
     wanted = max((count for count in counts if count <= limit), default=0)
     unused = (seed for seed in range(wanted + len(seeds)) if seed not in seeds)
     return (*seeds, *(seed for seed, _ in zip(unused, range(len(seeds), wanted))))
+
+
+def known_groups() -> list[str]:
+    """The methods and the rows of the paper's tables: what a claim may be about, though absent."""
+    rows = (row.name for one in shipped_reproductions().values() for row in one.rows)
+    return list(dict.fromkeys([*METHODS, *rows]))

@@ -3,7 +3,7 @@
 A claim about methods is tested over seeds and needs three of each; one about checkpoints is tested
 over the samples that both have seen. Each comes down to differences and thresholds that each must
 pass: "by at least 1" moves the threshold to 1, "no worse within 1" to -1, "equal" tests both sides,
-"best" tests against each of the others. It is
+"best" tests against each of the others, "each" under each of its conditions. A claim is
 
 - supported where all pass: the largest one-sided p counts (an intersection-union test, which needs
   no correction within);
@@ -162,21 +162,43 @@ def _judge_on(
     analyses: Mapping[str, Analysis],
     methods: Sequence[str],
 ) -> JudgedClaim:
-    claim = one.claim
+    by_seeds, by_samples = [], []
+    all_readings: dict[str, Estimate] = {}
     try:
         if one.data not in studies:
             raise Missing(f"results on {one.data}; there are: {', '.join(studies)}")
         study = studies[one.data]
-        line = estimates.metric_row(claim, study, analyses)
-        readings = _readings(claim, line, study, methods)
+        for condition, claim in one.claim.parts.items():
+            line = estimates.metric_row(claim, study, analyses)
+            readings = _readings(claim, line, study, methods)
+            sign = estimates.sign(claim, analyses[line.analysis])
+            by_seeds.append(_label(seeds_test(claim, readings, sign), condition))
+            samples = samples_test(claim, readings, sign, line.headline.scale)
+            by_samples.append(_label(samples, condition))
+            all_readings |= {_name(group, condition): own for group, own in readings.items()}
     except Missing as error:
         return replace(one, test=ClaimTest(why=f"needs {error}"))
-    sign = estimates.sign(claim, analyses[line.analysis])
-    claim_test, beside = samples_test(claim, readings, sign, line.headline.scale), None
-    if claim.about == "methods":
-        checkpoints, claim_test = claim_test, seeds_test(claim, readings, sign)
+    claim_test, beside = _all_of(by_samples), None
+    if one.claim.about == "methods":
+        checkpoints, claim_test = claim_test, _all_of(by_seeds)
         beside = None if claim_test.over else checkpoints
-    return replace(one, test=claim_test, beside=beside, line=line, readings=readings)
+    return replace(one, test=claim_test, beside=beside, line=line, readings=all_readings)
+
+
+def _name(group: str, condition: str) -> str:
+    return f"{group} ({condition})" if condition else group
+
+
+def _label(claim_test: ClaimTest, condition: str) -> ClaimTest:
+    """The same, with the condition in the names of its tests."""
+    tests = [replace(one, against=_name(one.against, condition)) for one in claim_test.tests]
+    return replace(claim_test, tests=tests)
+
+
+def _all_of(parts: Sequence[ClaimTest]) -> ClaimTest:
+    """Several tests as one, which passes where all do."""
+    untested = next((one for one in parts if not one.over), None)
+    return untested or _combine(parts[0].over, [test for one in parts for test in one.tests])
 
 
 def _readings(
@@ -246,6 +268,10 @@ def _combine_tests(over: str, claim: Claim, found: Mapping[str, Contrast], sign:
         for group, contrast in found.items()
         for side, threshold in _thresholds(claim, sign)
     ]
+    return _combine(over, tests)
+
+
+def _combine(over: str, tests: Sequence[ThresholdTest]) -> ClaimTest:
     tails = [test.one_sided_p_values for test in tests]
     passed = max(one.above for one in tails)
     failed = min(1.0, len(tails) * min(one.below for one in tails))
