@@ -15,17 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catchup_eval.analysis import ANALYSES, corruption
+from catchup_eval.analysis import ANALYSES, choose, corruption
 from catchup_eval.analysis.base import DEFAULTS, declaration
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.corruption.conventions import MCE
 from catchup_eval.analysis.corruption.registry import BENCHMARK_19, CORRUPTIONS, Corruption
 from catchup_eval.cli import list as listing
+from catchup_eval.cli.doctor import examine
+from catchup_eval.cli.options import Options
+from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.datasets import DATASETS, load
 from catchup_eval.datasets.dataset import TensorDataset
-from catchup_eval.models.zoo import ARCHITECTURES, build
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.zoo import ARCHITECTURES, Architecture, build
 from catchup_eval.trainers.mixing import METHODS
+from catchup_eval.trainers.mixing import build as build_method
 from catchup_eval.trainers.regularizers import REGULARIZERS, Regularizer, regularize
 
 TESTS = Path(__file__).parent
@@ -139,3 +144,36 @@ def test_an_added_regularizer_joins_every_method(
     regularized = regularize(model, {"doubled": {"by": 3.0}})
     method = regularized.wrap(METHODS["baseline"](model, criterion=regularized.criterion))
     torch.testing.assert_close(method(images, labels, generator(0)), 3 * plain)
+
+
+def test_a_broken_addition_fails_only_who_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "half_an_analysis.py").write_text("TITLE = DESCRIPTION = INTERPRETATION = 'x'")
+    monkeypatch.syspath_prepend(tmp_path)
+    for group, (registry, name, _) in ADDED.items():
+        point = EntryPoint(name, "no_such_package:it", f"catchup_eval.{group}")
+        monkeypatch.setitem(vars(registry), "_others", {name: point})
+        monkeypatch.setitem(vars(registry), "_broken", {})
+    half = EntryPoint("half", "half_an_analysis", "catchup_eval.analyses")
+    ANALYSES._others["half"] = half
+    assert "grey" not in choose() and "clean" in choose()
+    assert Options().evaluation_settings().names == choose()
+    assert "note: the analysis grey is left out: 'grey', which" in capsys.readouterr().err
+    for only, why in (("grey", "No module named 'no_such_package'"), ("half", "lacks REFERENCE")):
+        with pytest.raises(UserError, match=why):
+            choose((only,))
+    with pytest.raises(UserError, match=r"greymix.*raised ModuleNotFoundError"):
+        build_method("greymix", nn.Flatten())
+    with pytest.raises(UserError, match=r"'stripes', which .* adds to the data"):
+        load("stripes")
+    with pytest.raises(UserError, match=r"'twolayer', which .* adds to the models"):
+        build("twolayer", classes=2, mean=(0.5,) * 3, std=(0.5,) * 3)
+    lists = (listing._analyses, listing._methods, listing._models, listing._data)
+    for (_, name, _), rows in zip(ADDED.values(), lists, strict=True):
+        assert rows()[name].startswith("broken: ")
+    assert any("added greymix" in one.name for one in examine(tmp_path))
+
+
+def test_a_builder_without_docstring_is_one() -> None:
+    assert Architecture(lambda: nn.Flatten(), ModuleLayout((), "x", None)).about == ""

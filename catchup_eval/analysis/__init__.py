@@ -38,11 +38,16 @@ def choose(
 
     Raises:
         UnknownName: a name that is none of them.
+        UserError: one of another package that is broken.
     """
     for name in (*only, *skip):
         if name not in known:
             raise UnknownName("analysis", name, known)
-    return [name for name in known if (not only or name in only) and name not in skip]
+    usable = [*known]
+    for name in only:
+        if name not in usable:
+            known[name]  # raises why
+    return [name for name in usable if (not only or name in only) and name not in skip]
 
 
 def check_settings(

@@ -259,15 +259,16 @@ def _imported_files(path: Path, folder: Path) -> Iterator[Path]:
     """The modules inside a folder that a file's import lines name."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # running it reports the error
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # running it reports the error
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _module_files(folder, alias.name)
         elif isinstance(node, ast.ImportFrom):
-            base = path.parents[node.level - 1] if node.level else folder
-            if base.is_relative_to(folder):
+            above = len(path.parents) < node.level
+            base = path.parents[node.level - 1] if node.level and not above else folder
+            if base.is_relative_to(folder) and not above:
                 for alias in node.names:
                     yield from _module_files(base, f"{node.module or ''}.{alias.name}".strip("."))
 

@@ -214,10 +214,11 @@ def _sentence(kind: type[Settings], key: str, fault: Mapping[str, Any]) -> str:
     if fault["type"] == "value_error":
         return message.removeprefix("Value error, ")
     expected = message.removeprefix("Input should be ")
+    length = re.search(r"should have (at (?:least|most) \d+ (\w+))", message)
     if fault["type"] in LISTS:
         expected = "a list"
-    elif fault["type"] == "too_short":
-        expected = f"at least {fault['ctx']['min_length']} of them"
+    elif length:
+        expected = f"{'a list' if 'item' in length[2] else 'text'} of {length[1]}"
     elif fault["type"] in NUMBERS:
         expected = _expected(kind, fault["loc"]) or expected
     return f"expected {key} as {expected}, got {brief(fault['input'])}"

@@ -51,6 +51,12 @@ def test_a_file_imports_from_its_own_folder_alone(tmp_path: Path) -> None:
     assert not {*sys.modules} - before and sys.path == path
 
 
+def test_code_that_cannot_be_read_has_a_hash(tmp_path: Path) -> None:
+    for text in ("from " + "." * 99 + " import x", "(" * 5000, "a\0b", "def f(:"):
+        (tmp_path / "mine.py").write_text(text)
+        assert len(readers.hash_user_code(f"{tmp_path}/mine.py:f")) == 16
+
+
 def test_signals_pass_a_users_code(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def f(): raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
