@@ -168,6 +168,9 @@ def check_use(result: Result, analysis: HasHeadlines) -> None:
             array = result.samples.get(name)
             if array is not None and len(rows):
                 _check_outcomes(name, array, float(rows["value"].iloc[0]))
+    index = result.samples.get("index", np.arange(0))
+    if index.ndim != 1 or index.dtype.kind not in "iu" or len(np.unique(index)) < len(index):
+        raise BadFile("index does not hold a different whole number for each sample")
     declared: Any = getattr(analysis, "PER_SAMPLE", {})
     patterns = ("index", *declared.get("test", ()))
     lengths = {

@@ -110,6 +110,7 @@ BROKEN = {
     r"correct is bool \(100, 1\)": with_arrays(correct=lambda array: array[:, None]),
     "nll has numbers that are not finite": with_arrays(nll=lambda array: array * np.nan),
     "more than 2,000": with_arrays(**{f"a{i}": np.zeros(0) for i in range(2001)}),
+    "index does not hold a different": with_arrays(index=lambda array: array // 2),
     "Object arrays": with_arrays(correct=np.array([{}], object)),
     "cut short or something else": lambda f: (f / f"{CLEAN}.npz").write_text("<x>") and None,
     "promises float64": member(header(10**12)),

@@ -4,12 +4,14 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from catchup_eval.core import files
 from catchup_eval.core.errors import BadFile
+from catchup_eval.core.files import locked
 from catchup_eval.core.http import DownloadProgress, DownloadRequest
 from catchup_eval.datasets.download import fetch as fetching
 from catchup_eval.datasets.download.fetch import FetchDisplay, State, examine, fetch, glance
@@ -189,6 +191,25 @@ def test_all_that_is_missing_is_fetched(keep: bool, net: list[str], tmp_path: Pa
     assert net == ["set.tgz", "labels.npy"]
     assert run(tmp_path) == ["set.tgz: is already here", "labels.npy: is already here"]
     assert len(net) == 2
+
+
+def test_a_second_fetch_waits_for_the_first_and_takes_what_came(
+    net: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ExitStack()
+    first.enter_context(locked(tmp_path / "set.tgz.fetch"))
+
+    def end(_seconds: float) -> None:
+        put(tmp_path, WHOLE)
+        first.close()
+
+    monkeypatch.setattr(files, "sleep", end)
+    assert run(tmp_path) == [
+        "set.tgz: another process is getting it; waiting for its end",
+        "set.tgz: is already here",
+        "labels.npy: is already here",
+    ]
+    assert not net
 
 
 def test_faulty_files_are_reported_and_replaced(net: list[str], tmp_path: Path) -> None:
