@@ -11,6 +11,7 @@ from catchup_eval.datasets.readers.imagenet import PLACES
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CARD = OutputNames({name: place for place, name in enumerate(CIFAR)})
+ORDER = OutputNames({"n01440764 tench": 0, "n02085620 Chihuahua": 1})
 FILE = OutputNames({"cat": 3, "dog": 5, "ship": 8}, "order.toml")
 ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 10, 12, 999)}
 
@@ -30,6 +31,7 @@ ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 1
         (["0", "1", "4"], 10, OutputNames(), (0, 1, 4), "by the numbers that are their names"),
         (["1", "2", "3"], 3, OutputNames(), (), ""),
         (list("abcdefghij"), 10, CARD, (), "different names; both are taken in order"),
+        (["n02085620-a", "n01440764"], 2, ORDER, (1, 0), "by name"),
         (["n01440764", "n01443537"], 1000, OutputNames(), (0, 1), "2 .* by WordNet number"),
         (["n02085620-Chihuahua", "Goldfish"], 1000, OutputNames(), (151, 1), "by WordNet number"),
     ],
@@ -78,7 +80,7 @@ def test_imagenets_order_is_that_of_the_published_list() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("order.txt", "dog\nBengal cat\n"),
+        ("order.txt", "\ufeffdog \r\nBengal cat\r\n\n"),
         ("map.toml", 'dog = 0\n"Bengal cat" = 1\n'),
         ("map.json", '{"Bengal cat": 1, "dog": 0}'),
         ("order.json", '["dog", "Bengal cat"]'),
@@ -114,3 +116,5 @@ def test_files_that_name_no_outputs(
         read_names(tmp_path / name)
     with pytest.raises(BadFile, match="No such file"):
         read_names(tmp_path / "absent")
+    with pytest.raises(BadFile, match="no regular file"):
+        read_names("/dev/zero")
