@@ -253,6 +253,14 @@ def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
         assert data.classes == ("bus", "train") and set(data.parts) == {"test"}
 
 
+def test_names_that_are_no_text_are_shown(tmp_path: Path) -> None:
+    folder = make(tmp_path / "wild", "cat/1.png")
+    os.makedirs(os.fsencode(folder) + b"/caf\xe9")
+    data = from_folder(folder, tmp_path / "root")
+    assert data.classes == (r"caf\xe9", "cat")
+    assert data.notes == (r"1 class folder without images: caf\xe9",)
+
+
 def test_links_that_go_round_or_lead_nowhere_are_passed_over(tmp_path: Path) -> None:
     folder = make(tmp_path / "wild", *PAIR)
     (folder / "cat" / "round").symlink_to(folder)
