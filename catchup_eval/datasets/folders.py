@@ -134,6 +134,9 @@ def _find_layout(top: Path) -> tuple[Layout, list[str]]:
         return Layout([folder]), notes
     if others:
         notes.append(f"passed over beside them: {_list([path.name for path in others])}")
+    empty = [n for n in _look(folder)[1] if _role(n) and folder / n not in holding]
+    if empty:
+        notes.append(f"without images: {_list(empty)}")
     found = {role: [path for path in named if roles[path] == role] for role in (TRAINS, OUTS)}
     tests = sorted((path for path in named if roles[path] == TESTS), key=_rank)
     for paths in (*found.values(), [path for path in tests if _rank(path) == _rank(tests[0])]):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets.classes import OutputNames, imagenet_places, match, read_names
@@ -71,6 +73,14 @@ def test_what_is_not_known_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         match(classes, outputs, names)
+
+
+@settings(max_examples=30)
+@given(classes=st.permutations(CIFAR), count=st.integers(2, 10), shout=st.booleans())
+def test_an_output_has_the_name_of_its_class(classes: list[str], count: int, shout: bool) -> None:
+    some = [name.upper() if shout else name for name in classes[:count]]
+    columns = match(some, 10, CARD).columns or range(10)
+    assert [CIFAR[column] for column in columns] == classes[:count]
 
 
 def test_imagenets_order_is_that_of_the_published_list() -> None:

@@ -182,7 +182,7 @@ def below(*places: str) -> list[str]:
         (below("seg_train/seg_train", "seg_test/seg_test"), "test train", ""),
         (below("training_set", "test-set"), "test train", ""),
         ([*below("train", "val"), "test/1.png"], "test train", "test, .* 1 image outside class"),
-        ([*below("train", "val"), "Test/"], "test train", ""),
+        ([*below("train", "val"), "Test/", "out/a.gif"], "test train", "without .* Test, out"),
         ([*below("train", "val"), "out/1.png", "out/a/2.png"], "out test train", ""),
         ([*below("train", "val"), "mockups/1.png"], "test train", "passed over beside .* mockups"),
         ([*below("train", "val"), "annotations/a.xml"], "test train", ""),

@@ -84,8 +84,9 @@ def test_classes_that_no_name_tells_are_refused_and_a_file_helps(
         UserError, match=r"pooled on some: the network has 10 outputs, .* 3 classes"
     ):
         api.evaluate(wrap(net), data, only=["clean"])
-    with pytest.raises(UserError, match="10 outputs, the dataset 1 classes"):
-        api.evaluate(wrap(net), replace(data, classes=("seven",)), only=["clean"])
+    told = replace(data, notes=("1 class folder without images: two",))
+    with pytest.raises(UserError, match=r"classes=FILE; 1 class folder without images: two"):
+        api.evaluate(wrap(net), told, only=["clean"])
     found = api.evaluate(wrap(net, classes=NAMES), data, only=["clean"], device="cpu")
     accuracy = found["clean"].table.set_index("metric")["value"]["accuracy"]
     assert accuracy == pytest.approx(by_hand(net, data, SOME))
