@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from catchup_eval.core import toml
 from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.files import read_regular
 
 WNID = re.compile(r"(?<![^\W_])n\d{8}(?!\d)")
 SHOWN = 4  # names in a message
@@ -117,22 +118,23 @@ def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) ->
 
 
 def _find(classes: Sequence[str], places: Mapping[str, int]) -> list[int | None]:
-    """Each class's place: by its very name, or without case where that names only one."""
-    found = [places.get(name) for name in classes]
-    keyed = {_key(name): place for name, place in places.items()}
-    if None in found and len(keyed) == len(places):
-        found = [keyed.get(_key(name)) for name in classes]
-    return found
+    """Each class's place, None where it has none.
+
+    By its very name, without case, or by WordNet number: the way that finds most, of those that
+    tell all names apart.
+    """
+    ways = []
+    for key in (str, _key, _wnid):
+        keyed = {key(name): place for name, place in places.items()}
+        if len(keyed) == len(places):
+            ways.append([keyed.get(key(name)) for name in classes])
+    return min(ways, key=lambda found: found.count(None))
 
 
 def imagenet_places(classes: Sequence[str], outputs: int = 1000) -> list[int | None]:
     """Each class's place in ImageNet's order, by WordNet number or name; None where it has none."""
     places, lemmas = _imagenet(outputs)
-    numbers = [WNID.search(name) for name in classes]
-    return [
-        places.get(number[0]) if number else lemmas.get(_key(name))
-        for name, number in zip(classes, numbers, strict=True)
-    ]
+    return [places.get(_wnid(name), lemmas.get(_key(name))) for name in classes]
 
 
 def read_names(path: Path | str) -> OutputNames:
@@ -143,10 +145,9 @@ def read_names(path: Path | str) -> OutputNames:
     """
     path = Path(path).expanduser()
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(MOST)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        text = read_regular(path, most=MOST).decode("utf-8-sig")
+    except (BadFile, UnicodeDecodeError) as error:
+        reason = str(error) if isinstance(error, BadFile) else "it is no text"
         raise BadFile(f"the names of outputs in {path} cannot be read: {reason}") from error
     return output_names(_parse(text, path), str(path))
 
@@ -183,7 +184,7 @@ def _parse(text: str, path: Path) -> Any:
         except (json.JSONDecodeError, RecursionError) as error:
             raise BadFile(f"{path} is no valid JSON: {error}") from error
     else:
-        return text.splitlines()
+        return [line.strip() for line in text.rstrip().splitlines()]
     if not isinstance(given, dict | list):
         raise BadFile(f"expected in {path} names with their outputs, or a list of names")
     return given
@@ -258,6 +259,11 @@ def _numbers(names: Sequence[str]) -> list[int] | None:
 
 def _key(name: str) -> str:
     return " ".join(re.split(r"[\s_-]+", name.strip().casefold()))
+
+
+def _wnid(name: str) -> str:
+    number = WNID.search(name)
+    return number[0] if number else name
 
 
 def _named(known: Mapping[str, int]) -> str:

@@ -117,7 +117,9 @@ class Layout(NamedTuple):
 def _find_layout(top: Path) -> tuple[Layout, list[str]]:
     """Where the splits of a folder lie, and notes on what was chosen."""
     folder = _descend(top)
-    notes = [f"taken from its folder {folder.relative_to(top)}"] if folder != top else []
+    notes = (
+        [f"taken from its folder {_list([str(folder.relative_to(top))])}"] if folder != top else []
+    )
     holding = _folders_with_images(folder)
     roles = {path: _role(path.name) for path in holding}
     named = [path for path in holding if roles[path]]
@@ -132,6 +134,9 @@ def _find_layout(top: Path) -> tuple[Layout, list[str]]:
         return Layout([folder]), notes
     if others:
         notes.append(f"passed over beside them: {_list([path.name for path in others])}")
+    empty = [n for n in _look(folder)[1] if _role(n) and folder / n not in holding]
+    if empty:
+        notes.append(f"without images: {_list(empty)}")
     found = {role: [path for path in named if roles[path] == role] for role in (TRAINS, OUTS)}
     tests = sorted((path for path in named if roles[path] == TESTS), key=_rank)
     for paths in (*found.values(), [path for path in tests if _rank(path) == _rank(tests[0])]):
@@ -171,14 +176,17 @@ def _has_images(folder: Path) -> bool:
         if (here := _identify(place)) in seen:
             continue
         seen.add(here)
-        with suppress(OSError), os.scandir(place) as entries:  # listing it reports the error
-            for entry in entries:
-                if _is_hidden(entry.name):
-                    continue
-                if entry.is_dir():
-                    left.append(entry.path)
-                elif entry.name.lower().endswith(ENDINGS) and entry.is_file():
-                    return True
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if _is_hidden(entry.name):
+                        continue
+                    if entry.is_dir():
+                        left.append(entry.path)
+                    elif entry.name.lower().endswith(ENDINGS) and entry.is_file():
+                        return True
+        except OSError:  # there may be; listing it reports the error
+            return True
     return False
 
 
@@ -210,7 +218,7 @@ def _words(name: str) -> list[str]:
 
 def _listing_note(folder: Path, found: FolderListing, top: Path) -> str:
     """What is to be said of a listing, of folders of a folder."""
-    place = f"in {folder.relative_to(top)}, " if folder != top else ""
+    place = f"in {_list([str(folder.relative_to(top))])}, " if folder != top else ""
     parts = [f"passed over: {', '.join(found.passed)}"] if found.passed else []
     if found.repeated:
         parts.append(
@@ -221,7 +229,8 @@ def _listing_note(folder: Path, found: FolderListing, top: Path) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f", ... ({len(names):,})" if len(names) > SHOWN else "")
+    shown = ", ".join(names[:SHOWN]) + (f", ... ({len(names):,})" if len(names) > SHOWN else "")
+    return os.fsencode(shown).decode("utf-8", "backslashreplace")
 
 
 def class_files(folder: Path, found: FolderListing, classes: Sequence[str]) -> FileSplit:
@@ -288,7 +297,8 @@ def listing(folder: Path, root: Path | None = None) -> FolderListing:
             with suppress(UserError), atomic_path(path) as temporary:
                 np.savez(temporary, allow_pickle=False, **found)
     classes, passed, repeated = (
-        tuple(map(os.fsdecode, found[name])) for name in ("classes", "passed", "repeated")
+        tuple(text.decode("utf-8", "backslashreplace") for text in found[name])
+        for name in ("classes", "passed", "repeated")
     )
     arrays = found["paths"], found["sizes"], found["labels"]
     return FolderListing(classes, *arrays, passed, repeated)

@@ -162,7 +162,10 @@ def match_classes(model: Classifier, data: AnySet) -> Classifier:
         UserError: it is not known which these are.
     """
     outputs = _count_outputs(model, data)
-    return model.match_classes(data.name, data.classes, outputs) if outputs else model
+    try:
+        return model.match_classes(data.name, data.classes, outputs) if outputs else model
+    except UserError as error:
+        raise UserError("; ".join([str(error), *data.notes])) from None
 
 
 @torch.no_grad()

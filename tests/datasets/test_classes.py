@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets.classes import OutputNames, imagenet_places, match, read_names
@@ -11,6 +13,7 @@ from catchup_eval.datasets.readers.imagenet import PLACES
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CARD = OutputNames({name: place for place, name in enumerate(CIFAR)})
+ORDER = OutputNames({"n01440764 tench": 0, "n02085620 Chihuahua": 1})
 FILE = OutputNames({"cat": 3, "dog": 5, "ship": 8}, "order.toml")
 ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 10, 12, 999)}
 
@@ -30,6 +33,7 @@ ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 1
         (["0", "1", "4"], 10, OutputNames(), (0, 1, 4), "by the numbers that are their names"),
         (["1", "2", "3"], 3, OutputNames(), (), ""),
         (list("abcdefghij"), 10, CARD, (), "different names; both are taken in order"),
+        (["n02085620-a", "n01440764"], 2, ORDER, (1, 0), "by name"),
         (["n01440764", "n01443537"], 1000, OutputNames(), (0, 1), "2 .* by WordNet number"),
         (["n02085620-Chihuahua", "Goldfish"], 1000, OutputNames(), (151, 1), "by WordNet number"),
     ],
@@ -71,6 +75,14 @@ def test_what_is_not_known_is_refused(
         match(classes, outputs, names)
 
 
+@settings(max_examples=30)
+@given(classes=st.permutations(CIFAR), count=st.integers(2, 10), shout=st.booleans())
+def test_an_output_has_the_name_of_its_class(classes: list[str], count: int, shout: bool) -> None:
+    some = [name.upper() if shout else name for name in classes[:count]]
+    columns = match(some, 10, CARD).columns or range(10)
+    assert [CIFAR[column] for column in columns] == classes[:count]
+
+
 def test_imagenets_order_is_that_of_the_published_list() -> None:
     assert imagenet_places(list(PLACES)) == list(PLACES.values())
 
@@ -78,7 +90,7 @@ def test_imagenets_order_is_that_of_the_published_list() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("order.txt", "dog\nBengal cat\n"),
+        ("order.txt", "\ufeffdog \r\nBengal cat\r\n\n"),
         ("map.toml", 'dog = 0\n"Bengal cat" = 1\n'),
         ("map.json", '{"Bengal cat": 1, "dog": 0}'),
         ("order.json", '["dog", "Bengal cat"]'),
@@ -114,3 +126,5 @@ def test_files_that_name_no_outputs(
         read_names(tmp_path / name)
     with pytest.raises(BadFile, match="No such file"):
         read_names(tmp_path / "absent")
+    with pytest.raises(BadFile, match="no regular file"):
+        read_names("/dev/zero")

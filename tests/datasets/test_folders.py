@@ -182,7 +182,7 @@ def below(*places: str) -> list[str]:
         (below("seg_train/seg_train", "seg_test/seg_test"), "test train", ""),
         (below("training_set", "test-set"), "test train", ""),
         ([*below("train", "val"), "test/1.png"], "test train", "test, .* 1 image outside class"),
-        ([*below("train", "val"), "Test/"], "test train", ""),
+        ([*below("train", "val"), "Test/", "out/a.gif"], "test train", "without .* Test, out"),
         ([*below("train", "val"), "out/1.png", "out/a/2.png"], "out test train", ""),
         ([*below("train", "val"), "mockups/1.png"], "test train", "passed over beside .* mockups"),
         ([*below("train", "val"), "annotations/a.xml"], "test train", ""),
@@ -251,6 +251,14 @@ def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
             make(tmp_path / files[0][:5].replace("/", ""), *files), tmp_path / "root"
         )
         assert data.classes == ("bus", "train") and set(data.parts) == {"test"}
+
+
+def test_names_that_are_no_text_are_shown(tmp_path: Path) -> None:
+    folder = make(tmp_path / "wild", "cat/1.png")
+    os.makedirs(os.fsencode(folder) + b"/caf\xe9")
+    data = from_folder(folder, tmp_path / "root")
+    assert data.classes == (r"caf\xe9", "cat")
+    assert data.notes == (r"1 class folder without images: caf\xe9",)
 
 
 def test_links_that_go_round_or_lead_nowhere_are_passed_over(tmp_path: Path) -> None:
