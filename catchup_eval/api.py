@@ -36,6 +36,7 @@ from catchup_eval.report.tables import frame, link_csv
 from catchup_eval.report.usable import leave_out_unusable
 from catchup_eval.results import study
 from catchup_eval.results.comparison import PairwiseComparison
+from catchup_eval.results.folder import writing
 from catchup_eval.results.result import Result
 from catchup_eval.results.store import MemoryStore, Store
 from catchup_eval.results.study import FAILED, Study, check_groups, data_info
@@ -160,12 +161,13 @@ class Evaluation(Mapping[str, AnalysisResult]):
     def save(self, folder: Path | str) -> Path:
         """Write results, tables, figures and the page; gives the page's path."""
         folder = Path(folder)
-        for (model, name), result in self.study.results.items():
-            record = self._store.record(model, name)
-            assert record is not None
-            Store(folder).put(model, result, record)
-        study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
-        return write_report(study.load(folder, feature_learning.KNOWN), folder)
+        with writing(folder):
+            for (model, name), result in self.study.results.items():
+                record = self._store.record(model, name)
+                assert record is not None
+                Store(folder).put(model, result, record)
+            study.save(self.study.info.model_copy(update={"name": folder.name}), folder)
+            return write_report(study.load(folder, feature_learning.KNOWN), folder)
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(index=False))

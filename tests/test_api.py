@@ -59,7 +59,7 @@ def test_mistakes(data: ce.TensorDataset, networks) -> None:
 
 def test_a_network_with_too_few_logits_is_reported(data: ce.TensorDataset) -> None:
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-    with pytest.raises(ce.UserError, match="gives 2 logits"):
+    with pytest.raises(ce.UserError, match="the network has 2 outputs, the dataset 10 classes"):
         ce.evaluate(ce.wrap(net), data, only=["clean"])
 
 

@@ -12,6 +12,8 @@ dimensions that is dropped, 0 to 1), then `metric`, `value`, `unit`, `n` images,
 - `filters_for_90`: how many dimensions carry 90 % of an image's influence, mean over the images,
   bootstrap over images
 - `share_for_90`: the same in percent of D
+- `accuracy_by_magnitude`, `area_by_magnitude` (`..._by_value` where `by="magnitude"`): the same
+  under the other ranking, only where features are negative and the two differ
 - `gini`: Gini coefficient of influence in percent, mean over the images, bootstrap over images;
   0: all dimensions have equal influence, near 100: one has it all
 
@@ -20,12 +22,13 @@ paper's filter influence (equations 4 and 5, before the difference) where a filt
 
 The paper leaves open the ranking, here made for each image (`ranking="dataset"`: once, by the mean
 over the images; this gives far flatter curves), by the signed value (`by="magnitude"`: without the
-sign; the same after a final ReLU, not for PreActResNets without one).
+sign; the same after a final ReLU, not for PreActResNets without one: there the figure shows both).
 
 Sanity checks: nothing dropped gives the clean outcomes; everything dropped gives the class of the
 largest bias.
 
-Samples: `index` (N,), `area_top` and `area_bottom` (N,) each image's own area, 0 to 1;
+Samples: `index` (N,), `area_top` and `area_bottom` (N,) each image's own area, 0 to 1, and where
+the other ranking differs `area_top_by_magnitude` and the like;
 `filters_for_90` (N,), `gini` (N,) 0 to 1; `lorenz` (D + 1,), the mean Lorenz curve of influence:
 what the 0, 1, ..., D weakest dimensions hold.
 """
@@ -62,7 +65,7 @@ INTERPRETATION = (
 )
 REFERENCE = "Catch-up Mix, Figures 1c, 5 and 6"
 NEEDS = frozenset({"test"})
-VERSION = 1
+VERSION = 2  # 2: also by the other ranking
 COST = 2
 HEADLINES = (
     Headline(
@@ -73,9 +76,10 @@ HEADLINES = (
         outcomes=("area_top",),
     ),
 )
-PER_SAMPLE: PerSample = {"test": ("area_top", "area_bottom", "filters_for_90", "gini")}
+PER_SAMPLE: PerSample = {"test": ("area_top*", "area_bottom*", "filters_for_90", "gini")}
 RECHECK = Recheck(unless={"ranking": "dataset"})
 ENDS = ("top", "bottom")
+OTHER = {"value": "magnitude", "magnitude": "value"}
 ROWS = 2048  # of the latent matrix at a time: bounds the memory
 DASHED = (0, (4, 1.5))
 Box = tuple[float, float, float, float]  # left, bottom, width, height
@@ -106,19 +110,22 @@ def measure(
     """
     outputs, features = context.outputs("test"), context.features("test")
     dropped = np.unique(np.linspace(0, features.shape[1], points).round().astype(int))
-    keys = features.abs() if by == "magnitude" else features
-    if ranking == "dataset":
-        keys = keys.mean(0, keepdim=True).expand_as(keys)
-    correct = outcomes(context.model.head, features, outputs.labels, keys, dropped)
-    fractions = dropped / features.shape[1]
-    areas = {end: np.trapezoid(correct[end].astype(float), fractions, axis=0) for end in ENDS}
-    samples = {
-        "index": outputs.index.numpy(),
-        **{f"area_{end}": area for end, area in areas.items()},
-        **influence(features),
-    }
-    rows = Rows(f"drop-{ranking}-{by}@1")
-    _add_rows(rows, correct, fractions, samples)
+    head, fractions = context.model.head, dropped / features.shape[1]
+    samples, rows = {"index": outputs.index.numpy()}, Rows(f"drop-{ranking}-{by}@1")
+
+    def drop(by: str, suffix: str) -> dict[str, np.ndarray]:
+        correct = outcomes(head, features, outputs.labels, _keys(features, ranking, by), dropped)
+        for end in ENDS:
+            area = np.trapezoid(correct[end].astype(float), fractions, axis=0)
+            samples[f"area_{end}{suffix}"] = area
+        _add_rows(rows, correct, fractions, samples, suffix, f"drop-{ranking}-{by}@1")
+        return correct
+
+    correct = drop(by, "")
+    samples |= influence(features)
+    _add_influence(rows, samples)
+    if (features < 0).any():
+        drop(OTHER[by], f"_by_{OTHER[by]}")
     _add_checks(rows, correct["top"], outputs, context.model.head.bias)
     return Result(rows.frame(), samples)
 
@@ -126,8 +133,18 @@ def measure(
 def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
     yield RowLink("area", {"drop_from": "bottom"}, result.samples["area_bottom"])
+    for suffix, end in product((f"_by_{by}" for by in OTHER), ENDS):
+        if f"area_{end}{suffix}" in result.samples:
+            areas = result.samples[f"area_{end}{suffix}"]
+            yield RowLink(f"area{suffix}", {"drop_from": end}, areas)
     yield RowLink("filters_for_90", {}, result.samples["filters_for_90"], 1.0)
     yield RowLink("gini", {}, result.samples["gini"])
+
+
+def _keys(features: Tensor, ranking: str, by: str) -> Tensor:
+    """(N, D), what features are ranked by."""
+    keys = features.abs() if by == "magnitude" else features
+    return keys.mean(0, keepdim=True).expand_as(keys) if ranking == "dataset" else keys
 
 
 @torch.no_grad()
@@ -175,12 +192,19 @@ def _add_rows(
     correct: dict[str, np.ndarray],
     fractions: np.ndarray,
     samples: dict[str, np.ndarray],
+    suffix: str,
+    protocol: str,
 ) -> None:
     for end in ENDS:
         for fraction, hits in zip(fractions, correct[end], strict=True):
-            rows.rate("accuracy", hits, drop_from=end, fraction=float(fraction))
+            where = {"drop_from": end, "fraction": float(fraction), "protocol": protocol}
+            rows.rate(f"accuracy{suffix}", hits, **where)
     for end in ENDS:
-        rows.mean("area", 100 * samples[f"area_{end}"], unit="%", drop_from=end)
+        areas = 100 * samples[f"area_{end}{suffix}"]
+        rows.mean(f"area{suffix}", areas, unit="%", drop_from=end, protocol=protocol)
+
+
+def _add_influence(rows: Rows, samples: dict[str, np.ndarray]) -> None:
     depth = len(samples["lorenz"]) - 1
     rows.mean("filters_for_90", samples["filters_for_90"], unit="filters")
     rows.mean("share_for_90", 100 * samples["filters_for_90"] / depth, unit="%")
@@ -232,6 +256,10 @@ def plot(result: Result) -> dict[str, Figure]:
             xlabel="features dropped (%)", ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103)
         )
         _add_inset(axes, models, looks)
+        for by in OTHER:
+            if any(len(r.rows(f"area_by_{by}")) for results in models.values() for r in results):
+                label = f"from the top by {by}, where that differs"
+                axes.plot([], [], color=GREY, linestyle=":", label=label)
         axes.plot([], [], color=GREY, linestyle="-", label="from the top")
         axes.plot([], [], color=GREY, linestyle=DASHED, label="from the bottom")
         figure.legend_below(fig, axes, columns=columns)
@@ -249,6 +277,10 @@ def _plot_lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, p
         line = line._replace(x=100 * line.x)
         style = {"marker": look.marker, "markevery": 8, "label": label if end == "top" else None}
         draw(axes, line, look, dash=dash, shade=pale, **style)
+    for by in OTHER:
+        line = curve(results, f"accuracy_by_{by}", "fraction", drop_from="top")
+        if len(line.x):
+            axes.plot(100 * line.x, line.value, color=look.color, linestyle=":", linewidth=0.8)
 
 
 def _add_inset(axes: Axes, models: dict[str, list[Result]], looks: dict[str, PlotStyle]) -> None:

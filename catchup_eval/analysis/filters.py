@@ -18,7 +18,7 @@ any), then `metric`, `value`, `unit`, `n` images, `low` and `high` (95 %, bootst
 
 The paper leaves open the loss, the images (here `part="train"`: what is scarce there is a gradient
 to learn from) and the scale of the axes (here logarithmic). It names the "third layer block" of
-ResNet-18: the fourth stage, the stem being the first. Strongest and weakest maps are those of the
+ResNet-18: see `stage`. Strongest and weakest maps are those of the
 largest and smallest norm; saliency is the sum over channels of the absolute gradient at the pixels.
 
 Sanity check: an image's norms do not depend on its batch.
@@ -26,7 +26,7 @@ Sanity check: an image's norms do not depend on its batch.
 Samples, of the last moment: `index`, `filters_for_90`, `share_for_90`, `weak_half_gradient` (N,)
 each; `norms` (E, P, 2): activation and gradient norms of up to 20,000 pairs of image and filter,
 the same ones at each of the `moments` (E,); and of some pictures `images` (M, H, W, 3) uint8,
-`saliency` (M, H, W), `strongest` and `weakest` (M, 3, h, w).
+`saliency` (M, H, W), `strongest` and `weakest` (M, 3, h, w), at the moment `pictured` (1,).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,14 +101,19 @@ def measure(
     part: Literal["train", "test"] = "train",
     samples: Count = 500,
     pictures: Few = 2,
+    pictured: Literal["last", "middle"] = "last",
 ) -> Result:
     """The rows and samples described above.
 
     Args:
-        stage: 1 is the stem; the paper's is 4.
+        stage: 1 is the stem. The paper's "third layer block" of ResNet-18 is 4 where it counts
+            from the stage after the stem, as the four of torchvision, and 3 where the stem is the
+            first block; it does not say.
         part: "train" or "test".
         samples: images, the same for every model, as evenly over the classes as they allow.
         pictures: how many of them the figure has.
+        pictured: whose maps they are: of the network itself, or of the middle one of the epochs
+            that were kept, as in the paper (epoch 120 of 60, 120 and 150).
 
     Raises:
         Missing: no such split, or the network's stages have no names.
@@ -125,7 +130,13 @@ def measure(
     same = torch.allclose(alone.gradient, norms[LAST].gradient[:pictures], rtol=1e-2, atol=1e-6)
     rows.check("an image's norms do not depend on its batch", same, pictures)
     arrays = {"index": batch.index.cpu().numpy(), **_norm_fractions(norms[LAST]), **_clouds(norms)}
-    return Result(rows.frame(), arrays | _pictures(context.model, few, stage))
+    moment, model = LAST, context.model
+    if pictured == "middle" and context.checkpoints:
+        epochs = sorted(context.checkpoints)
+        moment = f"epoch {epochs[len(epochs) // 2]}"
+        model = context.checkpoints[epochs[len(epochs) // 2]].to(context.device)
+    arrays |= {"pictured": np.array([moment])} | _pictures(model, few, stage)
+    return Result(rows.frame(), arrays)
 
 
 def _moments(context: EvaluationContext) -> Iterator[tuple[str, Classifier]]:
@@ -310,7 +321,9 @@ def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     for (name, result), lines in zip(models.items(), blocks, strict=True):
         for place, line in enumerate(lines):
             _draw_maps(line, result.samples, place)
-        lines[0][0].set_title(escape_label(name), loc="left", pad=2)
+        moment = result.samples["pictured"][0] if "pictured" in result.samples else LAST
+        after = "" if moment == LAST else f", {moment}"
+        lines[0][0].set_title(escape_label(name) + after, loc="left", pad=2)
     fig.suptitle(
         f"image, saliency, {MAPS} strongest and {MAPS} weakest maps, each on its own scale{note}",
         fontsize=8,

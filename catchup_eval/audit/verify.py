@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs.networks import ModelUnderTest, load_models
 from catchup_eval.models import sources
 from catchup_eval.models import spec as specs
-from catchup_eval.results import hashes, study
+from catchup_eval.results import hashes, stored, study
 from catchup_eval.results.agreement import EXAMPLES, MOST
 from catchup_eval.results.folder import read_stored
 from catchup_eval.results.result import Result
@@ -56,26 +57,33 @@ def audit(request: AuditRequest, draw: Draw) -> Iterator[AuditCheck]:
             results[pair] = store.get(*pair)
         except BadFile:
             continue  # the hashes show it
-    yield _check_numbers(results)
+    numbers, results = _check_numbers(results)
+    yield numbers
     if (request.folder / "index.html").exists():  # `evaluate` writes no page
         yield from _check_pages(request.folder, known, draw)
     yield _check_versions(known)
     yield from _check_measurements(request, info, known, results)
 
 
-def _check_numbers(results: Results) -> AuditCheck:
-    faults, rows = [], 0
+def _check_numbers(results: Results) -> tuple[AuditCheck, dict[tuple[str, str], Result]]:
+    """Whether rows follow from their outcomes, and the results that can be evaluated again."""
+    faults, rows, sound = [], 0, {}
     for (model, analysis), result in results.items():
         if analysis in feature_learning.KNOWN:
             try:
-                links = list(checks.row_links(result, feature_learning.KNOWN[analysis]))
-                found = [fault for link in links for fault in checks.row_faults(result, link)]
+                known = feature_learning.KNOWN[analysis]
+                stored.check_use(result, known)
+                links = list(checks.row_links(result, known))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", RuntimeWarning)  # of numpy, about what is none
+                    found = [fault for link in links for fault in checks.row_faults(result, link)]
+                sound[model, analysis] = result
             except Exception as error:  # whatever altered numbers may raise
                 links, found = [], [f"its outcomes do not fit its frame ({error})"]
             rows += len(links)
             faults += [f"{model}: {analysis}: {fault}" for fault in found]
     fine = f"{rows} rows follow from their outcomes"
-    return finding("numbers", faults, fine, AuditStatus.CONTRADICTED)
+    return finding("numbers", faults, fine, AuditStatus.CONTRADICTED), sound
 
 
 def _check_pages(folder: Path, known: checks.Records, draw: Draw) -> list[AuditCheck]:

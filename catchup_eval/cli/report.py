@@ -27,7 +27,7 @@ def redraw_report(folders: Sequence[Path], options: Options) -> int:
     from catchup_eval.cli.console import Console
     from catchup_eval.cli.printing import print_summary
     from catchup_eval.core.errors import DONE
-    from catchup_eval.results import shards, study
+    from catchup_eval.results import study
     from catchup_eval.results.folder import is_written, writing
     from catchup_eval.results.merge import merge
 
@@ -43,8 +43,6 @@ def redraw_report(folders: Sequence[Path], options: Options) -> int:
         return DONE
     with writing(folder):
         if not alone:
-            for lacking in shards.missing_shards([one.info for one in studies]):
-                console.result(f"shard {lacking} is not among them")
             for source in filter(is_written, folders):
                 console.result(f"{source} is being written by a run at this moment")
             merge(studies, folders, folder, order=known)

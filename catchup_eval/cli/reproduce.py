@@ -38,6 +38,12 @@ def reproduce(
         str,
         typer.Option(metavar="NAME", help="Run the design on these data instead: digits, ..."),
     ] = "",
+    weights: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ROW=SPEC", help="This network in a row, in place of a training; repeatable."
+        ),
+    ] = [],  # noqa: B006
     *,
     options: Options,
 ) -> None:
@@ -46,9 +52,10 @@ def reproduce(
     Its page has the paper's numbers beside ours. `--dry-run` prints what it will cost, from a few
     measured steps. Stopped at any moment and called again, it goes on where it was.
     """
-    from catchup_eval.paper.reproduction import find, select_rows
+    from catchup_eval.paper.reproduction import fill_rows, find, select_rows
 
     wanted = select_rows(find(table), options.only, seeds, options.skip)
+    wanted = fill_rows(wanted, weights)
     command = command_line()
     raise typer.Exit(
         reproduce_paper(table, wanted, options, scale=epochs_scale, on=on, command=command)
@@ -130,6 +137,11 @@ def run_stage(
     data = DataSource(stage.setting.data, options.data_root, options.limit)
     data.training  # noqa: B018 (raises where the data are not here)
     settings = replace(options, only=[*stage.analyses], skip=[]).evaluation_settings()
+    changes = {
+        name: {**stage.analysis_settings.get(name, {}), **settings.settings.get(name, {})}
+        for name in stage.analyses
+    }
+    settings = replace(settings, settings=changes)
     trainings = stage.trainings(data)
     models, missing = stage.models(trainings, data, access(options, console))
     if not models:
@@ -171,6 +183,8 @@ def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", option
                 f"{stage.name}: train {network.name}: {len(stage.seeds)} x {recipe.epochs} epochs, "
                 f"{images / 1e6:.2f} million images, {format_duration(seconds)}"
             )
+        for sentence in stage.unfilled:
+            console.result(f"{stage.name}: {sentence}")
         names = ", ".join(network.name for network in stage.networks)
         console.result(f"{stage.name}: evaluate {names}: {', '.join(stage.analyses)}")
     console.result(f"all trainings: {format_duration(total)} on this device, without the analyses")

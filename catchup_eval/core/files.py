@@ -110,7 +110,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
             sleep(POLL)
             lock = _acquire(name)
     except OSError as error:
-        raise UserError(f"cannot write {name}: {error.strerror or error}") from error
+        raise UserError(f"cannot write in {path.parent}: {error.strerror or error}") from error
     if lock is None:
         yield False
         return

@@ -216,6 +216,8 @@ def _sentence(kind: type[Settings], key: str, fault: Mapping[str, Any]) -> str:
     expected = message.removeprefix("Input should be ")
     if fault["type"] in LISTS:
         expected = "a list"
+    elif fault["type"] == "too_short":
+        expected = f"at least {fault['ctx']['min_length']} of them"
     elif fault["type"] in NUMBERS:
         expected = _expected(kind, fault["loc"]) or expected
     return f"expected {key} as {expected}, got {brief(fault['input'])}"

@@ -13,9 +13,10 @@ from reprlib import Repr
 from typing import Any
 
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
+from catchup_eval.core.files import read_regular
 
 SUFFIX = ".toml"
-LARGEST = 1_000_000  # bytes of a file
+MOST = 10_000_000  # bytes
 LONGEST = 4096  # characters of a text
 DEEPEST = 16  # lists and tables within one another
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -56,14 +57,11 @@ def read(kind: str, path: str | Path, known: Iterable[str] = ()) -> dict[str, An
             in which line.
     """
     try:
-        if (status := os.stat(path)).st_size > LARGEST or not stat.S_ISREG(status.st_mode):
-            raise OSError(f"expected a regular file of {LARGEST:,} bytes at most")
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        text = read_regular(Path(path), most=MOST).decode("utf-8-sig")
+    except (BadFile, UnicodeDecodeError) as error:
         names = ", ".join(known)
         others = f"; those that come with the toolkit are: {names}" if names else ""
-        fault = getattr(error, "strerror", None) or error
-        raise BadFile(f"cannot read the {kind} {path}: {fault}{others}") from error
+        raise BadFile(f"cannot read the {kind} {path}: {error}{others}") from error
     return parse(text, str(path))
 
 

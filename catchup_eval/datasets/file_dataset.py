@@ -8,6 +8,10 @@ else. Files may be deleted at any time; a decode that was stopped starts again. 
 while others wait for it, and a file that is not whole is decoded again
 (:mod:`catchup_eval.datasets.memmap`).
 
+Pixels are those that torchvision's reader gives: the first frame, without transparency, and as they
+lie in the file, whatever orientation a camera noted (EXIF), since published accuracies were
+measured so. Images of 16 bits are scaled to 8; those of floating point are refused.
+
 Threads decode: on two cores they were as fast as processes, since Pillow decodes and resizes
 without the interpreter's lock.
 """

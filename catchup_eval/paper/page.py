@@ -211,6 +211,8 @@ def _estimate(study: Study, group: str, column: ReproductionColumn) -> tuple[Est
 
 def finding(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> str:
     """How much was measured, and how often a best row is clear and the paper's, in a sentence."""
+    if not cells and not wanted.rows and not wanted.alphas:
+        return f"{wanted.title} is a diagram: there is nothing to measure."
     if not cells:
         return f"{wanted.title}, drawn from our own trainings."
     done = sum(cell.ours is not None for cell in cells)

@@ -4,9 +4,10 @@ FOLDER/SETTING/            a report of its own: models, results, page
 FOLDER/index.html          the paper's layout: its numbers and ours, side by side
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import safe_filename
@@ -15,6 +16,7 @@ from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource, load_models
 from catchup_eval.jobs.timing import EpochTimes, TimingTask, read_times
 from catchup_eval.jobs.train import TrainTask
+from catchup_eval.models import catalogue
 from catchup_eval.models.sources import WeightsAccess
 from catchup_eval.paper.reproduction import (
     NetworkSpec,
@@ -37,6 +39,7 @@ class ReproductionStage:
         scale: of the epochs, 1 for the recipe's.
         folder: of the setting's report.
         timed: whether an epoch of each training is timed.
+        analysis_settings: by analysis, where they are not its defaults.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ReproductionStage:
     scale: float
     folder: Path
     timed: bool = False
+    analysis_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def recipe(self, network: NetworkSpec) -> Recipe:
         """How one network is trained; elsewhere, with only the regularizers of a row's recipe."""
@@ -60,8 +64,19 @@ class ReproductionStage:
 
     @property
     def trained(self) -> list[NetworkSpec]:
-        """The networks that are not published."""
-        return [network for network in self.networks if not network.published]
+        """The networks whose weights nobody has."""
+        return [one for one in self.networks if not (one.published or one.weights)]
+
+    @property
+    def unfilled(self) -> list[str]:
+        """A sentence for each network whose weights must be given."""
+        entries = {one.name: one.published for one in self.networks if one.published}
+        return [
+            f"{name} stays empty: its weights must be got by hand from "
+            f"{catalogue.entries()[published].page}; give them as --weights {name!r}=SPEC"
+            for name, published in entries.items()
+            if not catalogue.entries()[published].is_at_hand
+        ]
 
     def trainings(self, data: DataSource) -> list[TrainTask]:
         """Seed by seed, so that an interrupted run has compared something."""
@@ -101,13 +116,16 @@ class ReproductionStage:
         missing: list[str] = []
         for network in self.networks:
             models += [task.model for task in trainings if task.model.group == network.name]
-            if not network.published:
+            if not (network.published or network.weights):
                 continue
-            spec = f"{network.name}=catalogue:{network.published}"
+            where = network.weights or f"{catalogue.CATALOGUE}{network.published}"
+            spec = f"{network.name}={where}"
             given = data.given
             try:
                 loaded = load_models([spec], given, access=access)
             except UserError as error:
+                if network.weights:  # the user's own
+                    raise
                 missing.append(f"{network.name} is left out: {error}")
             else:
                 models += map(ModelSource.of, loaded)
@@ -147,4 +165,5 @@ def plan_reproduction(
                 scale,
                 folder / name,
                 wanted.times(name),
+                wanted.analysis_settings,
             )

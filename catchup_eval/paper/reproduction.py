@@ -57,6 +57,7 @@ class NetworkDefaults(Settings):
         options: of the method.
         recipe: instead of the setting's.
         published: instead of a training: an entry of the catalogue of checkpoints.
+        weights: instead of both: a user's model spec.
     """
 
     name: str
@@ -65,6 +66,7 @@ class NetworkDefaults(Settings):
     options: dict[str, Any] = {}
     recipe: str = ""
     published: str = ""
+    weights: str = ""
 
 
 class PaperNumber(float):
@@ -178,6 +180,7 @@ class NetworkSpec(NamedTuple):
     options: Mapping[str, Any]
     recipe: str
     published: str
+    weights: str = ""
 
 
 class Reproduction(Settings):
@@ -192,6 +195,7 @@ class Reproduction(Settings):
         figures: of a figure, whose networks are the rows.
         alphas: of a picture of Beta distributions, which needs no network.
         settings: by name.
+        analysis_settings: by analysis, where they are not its defaults.
         layout: of the table in the report of other models; None where it has none there.
     """
 
@@ -204,16 +208,23 @@ class Reproduction(Settings):
     figures: Several[FigureSpec] = ()
     alphas: Several[float] = ()
     settings: dict[str, ReproductionSetting] = {}
+    analysis_settings: dict[str, dict[str, Any]] = {}
     layout: Layout | None = None
 
     def network(self, row: Row, of: ReproductionColumn | FigureSpec) -> NetworkSpec:
         """The network of this cell, or of this line of a figure."""
         named: NetworkDefaults = row
-        if isinstance(of, ReproductionColumn) and not (row.method or row.published):
+        if isinstance(of, ReproductionColumn) and not (row.method or row.published or row.weights):
             named = of
         setting = row.setting or of.setting or next(iter(self.settings))
         return NetworkSpec(
-            setting, named.name, named.method, named.options, named.recipe, named.published
+            setting,
+            named.name,
+            named.method,
+            named.options,
+            named.recipe,
+            named.published,
+            named.weights,
         )
 
     def evaluations(self) -> Iterator[tuple[NetworkSpec, str]]:
@@ -266,6 +277,28 @@ def transfer_setting(setting: ReproductionSetting, on: str) -> ReproductionSetti
         raise UnknownName("dataset with a recipe", on, ["digits", *ELSEWHERE])
     share = {key: value for key, value in setting.changes.items() if key == "share"}
     return setting.model_copy(update={"recipe": recipe, "data": on, "changes": share})
+
+
+def fill_rows(wanted: Reproduction, weights: Sequence[str]) -> Reproduction:
+    """The same with networks of the user's in rows, each `ROW=SPEC`.
+
+    Raises:
+        UnknownName: a name that no row has.
+        UserError: no `ROW=SPEC`.
+    """
+    specs = dict(text.partition("=")[::2] for text in weights)
+    if "" in specs.values():
+        raise UserError(f"expected ROW=SPEC, got {', '.join(weights)}")
+    names = [row.name for row in wanted.rows]
+    for name in specs.keys() - set(names):
+        raise UnknownName(f"row of {wanted.title}", name, names)
+    rows = [
+        row.model_copy(update={"weights": specs[row.name], "published": "", "method": ""})
+        if row.name in specs
+        else row
+        for row in wanted.rows
+    ]
+    return wanted.model_copy(update={"rows": tuple(rows)})
 
 
 def transfer(wanted: Reproduction, on: str) -> Reproduction:

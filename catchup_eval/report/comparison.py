@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from catchup_eval.core.errors import BadFile
 from catchup_eval.plotting import style
 from catchup_eval.plotting.style import PlotStyle
 from catchup_eval.report import plots, summary
@@ -198,11 +199,15 @@ def _unique_examples(study: Study, folder: Path) -> Iterator[ComparisonSection]:
     columns = ["Model", "Images", "Sample numbers"]
     table = link_csv(Table("alone", caption, columns, [[row] for row in rows], notes=1))
     correct, picture = choose(found), None
-    images = {number: image for number, image in load_examples(folder).items() if number in correct}
+    text = "By all networks of that model, and by no network of the others."
+    try:
+        stored = load_examples(folder)
+    except BadFile as error:
+        stored, text = {}, f"{text} The images are left out: {error}."
+    images = {number: image for number, image in stored.items() if number in correct}
     if images:
         named = ", ".join(f"{number} ({correct[number]})" for number in images)
         alt = f"Images that only one model classifies correctly: {named}."
         picture = save(plots.example_plot(correct, images), folder, "comparison-alone", alt)
     title = "Classified correctly by only one model"
-    text = "By all networks of that model, and by no network of the others."
     yield ComparisonSection(title, text, picture, [table], {table.name: frame(table)})

@@ -13,7 +13,7 @@ from catchup_eval.core.files import is_locked, locked, open_regular, read_regula
 STUDY = "study.json"
 MOST_STUDY = 16_000_000  # bytes: thousands of models
 MOST_PAGE = 256_000_000
-WRITTEN = ("results", "tables", "figures")  # folders of a report
+WRITTEN = ("results", "tables", "figures", "errors.log")  # in place, not replaced
 
 _written: set[Path] = set()  # by this process, at this moment
 

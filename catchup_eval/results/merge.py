@@ -10,6 +10,8 @@ from catchup_eval.results.result import Result
 from catchup_eval.results.store import Provenance, Store
 from catchup_eval.results.study import ModelInfo, SkippedAnalysis, Study
 
+NOT_MERGED = "is not among the merged reports"
+
 
 def merge_studies(studies: Sequence[Study], sources: Sequence[Path]) -> Study:
     """Several studies of one dataset as one; what two of them have comes from the first.
@@ -84,7 +86,12 @@ def merge(
     for (model, name), source in owners.items():
         Store(folder).copy(Store(source), model, name)
     infos = [one.info for one in studies]
+    lacking = [
+        SkippedAnalysis(model=f"shard {shard}", analysis="all", reason=NOT_MERGED)
+        for shard in shards.missing_shards(infos)
+    ]
     update = {
+        "skipped": (*whole.skipped, *lacking),
         "name": folder.name,
         "models": tuple(shards.sort_models(whole.models, infos)),
         "shard": "",

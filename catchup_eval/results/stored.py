@@ -22,7 +22,8 @@ from catchup_eval.results.result import CHECK, COLUMNS, RANGES, Result
 
 MOST_RECORD = 1_000_000  # bytes of a sidecar
 MOST_FRAME, MOST_ROWS, MOST_COLUMNS = 16_000_000, 50_000, 64
-MOST_SAMPLES, UNFOLDED, MOST_ARRAYS = 256_000_000, 512_000_000, 2_000  # bytes, bytes, arrays
+MOST_SAMPLES, UNFOLDED, MOST_ARRAYS = 128_000_000, 256_000_000, 2_000  # bytes, bytes, arrays
+MOST_UNFOLDED = 2_000_000_000  # bytes of all samples of a report
 MOST_CHARACTERS = 2_000  # of a name or a cell
 DIMENSIONS = 5
 TEXTS = ("metric", "unit", "protocol")  # columns

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.core.files import write_text
+from catchup_eval.core.errors import BadFile, CatchupError, UserError
+from catchup_eval.core.files import format_bytes, write_text
 from catchup_eval.core.settings import flatten
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.results import hashes, stored
@@ -300,41 +301,45 @@ def collect(
     analyses: Mapping[str, HasHeadlines] | None = None,
 ) -> Study:
     """A study from what is known of it and a store, as :func:`load` gives it."""
-    results, provenance, skipped = {}, {}, {(s.model, s.analysis): s for s in info.skipped}
-    known = {model.key for model in info.models}
-    for key in (key for key in info.planned if key not in known):
-        for name in info.analyses:
-            skip = SkippedAnalysis(model=key, analysis=name, reason=ABSENT)
-            skipped.setdefault((key, name), skip)
-    for model in info.models:
-        for name in info.analyses:
-            pair = model.key, name
-            try:
-                found = _collect_result(model, name, store, (analyses or {}).get(name))
-            except BadFile as error:
-                reason = f"{FAILED}{error}"
-            else:
-                reason = found if isinstance(found, str) else ""
-            if reason and (reason != ABSENT or pair not in skipped):
-                skipped[pair] = SkippedAnalysis(model=model.key, analysis=name, reason=reason)
-            elif not isinstance(found, str):
-                results[pair], provenance[pair] = found
+    results, provenance, size = {}, {}, 0
+    skipped = {(skip.model, skip.analysis): skip for skip in info.skipped}
+    models = {model.key: model for model in info.models}
+    for key, name in product(dict.fromkeys([*models, *info.planned]), info.analyses):
+        if (key, name) in skipped:  # what lies there is of an earlier run
+            continue
+        try:
+            result, how = _collect_result(models.get(key), name, store, (analyses or {}).get(name))
+            size += sum(array.nbytes for array in result.samples.values())
+            if size > stored.MOST_UNFOLDED and isinstance(store, Store):
+                raise BadFile(f"all samples have more than {format_bytes(stored.MOST_UNFOLDED)}")
+        except (_LeftOut, BadFile) as error:
+            reason = f"{FAILED if isinstance(error, BadFile) else ''}{error}"
+            skipped[key, name] = SkippedAnalysis(model=key, analysis=name, reason=reason)
+        else:
+            results[key, name], provenance[key, name] = result, how
     info = info.model_copy(update={"skipped": tuple(skipped.values())})
     return Study(info, results, provenance)
 
 
+class _LeftOut(CatchupError):
+    """Why a result is not of this study."""
+
+
 def _collect_result(
-    model: ModelInfo, name: str, store: Store | MemoryStore, analysis: HasHeadlines | None
-) -> tuple[Result, Provenance] | str:
-    """A result and how it was measured; or why it is left out."""
-    record = store.record(model.key, name)
-    if record is None:
-        return ABSENT
+    model: ModelInfo | None,
+    name: str,
+    store: Store | MemoryStore,
+    analysis: HasHeadlines | None,
+) -> tuple[Result, Provenance]:
+    """A result and how it was measured."""
+    record = store.record(model.key, name) if model else None
+    if model is None or record is None:
+        raise _LeftOut(ABSENT)
     key = record.key
     if (key.weights, key.network_code) != (model.fingerprint, model.code):
-        return OTHER
+        raise _LeftOut(OTHER)
     if analysis is not None and key.version != analysis.VERSION:
-        return OLD
+        raise _LeftOut(OLD)
     result = store.get(model.key, name)
     if analysis is not None:
         try:

@@ -23,9 +23,10 @@ from catchup_eval.results.result import ModelResult, Result, join
 Networks = Callable[..., Classifier]
 
 
-def dataset(images: Tensor, labels: Tensor, first: int = 0) -> TensorDataset:
+def dataset(images: Tensor, labels: Tensor, first: int = 0, classes: int = 10) -> TensorDataset:
     split = Split(images, labels, first + torch.arange(len(images)))
-    return TensorDataset("made", {"test": split}, tuple("0123456789"), (0.5,) * 3, (0.5,) * 3)
+    names = tuple("0123456789"[:classes])
+    return TensorDataset("made", {"test": split}, names, (0.5,) * 3, (0.5,) * 3)
 
 
 @pytest.fixture(scope="module")
@@ -138,22 +139,22 @@ DEFAULT = adversarial.PGDSettings(20, 2)
         ({"epsilons": (4, 4.0000001)}, "expected epsilons that differ in six digits"),
         ({"epsilons": 4}, "expected epsilons as a list, got 4"),
         ({"epsilons": "4/255"}, "expected epsilons as a list, got '4/255'"),
-        ({"epsilons": ("4",)}, "expected epsilons.0 as a valid number, got '4'"),
-        ({"pgd_epsilons": (0,)}, "expected pgd_epsilons.0 as a number greater than 0, got 0"),
+        ({"epsilons": ("4",)}, "expected epsilons.0 as a number from 0, got '4'"),
+        ({"pgd_epsilons": (0,)}, "expected pgd_epsilons.0 as a number above 0, got 0"),
         ({"pgd_epsilons": (0.0157,)}, "write 4"),
         (
             {"pgd_epsilons": (41,)},
             "the border of the ball, 41/255, but 20 .* of 2/255 reach 40/255",
         ),
         ({"pgd_step_size": 2 / 255}, "0.00784314 in units of .0, 1. is 2/255"),
-        ({"pgd_step_size": 0}, "expected pgd_step_size as a number greater than 0, got 0"),
+        ({"pgd_step_size": 0}, "expected pgd_step_size as a number above 0 up to 255, got 0"),
         ({"pgd_step_size": -2}, "expected pgd_step_size"),
-        ({"pgd_step_size": 256}, "expected pgd_step_size as a number less than or equal to 255"),
-        ({"pgd_steps": 0}, "expected pgd_steps as a number greater than or equal to 1, got 0"),
-        ({"pgd_steps": 2.5}, "expected pgd_steps as a valid integer, got 2.5"),
-        ({"pgd_steps": True}, "expected pgd_steps as a valid integer, got True"),
+        ({"pgd_step_size": 256}, "expected pgd_step_size as a number above 0 up to 255, got 256"),
+        ({"pgd_steps": 0}, "expected pgd_steps as a whole number from 1 to .*, got 0"),
+        ({"pgd_steps": 2.5}, "expected pgd_steps as a whole number from 1 to .*, got 2.5"),
+        ({"pgd_steps": True}, "expected pgd_steps as a whole number from 1 to .*, got True"),
         ({"pgd_restarts": 0}, "expected pgd_restarts"),
-        ({"unbounded": -1}, "expected unbounded as a number greater than or equal to 0, got -1"),
+        ({"unbounded": -1}, "expected unbounded as a whole number from 0 to .*, got -1"),
         ({"attacks": 3}, "expected attacks as a list, got 3"),
         ({"epsilon": (4,)}, "no setting of adversarial 'epsilon'; did you mean 'epsilons'"),
         ({"epsilons": (), "pgd_epsilons": (), "unbounded": 0}, "expected something to measure"),
@@ -263,7 +264,7 @@ def test_failed_checks_name_their_cause_and_ordinary_networks_pass(
         labels = model(images.float() / 255).argmax(1)
         if not model(images.float() / 255).any():
             labels = torch.arange(len(images)) % 2
-        data = dataset(images.contiguous(), labels)
+        data = dataset(images.contiguous(), labels, classes=2 if images is SMALL else 10)
         result = adversarial.measure(EvaluationContext(model, data), pgd_steps=4)
     failed = result.checks[result.checks["value"] == 0]
     assert len(failed) == len(failing), failed["metric"].tolist()

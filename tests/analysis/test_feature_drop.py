@@ -126,7 +126,8 @@ def sharp(drop_at: float) -> Result:
         "filters_for_90": np.full(40, 10), "gini": np.full(40, 0.5), "lorenz": fractions**3,
     }  # fmt: skip
     rows = Rows("drop-sample-value@1")
-    feature_drop._add_rows(rows, right, fractions, samples)
+    feature_drop._add_rows(rows, right, fractions, samples, "", "made@1")
+    feature_drop._add_influence(rows, samples)
     return Result(rows.frame(), samples)
 
 
@@ -139,3 +140,19 @@ def test_the_inset_hides_no_curve(drop_at: float) -> None:
     frame = inset.get_window_extent()
     points = np.concatenate([line.get_xydata() for line in axes.lines])
     assert not any(frame.contains(*point) for point in axes.transData.transform(points))
+
+
+def test_signed_features_are_dropped_by_both_rankings() -> None:
+    """Features -5, 2, 3 of class 1. By value from the top every step is right; by magnitude
+    -5 is dropped first: 2:3.5, then 3: 2:.5 (wrong), then all: 0:.5."""
+    subject = context_of(THREE, torch.tensor([[-5.0, 2.0, 3.0]] * 2), torch.tensor([1, 1]))
+    result = feature_drop.measure(subject)
+    np.testing.assert_allclose(result.samples["area_top"], [1, 1])
+    np.testing.assert_allclose(result.samples["area_top_by_magnitude"], [2 / 3, 2 / 3])
+    other = result.rows("accuracy_by_magnitude", drop_from="top")
+    assert other["value"].tolist() == [100, 100, 0, 100]
+    assert set(other["protocol"]) == {"drop-sample-magnitude@1"}
+    (axes,) = feature_drop.plot(result)["curve"].axes[:1]
+    assert "by magnitude" in " ".join(text.get_text() for text in axes.figure.legends[0].texts)
+    unsigned = feature_drop.measure(context_of(THREE, torch.rand(2, 3), torch.tensor([0, 1])))
+    assert unsigned.rows("accuracy_by_magnitude").empty, "after a ReLU the rankings are one"

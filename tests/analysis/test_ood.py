@@ -152,6 +152,17 @@ def test_a_folder_of_the_200_classes_is_a_set_of_its_own(imagenet):
     assert len(result.samples["score_in"]) == 60
 
 
+def test_outputs_that_were_matched_to_the_200_classes_give_the_same(imagenet):
+    places = [*PLACES.values()]
+    data = TensorDataset("200", imagenet.data.parts, tuple(PLACES), (0.0,) * 3, (1.0,) * 3)
+    data.split("test").labels.fill_(7)
+    model = imagenet.model.match_classes("200", data.classes, 1000)
+    assert list(model.columns) == places
+    masked = {part: logits[:, places] for part, logits in imagenet._logits.items()}
+    ours = ood.measure(Answers(model, data, masked))
+    assert ours.frame.equals(ood.measure(Answers(imagenet.model, data, imagenet._logits)).frame)
+
+
 def test_the_list_of_200_is_where_sorted_wordnet_numbers_say():
     from timm.data import ImageNetInfo
 

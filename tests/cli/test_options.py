@@ -67,6 +67,7 @@ VALUES: Mapping[str, str] = {
     "--shard": "1/2",
     "--skip": "clean ood",
     "reproduce --only": "catchup",
+    "reproduce --weights": "Baseline=resnet20",
     "reproduce --skip": "catchup",
 }
 

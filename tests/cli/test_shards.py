@@ -45,9 +45,11 @@ def test_the_shards_make_the_whole(call: Callable[..., Any], tmp_path: Path) -> 
         assert done.returncode == 0, done.stderr
     parts = [f"reports/part-shard{number}of3" for number in (3, 1, 2)]
     lacking = call("report", *parts[:2], "--name", "two")
-    assert "shard 2/3 is not among them" in lacking.stdout
+    assert lacking.returncode == 3
+    assert "shard 2/3: all: is not among the merged reports" in lacking.stdout
+    assert "shard 2/3" in (reports / "two" / "report.md").read_text()
     done = call("report", *parts, "--name", "merged")
-    assert done.returncode == 0 and "not among them" not in done.stdout
+    assert done.returncode == 0 and "not among" not in done.stdout
 
     def info(name: str) -> study.StudyInfo:
         return study.load(reports / name).info

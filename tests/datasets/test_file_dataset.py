@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets.folder import default_loader
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets import file_dataset
@@ -192,6 +193,17 @@ def test_sixteen_bits_are_scaled_not_clipped(ending: str, tmp_path: Path) -> Non
     assert torch.equal(one, other)
     for image in decode_images(paths, Preprocess(8, resize=8)):
         assert 0 < image.float().mean() < 255
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+def test_the_orientation_of_a_camera_is_not_applied(orientation: int, tmp_path: Path) -> None:
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    (image,) = decode_images([tmp_path / "a.png"], None)
+    theirs = np.asarray(default_loader(str(tmp_path / "a.png")))
+    assert np.array_equal(image.permute(1, 2, 0), theirs) and np.array_equal(theirs, pixels)
 
 
 def test_floating_point_images_are_refused(tmp_path: Path) -> None:

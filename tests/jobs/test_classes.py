@@ -53,19 +53,25 @@ def by_hand(net: nn.Module, data: TensorDataset, columns: list[int]) -> float:
     return 100 * float((logits.argmax(1) == split.labels).double().mean())
 
 
+@pytest.mark.usefixtures("sketches")
 def test_some_of_imagenets_classes(digits: TensorDataset, tmp_path: Path) -> None:
     data, net = chosen(digits, [*WNIDS]), Pooled(1000)
+    data = replace(data, notes=("passed over: 3 .gif",))
     model = wrap(net)
-    found = api.evaluate(model, data, only=["clean", "deformation"], device="cpu")
+    found = api.evaluate(model, data, only=["clean"], device="cpu")
     expected = by_hand(net, data, [*WNIDS.values()])
     table = found["clean"].table.set_index("metric")["value"]
     assert table["accuracy"] == pytest.approx(expected)
     note = "of its 1,000 outputs, the 3 of the dataset's classes are taken (by WordNet number"
-    assert note in found.notes[0] and not model.columns, "the caller's stays as it is"
+    assert found.notes[0] == "some: passed over: 3 .gif."
+    assert note in found.notes[1] and not model.columns, "the caller's stays as it is"
     page = found.save(tmp_path / "report")
-    assert note in (page.parent / "report.md").read_text()
-    assert note in (page.parent / "tables" / "summary.csv").read_text()
-    identity = api.evaluate(model, replace(data, classes=("0", "1", "2")), only=["clean"])
+    for file in ("report.md", "tables/summary.csv"):
+        text = (page.parent / file).read_text()
+        assert note in text and "passed over: 3 .gif" in text
+    identity = api.evaluate(
+        model, replace(data, classes=("0", "1", "2"), notes=()), only=["clean"], device="cpu"
+    )
     assert "have no names" in identity.notes[0]
     assert identity["clean"].table["value"].tolist() != found["clean"].table["value"].tolist()
 

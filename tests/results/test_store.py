@@ -67,6 +67,7 @@ def test_a_damaged_result_is_named(store: Store, suffix: str) -> None:
     store.path("m-s0", "clean", suffix).write_bytes(b"")
     with pytest.raises(BadFile, match="cannot be read"):
         store.get("m-s0", "clean")
+    assert not store.has("m-s0", KEY), "so that it is measured again"
 
 
 def test_settings_are_plain_before_and_after() -> None:

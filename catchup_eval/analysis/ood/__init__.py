@@ -6,8 +6,9 @@ ID is the split `test`; each split whose name is "out" or starts with "out:" is 
 Two protocols. `hendrycks200`, the paper's for ImageNet-O (Hendrycks et al. 2021): only test images
 of the 200 classes that ImageNet-O's folders name count, and only these 200 of 1,000 logits, in the
 softmax too. `full`: all test images and all logits. The default is `hendrycks200` if the dataset
-names its classes by WordNet numbers with the 200 among them and the network gives 1,000 logits, and
-else `full`. The column `protocol` names it; `recall="first"` puts `-first` after it.
+names its classes by WordNet numbers with the 200 among them and the network gives 1,000 logits (of
+which those 200 are taken where the dataset has no other classes), and else `full`. The column
+`protocol` names it; `recall="first"` puts `-first` after it.
 
 One row per OOD dataset, score and number; all are in percent:
 
@@ -160,6 +161,9 @@ def _select_classes(context: EvaluationContext, protocol: str | None) -> ClassSe
     if fits and len(logits) == imagenet.LOGITS and protocol != "full":
         logits[list(imagenet.PLACES.values())] = True
         return ClassSelection("hendrycks200", images, logits)
+    masked = set(context.model.columns) == set(imagenet.PLACES.values())
+    if fits and masked and protocol != "full":  # the dataset has no other classes
+        return ClassSelection("hendrycks200", images, np.ones_like(logits))
     if protocol == "hendrycks200":
         raise UserError(
             "expected, for the protocol hendrycks200, images of ImageNet-O's 200 classes, named by "

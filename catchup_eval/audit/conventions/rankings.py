@@ -199,6 +199,9 @@ def _number(convention: Convention, key: str, studies: Sequence[Study]) -> Conve
                 return convention.of(result)
         except Missing as missing:
             reason = str(missing)
+        except Exception as error:  # whatever an edited result may raise
+            fault = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = f"a sound result of {convention.analysis} ({fault})"
     raise Missing(reason)
 
 

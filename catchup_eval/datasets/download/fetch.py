@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, NamedTuple
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.core.files import digest, format_bytes, locked
+from catchup_eval.core.files import digest, format_bytes, is_locked, locked
 from catchup_eval.core.http import DownloadProgress, RetryPolicy, download
 from catchup_eval.core.readers import TITLE_WITHIN, format_mismatch
 from catchup_eval.datasets.download.sources import File, Source
@@ -93,7 +93,10 @@ def fetch(
     for file in source.files:
         path = file.request(root).path
         if not _all_ok(_check_needed(file, root)):
-            with locked(path.with_name(f"{path.name}.fetch")):  # another process may be at it
+            lock = path.with_name(f"{path.name}.fetch")
+            if is_locked(lock):
+                show.info(f"{file.name}: another process is getting it; waiting for its end")
+            with locked(lock):
                 checks = _check_needed(file, root)
                 if not _all_ok(checks):
                     _bring(file, source, root, checks, show, keep, retry)
