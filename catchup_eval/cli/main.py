@@ -93,8 +93,10 @@ def main() -> None:
         signal.signal(number, _stop)
     _signals.clear()
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except Exception as error:
+        if hasattr(error, "format_message"):  # of click, which some versions of typer contain
+            _refuse_usage(error)
         if isinstance(error, Interrupted):
             _end(str(error), error.signal_number)
         if _signals:  # it came within a library, which then failed otherwise
@@ -103,6 +105,15 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _refuse_usage(error: Any) -> NoReturn:
+    """A wrong option in one line; the help where there is no word at all."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        print(f"error: {error.format_message()}", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def _end(message: str, number: int) -> NoReturn:

@@ -272,7 +272,7 @@ def image_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
         case.truth = None
     elif kind == "class missing":
         shutil.rmtree(folder / pick(rng, "0123456789"))
-        case.truth, case.flag = None, "class"
+        case.truth, case.flag = None, "class|outputs"
     elif kind == "classes permuted":
         words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
         for number, name in enumerate(words):
@@ -398,7 +398,7 @@ def pack_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
         }  # fmt: skip
         np.savez(path, **change[kind]())
         if kind == "no last class":
-            case.truth, case.flag = None, "class"
+            case.truth, case.flag = None, "class|outputs"
         if kind == "not finite":
             case.truth, case.refused = None, True
     case.words = ["evaluate", m.spec, "--data", str(path), *CLEAN, "--data-root", "../out/data"]
@@ -745,7 +745,6 @@ BODIES = {
     "memory": "return bytearray(1 << 40)",
     "generator": "yield 1",
     "import": "import absent_module",
-    "warns": "import warnings; warnings.warn('odd'); return None",
     "lazy": "return lambda x: x",
     "closes": "import sys; sys.stdout.close(); return None",
     "changes": "import os; os.chdir('/'); raise OSError(28, 'full')",
