@@ -245,7 +245,7 @@ def bound(name):
         ("puzzlemix", {"t_size": 0}, "t_size as -1, or 1 pixel or more, got 0"),
         ("puzzlemix", {"neigh_size": 0}, bound("neigh_size") + " 0"),
         ("puzzlemix", {"blocks": [1, 2]}, "expected blocks.0 as a whole number from 2 .*, got 1"),
-        ("puzzlemix", {"blocks": []}, r"expected blocks as at least 1 of them, got \[\]"),
+        ("puzzlemix", {"blocks": []}, r"expected blocks as a list of at least 1 item, got \[\]"),
         ("comixup", {"blocks": 5}, "expected blocks as a whole number from 1 to 4, got 5"),
         ("comixup", {"part": 0}, bound("part") + " 0"),
         ("comixup", {"turns": 1.5}, "expected turns as a whole number from .*, got 1.5"),

@@ -206,6 +206,6 @@ def test_layers_are_drawn_uniformly(layers, expected, model):
 @pytest.mark.parametrize("layers", [[6], [-1, 2], [], ["stem"], [1.5]])
 def test_layers_that_are_not_there(layers, model):
     with pytest.raises(
-        UserError, match=r"expected layers(\.0| as at least 1| from 0 to 5).*, got "
+        UserError, match=r"expected layers(\.0| as a list of at least 1| from 0 to 5).*, got "
     ):
         catchup(model, layers=layers)
