@@ -86,7 +86,7 @@ def from_folder(folder: Path, root: Path) -> FileDataset:
         parts["train"] = class_files(layout.train, train, classes)
         notes.append(_listing_note(layout.train, train, folder))
     else:
-        empty = [classes[label] for label in sorted({*range(len(classes))} - {*test.labels})]
+        empty = [classes[k] for k in np.setdiff1d(np.arange(len(classes)), test.labels)]
         if empty:
             notes.append(f"{count_noun(len(empty), 'class folder')} without images: {_list(empty)}")
     if layout.out:
@@ -251,7 +251,7 @@ def class_files(folder: Path, found: FolderListing, classes: Sequence[str]) -> F
             "expected these outside, and class folders in them"
         )
     places = {name: place for place, name in enumerate(classes)}
-    present = {*found.labels.tolist()}
+    present = {*np.unique(found.labels)}
     strange = [n for label, n in enumerate(found.classes) if n not in places and label in present]
     if strange:
         raise BadFile(f"{folder} has the class {strange[0]}, which the training images do not have")
