@@ -5,16 +5,18 @@ shift of a mean in stored standard deviations; the median |ln| of the ratio of v
 
     published CIFAR networks (ResNet-8, -20, -32, WRN-10-1), right      .33 to .39   .11 to .14
     their images of the other CIFAR                                     .34 to .42   .07 to .12
-    trained on the digits with mixing methods (input mixup the most)    .28 to .46   .05 to .45
-    divided by 255 twice                                                1.7 to 2.3   2.4 to 2.6
-    not normalised                                                      1.1 to 1.6   .8 to 1.5
+    published EfficientNet-Lite0 on ImageNet, right (64 and 32 images)  1.4 to 1.7   .15
+    trained on the digits with mixing methods (input mixup the most)    .28 to .46   .04 to .45
+    inner ReLUs of the CIFAR blocks missing                             28 to 6,400  1.3 to 4.7
+    their images divided by 255 twice                                   1.7 to 2.3   2.4 to 2.6
+    their images not normalised                                         1.1 to 1.6   .8 to 1.5
     noise for images                                                    4.1 to 5.1   .4 to .8
-    one convolution's filters in another order                          2.9 to 4.6   .2 to .5
-    inner ReLUs of the blocks missing                                   28 to 6,400  1.3 to 4.7
 
 It does not see what hardly moves these statistics: red and blue swapped (.5 to .7, .1), another
-dataset's normalisation (.3 to .5, .1 to .2), one of (.5, .5, .5) (.8 to 1, .2 to .6), a wrong order
-of classes; and nothing in networks without batch norm, or where it is folded into convolutions.
+dataset's normalisation (.3 to .5, .1 to .2; .5 for mean and std: .8 to 1, .2 to .6), EfficientNet's
+images not normalised (1.9, .2), one convolution's filters in another order (2.9 to 4.6, .2 to .5),
+a wrong order of classes; and nothing in networks without batch norm, or where it is folded into
+convolutions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +32,7 @@ from catchup_eval.models.matching import same_shapes
 from catchup_eval.models.modes import eval_mode
 
 IMAGES = 256  # that are enough
-LARGEST_SHIFT, LARGEST_LOG_RATIO = 2.0, 0.7  # of right networks, with a margin; see above
+LARGEST_SHIFT, LARGEST_LOG_RATIO = 4.0, 0.7  # of right networks, with a margin; see above
 FIRST_VALUES = 0.05  # weight that running statistics may still give to what they began with
 
 

@@ -20,9 +20,9 @@ def test_a_mismatch_by_hand() -> None:
     norm = nn.BatchNorm1d(2, eps=0.0)
     assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean[:], norm.running_var[:] = torch.tensor([1.0, 0.0]), torch.tensor([4.0, 1.0])
-    batches = [torch.tensor([[5.0, 1.0], [5.0, -1.0]]), torch.tensor([[9.0, 1.0], [9.0, -1.0]])]
-    found = statistics_mismatch(nn.Sequential(norm), batches)  # means 7, 0; variances 4, 1
-    assert found is not None and found == pytest.approx((3.0, 0.0))
+    batches = [torch.tensor([[8.0, 1.0], [8.0, -1.0]]), torch.tensor([[12.0, 1.0], [12.0, -1.0]])]
+    found = statistics_mismatch(nn.Sequential(norm), batches)  # means 10, 0; variances 4, 1
+    assert found is not None and found == pytest.approx((4.5, 0.0))
     assert found.is_gross and norm.training, "and the mode is restored"
     halves = [torch.tensor([[3.0, 0.5], [-1.0, -0.5]])]  # means 1, 0; variances 4, 1/4
     assert statistics_mismatch(norm, halves) == pytest.approx((0.0, 0.0))  # the lower median
