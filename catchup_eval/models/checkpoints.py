@@ -3,7 +3,7 @@
 Own checkpoints are safetensors files with a card in their header. Foreign files (`.pth`, `.pt`,
 `.th`, `.ckpt`, `.bin`) are read with torch's `weights_only=True`: tensors and plain values, and
 what :func:`_safe_globals` lists. What is damaged is refused: an own checkpoint by the hash in its
-header, an archive of torch.save (1.6 and later) by its checksums; older files have none.
+card, an archive of torch.save (1.6 and later) by its checksums; older files have none.
 """
 
 import argparse
@@ -40,7 +40,7 @@ NESTS = ("state_dict", "model_state_dict", "model", "net")
 AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 
 
-SEAL = ',"sha256":"'  # what the hash of tensors and card follows, at the end of an own card
+SEAL = re.compile(r',"sha256":"([0-9a-f]{64})"}$')  # of tensors and card, at the card's end
 MAX_DEPTH = 5  # of nests in nests
 LISTED = 12  # keys that a message lists
 
@@ -89,8 +89,8 @@ def save(path: Path | str, model: Classifier, card: ModelCard) -> None:
     """
     tensors = {name: value.contiguous().cpu() for name, value in model.net.state_dict().items()}
     text = card.model_dump_json()
-    # One entry, since the order of several is random: equal networks have equal files.
-    sealed = f'{text[:-1]}{SEAL}{_hash_tensors(tensors, text)}"}}'
+    # One entry, as safetensors writes several in any order, and equal files have equal bytes.
+    sealed = f'{text[:-1]},"sha256":"{_hash_tensors(tensors, text)}"}}'
     content = serialize(tensors, metadata={"card": sealed})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(content)
@@ -152,9 +152,12 @@ def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # a damaged file can raise many types
         raise BadFile(f"{path} is no whole safetensors file: {_describe_size(path)}") from error
-    text, expected = _unseal(header.get("card"))
-    if expected is not None and expected != _hash_tensors(weights, text or ""):
-        raise BadFile(f"{path} is damaged: its weights or its card are not those that were saved")
+    text = header.get("card")
+    seal = next(filter(None, map(SEAL.search, header.values())), None)
+    if seal is not None:
+        card_text = seal.string[: seal.start()] + "}"
+        if seal.string != text or seal[1] != _hash_tensors(weights, card_text):
+            raise BadFile(f"{path} is damaged: its weights or card are not those that were saved")
     if text is None:
         return _select_state_dict(weights, path, ema)
     try:
@@ -164,13 +167,7 @@ def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise BadFile(f"the card of {path} cannot be read: {reason}") from error
     unchecked = f"{path.name} carries no hash of its weights, so that damage would not be noticed"
-    return CheckpointContent(weights, card, "" if expected else unchecked)
-
-
-def _unseal(card: str | None) -> tuple[str | None, str | None]:
-    """A card, and the hash that it carries."""
-    text, seal, rest = (card or "").rpartition(SEAL)
-    return (f"{text}}}", rest.removesuffix('"}')) if seal else (card, None)
+    return CheckpointContent(weights, card, unchecked if seal is None else "")
 
 
 def _hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:

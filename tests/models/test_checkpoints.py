@@ -51,6 +51,12 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path, network: Classifier) -> N
     assert all(torch.equal(weights[name], state[name]) for name in state)
 
 
+def test_equal_checkpoints_have_equal_bytes(tmp_path: Path, network: Classifier) -> None:
+    for name in "abcdef":
+        save(tmp_path / name, network, CARD)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     tmp_path: Path, network: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
