@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ from catchup_eval.results.store import MemoryStore, Provenance, Store
 
 Size = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-MOST_RESULTS = 100_000  # models times analyses
+MOST_MODELS, MOST_RESULTS = 1_000, 20_000  # models; models times analyses
 
 
 class ModelInfo(BaseModel, frozen=True):
@@ -217,13 +218,13 @@ class Study:
 
     def failure(self, group: str, analysis: str) -> str:
         """Why an analysis of a group failed; empty where it did not."""
-        keys = {model.key for model in self.models_of(group)}
-        reasons = [
-            skip.reason
-            for skip in self.info.skipped
-            if skip.analysis == analysis and skip.model in keys
-        ]
-        return next((reason for reason in reasons if reason.startswith(FAILED)), "")
+        reasons = (self._failures.get((one.key, analysis), "") for one in self.models_of(group))
+        return next(filter(None, reasons), "")
+
+    @cached_property
+    def _failures(self) -> dict[tuple[str, str], str]:
+        skips = [skip for skip in self.info.skipped if skip.reason.startswith(FAILED)]
+        return {(skip.model, skip.analysis): skip.reason for skip in skips}
 
     def joined_result(self, analysis: str) -> Result:
         """The analysis's results for all models, as one that can be plotted."""
@@ -276,7 +277,9 @@ def _check_info(info: StudyInfo) -> None:
         stored.check_name(name, "an analysis")
     stored.expect_different([model.key for model in info.models], "the model")
     stored.expect_different(info.analyses, "the analysis")
-    if (len(info.models) + len(info.planned)) * len(info.analyses) > MOST_RESULTS:
+    if len(info.models) > MOST_MODELS:
+        raise BadFile(f"more than {MOST_MODELS:,} models")
+    if max(len(info.models), len(info.planned)) * len(info.analyses) > MOST_RESULTS:
         raise BadFile(f"more than {MOST_RESULTS:,} results")
 
 
@@ -285,8 +288,8 @@ def load(folder: Path, analyses: Mapping[str, HasHeadlines] | None = None) -> St
 
     Args:
         analyses: as they are now. What one measured in another version is reported as skipped,
-            since its figures and tables could not be made any more, and so is what is absent; what
-            cannot be read, or is none of its results, as failed.
+            since its figures and tables could not be made any more, and so is what was planned and
+            is absent; what cannot be read, or is none of its results, as failed.
 
     Raises:
         BadFile: the folder holds none, or a damaged one.
@@ -312,6 +315,9 @@ def collect(
             size += sum(array.nbytes for array in result.samples.values())
             if size > stored.MOST_UNFOLDED and isinstance(store, Store):
                 raise BadFile(f"all samples have more than {format_bytes(stored.MOST_UNFOLDED)}")
+        except _Absent:
+            if key in info.planned:  # else nobody knows whether it was meant to be there
+                skipped[key, name] = SkippedAnalysis(model=key, analysis=name, reason=ABSENT)
         except (_LeftOut, BadFile) as error:
             reason = f"{FAILED if isinstance(error, BadFile) else ''}{error}"
             skipped[key, name] = SkippedAnalysis(model=key, analysis=name, reason=reason)
@@ -319,6 +325,10 @@ def collect(
             results[key, name], provenance[key, name] = result, how
     info = info.model_copy(update={"skipped": tuple(skipped.values())})
     return Study(info, results, provenance)
+
+
+class _Absent(CatchupError):
+    """There is no result."""
 
 
 class _LeftOut(CatchupError):
@@ -334,7 +344,7 @@ def _collect_result(
     """A result and how it was measured."""
     record = store.record(model.key, name) if model else None
     if model is None or record is None:
-        raise _LeftOut(ABSENT)
+        raise _Absent
     key = record.key
     if (key.weights, key.network_code) != (model.fingerprint, model.code):
         raise _LeftOut(OTHER)
