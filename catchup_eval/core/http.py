@@ -327,7 +327,7 @@ def _blocks(response: HTTPResponse, part: _Partial) -> Iterator[bytes]:
 def _handle_http_error(part: _Partial, error: HTTPError) -> None:
     """Raise what a status means; 416 is good news if no more was announced than is here."""
     error.close()
-    message = f"the server returns {error.code} {error.reason}"
+    message = f"the server returns {error.code} {' '.join(str(error.reason).split())}"
     if error.code in TEMPORARY_STATUS:
         seconds = error.headers.get("Retry-After", "")
         raise _Broken(message, min(float(seconds), MAX_WAIT) if seconds.isdecimal() else 0.0)

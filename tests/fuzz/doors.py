@@ -14,6 +14,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import md5
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -242,7 +243,7 @@ def toml_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
         tree = tomllib.loads(text)
         for _ in range(int(rng.choice([1, 1, 2]))):
             tree = damage.change_tree(tree, rng, [v for v in damage.ODD if v is not None])
-        path.write_text(damage.toml(tree))
+        path.write_text(damage.toml(tree if isinstance(tree, dict) else {}))
     files = {"digits": m / "digits.npz"}
     if kind == "claims":
         files["report"] = small_report(m, rng, box)
@@ -939,7 +940,8 @@ def kinds(names: Sequence[str]) -> st.SearchStrategy[str]:
     return st.sampled_from(names)
 
 
-def doors() -> dict[str, Door]:
+@cache
+def doors() -> Mapping[str, Door]:
     """All doors by name."""
     settings = st.tuples(
         st.sampled_from(all_settings()),

@@ -35,7 +35,7 @@ from tests.fuzz.doors import Case, doors, truth_of, truth_of_limit
 from tests.fuzz.server import serve
 
 EXAMPLE = Path(__file__).parents[1] / "example.zip"
-CHUNK = 100  # values that are drawn together
+CHUNK = 50  # values that are drawn together
 CODES = (0, 1, 2, 3)
 PR_SET_THP_DISABLE = 41
 MOST_LINES = 2
@@ -163,9 +163,11 @@ def names(count: int, only: list[str]) -> list[str]:
 
 
 def order(listed: list[str], real: int) -> list[tuple[str, bool]]:
-    """All in one process family, and some of them, spread evenly, as the command itself."""
-    step = max(1, len(listed) // real) if real else 0
-    chosen = listed[::step][:real] if step else []
+    """All in children, and the first of each door as the command itself, too."""
+    present = dict.fromkeys(name.partition(":")[0] for name in listed)
+    first = [f"{door}:{number}" for number in range(real) for door in present]
+    known = {*listed}
+    chosen = [name for name in first if name in known][:real]
     return [(name, True) for name in chosen] + [(name, False) for name in listed]
 
 
@@ -178,6 +180,7 @@ def work(job: tuple[str, bool]) -> Outcome:
     box = _here["folder"] / "cases" / f"{name.replace(':', '-')}{'-real' if real else ''}"
     try:
         case = build(name, _here["seed"], box, _here["material"])
+        real = real and case.prepare is None
         faults, ended = examine(case, box, real=real)
     except Exception as error:  # of the harness: to be seen, not to end the others
         text = f"harness: {type(error).__name__}: {error}"[:300]
@@ -204,7 +207,10 @@ def prepare(folder: Path, master: int) -> None:
 def outcomes(jobs: list[tuple[str, bool]], workers: int) -> Iterator[Outcome]:
     """What the cases do, as they end."""
     with ProcessPoolExecutor(workers, get_context("fork")) as pool:
-        yield from pool.map(work, jobs, chunksize=4)
+        real = [job for job in jobs if job[1]]
+        yield from pool.map(work, real)
+        # One worker for a chunk, so that its values are drawn once.
+        yield from pool.map(work, jobs[len(real) :], chunksize=CHUNK)
 
 
 def print_table(found: list[Outcome]) -> None:

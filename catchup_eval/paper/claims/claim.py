@@ -126,7 +126,7 @@ def read(content: Mapping[str, Any], source: str) -> Claims:
         UserError: no claims, or one with a key missing or a value that is not understood.
     """
     tables = content.get("claims")
-    if not (isinstance(tables, list) and tables):
+    if not (isinstance(tables, list) and tables and all(isinstance(t, Mapping) for t in tables)):
         raise UserError(f"{source} has no claims; each starts with [[claims]]")
     common: dict[str, Any] = {key: content[key] for key in ("method", "about") if key in content}
     claims = [
