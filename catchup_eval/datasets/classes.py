@@ -112,8 +112,9 @@ def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) ->
     lost = [name for name, place in zip(classes, found, strict=True) if place is None]
     which = f" for {_list(lost)}" if len(lost) < len(classes) else ""
     raise UserError(
-        f"{sides}, and which output is which class is not known{which}; give the names of all "
-        "outputs in order, one a line, or of some as a map (cat = 3 in a .toml), with ?classes=FILE"
+        f"{sides}, and which output is which class is not known{which}; give, as ?classes=FILE or "
+        "wrap(classes=...), the names of all outputs in order, one a line, or a map (cat = 3 in a "
+        ".toml)"
     )
 
 

@@ -141,7 +141,7 @@ def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> None:
         loss = run.method(images, labels, run.rng)
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
-        raise UserError(f"expected the loss of a batch as one number, a tensor, got {got}")
+        raise UserError(f"expected the loss of a batch as one number, got {got}")
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()

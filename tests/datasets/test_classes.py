@@ -57,7 +57,7 @@ def test_outputs_are_found(
         ),
         (CIFAR, 9, OutputNames(), "the dataset 10 classes .* which are more"),
         (ZERO_TO[12], 10, CARD, "12 classes: labels up to 11"),
-        (["1", "2", "3"], 10, OutputNames(), "with .classes=FILE"),
+        (["1", "2", "3"], 10, OutputNames(), "as .classes=FILE"),
         (["cat", "crane"], 1000, OutputNames(), r"1,000 outputs, .*\(cat, crane\).* is not known;"),
         (["n01440764", "n99999999"], 1000, OutputNames(), "not known for n99999999;"),
         (["n01440764", "tench"], 1000, OutputNames(), "n01440764 and tench would both be .* 0"),

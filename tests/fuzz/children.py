@@ -101,6 +101,8 @@ class Child:
         for name in ("cwd", "home", "tmp"):
             (box / name).mkdir(parents=True, exist_ok=True)
         (box / "born").write_text("0")
+        for name in ("stdout", "stderr"):  # there even where it is killed at once
+            (box / name).write_text("")
         sys.stdout.flush()
         sys.stderr.flush()
         with warnings.catch_warnings():

@@ -75,13 +75,17 @@ def scenarios(m: Material, port: int) -> dict[str, Scenario]:
         (box / "in" / "list.toml").write_text(text)
 
     def stored(box: Path) -> None:
-        for model in ("catchup-s0", "baseline-s0"):
+        names = ("catchup-s0", "baseline-s0")
+        for model in names:
             target = box / "out" / "report" / "results" / model
             target.mkdir(parents=True)
             for path in (m / "report" / "results" / model).glob("[cdo]*"):
                 if path.stem in analyses:
                     shutil.copy(path, target)
-        shutil.copy(m / "report" / "study.json", box / "out" / "report")
+        info = json.loads((m / "report" / "study.json").read_text())
+        info["models"] = [one for one in info["models"] if one["key"] in names]
+        info |= {"analyses": analyses, "planned": names, "skipped": []}
+        (box / "out" / "report" / "study.json").write_text(json.dumps(info))
 
     return {
         "train": Scenario(

@@ -85,7 +85,7 @@ def test_classes_that_no_name_tells_are_refused_and_a_file_helps(
     ):
         api.evaluate(wrap(net), data, only=["clean"])
     told = replace(data, notes=("1 class folder without images: two",))
-    with pytest.raises(UserError, match=r"classes=FILE; 1 class folder without images: two"):
+    with pytest.raises(UserError, match=r"in a \.toml\); 1 class folder without images: two"):
         api.evaluate(wrap(net), told, only=["clean"])
     found = api.evaluate(wrap(net, classes=NAMES), data, only=["clean"], device="cpu")
     accuracy = found["clean"].table.set_index("metric")["value"]["accuracy"]

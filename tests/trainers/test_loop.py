@@ -425,5 +425,7 @@ def test_a_method_that_gives_many_numbers_is_refused(recipe_of, noise_split, sma
     def method(images, labels, _draw):
         return F.cross_entropy(model(images), labels, reduction="none")
 
-    with pytest.raises(UserError, match=r"loss of a batch as one number, a tensor, got \(8,\)"):
+    with pytest.raises(UserError, match=r"loss of a batch as one number, got \(8,\)"):
         fit(model, method, noise_split(), None, recipe_of())
+    with pytest.raises(UserError, match="loss of a batch as one number, got str"):
+        fit(model, lambda *_: "low", noise_split(), None, recipe_of())

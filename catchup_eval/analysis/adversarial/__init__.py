@@ -101,8 +101,9 @@ NARROW = "PGD's steps are no wider than the ball"
 VISIBLE = f"no epsilon is below {HALF_LEVEL}, which 8-bit images cannot show"
 
 Lines = Annotated[Sequence[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
-Levels = AfterValidator(gradient_attacks.in_levels)
-Radius = Annotated[float, Field(ge=0), Levels]
+InLevels = AfterValidator(gradient_attacks.in_levels)
+Radius = Annotated[float, Field(ge=0), InLevels]
+PositiveRadius = Annotated[float, Field(gt=0), InLevels]
 
 
 class PGDSettings(NamedTuple):
@@ -140,7 +141,7 @@ def measure(
     context: EvaluationContext,
     *,
     epsilons: Annotated[Sequence[Radius], EachOnce] = (0, 1, 2, 4, 8),
-    pgd_epsilons: Annotated[Sequence[Annotated[float, Field(gt=0), Levels]], EachOnce] = (4,),
+    pgd_epsilons: Annotated[Sequence[PositiveRadius], EachOnce] = (4,),
     pgd_steps: Count = 20,
     pgd_step_size: Annotated[Positive, Field(le=255)] = 2,
     pgd_restarts: Count = 1,
