@@ -4,6 +4,7 @@ A child has limits on its memory and time, its own working and home folder, and 
 group, none of which outlives it. What it leaves is compared with what was there before.
 """
 
+import codecs
 import os
 import pkgutil
 import resource
@@ -56,6 +57,8 @@ def preload(put: Callable[[object, str, object], None] = setattr) -> None:
             import_module(module.name)
     for name in ("sklearn.datasets", "scipy.stats", "timm", "torchvision.models", "pyhessian"):
         import_module(name)
+    for name in ("utf-8-sig", "idna", "ascii", "cp1252"):  # nobody may not read the interpreter's
+        codecs.lookup(name)
     put(Figure, "draw_without_rendering", lambda _self: None)
     put(Figure, "savefig", _blank)
     for function in (intervals.bootstrap, intervals.bootstrap_mean):
