@@ -206,7 +206,7 @@ def _digits() -> tuple[Arrays, Arrays]:
     large = np.kron(source.images / 16, np.ones((4, 4)))
     images = np.round(255 * large[..., None] * [1.0, 0.8, 0.6]).astype(np.uint8)
     places = [np.flatnonzero(source.target == k)[-PER_CLASS:] for k in range(10)]
-    chosen, rest = np.concatenate(places), slice(0, 1200)
+    chosen, rest = np.concatenate(places), slice(0, 800)
     labels = source.target.astype(np.int64)
     return (images[rest], labels[rest]), (images[chosen], labels[chosen])
 
