@@ -102,7 +102,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     Raises:
         UserError: the folder cannot be written.
     """
-    name = _lock_name(path)
+    name = lock_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(name)
@@ -126,7 +126,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
 def is_locked(path: Path) -> bool:
     """Whether another process holds the lock of :func:`locked` now; writes nothing."""
     with suppress(OSError):
-        descriptor = os.open(_lock_name(path), os.O_RDONLY | NO_LINK | NO_WAITING)
+        descriptor = os.open(lock_name(path), os.O_RDONLY | NO_LINK | NO_WAITING)
         try:
             return _lock(descriptor) is False
         finally:
@@ -134,7 +134,8 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def _lock_name(path: Path) -> Path:
+def lock_name(path: Path) -> Path:
+    """The file of the lock of :func:`locked`."""
     return path.with_name(f".{path.name}.lock")
 
 
