@@ -265,7 +265,7 @@ def plot(result: Result) -> dict[str, Figure]:
         _add_inset(axes, models, looks)
         for by in OTHER:
             if any(len(r.rows(f"area_by_{by}")) for results in models.values() for r in results):
-                label = f"from the top by {by}, where that differs"
+                label = f"top, by {by}"
                 axes.plot([], [], color=GREY, linestyle=":", label=label)
         axes.plot([], [], color=GREY, linestyle="-", label="from the top")
         axes.plot([], [], color=GREY, linestyle=DASHED, label="from the bottom")
