@@ -33,6 +33,7 @@ NO_KERNEL = "0" * 8
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 TEMPORARY = re.compile(r"\..*\.(?P<kernel>[0-9a-f]{8})-[0-9a-f]{16}(\.[^.]*)?")
+LOCK = re.compile(r"\.(?P<name>.+)\.lock")  # an empty file, as :func:`locked` makes them
 
 
 @contextmanager
@@ -74,13 +75,18 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in `folder` that nobody can be writing (see above)."""
+    """Remove the temporary files and locks in `folder` that nobody can be using (see above)."""
     with suppress(OSError):
         for entry in os.scandir(folder):
-            found = TEMPORARY.fullmatch(entry.name)
-            with suppress(OSError):
-                if found and entry.is_file(follow_symlinks=False):
+            found, lock = TEMPORARY.fullmatch(entry.name), LOCK.fullmatch(entry.name)
+            with suppress(OSError, UserError):
+                if not entry.is_file(follow_symlinks=False):
+                    continue
+                if found:
                     _remove_if_left(Path(entry.path), found["kernel"])
+                elif lock and not entry.stat().st_size:
+                    with locked(folder / lock["name"], wait=False):
+                        pass  # it goes with its last holder
 
 
 _remove_leftovers_once = cache(remove_leftovers)  # what was left was there when this process began
@@ -102,7 +108,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     Raises:
         UserError: the folder cannot be written.
     """
-    name = _lock_name(path)
+    name = lock_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(name)
@@ -126,7 +132,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
 def is_locked(path: Path) -> bool:
     """Whether another process holds the lock of :func:`locked` now; writes nothing."""
     with suppress(OSError):
-        descriptor = os.open(_lock_name(path), os.O_RDONLY | NO_LINK | NO_WAITING)
+        descriptor = os.open(lock_name(path), os.O_RDONLY | NO_LINK | NO_WAITING)
         try:
             return _lock(descriptor) is False
         finally:
@@ -134,7 +140,8 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def _lock_name(path: Path) -> Path:
+def lock_name(path: Path) -> Path:
+    """The file of the lock of :func:`locked`."""
     return path.with_name(f".{path.name}.lock")
 
 

@@ -27,7 +27,14 @@ from urllib.request import Request, urlopen
 
 from catchup_eval.core.environment import __version__
 from catchup_eval.core.errors import BadFile, CatchupError, UserError
-from catchup_eval.core.files import digest, format_bytes, locked, temporary_name, write_text
+from catchup_eval.core.files import (
+    digest,
+    format_bytes,
+    lock_name,
+    locked,
+    temporary_name,
+    write_text,
+)
 from catchup_eval.core.readers import HEAD, TITLE_WITHIN, format_mismatch, is_page
 
 BLOCK = 1 << 16  # bytes that are read from the network at once
@@ -138,6 +145,18 @@ class _Remote:
     def validator(self) -> str:
         """A value for `If-Range`; a weak ETag is none."""
         return self.modified if self.etag.startswith("W/") else self.etag or self.modified
+
+
+def was_downloaded(path: Path) -> bool:
+    """Whether a download put this file into place and was killed then; what it left is removed."""
+    note = path.with_name(f"{path.name}.part.json")
+    if not (note.is_file() or lock_name(path).is_file()):
+        return False
+    with locked(path):
+        found = path.is_file() and note.is_file()
+        if found:
+            note.unlink()
+    return found
 
 
 class _Partial:

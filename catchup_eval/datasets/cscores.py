@@ -23,6 +23,22 @@ from catchup_eval.core.files import atomic_path
 from catchup_eval.core.readers import read_npz
 from catchup_eval.datasets.dataset import Split, TensorDataset
 
+HELDOUT = "-heldout"  # at the end of the names of such datasets
+
+
+def was_trained_on(data: str, trained: str) -> bool | None:
+    """Whether a network that learned from `trained` saw the held-out images of `data`.
+
+    None where that is not known. Of a dataset without held-out training images: no.
+
+    Example:
+        >>> was_trained_on("cifar10-heldout", "cifar10"), was_trained_on("cifar10", "cifar10")
+        (True, False)
+    """
+    if not data.endswith(HELDOUT):
+        return False
+    return trained == data.removesuffix(HELDOUT) if trained else None
+
 
 def read_scores(path: Path, labels: Tensor) -> Tensor:
     """The C-scores (N,) float64 of the images whose labels (N,) these are, in their order.
@@ -104,7 +120,7 @@ def split_off_holdout(
     others = {name: part for name, part in data.parts.items() if name.startswith("out")}
     return replace(
         data,
-        name=f"{data.name}-heldout",
+        name=f"{data.name}{HELDOUT}",
         parts={"train": rest, "test": out, **others},
         about=(
             f"{data.about}; the test images here are held out of the training images, because "

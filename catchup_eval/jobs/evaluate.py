@@ -16,6 +16,7 @@ from catchup_eval.analysis.base import Analysis, declaration
 from catchup_eval.analysis.context import EvaluationContext, require
 from catchup_eval.core import environment
 from catchup_eval.core.errors import CatchupError, InvalidOutput, Missing, UnknownName, UserError
+from catchup_eval.datasets.cscores import was_trained_on
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.jobs.data import DataSource
@@ -144,6 +145,7 @@ class EvaluateTask(Task):
         context.progress = progress
         started = monotonic()
         try:
+            own_notes = self._check_unseen(context.data.name)
             result = measure_analysis(context, self.name, self.settings)
         except Missing as missing:
             return self._result("skipped", f"needs {missing}")
@@ -154,10 +156,24 @@ class EvaluateTask(Task):
         except (Exception, SystemExit) as error:  # whatever one meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
-        how = provenance(seconds, worker.device, context.notes)
+        how = provenance(seconds, worker.device, (*context.notes, *own_notes))
         record = ResultRecord(key=self.key(), provenance=how)
         worker.store.put(self.unit, result, record)
         return self._result("done")
+
+    def _check_unseen(self, data: str) -> tuple[str, ...]:
+        """Notes on whether the network learned from the images, where its mistakes must be new.
+
+        Raises:
+            Missing: it did.
+        """
+        if "cscores" not in ANALYSES[self.name].NEEDS:
+            return ()
+        trained = str(self.model.load().info.card.get("data", ""))
+        seen = was_trained_on(data, trained)
+        if seen:
+            raise Missing(f"a network that did not learn from these images, as it did on {trained}")
+        return ("whether the network learned from these images is not known",) * (seen is None)
 
     def reuse(self, worker: Worker) -> TaskResult:
         return self._result("cached")

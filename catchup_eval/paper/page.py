@@ -431,7 +431,7 @@ def reproduction_facts(
 ) -> list[tuple[str, str]]:
     """Source, seeds, time and machine, for the head of the page."""
     infos = [one.info for one in studies.values()]
-    facts = [("Source", f"Kang, Kang and Kim 2024, {wanted.title}")]
+    facts = [("Source", f"{wanted.source}, {wanted.title}")]
     if infos:
         spent = formatting.format_duration(sum(info.seconds for info in infos))
         machines = ", ".join(dict.fromkeys(info.machine for info in infos))

@@ -60,6 +60,8 @@ class ReproductionStage:
         elif network.recipe:
             own = load_recipe(network.recipe).regularizers
             changes["regularizers"] = {name: {} for name in own}
+        if network.regularizers:
+            changes["regularizers"] = network.regularizers
         return scale_epochs(load_recipe(base, changes), self.scale)
 
     @property

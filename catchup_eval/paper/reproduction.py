@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from itertools import product
 from math import nan
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, PlainValidator
@@ -56,6 +57,7 @@ class NetworkDefaults(Settings):
         method: see `list methods`.
         options: of the method.
         recipe: instead of the setting's.
+        regularizers: beside the method, with their settings.
         published: instead of a training: an entry of the catalogue of checkpoints.
         weights: instead of both: a user's model spec.
     """
@@ -65,6 +67,7 @@ class NetworkDefaults(Settings):
     method: str = ""
     options: dict[str, Any] = {}
     recipe: str = ""
+    regularizers: dict[str, dict[str, Any]] = {}
     published: str = ""
     weights: str = ""
 
@@ -181,6 +184,7 @@ class NetworkSpec(NamedTuple):
     recipe: str
     published: str
     weights: str = ""
+    regularizers: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 class Reproduction(Settings):
@@ -188,6 +192,7 @@ class Reproduction(Settings):
 
     Attributes:
         title: the paper's: "Table 1".
+        source: the paper.
         about: one line, for `list reproductions`.
         notes: footnotes: where the paper contradicts itself or is silent.
         seeds: of the trainings.
@@ -200,6 +205,7 @@ class Reproduction(Settings):
     """
 
     title: str
+    source: str = "Kang, Kang and Kim 2024"
     about: str
     notes: Several[str] = ()
     seeds: Several[int] = (0,)
@@ -225,6 +231,7 @@ class Reproduction(Settings):
             named.recipe,
             named.published,
             named.weights,
+            named.regularizers,
         )
 
     def evaluations(self) -> Iterator[tuple[NetworkSpec, str]]:
@@ -253,7 +260,7 @@ class Reproduction(Settings):
 
 @cache
 def shipped_reproductions() -> dict[str, Reproduction]:
-    """All tables and figures, by name: `table1` to `table13`, `figure1`, `figure3` to `figure8`."""
+    """All by name: `table1` to `table13`, `figure1` to `figure8`, and the second source's."""
     contents = toml.shipped("catchup_eval.paper", "reproductions")
     read = {name: check(Reproduction, content, name) for name, content in contents.items()}
     return dict(sorted(read.items(), key=lambda item: (item[0][0] != "t", len(item[0]), item[0])))

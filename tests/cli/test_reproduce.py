@@ -17,6 +17,7 @@ from catchup_eval.cli.options import Options
 from catchup_eval.cli.reproduce import reproduce_paper
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets import DATASETS, SIZES
+from catchup_eval.datasets.cscores import with_cscores
 from catchup_eval.jobs.cost import seconds_per_image
 from catchup_eval.metrics.intervals import Interval
 from catchup_eval.models.catalogue import entries
@@ -46,8 +47,8 @@ EVERY = shipped_reproductions()
 
 
 def test_all_of_them_are_here() -> None:
-    """The paper has 13 tables and 8 figures."""
-    tables = {f"table{number}" for number in range(1, 14)}
+    """The paper has 13 tables and 8 figures; the second source has a table of C-scores."""
+    tables = {f"table{number}" for number in range(1, 14)} | {"cscores"}
     assert set(EVERY) == tables | {f"figure{number}" for number in range(1, 9)}
 
 
@@ -89,6 +90,13 @@ def test_only_existing_rows_are_used(name: str) -> None:
 def test_the_papers_numbers(name: str, row: str, column: int, value: float) -> None:
     (found,) = [one for one in EVERY[name].rows if one.name == row]
     assert found.paper[column] == value
+
+
+def test_a_regularizer_is_beside_the_method(tmp_path: Path) -> None:
+    (stage,) = plan_reproduction(find("cscores"), tmp_path)
+    recipes = {one.name: stage.recipe(one).regularizers for one in stage.networks}
+    assert recipes == {"ERM": {}, "Cutout": {"cutout": {"length": 16}}, "CutMix": {}}
+    assert stage.setting.data == "cifar10-heldout", "no network learns from what it is asked"
 
 
 def test_a_row_or_a_column_names_the_method() -> None:
@@ -184,6 +192,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, few_resamples: None, sketches: None) 
     """Few digits, a narrow network, and no page for each setting: those have tests of their own."""
     digits = datasets.load("digits")
     few = replace(digits, parts={name: part.subsample(60) for name, part in digits.parts.items()})
+    few = with_cscores(few, torch.linspace(0, 1, 60, dtype=torch.float64), "made")
     loaded = load_recipe
 
     def load(name: str, changes: Any = None) -> Any:

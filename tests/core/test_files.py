@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.core.files import atomic_path, is_locked, locked, read_regular, write_text
+from catchup_eval.core.files import (
+    atomic_path,
+    is_locked,
+    locked,
+    read_regular,
+    remove_leftovers,
+    write_text,
+)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names [POSIX]")
@@ -69,3 +76,12 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_lock_that_a_killed_process_left_goes_and_a_held_one_stays(tmp_path: Path) -> None:
+    (tmp_path / ".left.csv.lock").touch()
+    (tmp_path / ".not-ours.lock").write_text("pid 1")
+    with locked(tmp_path / "held.csv"):
+        remove_leftovers(tmp_path)
+        there = sorted(path.name for path in tmp_path.iterdir())
+    assert there == [".held.csv.lock", ".not-ours.lock"]

@@ -143,7 +143,7 @@ class Child:
             (self.box / name).read_text(encoding="utf-8", errors="replace")
             for name in ("stdout", "stderr")
         )
-        memory = max(0, usage.ru_maxrss * 1024 - int((self.box / "born").read_text()))
+        memory = max(0, usage.ru_maxrss * 1024 - int((self.box / "born").read_text() or 0))
         return Ended(code, out, err, usage.ru_utime + usage.ru_stime, memory, limit)
 
 

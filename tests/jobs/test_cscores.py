@@ -1,6 +1,7 @@
 """C-scores that are estimated: training, saved files, and which analyses use the scores."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,12 @@ from catchup_eval.datasets.cscores import estimate, read_scores, with_cscores
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.jobs import cscores, engine
 from catchup_eval.jobs.cscores import CScoreEstimation, needed_estimation, plan_cscores
+from catchup_eval.jobs.data import DataSource
+from catchup_eval.jobs.evaluate import EvaluationSettings, plan_evaluate
+from catchup_eval.jobs.networks import ModelSource, ModelUnderTest, describe
 from catchup_eval.jobs.plan import CScoreSettings, Plan
+from catchup_eval.jobs.task import Worker
+from catchup_eval.models.classifier import Classifier
 from catchup_eval.results import study
 from catchup_eval.results.store import MemoryStore
 from catchup_eval.trainers import train as trainers_train
@@ -211,3 +217,27 @@ def test_nothing_to_train_on_is_reported(tmp_path: Path) -> None:
     where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
     with pytest.raises(UserError, match="training images"):
         write_cscores(str(tmp_path / "mine.npz"), tmp_path / "x.npz", CScoreSettings(), **where)
+
+
+@pytest.mark.parametrize(
+    ("trained", "reason"),
+    [
+        ("few", "needs a network that did not learn from these images"),
+        ("few-heldout", ""),
+        ("", ""),
+    ],
+)
+def test_a_network_that_learned_from_the_images_is_refused(
+    few_digits: TensorDataset, network: Classifier, trained: str, reason: str
+) -> None:
+    scores = torch.linspace(0, 1, len(few_digits.split("test")), dtype=torch.float64)
+    data = replace(with_cscores(few_digits, scores, "made"), name="few-heldout")
+    info = describe(network, "net", 0, "net", {}).model_copy(update={"card": {"data": trained}})
+    model = ModelSource.of(ModelUnderTest(info, network))
+    settings, store = EvaluationSettings(["cscore"]), MemoryStore()
+    (task,) = plan_evaluate([model], DataSource("few-heldout", Path(), live=data), settings)
+    found = task.run(Worker(torch.device("cpu"), store), lambda *_: None)
+    assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
+    if not reason:
+        notes = store.record("net-s0", "cscore").provenance.notes
+        assert ("learned from these images is not known" in " ".join(notes)) == (not trained)

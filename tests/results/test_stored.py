@@ -33,8 +33,9 @@ def report(finished_report: Path, tmp_path: Path) -> Path:
             for path in (finished_report / "results" / key).glob(f"{name}.*"):
                 shutil.copy(path, folder / "results" / key)
     content = json.loads((finished_report / "study.json").read_text())
-    models = [model for model in content["models"] if model["key"] in (MODEL, "cutmix-s0")]
-    change = {"analyses": ["clean", "ood"], "models": models, "skipped": []}
+    keys = (MODEL, "cutmix-s0")
+    models = [model for model in content["models"] if model["key"] in keys]
+    change = {"analyses": ["clean", "ood"], "models": models, "planned": keys, "skipped": []}
     (folder / "study.json").write_text(json.dumps(content | change))
     return folder
 

@@ -24,7 +24,7 @@ from typing import IO, NamedTuple
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import digest, format_bytes, is_locked, locked
-from catchup_eval.core.http import DownloadProgress, RetryPolicy, download
+from catchup_eval.core.http import DownloadProgress, RetryPolicy, download, was_downloaded
 from catchup_eval.core.readers import TITLE_WITHIN, format_mismatch
 from catchup_eval.datasets.download.sources import File, Source
 
@@ -100,8 +100,16 @@ def fetch(
                 checks = _check_needed(file, root)
                 if not _all_ok(checks):
                     _bring(file, source, root, checks, show, keep, retry)
+                    _clear(path, file, keep)
                     continue
+        _clear(path, file, keep)
         show.info(f"{file.name}: is already here")
+
+
+def _clear(path: Path, file: File, keep: bool) -> None:
+    """Remove an archive that an earlier call got and was killed before it could remove it."""
+    if file.top and was_downloaded(path) and not keep:
+        path.unlink()
 
 
 def _all_ok(checks: Sequence[FileCheck]) -> bool:

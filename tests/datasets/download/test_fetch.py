@@ -228,6 +228,18 @@ def test_an_archive_brought_by_hand_is_unpacked_and_stays(net: list[str], tmp_pa
     assert (tmp_path / "set" / "a.npy").exists()
 
 
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_what_a_killed_fetch_left_goes_with_the_next(
+    unpacked: bool, net: list[str], tmp_path: Path
+) -> None:
+    """Killed once the archive had its name: what belongs to the download lies beside it."""
+    left = {"set.tgz": ARCHIVE, "set.tgz.part.json": b"{}", ".set.tgz.lock": b""}
+    put(tmp_path, {**(WHOLE if unpacked else {}), **left})
+    run(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set-labels"]
+    assert net == ([] if unpacked else ["labels.npy"])
+
+
 def test_a_cut_archive_is_fetched_anew(net: list[str], tmp_path: Path) -> None:
     lines = run(put(tmp_path, {"set.tgz": ARCHIVE[:-1]}))
     assert net == ["set.tgz", "labels.npy"]
