@@ -55,8 +55,10 @@ def read_scores(path: Path, labels: Tensor) -> Tensor:
             f"expected the arrays labels and scores in {path}, got {', '.join(sorted(arrays))}"
         )
     came, expected, scores = arrays["labels"], labels.cpu().numpy(), arrays["scores"]
-    if came.shape != expected.shape:
-        raise BadFile(f"expected {len(expected)} labels in {path}, got shape {came.shape}")
+    if came.shape != expected.shape or came.dtype.kind not in "iuf":
+        raise BadFile(
+            f"expected {len(expected)} labels in {path}, got {came.dtype} of shape {came.shape}"
+        )
     if not np.array_equal(came, expected):
         first = np.flatnonzero(came != expected)[0]
         raise BadFile(

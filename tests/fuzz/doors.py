@@ -796,7 +796,7 @@ ANSWERS: Mapping[str, tuple[str, str]] = {  # by kind: what is answered, what mu
     "order": ("y + torch.arange(len(y))[:, None] * torch.arange(10.0)", "batch|two passes"),
     "permuted": ("y.roll(1, 1)", "order|classes|frequent"),
     "minus": ("-y", "order|classes|frequent"),
-    "more classes": ("torch.cat([y, y[:, :1]], 1)", "11 classes"),
+    "more classes": ("torch.cat([y, y[:, :1]], 1)", "11 (classes|outputs)"),
     "fewer classes": ("y[:, :5]", "refused"),
     "one class": ("y[:, :1]", "refused"),
     "no class": ("y[:, :0]", "refused"),

@@ -113,7 +113,7 @@ def judge(case: Case, ended: Ended, box: Path, touched: list[str]) -> list[str]:
     both = ended.stdout + ended.stderr
     if "Traceback (most recent" in both:
         faults.append(f"traceback: {last_line(ended.stderr)}")
-    lines = [line for line in ended.stderr.splitlines() if line.strip()]
+    lines = [line for line in ended.stderr.split("\n") if line.strip()]
     if not faults and len(lines) > MOST_LINES:
         faults.append(f"{len(lines)} lines on stderr")
     if not faults and len(ended.stderr) > MOST_WORDS + 3 * len(max(case.words, key=len)):
