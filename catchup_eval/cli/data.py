@@ -123,11 +123,13 @@ def write_cscores(
     """Write the estimated C-scores of a dataset's test images to a file.
 
     Raises:
-        UserError: there is nothing to train on or to score, or `out` cannot be written.
+        UserError: there is nothing to train on or to score, `out` cannot be written, or another
+            process estimates it.
     """
     from catchup_eval import datasets
     from catchup_eval.cli.console import Console
     from catchup_eval.core.errors import UserError
+    from catchup_eval.core.files import locked
     from catchup_eval.datasets.cscores import write_scores
     from catchup_eval.datasets.dataset import TensorDataset
     from catchup_eval.jobs import engine
@@ -144,8 +146,11 @@ def write_cscores(
     console.info(estimation.description)
     tasks = plan_cscores(estimation)
     inline, display = engine.InlineEngine(device), console.display()
-    for _ in engine.execute(tasks, MemoryStore(), engine=inline, display=display, fresh=fresh):
-        pass
+    with locked(out, wait=False) as alone:
+        if alone is False:
+            raise UserError(f"another process is estimating {out} at this moment; wait for its end")
+        for _ in engine.execute(tasks, MemoryStore(), engine=inline, display=display, fresh=fresh):
+            pass
     split = estimation.scored().split("cscores")
     write_scores(out, split)
     console.result(f"C-scores of {len(split)} images in {out}")

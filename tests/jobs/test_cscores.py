@@ -12,6 +12,7 @@ from catchup_eval.cli.data import write_cscores
 from catchup_eval.cli.options import Options
 from catchup_eval.cli.run import run_plan
 from catchup_eval.core.errors import DONE, UserError
+from catchup_eval.core.files import locked
 from catchup_eval.datasets import load
 from catchup_eval.datasets.cscores import estimate, read_scores, with_cscores
 from catchup_eval.datasets.dataset import TensorDataset
@@ -209,6 +210,13 @@ def test_a_file_of_estimates_is_as_the_published_ones(
     assert len(scores) == 40 and 0 < scores.mean() < 1
     assert torch.equal(load(few).split("cscores").cscores, scores), "found beside the set"
     assert len([*(tmp_path / "few-cscores-networks").iterdir()]) == 3
+
+
+def test_a_second_process_on_one_file_is_refused(tmp_path: Path, recipe: str, few: str) -> None:
+    out, settings = tmp_path / "x.npz", CScoreSettings(networks=3, recipe=recipe)
+    where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
+    with locked(out), pytest.raises(UserError, match="another process is estimating"):
+        write_cscores(few, out, settings, **where)
 
 
 def test_nothing_to_train_on_is_reported(tmp_path: Path) -> None:
