@@ -3,7 +3,9 @@
 import os
 import platform
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catchup_eval.core.errors import UserError
@@ -58,4 +60,17 @@ def machine(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    kind = f"{platform.machine()} CPU"
+    name = f"{_processor_name()} ({kind})" if _processor_name() else kind
+    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+@cache
+def _processor_name() -> str:
+    """As the system calls it; empty where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    name = next((line.partition(":")[2] for line in lines if line.startswith("model name")), "")
+    return " ".join(name.split())
