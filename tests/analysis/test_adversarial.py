@@ -441,3 +441,34 @@ def test_a_published_robust_network_has_its_measured_accuracies(
         low, high = wilson(int(result.samples[name].sum()), 500)
         assert low <= percent <= high, name
     assert (result.checks["value"] == 1).all()
+
+
+def test_the_l2_ball_has_rows_of_its_own(context: EvaluationContext) -> None:
+    nothing: dict[str, Any] = {"epsilons": (0,), "pgd_epsilons": (), "unbounded": 0}
+    more = {"l2_epsilons": (0.5,), "pgd_l2_epsilons": (0.25, 0.5), "pgd_steps": 3}
+    result = adversarial.measure(context, **nothing, **more)
+    rows = result.rows("accuracy").set_index(["attack", "epsilon"])
+    assert rows.loc[("pgd-l2", 0.5), "protocol"] == "pgd-l2-3x2.5r@1"
+    assert rows.loc[("fgm-l2", 0.5), "protocol"] == "fgm-l2@1"
+    values = rows["value"]
+    assert values["pgd-l2", 0.5] <= values["pgd-l2", 0.25] <= values["fgsm", 0.0]
+    for epsilon in (0.25, 0.5):
+        mean = 100 * result.samples[f"pgd-l2@{epsilon:g}"].mean()
+        assert values["pgd-l2", epsilon] == pytest.approx(mean)
+    figure = figures.plot(result)["accuracy"]
+    assert not any("l2" in text.get_text() for text in figure.legends[0].texts)
+
+
+def test_a_preset_is_what_is_compared_elsewhere(
+    context: EvaluationContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        adversarial.libraries, "parse_attacks", lambda lines: seen.append(lines) or []
+    )
+    few: dict[str, Any] = {"epsilons": (0,), "pgd_epsilons": (), "unbounded": 0, "pgd_steps": 8}
+    linf = adversarial.measure(context, **few, preset="robustbench-linf")
+    l2 = adversarial.measure(context, **few, preset="robustbench-l2")
+    assert seen[1::2] == [("AutoAttack@8",), ("AutoAttack?norm=L2&eps=0.5",)]
+    assert {"fgsm@8", "pgd@8"} <= linf.samples.keys()
+    assert {"fgm-l2@0.5", "pgd-l2@0.5"} <= l2.samples.keys()

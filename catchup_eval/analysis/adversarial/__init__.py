@@ -1,8 +1,9 @@
 """How much accuracy is left when each image is changed, within a small ball, to fool the network?
 
 All test images are attacked, also those that are already misclassified, in pixels of [0, 1],
-against the true label. Columns: `attack` ("fgsm", "pgd", "pgd-unbounded", or the name of a
-library's attack), `epsilon` (radius of the l_inf ball in 1/255; empty for an attack without one),
+against the true label. Columns: `attack` ("fgsm", "pgd", "pgd-unbounded", "fgm-l2" and "pgd-l2", or
+the name of a library's attack), `epsilon` (radius of the l_inf ball in 1/255, of the l_2 ball in
+units of [0, 1]; empty for an attack without one),
 then `metric`, `value`, `unit`, `n` images, `low` and `high` (95 % interval) and `protocol`
 (`pgd-20x2`: 20 steps of 2/255; `pgd-20x2-r5`: up to 5 starts; a library's attack: its version and
 what was set). Metrics:
@@ -32,16 +33,16 @@ runs only where `attacks` names it, which takes the extra `attacks`; its check i
 Samples: `index` (N,), `clean` (N,) bool, `margin` (N,) of its logits, `zero-gradient`, `same-twice`
 and `guess` (N,) bool, whether the label is the commonest one. For each attack and epsilon, whether
 the prediction is still correct: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on
-M images; for FGSM and PGD also `margin-fgsm@4`, `margin-pgd@4`, ... (N,), the attacked image's
-largest logit less the next, the distance of the outcome from flipping; `pgd-unbounded` (M,)
-bool; `Square@4-index` (M,) which images these were; `AutoAttack@4-flags` (5,) bool, what it warned
-of.
+M images; likewise `fgm-l2@0.5`, `pgd-l2@0.5`; for these and FGSM and PGD also `margin-fgsm@4`,
+`margin-pgd@4`, ... (N,), the attacked image's largest logit less the next, the distance of the
+outcome from flipping; `pgd-unbounded` (M,) bool; `Square@4-index` (M,) which images these were;
+`AutoAttack@4-flags` (5,) bool, what it warned of.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -89,9 +90,10 @@ HEADLINES = tuple(
     )
     for attack in ("fgsm", "pgd")
 )
-PER_SAMPLE: PerSample = {"test": ("clean", "fgsm@*", "pgd@*", "margin-*")}
+PER_SAMPLE: PerSample = {"test": ("clean", "fgsm@*", "pgd@*", "*-l2@*", "margin-*")}
 RECHECK = Recheck({"unbounded": 0, "attacks": ()})  # their outcomes depend on the batch
 
+L2_REACH = 2.5  # of the radius: all steps of PGD in the l_2 ball together
 FREE_STEPS, FREE_STEP_SIZE = 32, 8  # without a bound, in 1/255: any pixel can cross its whole range
 
 CALL = 10  # batches that AutoAttack is given at once, since few images reach its slow last attack
@@ -104,6 +106,7 @@ Lines = Annotated[Sequence[str], BeforeValidator(lambda v: [v] if isinstance(v, 
 InLevels = AfterValidator(gradient_attacks.in_levels)
 Radius = Annotated[float, Field(ge=0), InLevels]
 PositiveRadius = Annotated[float, Field(gt=0), InLevels]
+L2Radius = Annotated[float, Field(gt=0, le=1000)]
 
 
 class PGDSettings(NamedTuple):
@@ -122,10 +125,9 @@ class PGDSettings(NamedTuple):
 
 def _check_attacks(settings: Mapping[str, Any]) -> None:
     """Refuse settings that leave nothing to do, or attacks that do not suit their purpose."""
-    if not any(settings[name] for name in ("epsilons", "pgd_epsilons", "unbounded", "attacks")):
-        raise UserError(
-            "expected something to measure: epsilons, pgd_epsilons, unbounded or attacks"
-        )
+    measured = ("epsilons", "pgd_epsilons", "unbounded", "attacks", "preset")
+    if not any(settings[name] for name in (*measured, "l2_epsilons", "pgd_l2_epsilons")):
+        raise UserError(f"expected something to measure: {', '.join(measured)}")
     for name in ("epsilons", "pgd_epsilons"):
         labels = [f"{epsilon:g}" for epsilon in settings[name]]
         if len(set(labels)) < len(labels):
@@ -147,6 +149,9 @@ def measure(
     pgd_restarts: Count = 1,
     unbounded: Annotated[int, Field(ge=0, le=MOST)] = 100,
     attacks: Lines = (),
+    l2_epsilons: Annotated[Sequence[L2Radius], EachOnce] = (),
+    pgd_l2_epsilons: Annotated[Sequence[L2Radius], EachOnce] = (),
+    preset: Literal["robustbench-linf", "robustbench-l2"] | None = None,
 ) -> Result:
     """The rows and samples described above.
 
@@ -160,17 +165,29 @@ def measure(
             :mod:`catchup_eval.analysis.adversarial.libraries`: "MIFGSM@8", "AutoAttack@1",
             "Square?images=100". Their random numbers depend on the batch size. Square takes up to
             5,000 passes and AutoAttack several thousand.
+        l2_epsilons, pgd_l2_epsilons: of one step along the gradient and of PGD in the l_2 ball, in
+            units of [0, 1], such as 0.5. PGD takes `pgd_steps` of 2.5 epsilon / `pgd_steps`, as
+            Madry's robustness library.
+        preset: what is compared on RobustBench (Croce et al. 2021), beside all else that is set:
+            standard AutoAttack, one step and PGD at 8/255 in l_inf, or at 0.5 in l_2.
 
     Raises:
         UserError, UnknownName: a setting that makes no sense or an attack that cannot be had,
             before anything is computed.
     """
+    if preset == "robustbench-linf":
+        epsilons, pgd_epsilons = _with(epsilons, 8), _with(pgd_epsilons, 8)
+        attacks = _with(attacks, "AutoAttack@8")
+    elif preset == "robustbench-l2":
+        l2_epsilons, pgd_l2_epsilons = _with(l2_epsilons, 0.5), _with(pgd_l2_epsilons, 0.5)
+        attacks = _with(attacks, "AutoAttack?norm=L2&eps=0.5")
     specs = libraries.parse_attacks(attacks)
     built = [spec.build(context.model, context.batch_size) for spec in specs]
     settings = PGDSettings(pgd_steps, pgd_step_size, pgd_restarts)
     work = chain(
         (
             _fgsm_pgd_outcomes(context, batch, epsilons, pgd_epsilons, settings)
+            | _l2_outcomes(context, batch, l2_epsilons, pgd_l2_epsilons, settings)
             for batch in context.batches("test")
         ),
         (_library_outcomes(context, *pair) for pair in zip(specs, built, strict=True)),
@@ -240,6 +257,39 @@ def _fgsm_pgd_outcomes(
     return found
 
 
+def _l2_outcomes(
+    context: EvaluationContext,
+    batch: Batch,
+    epsilons: Sequence[float],
+    pgd_epsilons: Sequence[float],
+    settings: PGDSettings,
+) -> dict[str, np.ndarray]:
+    """The same in the l_2 ball."""
+    model, images, labels = context.model, batch.images, batch.labels
+    found: dict[str, np.ndarray] = {}
+    for epsilon in epsilons:
+        points = gradient_attacks.fgsm(model, images, labels, epsilon, norm="l2")
+        found |= _outcomes(context, points, labels, f"fgm-l2@{epsilon:g}")
+    for epsilon in pgd_epsilons:
+        points = gradient_attacks.pgd(
+            model,
+            images,
+            labels,
+            epsilon,
+            step_size=L2_REACH * epsilon / settings.steps,
+            steps=settings.steps,
+            restarts=settings.restarts,
+            norm="l2",
+            generators=list(image_rngs(context.seed, "pgd-l2", batch.index.cpu().numpy())),
+        )
+        found |= _outcomes(context, points, labels, f"pgd-l2@{epsilon:g}")
+    return found
+
+
+def _with(values: Sequence[Any], value: Any) -> Sequence[Any]:
+    return values if value in values else (*values, value)
+
+
 def _is_correct(logits: Tensor, labels: Tensor) -> np.ndarray:
     return (logits.argmax(1).cpu() == labels.cpu()).numpy()
 
@@ -294,6 +344,13 @@ def _rows(
     pgd: dict[str, Any] = {"attack": "pgd", "protocol": settings.protocol}
     for epsilon, correct in masking.outcomes_by_epsilon(samples, "pgd").items():
         rows.rate("accuracy", correct, **pgd, epsilon=epsilon)
+    restarts = f"-r{settings.restarts}" if settings.restarts > 1 else ""
+    for attack, protocol in (
+        ("fgm-l2", "fgm-l2@1"),
+        ("pgd-l2", f"pgd-l2-{settings.steps}x{L2_REACH:g}r{restarts}@1"),
+    ):
+        for epsilon, correct in masking.outcomes_by_epsilon(samples, attack).items():
+            rows.rate("accuracy", correct, attack=attack, epsilon=epsilon, protocol=protocol)
     if "pgd-unbounded" in samples:
         left, protocol = samples["pgd-unbounded"], f"pgd-{FREE_STEPS}x{FREE_STEP_SIZE}-unbounded@1"
         rows.rate("accuracy", left, attack="pgd-unbounded", epsilon=255.0, protocol=protocol)

@@ -1,4 +1,4 @@
-"""Adversarial examples within an l_inf ball, in pixels.
+"""Adversarial examples within an l_inf or an l_2 ball, in pixels.
 
 Images are in [0, 1] and normalisation is part of the model, so that `epsilon` means the same for
 every network. The loss is the sum of the cross-entropies, whose sign is that of the mean but does
@@ -8,6 +8,7 @@ setting), in evaluation mode, and leave no trace on the model.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.models.classifier import check_pixel_range
 from catchup_eval.models.modes import eval_mode, freeze_parameters
 
+Norm = Literal["linf", "l2"]
 LEVELS = 255  # radii and step sizes in settings are in 1/255
 SMALLEST = 0.2  # in 1/255; 32/255 and 0.1, typed in units of [0, 1], lie below it
 
@@ -85,8 +87,13 @@ def compute_logits(model: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The sign of the loss's gradient (N, C, H, W), and the logits (N, K); arguments as for FGSM.
+def ascent(
+    model: nn.Module, images: Tensor, labels: Tensor, norm: Norm = "linf"
+) -> tuple[Tensor, Tensor]:
+    """The steepest unit step (N, C, H, W) up the loss, and the logits (N, K).
+
+    In l_inf it is the gradient's sign; in l_2 the gradient over its norm, zero where it is zero.
+    Arguments as for :func:`fgsm`.
 
     Raises:
         UserError: a gradient that is not a number.
@@ -101,7 +108,26 @@ def ascent(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Te
         )
     if gradient.isnan().any():
         raise UserError("expected a gradient at every pixel, got one that is not a number")
-    return gradient.sign(), logits.detach()
+    return gradient.sign() if norm == "linf" else _unit(gradient), logits.detach()
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """(N, C, H, W), each of l_2 norm 1, or zero; scaled first, since squares may underflow."""
+    largest = vectors.abs().amax((1, 2, 3), keepdim=True)
+    scaled: Tensor = vectors / torch.where(largest > 0, largest, 1)
+    return scaled / _norms(scaled).clamp_min(1)  # its largest is 1, or it is zero
+
+
+def _norms(vectors: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=(1, 2, 3), keepdim=True)
+    return norms
+
+
+def project(change: Tensor, epsilon: float, norm: Norm) -> Tensor:
+    """The nearest changes (N, C, H, W) within the ball."""
+    if norm == "linf":
+        return change.clamp(-epsilon, epsilon)
+    return change * (epsilon / _norms(change).clamp_min(epsilon))
 
 
 def perturb(images: Tensor, change: Tensor) -> Tensor:
@@ -109,16 +135,20 @@ def perturb(images: Tensor, change: Tensor) -> Tensor:
     return (images + change).clamp(0, 1)
 
 
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+def fgsm(
+    model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, *, norm: Norm = "linf"
+) -> Tensor:
     """Fast gradient sign method: one step of size `epsilon`, no random start.
 
-    Goodfellow et al. 2014; with 4/255 the attack of the paper's Tables 1 and 2.
+    Goodfellow et al. 2014; with 4/255 the attack of the paper's Tables 1 and 2. In l_2 it is the
+    fast gradient method: along the gradient.
 
     Args:
         model: takes pixels, gives logits (N, K).
         images: (N, C, H, W) in [0, 1].
         labels: (N,) the true classes.
-        epsilon: radius of the l_inf ball, in units of [0, 1].
+        epsilon: radius of the ball, in units of [0, 1].
+        norm: of the ball.
 
     Returns:
         (N, C, H, W) in [0, 1].
@@ -127,7 +157,7 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
         UserError: pixels outside [0, 1].
     """
     check_pixel_range(images)
-    return perturb(images, epsilon * ascent(model, images, labels)[0])
+    return perturb(images, epsilon * ascent(model, images, labels, norm)[0])
 
 
 def pgd(
@@ -139,11 +169,13 @@ def pgd(
     step_size: float,
     steps: int,
     restarts: int = 1,
+    norm: Norm = "linf",
     generators: Sequence[np.random.Generator] | None,
 ) -> Tensor:
-    """Projected gradient descent in the l_inf ball (Madry et al. 2018).
+    """Projected gradient descent in a ball (Madry et al. 2018).
 
-    Each run begins at a uniformly random point of the ball and ends at its last iterate. An image
+    Each run begins at a random point of the ball (in l_inf a uniform one; in l_2 in a uniform
+    direction, at a uniform distance, as in torchattacks) and ends at its last iterate. An image
     whose run does not fool the model is started again; where none of its runs does, the one with
     the largest loss counts.
 
@@ -164,13 +196,19 @@ def pgd(
     def run(rows: Tensor) -> Tensor:
         centres = points = images[rows]
         if generators is not None:
-            shape = tuple(images.shape[1:])
-            noise = np.stack([generators[row].uniform(-1, 1, shape) for row in rows.tolist()])
+            noise = np.stack([start(generators[row]) for row in rows.tolist()])
             points = perturb(centres, epsilon * torch.from_numpy(noise).to(images))
         for _ in range(steps):
-            step = step_size * ascent(model, points, labels[rows])[0]
-            points = perturb(centres, (points + step - centres).clamp(-epsilon, epsilon))
+            step = step_size * ascent(model, points, labels[rows], norm)[0]
+            points = perturb(centres, project(points + step - centres, epsilon, norm))
         return points
+
+    def start(generator: np.random.Generator) -> np.ndarray:
+        shape = tuple(images.shape[1:])
+        if norm == "linf":
+            return generator.uniform(-1, 1, shape)
+        direction = generator.normal(size=shape)
+        return direction * (generator.uniform() / np.linalg.norm(direction))
 
     check_pixel_range(images)
     worst = run(torch.arange(len(images), device=images.device))

@@ -53,7 +53,8 @@ def plot(result: Result) -> dict[str, Figure]:
 def _library_markers(result: Result) -> dict[str, str]:
     """The markers of the libraries' attacks that have a radius, by name."""
     rows = result.rows("accuracy").dropna(subset="epsilon")
-    names = [name for name in rows["attack"].unique() if not name.startswith(("fgsm", "pgd"))]
+    own = ("fgsm", "pgd", "fgm-l2")  # l_2 has radii of its own, which the axis does not show
+    names = [name for name in rows["attack"].unique() if not name.startswith(own)]
     return dict(zip(names, cycle(MARKERS)))
 
 

@@ -7,6 +7,7 @@ They are extras, `attacks` and `autoattack`. An attack is named in one line,
     Square?images=100         radius 4/255, on 100 test images only
     PGDL2?eps=0.5             in the l_2 ball: no radius in l_inf
     AutoAttack@1              the standard one, of pyautoattack
+    AutoAttack?norm=L2&eps=0.5   likewise in the l_2 ball
 
 The libraries draw from the global generators of torch and numpy, for a whole batch at once. Here
 each batch's random numbers follow from one numpy generator, and the global states are restored: the
@@ -75,7 +76,8 @@ class AttackSpec:
     def protocol(self) -> str:
         """Library, version, attack and what is set, such as `torchattacks-3.5.1-MIFGSM-steps20`."""
         if self.name == AUTOATTACK:
-            return f"autoattack-standard-pyautoattack-{version('pyautoattack')}"
+            ball = f"-l2-{self.settings['eps']:g}" if self.epsilon is None else ""
+            return f"autoattack-standard{ball}-pyautoattack-{version('pyautoattack')}"
         named = [
             f"{key}{value:g}" if isinstance(value, float) else f"{key}{value}"
             for key, value in self.settings.items()
@@ -91,7 +93,8 @@ class AttackSpec:
             UserError: its library is not installed, or it has no such setting.
         """
         if self.name == AUTOATTACK:
-            return AutoAttack(model, self.settings["eps"], batch_size)
+            norm = self.settings.get("norm", "Linf")
+            return AutoAttack(model, self.settings["eps"], batch_size, norm=norm)
         return torchattacks_attack(self.name, model, **self.settings)
 
 
@@ -162,9 +165,13 @@ def _check_numbers(name: str, settings: Mapping[str, Any]) -> None:
 def _is_linf_attack(name: str, settings: Mapping[str, Any]) -> bool:
     """Whether the attack keeps to an l_inf ball of radius `eps`."""
     if name == AUTOATTACK:
-        if settings.keys() - {"eps"}:
-            raise UserError(f"{AUTOATTACK} is the standard one and takes `images` alone")
-        return True
+        if settings.keys() - {"eps", "norm"} or settings.get("norm", "L2") not in ("L2", "Linf"):
+            raise UserError(
+                f"{AUTOATTACK} is the standard one and takes images, eps, and norm=L2 alone"
+            )
+        if settings.get("norm") == "L2" and "eps" not in settings:
+            raise UserError(f"{AUTOATTACK} in l_2 needs eps, such as {AUTOATTACK}?norm=L2&eps=0.5")
+        return settings.get("norm") != "L2"
     norm = settings.get("norm", "Linf")
     return "eps" in _parameters(name) and norm == "Linf" and not name.endswith("L2")
 
@@ -262,7 +269,7 @@ def _not_installed(attack: str, library: str, extra: str) -> UserError:
 
 
 class AutoAttack:
-    """Standard AutoAttack in the l_inf ball (Croce & Hein 2020), by pyautoattack.
+    """Standard AutoAttack in the l_inf or l_2 ball (Croce & Hein 2020), by pyautoattack.
 
     Four attacks, each on the images that the one before left: APGD on the cross-entropy (100
     steps), targeted APGD on the DLR loss and targeted FAB (100 steps each against the 9 likeliest
@@ -270,7 +277,8 @@ class AutoAttack:
 
     Args:
         model: takes pixels in [0, 1], gives logits (N, K), K >= 4.
-        epsilon: radius of the l_inf ball, in units of [0, 1].
+        epsilon: radius of the ball, in units of [0, 1].
+        norm: "Linf" or "L2".
         batch_size: images at a time; the more images a call is given, the fuller the batches of
             the later attacks.
 
@@ -281,12 +289,13 @@ class AutoAttack:
         UserError: pyautoattack is not installed.
     """
 
-    def __init__(self, model: nn.Module, epsilon: float, batch_size: int):
+    def __init__(self, model: nn.Module, epsilon: float, batch_size: int, *, norm: str = "Linf"):
         try:
             self._build: Callable[..., Any] = import_module("pyautoattack").AutoAttack
         except ImportError:
             raise _not_installed(AUTOATTACK, "pyautoattack", "autoattack") from None
-        self._model, self._epsilon, self._batch_size = model, epsilon, batch_size
+        self._model, self._batch_size = model, batch_size
+        self._ball = {"norm": norm, "eps": epsilon}
         self.warnings: list[str] = []
 
     def __call__(self, images: Tensor, labels: Tensor, generator: np.random.Generator) -> Tensor:
@@ -305,7 +314,7 @@ class AutoAttack:
             fork_global_rng(generator),
             _capture_warnings(self.warnings),
         ):
-            attack = self._build(self._model, eps=self._epsilon, seed=seed, device=images.device)
+            attack = self._build(self._model, **self._ball, seed=seed, device=images.device)
             for targeted in (attack.apgd_targeted, attack.fab):
                 targeted.n_target_classes = min(TARGETS, others)
             adversarial: Tensor = attack.run_standard_evaluation(

@@ -165,3 +165,42 @@ def test_pixels_outside_0_to_1_are_refused(
         fgsm(network, images, labels, EPSILON)
     with pytest.raises(UserError, match="expected pixels in"):
         pgd(network, images, labels, EPSILON, step_size=0.1, steps=1, generators=None)
+
+
+def test_one_step_in_l2_by_hand() -> None:
+    """Label 0, rows (3, 4) and (0, 0): the gradient is along -(3, 4), so 0.1 moves (-.06, -.08)."""
+    model = linear([[3.0, 4.0], [0.0, 0.0]])
+    images = torch.tensor([0.5, 0.5, 0.01, 1.0]).view(2, 1, 1, 2)
+    attacked = fgsm(model, images, torch.tensor([0, 0]), 0.1, norm="l2")
+    expected = torch.tensor([0.44, 0.42, 0.0, 0.92]).view(2, 1, 1, 2)  # within [0, 1]
+    torch.testing.assert_close(attacked, expected)
+    flat = fgsm(linear([[0.0, 0.0], [0.0, 0.0]]), images, torch.tensor([0, 0]), 0.1, norm="l2")
+    assert torch.equal(flat, images), "without a gradient nothing moves"
+
+
+def test_pgd_in_l2_on_a_linear_model_ends_where_one_step_does() -> None:
+    model = linear([[1.0, -2.0], [0.5, 3.0]])
+    images = 0.3 + 0.4 * torch.rand(8, 1, 1, 2, generator=torch.Generator().manual_seed(1))
+    labels, more = torch.arange(8) % 2, {"step_size": 0.05, "steps": 40, "norm": "l2"}
+    many = pgd(model, images, labels, 0.1, generators=rngs(8), **more)
+    expected = fgsm(model, images, labels, 0.1, norm="l2")
+    torch.testing.assert_close(many, expected, atol=1e-4, rtol=0)
+
+
+def test_points_stay_in_the_l2_ball_and_in_the_pixels(
+    network: Classifier, images: Tensor, labels: Tensor
+) -> None:
+    for steps in (0, 1, 5):
+        more: dict[str, Any] = {"step_size": 0.4, "steps": steps, "norm": "l2"}
+        points = pgd(network, images, labels, 0.5, generators=rngs(12), **more)
+        assert points.min() >= 0 and points.max() <= 1
+        assert (points - images).flatten(1).norm(dim=1).max() <= 0.5 + 1e-6
+        assert (points != images).any()
+
+
+def test_pgd_in_l2_is_torchattacks(network: Classifier, images: Tensor, labels: Tensor) -> None:
+    torchattacks = pytest.importorskip("torchattacks", reason="needs the extra `attacks`")
+    more: dict[str, Any] = {"steps": 5, "random_start": False}
+    theirs = torchattacks.PGDL2(network, eps=0.5, alpha=0.2, **more)(images, labels)
+    ours = pgd(network, images, labels, 0.5, step_size=0.2, steps=5, norm="l2", generators=None)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)

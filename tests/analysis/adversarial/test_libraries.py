@@ -72,11 +72,13 @@ def test_autoattack_is_not_the_one_of_torchattacks(network: Classifier) -> None:
         ("PGDL2@4", "PGDL2 is not bound"),
         ("MIFGSM?eps=4/0", "MIFGSM: expected eps as 0.01 or 4/255, got 4/0"),
         ("Square?images=some", "Square: expected a number of images, got some"),
-        ("AutoAttack?version=plus", "AutoAttack is the standard one and takes `images` alone"),
+        ("AutoAttack?version=plus", "AutoAttack is the standard one and takes images, eps"),
         (
             ["Square@4?images=9", "Square"],
             "expected attacks that differ in name or radius, got Square@4 twice",
         ),
+        ("AutoAttack?norm=L2", r"in l_2 needs eps, such as AutoAttack\?norm=L2&eps=0.5"),
+        ("AutoAttack?norm=L1", "takes images, eps, and norm=L2 alone"),
         ("PGD@0.0157", "PGD: expected a radius in 1/255, .* write 4"),
         ("PGD@0", "PGD: expected eps as a number above 0, got 0"),
         ("PGD@-4", "PGD: expected eps as a number above 0"),
@@ -218,26 +220,36 @@ def greys(count: int) -> Tensor:
 
 
 @pytest.mark.usefixtures("autoattack")
-def test_autoattack_on_a_linear_model_fools_whom_the_closed_form_says() -> None:
-    """Class j is ahead within the ball where (w_y - w_j) x < epsilon |w_y - w_j|_1."""
-    head, points, epsilon = linear(), greys(12), 0.05
-    model = nn.Sequential(nn.Flatten(), head)
+@pytest.mark.parametrize(("norm", "epsilon", "dual"), [("Linf", 0.05, 1), ("L2", 0.3, 2)])
+def test_autoattack_on_a_linear_model_fools_whom_the_closed_form_says(
+    norm: str, epsilon: float, dual: int
+) -> None:
+    """Class j is ahead within the ball where (w_y - w_j) x < epsilon times its weights' dual norm.
+
+    Square in l_2 needs five pixels a side: each weight is spread over four of 8x8.
+    """
+    head, points = linear(), greys(12).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    model = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), head)
     with torch.no_grad():
         logits = model(points)
         labels = logits.argmax(1)
         apart = head.weight[labels][:, None] - head.weight[None]  # (N, K, 16)
-        margins = logits.gather(1, labels[:, None]) - logits - epsilon * apart.abs().sum(2)
+        reach = epsilon * torch.linalg.vector_norm(apart.repeat(1, 1, 4) / 4, dual, dim=2)
+        margins = logits.gather(1, labels[:, None]) - logits - reach
         margins[torch.arange(len(labels)), labels] = torch.inf
     standing = margins.amin(1) > 0
-    attack = AutoAttack(model, epsilon, batch_size=10)
+    attack = AutoAttack(model, epsilon, batch_size=10, norm=norm)
     adversarial = attack(points, labels, generator(0))
     assert torch.equal(model(adversarial).argmax(1) == labels, standing)
     assert 0 < standing.sum() < len(labels)
     assert margins.amin(1).abs().min() > 1e-3  # none so near the boundary that rounding decides
-    assert (adversarial - points).abs().max() <= epsilon + 1e-6
+    order = torch.inf if norm == "Linf" else 2
+    moved = torch.linalg.vector_norm((adversarial - points).flatten(1), order, dim=1)
+    assert moved.max() <= epsilon + 1e-6
     assert torch.equal(adversarial[standing], points[standing])
     assert not attack.flags.any()
-    few = AutoAttack(nn.Sequential(nn.Flatten(), linear(3)), epsilon, batch_size=10)
+    three = nn.Sequential(nn.Flatten(), linear(3))
+    few = AutoAttack(three, epsilon, batch_size=10, norm=norm)
     with pytest.raises(UserError, match="needs 4 classes or more, got 3"):
         few(greys(2), torch.zeros(2, dtype=torch.long), generator(0))
 
