@@ -13,7 +13,8 @@ from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.models import spec
 from catchup_eval.results import shards
 from catchup_eval.results.folder import study_file
-from catchup_eval.trainers import mixing, shipped
+from catchup_eval.trainers import shipped
+from catchup_eval.trainers.regularizers import split_combination
 
 
 def check_request(arguments: Mapping[str, Any]) -> None:
@@ -60,7 +61,7 @@ def _check_plan(arguments: Mapping[str, Any]) -> None:
 def _check_training(recipe: str, methods: Sequence[str]) -> None:
     shipped.read(recipe)
     for method in methods:
-        mixing.check_name(method)
+        split_combination(method)
 
 
 def _check_models(models: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ def plan_experiment(
     if trainings:
         data.training  # noqa: B018 (raises where there is nothing to learn from)
     others = load_models(plan.models, data.given, access=access)
-    trained = {(task.method, task.seed): task.model for task in trainings}
+    trained = {(task.model.group, task.seed): task.model for task in trainings}
     ordered = [trained[method, seed] for method in plan.methods for seed in plan.seeds]
     models = [*ordered, *map(ModelSource.of, others)]
     tasks: list[Task] = [*trainings, *(plan_cscores(estimation) if estimation else [])]

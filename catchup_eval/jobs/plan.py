@@ -52,7 +52,8 @@ class Plan(Settings):
         about: one line, for `list plans`.
         data: a dataset by name, or a `.npz` file.
         recipe: of the trainings; see `list recipes`.
-        methods: to train; see `list methods`.
+        methods: to train; see `list methods`. With regularizers beside those of the recipe:
+            "cutmix+cutout".
         seeds: each method is trained once with each.
         epochs: instead of the recipe's.
         models: specs of further networks that are only evaluated.

@@ -8,8 +8,8 @@ from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
-from catchup_eval.trainers import mixing
 from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.trainers.regularizers import split_combination
 from catchup_eval.trainers.train import TrainingOutput, train
 
 EPOCH_COST = 1.1  # of one epoch, on the scale of the analyses' `COST`
@@ -82,9 +82,29 @@ def plan_train(
 ) -> list[TrainTask]:
     """Each method with each seed, seed by seed, so that an interrupted run has compared something.
 
+    Args:
+        methods: each alone or with regularizers beside the recipe's, as in "cutmix+cutout".
+
     Raises:
-        UnknownName: no such method.
+        UnknownName: no such method or regularizer.
     """
-    for method in methods:
-        mixing.check_name(method)
-    return [TrainTask(recipe, method, seed, data, folder) for seed in seeds for method in methods]
+    combined = {name: split_combination(name) for name in methods}
+    return [
+        TrainTask(
+            _with_regularizers(recipe, beside),
+            method,
+            seed,
+            data,
+            folder,
+            group=name,
+            stem=f"{name}-s{seed}",
+        )
+        for seed in seeds
+        for name, (method, beside) in combined.items()
+    ]
+
+
+def _with_regularizers(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with these regularizers, with its settings of them or their defaults."""
+    added = {name: recipe.regularizers.get(name, {}) for name in names}
+    return recipe.model_copy(update={"regularizers": {**recipe.regularizers, **added}})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.registry import LazyEntry, Registry, share_entries
 from catchup_eval.core.settings import check_keywords
+from catchup_eval.trainers.mixing import check_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,6 +53,24 @@ share_entries(
     Regularizer=f"{_BASE}:Regularizer",
     Regularizers=f"{_BASE}:Regularizers",
 )
+
+
+def split_combination(name: str) -> tuple[str, tuple[str, ...]]:
+    """A method and the regularizers beside it, which are imported when they are used.
+
+    Raises:
+        UnknownName: no such method or regularizer.
+
+    Example:
+        >>> split_combination("cutmix+cutout")
+        ('cutmix', ('cutout',))
+    """
+    method, *beside = name.split("+")
+    check_name(method)
+    for each in beside:
+        if each not in REGULARIZERS:
+            raise UnknownName("regularizer", each, REGULARIZERS)
+    return method, tuple(beside)
 
 
 def regularize(model: "nn.Module", settings: Mapping[str, Mapping[str, Any]]) -> "Regularizers":
