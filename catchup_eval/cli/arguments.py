@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+MOST = 10_000_000  # of anything that is counted
+LARGEST_SEED = 2**63 - 1
 Seeds = Annotated[
     list[int],
     typer.Option(
         metavar="N...",
         min=0,
-        max=2**63 - 1,
+        max=LARGEST_SEED,
         help="Seeds; each method is trained once with each.",
     ),
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, max=10_000_000, help="Epochs, instead of the recipe's."),
+    typer.Option(metavar="N", min=1, max=MOST, help="Epochs, instead of the recipe's."),
 ]
 Models = Annotated[
     list[str],

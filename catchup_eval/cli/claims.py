@@ -39,7 +39,10 @@ def claims(
         typer.Option("--run", help="First train the seeds that would decide, where that can be."),
     ] = False,
     most: Annotated[
-        int, typer.Option(metavar="N", min=1, help="With --run: train no more seeds per method.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=1000, help="With --run: train no more seeds per method."
+        ),
     ] = 20,
     *,
     options: Options,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catchup_eval.cli.arguments import DataArgument, DataRoot, Device
+from catchup_eval.cli.arguments import LARGEST_SEED, MOST, DataArgument, DataRoot, Device
 from catchup_eval.cli.checks import check_request
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def cscores(
         typer.Option(metavar="FILE.npz", help="NAME-cscores.npz in the data root is found there."),
     ],
     networks: Annotated[
-        int, typer.Option(metavar="N", min=3, help="How many networks are trained and evaluated.")
+        int,
+        typer.Option(
+            metavar="N", min=3, max=10_000, help="How many networks are trained and evaluated."
+        ),
     ] = 24,
     recipe: Annotated[
         str, typer.Option(metavar="RECIPE", help="Of their training (see: list recipes).")
@@ -163,9 +166,15 @@ def corrupt(
     corruptions: Annotated[
         list[str], typer.Option(metavar="TYPE...", help="Types (default: all 19).")
     ] = [],  # noqa: B006
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of what is random about them.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=LARGEST_SEED, help="Seed of what is random about them."
+        ),
+    ] = 0,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only N class-balanced images.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=MOST, help="Only N class-balanced images."),
     ] = None,
     photographs: Annotated[
         Path | None,

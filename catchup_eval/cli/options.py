@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from catchup_eval.cli.arguments import MOST
+
 if TYPE_CHECKING:
     from catchup_eval.analysis.base import Analysis
     from catchup_eval.jobs.evaluate import EvaluationSettings
@@ -41,7 +43,7 @@ class Options:
         typer.Option(
             metavar="N",
             min=1,
-            max=10_000_000,
+            max=MOST,
             help="Images per evaluation batch; changes speed and memory, not the numbers.",
         ),
     ] = 100
@@ -50,7 +52,7 @@ class Options:
         typer.Option(
             metavar="N",
             min=1,
-            max=10_000_000,
+            max=MOST,
             help="Use only N class-balanced images of each evaluated split; the report notes it.",
         ),
     ] = None

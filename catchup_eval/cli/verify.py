@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catchup_eval.audit.findings import AuditCheck, AuditRequest, AuditStatus, worst_status
-from catchup_eval.cli.arguments import DataRoot, Device
+from catchup_eval.cli.arguments import LARGEST_SEED, MOST, DataRoot, Device
 from catchup_eval.core.errors import BadFile
 from catchup_eval.results.folder import study_file
 
@@ -26,14 +26,18 @@ def verify(
         typer.Option(
             metavar="N",
             min=1,
+            max=MOST,
             help="How many pairs of model and image to evaluate again; 299 find, with 95 %, any "
             "report in which 1 % were altered.",
         ),
     ] = 299,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of their choice.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of their choice.")
+    ] = 0,
     device: Device = "auto",
     batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Images at a time; changes no verdict.")
+        int,
+        typer.Option(metavar="N", min=1, max=MOST, help="Images at a time; changes no verdict."),
     ] = 100,
     models: Annotated[
         Path | None,

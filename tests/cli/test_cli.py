@@ -1,11 +1,12 @@
 """The command, as a newcomer meets it."""
 
+import inspect
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -192,3 +193,24 @@ def test_a_signal_inside_a_library_is_a_signal_still(
     assert done.stderr == "stopped; the same command resumes from here\n"
     monkeypatch.undo()
     assert call("list", "methods").returncode == 0
+
+
+def test_every_number_of_every_command_is_bounded() -> None:
+    """So that no number is too large for what it is used for, and no seed is below 0."""
+    from catchup_eval.cli.main import app
+
+    def callbacks(group: Any) -> Iterator[Any]:
+        yield from (command.callback for command in group.registered_commands)
+        for inner in group.registered_groups:
+            yield from callbacks(inner.typer_instance)
+
+    unbounded, count = [], 0
+    for callback in callbacks(app):
+        for name, parameter in inspect.signature(callback, eval_str=True).parameters.items():
+            kind, *info = get_args(parameter.annotation) or (None,)
+            numbers = {int, float} & {kind, *get_args(kind)}
+            if numbers and info:
+                count += 1
+                if info[0].min is None or info[0].max is None:
+                    unbounded.append((callback.__name__, name))
+    assert count > 10 and not unbounded
