@@ -69,7 +69,10 @@ def load(
     if not published:
         return loaded
     try:
-        return replace(loaded, claim=PublishedAccuracy(float(published)))
+        accuracy = float(published)
+        if not 0 <= accuracy <= 100:
+            raise ValueError(published)
+        return replace(loaded, claim=PublishedAccuracy(accuracy))
     except ValueError:
         raise UserError(f"expected published=ACCURACY in percent, got {published!r}") from None
 

@@ -426,8 +426,9 @@ def test_how_images_are_given_is_that_of_the_weights(tmp_path: Path) -> None:
 def test_a_published_accuracy_can_be_given(resnet8_file: Path) -> None:
     loaded = load(f"resnet8@{resnet8_file}?norm=half&published=91.73")
     assert loaded.claim == PublishedAccuracy(91.73) and loaded.options == {"classes": 7}
-    with pytest.raises(UserError, match="expected published=ACCURACY"):
-        load(f"resnet8@{resnet8_file}?norm=half&published=best")
+    for odd in ("best", "nan", "-1", "101"):
+        with pytest.raises(UserError, match="expected published=ACCURACY"):
+            load(f"resnet8@{resnet8_file}?norm=half&published={odd}")
 
 
 def test_a_pickle_is_run_where_it_is_trusted_alone(tmp_path: Path, resnet8_file: Path) -> None:
