@@ -256,7 +256,7 @@ def main() -> int:
     """Parse the arguments, run, print; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.fuzz", description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--real", type=int, default=200, help="so many through the command itself")
+    parser.add_argument("--real", type=int, default=220, help="so many through the command itself")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)))
     parser.add_argument("--door", action="append", default=[], choices=[*doors()])
     parser.add_argument("--case", default="", help="repeat DOOR:NUMBER alone and show what it does")
