@@ -314,7 +314,8 @@ def _provenance(wanted: Reproduction, cells: Sequence[ReproducedCell]) -> Iterat
     ours = [cell for cell in cells if cell.ours]
     for data in dict.fromkeys(cell.data for cell in ours):
         epochs = ", ".join(dict.fromkeys(c.epochs for c in ours if c.data == data and c.epochs))
-        yield f"Ours on {data}{f', {epochs} epochs' if epochs else ''}."
+        trained = f", {epochs} epoch{'s' * (epochs != '1')}" if epochs else ""
+        yield f"Ours on {data}{trained}."
     protocols = {
         column.heading: ", ".join(dict.fromkeys(cell.protocol for cell in own if cell.ours))
         for column, own in zip(wanted.columns, _group_by_column(wanted, cells), strict=True)
