@@ -28,7 +28,7 @@ def check_request(arguments: Mapping[str, Any]) -> None:
         datasets.check_name(arguments["data"])
     for folder in arguments.get("folders", ()):
         study_file(folder)
-    if "table" in arguments:
+    if arguments.get("table", "all") != "all":
         from catchup_eval.paper import reproduction
 
         wanted = reproduction.find(arguments["table"])

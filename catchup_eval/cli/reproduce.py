@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 )
 def reproduce(
     table: Annotated[
-        str, typer.Argument(metavar="NAME", help="Of the paper: table1 to table13, figure1, ...")
+        str,
+        typer.Argument(metavar="NAME", help="Of the paper: table1 to table13, figure1, ...; all."),
     ],
     seeds: Seeds = [],  # noqa: B006
     epochs_scale: Annotated[
@@ -52,14 +53,26 @@ def reproduce(
     Its page has the paper's numbers beside ours. `--dry-run` prints what it will cost, from a few
     measured steps. Stopped at any moment and called again, it goes on where it was.
     """
-    from catchup_eval.paper.reproduction import fill_rows, find, select_rows
-
-    wanted = select_rows(find(table), options.only, seeds, options.skip)
-    wanted = fill_rows(wanted, weights)
-    command = command_line()
-    raise typer.Exit(
-        reproduce_paper(table, wanted, options, scale=epochs_scale, on=on, command=command)
+    from catchup_eval.core.errors import UserError
+    from catchup_eval.paper.reproduction import (
+        fill_rows,
+        find,
+        select_rows,
+        shipped_reproductions,
     )
+
+    if table == "all" and (options.only or options.skip or weights or options.name):
+        raise UserError("rows and a name are those of one table: give its name, not all")
+    codes = []
+    for name in shipped_reproductions() if table == "all" else [table]:
+        wanted = select_rows(find(name), options.only, seeds, options.skip)
+        wanted = fill_rows(wanted, weights)
+        codes.append(
+            reproduce_paper(
+                name, wanted, options, scale=epochs_scale, on=on, command=command_line()
+            )
+        )
+    raise typer.Exit(max(codes))
 
 
 def reproduce_paper(
@@ -90,6 +103,7 @@ def reproduce_paper(
     wanted = transfer(wanted, on) if on else wanted
     stages = list(plan_reproduction(wanted, folder, scale=scale))
     if options.dry_run:
+        console.result(f"{wanted.title}: {wanted.about}")
         print_cost(console, stages, options)
         return DONE
     studies: dict[str, Study] = {}

@@ -213,9 +213,11 @@ def load_user_function(target: str, expected: str, *kinds: type) -> Callable[...
 def _importable(module: ModuleType, file: Path) -> Iterator[None]:
     """A file's own module, and those of its folder, can be imported; installed ones come first.
 
-    None stays: another folder may have modules of the same names.
+    None stays: another folder may have modules of the same names. No bytecode is written beside
+    them: a user's folder is not ours.
     """
-    folder, before = file.parent.resolve(), {*sys.modules}
+    folder, before, writes = file.parent.resolve(), {*sys.modules}, sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     added = str(folder) not in sys.path
     if added:
         sys.path.append(str(folder))
@@ -223,6 +225,7 @@ def _importable(module: ModuleType, file: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes
         if added and str(folder) in sys.path:
             sys.path.remove(str(folder))
         for name in {*sys.modules} - before:

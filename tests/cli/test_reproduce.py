@@ -258,6 +258,16 @@ def test_the_cost_is_printed_before_the_first_step(
     assert not list(tmp_path.iterdir())
 
 
+def test_all_of_them_are_planned_at_once(
+    call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catchup_eval.jobs.cost.seconds_per_image", lambda *_: 0.001)
+    printed = call("reproduce", "all", "--dry-run", folder=tmp_path).stdout
+    assert all(f"{one.title}: {one.about}" in printed for one in EVERY.values())
+    ended = call("reproduce", "all", "--only", "catchup", folder=tmp_path)
+    assert ended.returncode == 2 and "rows and a name are those of one table" in ended.stderr
+
+
 @pytest.mark.trained
 def test_a_step_costs_something() -> None:
     recipe = load_recipe("digits", {"options": {"width": 4}})

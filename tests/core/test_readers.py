@@ -97,3 +97,14 @@ def test_code_that_cannot_be_parsed_has_a_hash(tmp_path: Path) -> None:
     assert len(readers.hash_user_code(f"{tmp_path}/nets.py:build")) == 16
     with pytest.raises(BadFile, match="there is no file"):
         readers.hash_user_code(f"{tmp_path}/other.py:build")
+
+
+def test_nothing_is_written_beside_a_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "beside.py").write_text("ONE = 1\n")
+    (tmp_path / "nets.py").write_text("import beside\ndef build():\n    return beside.ONE\n")
+    build = readers.load_user_function(f"{tmp_path}/nets.py:build", "a number", int)
+    assert build() == 1 and not sys.dont_write_bytecode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beside.py", "nets.py"]
