@@ -197,7 +197,7 @@ def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", option
                 f"{stage.name}: train {network.name}: {len(stage.seeds)} x {recipe.epochs} epochs, "
                 f"{images / 1e6:.2f} million images, {format_duration(seconds)}"
             )
-        for sentence in stage.unfilled:
+        for sentence in stage.missing_weights:
             console.result(f"{stage.name}: {sentence}")
         names = ", ".join(network.name for network in stage.networks)
         console.result(f"{stage.name}: evaluate {names}: {', '.join(stage.analyses)}")

@@ -104,7 +104,7 @@ def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) ->
     if numbers and 0 in numbers and max(numbers) < outputs and not known:
         return _select(numbers, classes, outputs, "by the numbers that are their names, from 0")
     sides = (
-        f"the network has {outputs:,} outputs{_named(known)}, "
+        f"the network has {outputs:,} outputs{_list_named_outputs(known)}, "
         f"the dataset {len(classes):,} classes ({_list(classes)})"
     )
     if len(classes) > outputs:
@@ -267,7 +267,7 @@ def _wnid(name: str) -> str:
     return number[0] if number else name
 
 
-def _named(known: Mapping[str, int]) -> str:
+def _list_named_outputs(known: Mapping[str, int]) -> str:
     return f" ({_list([*known])})" if known else ""
 
 

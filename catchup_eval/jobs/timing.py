@@ -4,8 +4,10 @@ The history of a real training cannot tell: other work of the command, or of the
 run beside it, and it may have been stopped and resumed.
 """
 
+import json
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -43,7 +45,8 @@ class EpochTimes(NamedTuple):
 class TimingTask(TrainTask):
     """The first epochs of a training, timed; the network is thrown away.
 
-    Its file `FOLDER/STEM.csv` has the columns `epoch`, `seconds` and `other_cores`.
+    Its file `FOLDER/STEM-HASH.csv`, named by all that the time depends on but the machine, has the
+    columns `epoch`, `seconds` and `other_cores`.
     """
 
     kind = "time"
@@ -54,7 +57,10 @@ class TimingTask(TrainTask):
         self.recipe = training.recipe.model_copy(update={"epochs": epochs, "keep": ()})
         self.name = "timing"
         self.cost = training.cost * epochs / training.recipe.epochs
-        self.outputs = (folder / f"{training.outputs[0].stem}.csv",)
+        settings = self.recipe.training_settings()
+        depends = [settings, self.method, self.settings, self.data.name]
+        digest = sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()
+        self.outputs = (folder / f"{training.outputs[0].stem}-{digest[:8]}.csv",)
 
     def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
         others = _count_other_cores()

@@ -124,7 +124,7 @@ def write(
         wanted,
         finding(wanted, cells),
         facts,
-        [*warnings, *_disturbed(times)],
+        [*warnings, *_explain_missing_times(times)],
         [table for table in tables if table.blocks],
         list(_pictures(name, wanted, studies, folder)),
         [(setting, _describe_study(study)) for setting, study in studies.items()],
@@ -160,7 +160,9 @@ def reproduced_cells(
                 yield ReproducedCell(row, column, None, "", paper)
             elif column.measure == SECONDS:
                 own = times.get(network.setting, {}).get(network.name)
-                yield _timed(ReproducedCell(row, column, None, "s", paper, data_text(study)), own)
+                yield _add_time(
+                    ReproducedCell(row, column, None, "s", paper, data_text(study)), own
+                )
             else:
                 ours, unit = _estimate(study, network.name, column)
                 epochs = {
@@ -171,7 +173,7 @@ def reproduced_cells(
                 yield ReproducedCell(row, column, ours, unit, paper, data_text(study), trained)
 
 
-def _timed(cell: ReproducedCell, times: EpochTimes | None) -> ReproducedCell:
+def _add_time(cell: ReproducedCell, times: EpochTimes | None) -> ReproducedCell:
     """The cell with the mean of undisturbed epochs and its standard deviation."""
     if times is None or not times.is_undisturbed:
         return cell
@@ -181,7 +183,7 @@ def _timed(cell: ReproducedCell, times: EpochTimes | None) -> ReproducedCell:
     return replace(cell, ours=ours, epochs=str(n), spread=spread)
 
 
-def _disturbed(times: Mapping[str, Times]) -> Iterator[str]:
+def _explain_missing_times(times: Mapping[str, Times]) -> Iterator[str]:
     for setting, networks in times.items():
         found = {name: own for name, own in networks.items() if not own.is_undisturbed}
         if found:

@@ -70,7 +70,7 @@ class ReproductionStage:
         return [one for one in self.networks if not (one.published or one.weights)]
 
     @property
-    def unfilled(self) -> list[str]:
+    def missing_weights(self) -> list[str]:
         """A sentence for each network whose weights must be given."""
         entries = {one.name: one.published for one in self.networks if one.published}
         return [
@@ -90,7 +90,7 @@ class ReproductionStage:
                 data,
                 self.folder / "models",
                 group=network.name,
-                stem=_stem(network.name, seed),
+                stem=f"{safe_filename(network.name)}-s{seed}",
                 settings=network.options,
             )
             for seed in self.seeds
@@ -106,8 +106,8 @@ class ReproductionStage:
 
     def times(self) -> dict[str, EpochTimes]:
         """What was timed, by network."""
-        stems = {one.name: _stem(one.name, self.seeds[0]) for one in self.trained}
-        files = {name: self.folder / "timing" / f"{stem}.csv" for name, stem in stems.items()}
+        tasks = self.timings(self.trainings(DataSource(self.setting.data, Path())))
+        files = {task.model.group: task.outputs[0] for task in tasks}
         return {name: read_times(path) for name, path in files.items() if path.is_file()}
 
     def models(
@@ -139,10 +139,6 @@ class ReproductionStage:
             return SIZES[data.name]
         train = data.given.transform().split("train")
         return DatasetSize(len(train), train.images.shape[-1], len(data.given.classes))
-
-
-def _stem(network: str, seed: int) -> str:
-    return f"{safe_filename(network)}-s{seed}"
 
 
 def plan_reproduction(

@@ -313,7 +313,7 @@ def test_rows_are_filled_with_networks_of_the_users() -> None:
     (stage,) = plan_reproduction(wanted, Path("out"))
     assert not stage.trained
     assert {one.name: one.weights for one in stage.networks}["Catch-up Mix"].startswith("resnet50@")
-    named = " ".join(stage.unfilled)
+    named = " ".join(stage.missing_weights)
     assert "CutMix stays empty" in named and "--weights 'CutMix'=SPEC" in named
     assert "Baseline" not in named, "torchvision's weights can be downloaded"
     with pytest.raises(UnknownName, match="did you mean 'CutMix'"):

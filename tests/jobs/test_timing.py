@@ -28,7 +28,7 @@ def test_twenty_epochs_are_timed_and_nothing_else_is_left(task, tmp_path, monkey
     worker = Worker(torch.device("cpu"), MemoryStore())
     assert short.run(worker, lambda *_: None).status == "done"
     assert short.is_done(worker.store)
-    assert [path.name for path in (tmp_path / "timing").iterdir()] == ["baseline-s0.csv"]
+    assert [*(tmp_path / "timing").iterdir()] == [short.outputs[0]]
     assert not (tmp_path / "models").exists()
     times = read_times(short.outputs[0])
     assert times.seconds.shape == (3,) and (times.seconds > 0).all()
@@ -37,6 +37,14 @@ def test_twenty_epochs_are_timed_and_nothing_else_is_left(task, tmp_path, monkey
 def test_a_long_training_is_timed_over_twenty_epochs(task):
     assert task.recipe.epochs == 20 and task.recipe.keep == ()
     assert task.cost == pytest.approx(20 * 1.1)
+
+
+def test_the_time_of_another_recipe_is_not_taken(task, tmp_path):
+    longer = task.recipe.model_copy(update={"batch_size": 50})
+    training = TrainTask(longer, "baseline", 0, task.data, tmp_path / "models")
+    other = TimingTask(training, tmp_path / "timing")
+    again = TimingTask(task, tmp_path / "timing")
+    assert other.outputs != task.outputs and again.recipe == task.recipe
 
 
 def test_other_work_is_seen(monkeypatch):

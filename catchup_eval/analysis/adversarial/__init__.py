@@ -243,18 +243,32 @@ def _fgsm_pgd_outcomes(
         points = gradient_attacks.perturb(images, epsilon / 255 * sign)
         found |= _outcomes(context, points, labels, f"fgsm@{epsilon:g}")
     for epsilon in pgd_epsilons:
-        points = gradient_attacks.pgd(
-            context.model,
-            images,
-            labels,
-            epsilon / 255,
-            step_size=settings.step_size / 255,
-            steps=settings.steps,
-            restarts=settings.restarts,
-            generators=list(image_rngs(context.seed, "pgd", batch.index.cpu().numpy())),
-        )
+        points = _pgd(context, batch, "pgd", epsilon / 255, settings.step_size / 255, settings)
         found |= _outcomes(context, points, labels, f"pgd@{epsilon:g}")
     return found
+
+
+def _pgd(
+    context: EvaluationContext,
+    batch: Batch,
+    attack: str,
+    epsilon: float,
+    step_size: float,
+    settings: PGDSettings,
+    norm: gradient_attacks.Norm = "linf",
+) -> Tensor:
+    """The batch under PGD; radius and step size in units of [0, 1]."""
+    return gradient_attacks.pgd(
+        context.model,
+        batch.images,
+        batch.labels,
+        epsilon,
+        step_size=step_size,
+        steps=settings.steps,
+        restarts=settings.restarts,
+        norm=norm,
+        generators=list(image_rngs(context.seed, attack, batch.index.cpu().numpy())),
+    )
 
 
 def _l2_outcomes(
@@ -271,17 +285,8 @@ def _l2_outcomes(
         points = gradient_attacks.fgsm(model, images, labels, epsilon, norm="l2")
         found |= _outcomes(context, points, labels, f"fgm-l2@{epsilon:g}")
     for epsilon in pgd_epsilons:
-        points = gradient_attacks.pgd(
-            model,
-            images,
-            labels,
-            epsilon,
-            step_size=L2_REACH * epsilon / settings.steps,
-            steps=settings.steps,
-            restarts=settings.restarts,
-            norm="l2",
-            generators=list(image_rngs(context.seed, "pgd-l2", batch.index.cpu().numpy())),
-        )
+        step_size = L2_REACH * epsilon / settings.steps
+        points = _pgd(context, batch, "pgd-l2", epsilon, step_size, settings, "l2")
         found |= _outcomes(context, points, labels, f"pgd-l2@{epsilon:g}")
     return found
 
