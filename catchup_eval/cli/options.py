@@ -21,6 +21,7 @@ SEVERAL = (
     "--seeds",
     "--method",
     "--methods",
+    "--models",
     "--only",
     "--skip",
     "--corruptions",
