@@ -5,6 +5,7 @@
 # make faults 300 kills at random instants, full disks, read-only folders; at most 90 minutes
 # make check  format, lint and types; changes nothing
 # make fix    mend what can be mended by itself
+# make docs   build the documentation into site/, in an environment of its own
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests are rewritten and compiled once, not in each process that runs some of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-machines fuzz faults check fix clean
+.PHONY: run test test-machines fuzz faults check fix docs clean
 
 run: .venv/.installed-run
 	$(BIN)/catchup-eval run $(ARGS)
@@ -39,8 +40,12 @@ fix: .venv/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: .venv/.installed-dev .venv-docs/.installed
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet $(ARGS)
+
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-docs build dist site
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "catchup-eval needs Python 3.11 or newer; use make PYTHON=python3.11")'
@@ -56,3 +61,9 @@ clean:
 	@echo "installing into .venv (about two minutes the first time)"
 	$(PIP) install --editable '.[attacks,test,check]'
 	touch $@ .venv/.installed-run
+
+# The documentation's tools need a newer requests than torchattacks allows.
+.venv-docs/.installed: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check --quiet install -r docs/requirements.txt
+	touch $@
