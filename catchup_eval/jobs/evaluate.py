@@ -156,7 +156,7 @@ class EvaluateTask(Task):
         except (Exception, SystemExit) as error:  # whatever one meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
-        how = provenance(seconds, worker.device, (*context.notes, *own_notes))
+        how = provenance(seconds, worker.device, (*context.notes, *own_notes, *result.notes))
         record = ResultRecord(key=self.key(), provenance=how)
         worker.store.put(self.unit, result, record)
         return self._result("done")

@@ -13,6 +13,7 @@ SOURCES = load()
 EXPECTED = """
 digits cifar10 cifar100 cifar10-c cifar100-c cifar10.1 tiny-imagenet cub cars aircraft imagenet
 imagenet-c imagenet-o frost cifar10-cscores cifar100-cscores
+openood-cifar10 openood-cifar100 openood-imagenet200 openood-imagenet
 """
 
 
