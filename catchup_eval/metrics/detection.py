@@ -136,7 +136,7 @@ def mean_placements(sets: Sequence[Placements]) -> Placements:
     Example:
         >>> one = Placements(np.array([0.0, 1.0]), np.array([0.5]))
         >>> mean_placements([one, Placements(np.array([1.0]), np.array([1.0]))])
-        Placements(ood=array([0.  , 1.5 , 0.75]), id=array([0.75]))
+        Placements(ood=array([0.375, 1.125, 0.75 ]), id=array([0.75]))
     """
     if len(sets) == 1:
         return sets[0]
