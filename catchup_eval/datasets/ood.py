@@ -72,42 +72,41 @@ def with_ood(data: "AnySet", given: Sequence[str], root: Path) -> "AnySet":
         UnknownName, BadFile: no such dataset, file or folder, or nothing in it.
         UserError: a name that is taken, a dataset that near-far does not fit.
     """
+    if not given:
+        return data
+    from catchup_eval.datasets.readers import openood
+
     check_ood(given)
     sets: dict[str, SplitLike] = {}
+    found: Mapping[str, SplitLike]
     notes: list[str] = []
+    about = data.about
     for text in given:
         name, source = _parse(text)
         if name == NEAR_FAR:
-            found, said = _near_far(data, root if source == NEAR_FAR else Path(source))
+            suite = data.name.removesuffix("-heldout").removesuffix(".1")
+            if suite not in openood.SUITES:
+                raise UserError(
+                    f"{NEAR_FAR} is for {', '.join(openood.SUITES)}, got {data.name}; name each "
+                    "OOD dataset (--ood NAME=FOLDER)"
+                )
+            found, said = openood.near_far(suite, root if source == NEAR_FAR else Path(source))
             notes += said
+            about += (
+                f"; OpenOOD v1.5's near and far OOD, whose own ID images are a part of the test "
+                f"images of {suite} (--data openood-{suite})"
+            )
         else:
             found = {name: _read(source, root)}
         taken = [name for name in found if f"out:{name}" in data.parts or name in sets]
         if taken:
             raise UserError(f"{data.name} has an OOD dataset {taken[0]} already; write NAME=SOURCE")
         sets |= found
-    if not sets:
-        return data
     parts = {**data.parts, **{f"out:{name}": part for name, part in sets.items()}}
     mixed = _make_room(data, sets, root)
-    return replace(mixed, parts=parts, notes=(*data.notes, *notes), ood=(*data.ood, *given))
-
-
-def _near_far(data: "AnySet", root: Path) -> "tuple[Mapping[str, SplitLike], list[str]]":
-    from catchup_eval.datasets.readers import openood
-
-    suite = data.name.removesuffix("-heldout").removesuffix(".1")
-    if suite not in openood.SUITES:
-        raise UserError(
-            f"{NEAR_FAR} is for {', '.join(openood.SUITES)}, got {data.name}; name each OOD "
-            "dataset (--ood NAME=FOLDER)"
-        )
-    sets, notes = openood.near_far(suite, root)
-    said = (
-        f"OpenOOD's ID images are a part of the test images of {suite}, without those on which it "
-        f"chooses settings; here they are all of {data.name}'s (--data openood-{suite} has its own)"
+    return replace(
+        mixed, parts=parts, about=about, notes=(*data.notes, *notes), ood=(*data.ood, *given)
     )
-    return sets, [*notes, said]
 
 
 def _read(source: str, root: Path) -> "SplitLike":

@@ -122,10 +122,10 @@ def test_near_far_names_the_suite_of_the_data(
         replace(inside, name="cifar10"), [f"near-far={tmp_path / 'elsewhere'}"], tmp_path
     )
     assert [name for name in data.parts if name.startswith("out")] == ["out:near/tin"]
-    near, far, size = data.notes
+    near, far = data.notes
     assert near.startswith("OpenOOD's near OOD is without 1 of its 2 sets: cifar100 (there is no")
     assert far.startswith("OpenOOD's far OOD is without 4 of its 4 sets: mnist")
-    assert "(--data openood-cifar10 has its own)" in size
+    assert "(--data openood-cifar10)" in data.about
     with pytest.raises(UserError, match=r"near-far is for cifar10, .*, got digits; name each OOD"):
         with_ood(inside, ["near-far"], tmp_path)
     with pytest.raises(BadFile, match=r"there is no folder .*benchmark_imglist/cifar10; expected"):
