@@ -315,6 +315,14 @@ def test_a_mean_is_no_dataset_of_figures_and_conventions(grouped):
     }
 
 
+def test_no_dataset_takes_the_name_of_a_mean(grouped, few_digits):
+    for name in ("out:mean", "out:near/mean"):
+        parts = {"test": few_digits.split("test"), name: few_digits.split("out")}
+        data = TensorDataset("x", parts, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
+        with pytest.raises(UserError, match="no OOD dataset may be called mean"):
+            ood.measure(EvaluationContext(grouped.model, data))
+
+
 def test_imagenet_o_s_protocol_is_for_imagenet_o(imagenet):
     """Not for OOD sets of another name, and not in the mean of a suite; unless it is asked for."""
     parts, logits = imagenet.data.parts, imagenet._logits

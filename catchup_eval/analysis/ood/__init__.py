@@ -202,13 +202,15 @@ def measure(
         Missing: there is no OOD split.
         UnknownName: another `protocol` or `recall`, or no such score.
         UserError: "hendrycks200" where the dataset or the network is not ImageNet-1k's; `scores`
-            without pytorch-ood.
+            without pytorch-ood; an OOD dataset called "mean".
     """
     settings = {name: value for name, value in locals().items() if name != "context"}
     for name in scores:
         library(name)
     require(context, NEEDS)
     outs = [name for name in context.data.parts if is_ood(name)]
+    if any(name.rpartition(":")[2].rpartition("/")[2] == MEAN for name in outs):
+        raise UserError(f"no OOD dataset may be called {MEAN}, which is what means over them are")
     selection = _select_classes(context, protocol)
     base = f"{selection.protocol}{'-first' if recall == 'first' else ''}"
     rows, agree = Rows(f"{base}@{VERSION}"), True
