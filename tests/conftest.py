@@ -46,6 +46,7 @@ HINTS = {
     "C++ compiler": "apt-get install g++",
     "extra `attacks`": "pip install -e '.[attacks]'",
     "extra `autoattack`": "pip install -e '.[autoattack]'",
+    "extra `ood`": "pip install -e '.[ood]'",
     "opencv": "pip install -e '.[test]'",
 }
 SHARED = Path(__file__).parents[2] / "shared" / "data"

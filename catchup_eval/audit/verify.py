@@ -24,6 +24,7 @@ from catchup_eval.core import environment, readers
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.words import count_noun
 from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.datasets.ood import with_ood
 from catchup_eval.jobs.networks import ModelUnderTest, load_models
 from catchup_eval.models import sources
 from catchup_eval.models import spec as specs
@@ -163,9 +164,9 @@ def _load_data(request: AuditRequest, info: StudyInfo) -> AnySet | AuditCheck:
         return AuditCheck("data", AuditStatus.UNKNOWN, detail)
     try:
         data = datasets.load(request.data or info.data.name, request.data_root)
+        data = with_ood(data.evaluation_subset(), info.data.ood, request.data_root)
     except UserError as error:
         return AuditCheck("data", AuditStatus.UNKNOWN, str(error))
-    data = data.evaluation_subset()
     cuts = re.findall(r"(\S+) n=(\d+)", info.data.subset)
     limits = [int(number) for split, number in cuts if split != "train"]
     data = data.subsample(max(limits)) if limits else data

@@ -10,6 +10,7 @@ from catchup_eval import datasets
 from catchup_eval.analysis import ANALYSES, choose
 from catchup_eval.core import toml
 from catchup_eval.core.errors import UserError
+from catchup_eval.datasets.ood import check_ood
 from catchup_eval.models import spec
 from catchup_eval.results import shards
 from catchup_eval.results.folder import study_file
@@ -26,6 +27,7 @@ def check_request(arguments: Mapping[str, Any]) -> None:
     shards.parse(arguments.get("shard", ""))
     if arguments.get("data"):
         datasets.check_name(arguments["data"])
+    check_ood(arguments.get("ood", ()))
     for folder in arguments.get("folders", ()):
         study_file(folder)
     if arguments.get("table", "all") != "all":

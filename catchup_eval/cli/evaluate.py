@@ -67,7 +67,7 @@ def evaluate_models(
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
     settings = options.evaluation_settings()
-    source = DataSource(data_name, options.data_root, options.limit)
+    source = DataSource(data_name, options.data_root, options.limit, ood=options.ood)
     data = source.evaluation
     how = access(options, console)
     loaded = load_models(models, data, access=how)

@@ -24,6 +24,7 @@ SEVERAL = (
     "--models",
     "--only",
     "--skip",
+    "--ood",
     "--corruptions",
 )  # take all words up to the next option
 
@@ -69,6 +70,14 @@ class Options:
         typer.Option(
             metavar="ANALYSIS.KEY=VALUE",
             help="Change one setting of an analysis, such as landscape.points=21; may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    ood: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NAME=]SOURCE...",
+            help="OOD datasets to evaluate with the data: near-far (OpenOOD v1.5's), a dataset, a "
+            "folder of images, a .npz or .npy file.",
         ),
     ] = field(default_factory=list)
     name: Annotated[

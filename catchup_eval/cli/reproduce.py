@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @with_common_options(
-    "shard",
+    *("ood", "shard"),
     only=("ROW...", "Only the rows of these names or methods."),
     skip=("ROW...", "Not the rows of these names or methods."),
 )

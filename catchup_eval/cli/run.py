@@ -73,6 +73,7 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
         command=command,
         root=options.data_root,
         limit=options.limit,
+        ood=options.ood,
         access=access(options, console),
         shard=shard,
     )

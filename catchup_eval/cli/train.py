@@ -15,6 +15,7 @@ from catchup_eval.cli.options import Options, with_common_options
     "limit",
     "only",
     "skip",
+    "ood",
     "set",
     "trust_pickle",
     "verbose",

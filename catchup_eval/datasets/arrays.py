@@ -158,6 +158,25 @@ def from_npy(path: Path | str) -> TensorDataset:
         return from_arrays(images, labels, name=name, about=path.name)
 
 
+def read_images(path: Path) -> Split:
+    """OOD images of a `.npz` or `.npy` file: the array of this name, or the only one of images.
+
+    Raises:
+        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+        UserError: there is no such array, or more than one.
+    """
+    arrays = {"images": read_npy(path)} if path.suffix == ".npy" else read_npz(path)
+    with _name_source(path):
+        found = [key for key in arrays if _standard_name(key) == "images"]
+        found = found or [key for key, array in arrays.items() if array.ndim >= 3]
+        if len(found) != 1:
+            raise UserError(
+                f"expected one array of images, got {', '.join(sorted(found or arrays)) or 'none'}"
+            )
+        pixels = _pixels(found[0], arrays[found[0]])
+        return Split(pixels, torch.full((len(pixels),), -1))
+
+
 @contextmanager
 def _name_source(path: Path) -> Iterator[None]:
     try:

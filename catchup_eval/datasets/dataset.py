@@ -54,6 +54,7 @@ class SplitLike(ABC):
     """What all splits have, whether their images are in memory or in files."""
 
     labels: Tensor  # (N,) int64; -1 where an image has none of the classes
+    index: Tensor  # (N,) int64 stable sample numbers
     boxes: Tensor | None  # (N, 4) in pixels of each image as it lies there
 
     def __len__(self) -> int:
@@ -167,6 +168,16 @@ def _check_scores(cscores: Tensor) -> None:
         raise UserError(f"expected cscores in [0, 1], got {float(cscores[row]):g} in row {row}")
 
 
+def is_ood(split: str) -> bool:
+    """Whether a split of this name is an OOD dataset.
+
+    Example:
+        >>> [name for name in ("test", "out", "out:near/tin") if is_ood(name)]
+        ['out', 'out:near/tin']
+    """
+    return split == "out" or split.startswith("out:")
+
+
 OnePart = TypeVar("OnePart", bound=SplitLike, covariant=True)
 
 
@@ -176,13 +187,15 @@ class Dataset(ABC, Generic[OnePart]):
 
     Args:
         name: for tables and checkpoints.
-        parts: "train", "test" and "out" (OOD images, of none of the classes), as far as there are.
+        parts: "train", "test", "out" and "out:NAME" (OOD images, of none of the classes), as far as
+            there are.
         classes: names, by label.
         mean, std: per channel in [0, 1], what networks trained on it normalise with.
         about: one sentence: content, source, licence.
         subset: what was selected ("subset n=200 of 500"); empty for the whole dataset.
         code: a hash of the user's code that makes the dataset; empty where none does.
         notes: what was assumed or passed over when it was read, a sentence each.
+        ood: what was added to it, as :func:`catchup_eval.datasets.ood.with_ood` was given it.
     """
 
     name: str
@@ -194,6 +207,7 @@ class Dataset(ABC, Generic[OnePart]):
     subset: str = ""
     code: str = field(default="", kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    ood: tuple[str, ...] = field(default=(), kw_only=True)
 
     def split(self, name: str) -> OnePart:
         """The split of this name; "boxes" and "cscores" are the test split, where it has them.
@@ -201,15 +215,16 @@ class Dataset(ABC, Generic[OnePart]):
         Raises:
             Missing: this dataset has no such split.
         """
-        if not self.has(name):
+        place = "test" if name in OF_TEST else name
+        if not self.has(name) or place not in self.parts:
             raise Missing(name)
-        return self.parts["test" if name in OF_TEST else name]
+        return self.parts[place]
 
     def has(self, name: str) -> bool:
-        """Whether :meth:`split` would give something."""
+        """Whether :meth:`split` would give something; for "out" any OOD split counts."""
         if name in OF_TEST:
             return getattr(self.parts.get("test"), name, None) is not None
-        return name in self.parts
+        return name in self.parts or (name == "out" and any(map(is_ood, self.parts)))
 
     def subsample(self, n: int, seed: int = 0) -> Self:
         """At most `n` class-balanced samples of each evaluated split; `subset` describes it."""
@@ -263,7 +278,7 @@ class Dataset(ABC, Generic[OnePart]):
         """The same without C-scores: what a training, and most analyses, depend on."""
         if not self.has("cscores"):
             return self
-        parts = {name: replace(part, cscores=None) for name, part in self.parts.items()}  # type: ignore[type-var]
+        parts = {**self.parts, "test": replace(self.parts["test"], cscores=None)}  # type: ignore[type-var]
         return replace(self, parts=parts)
 
     @cached_property

@@ -17,7 +17,7 @@ from catchup_eval.analysis.context import EvaluationContext, require
 from catchup_eval.core import environment
 from catchup_eval.core.errors import CatchupError, InvalidOutput, Missing, UnknownName, UserError
 from catchup_eval.datasets.cscores import was_trained_on
-from catchup_eval.datasets.dataset import AnySet, TensorDataset
+from catchup_eval.datasets.dataset import AnySet, Split
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import LazyCheckpoints, ModelSource, ModelUnderTest
@@ -156,7 +156,7 @@ class EvaluateTask(Task):
         except (Exception, SystemExit) as error:  # whatever one meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
-        how = provenance(seconds, worker.device, (*context.notes, *own_notes))
+        how = provenance(seconds, worker.device, (*context.notes, *own_notes, *result.notes))
         record = ResultRecord(key=self.key(), provenance=how)
         worker.store.put(self.unit, result, record)
         return self._result("done")
@@ -332,7 +332,7 @@ def describe_study(
 
 
 def save_examples(finished: Study, data: AnySet, folder: Path) -> None:
-    """Save the few images that the page shows, for datasets in memory only."""
-    if isinstance(data, TensorDataset) and data.has("test"):
-        split = data.split("test")
+    """Save the few images that the page shows, where they are in memory."""
+    split = data.parts.get("test")
+    if isinstance(split, Split):
         agreement.save_examples(finished, split.images.numpy(), split.index.numpy(), folder)

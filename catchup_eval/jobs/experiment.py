@@ -50,6 +50,7 @@ def plan_experiment(
     command: str,
     root: Path = Path("data"),
     limit: int | None = None,
+    ood: Sequence[str] = (),
     access: WeightsAccess = WeightsAccess(),
     shard: Shard = WHOLE,
 ) -> Experiment:
@@ -61,6 +62,7 @@ def plan_experiment(
         command: what repeats it.
         root: where downloaded datasets lie.
         limit: evaluate on so many images.
+        ood: OOD datasets that are evaluated with the plan's.
         access: how weights of other models are got and read.
         shard: which models.
 
@@ -68,10 +70,12 @@ def plan_experiment(
         UserError: what the plan names is missing or does not fit together.
     """
     if plan.simulations:
+        if ood:
+            raise UserError("simulations have no images, so there is nothing for --ood")
         return _plan_simulations(plan, settings, folder, command, limit, shard)
     if not (plan.methods or plan.models):
         raise UserError("the plan names no methods to train and no models to evaluate")
-    data = DataSource(plan.data, root, limit)
+    data = DataSource(plan.data, root, limit, ood=ood)
     estimation = needed_estimation(plan.cscores, data.given, settings.names, folder)
     if estimation is not None:
         data = replace(data, cscores=estimation, live=data.given)

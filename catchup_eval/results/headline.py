@@ -21,6 +21,7 @@ class Headline:
             none, one run of each of two models cannot be compared by it.
         scale: 100 for percent.
         chance: the value of guessing: a number, the name of another metric of the frame, or None.
+        optional: whether not every dataset has it. The first one that is there goes first.
     """
 
     metric: str
@@ -30,6 +31,7 @@ class Headline:
     outcomes: Sequence[str] = ()
     scale: float = 100.0
     chance: float | str | None = None
+    optional: bool = False
 
 
 class RowLink(NamedTuple):

@@ -60,6 +60,7 @@ VALUES: Mapping[str, str] = {
     "--name": "other",
     "--networks": "5",
     "--on": "digits",
+    "--ood": "near-far digits",
     "--only": "clean ood",
     "--out": "there",
     "--photographs": "frost",
