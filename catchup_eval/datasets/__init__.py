@@ -5,6 +5,8 @@ cifar10, cifar100  the official python files, read with torchvision
 cifar10-heldout, cifar100-heldout    training images alone, some held out: they have C-scores
 cifar10.1          a pair of .npy files
 tiny-imagenet, cub, cars, aircraft, imagenet    photographs, from their official folders
+imagenet-a, -r, -real, -sketch, imagenetv2-*, objectnet    to test networks of imagenet on
+cue-conflict       shape against texture, for the analysis shape_bias
 FOLDER             your own images, in a folder for each class
 FILE.npz           your own images and labels
 NAMEimages.npy     your own images; NAMElabels.npy lies beside it

@@ -80,7 +80,8 @@ class FileDataset(Dataset[FileSplit]):
             return decode_split(files, used, self._cache_folder, progress)
 
         facts = (self.classes, self.mean, self.std, self.about, self.subset)
-        return DecodedDataset(self.name, LazySplits(self.parts, decode), *facts, source=self)
+        parts = LazySplits(self.parts, decode)
+        return DecodedDataset(self.name, parts, *facts, masked=self.masked, source=self)
 
     def preprocessing_for(self, own: Preprocess | None) -> Preprocess:
         """The network's own preprocessing, or the dataset's."""
@@ -170,7 +171,7 @@ def decode_split(
         _check_room(folder, prod(shape))
         paths = list(files)
         for start in range(0, len(paths), BLOCK):
-            images = decode_images(paths[start : start + BLOCK], preprocess)
+            images = decode_images(paths[start : start + BLOCK], preprocess, files.border)
             yield torch.stack(images).numpy()
             if progress:
                 progress(start + len(images), len(paths))
@@ -184,7 +185,7 @@ def decode_split(
     if files.boxes is not None:
         beside = path.with_name(f"{path.stem}-boxes.npy")
         boxes = memmap.load_or_compute(beside, (len(files), 4), transform_boxes, np.float32)
-    part = Split(images, files.labels, files.index, boxes)
+    part = Split(images, files.labels, files.index, boxes, accepted=files.accepted)
     return part.with_fingerprint(path.stem)
 
 
@@ -205,8 +206,13 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[Tensor]:
+def decode_images(
+    paths: Iterable[Path], preprocess: Preprocess | None, border: int = 0
+) -> list[Tensor]:
     """Images as (3, h, w) uint8, in order; of their own size where there is no `preprocess`.
+
+    Args:
+        border: pixels that are cut off at each side first.
 
     Raises:
         BadFile: one is absent, damaged or no image; the message names it.
@@ -215,6 +221,8 @@ def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[
     def decode(path: Path) -> Tensor:
         with _open_image(path) as opened:
             image = to_eight_bits(opened)
+            if border:
+                image = image.crop((border, border, image.width - border, image.height - border))
             if preprocess:
                 return preprocess.pixels(image)
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

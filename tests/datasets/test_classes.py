@@ -75,6 +75,19 @@ def test_what_is_not_known_is_refused(
         match(classes, outputs, names)
 
 
+def test_masked_or_not_is_named() -> None:
+    """Unmasked, the dataset's classes come first and the others compete."""
+    two = ["n01440764", "n02085620"]
+    assert match(two, 1000).protocol == "masked2of1000"
+    assert match(ZERO_TO[9], 1000).protocol == "full1000"
+    assert match(CIFAR, 10).protocol == match(CIFAR[::-1], 10, CARD).protocol == ""
+    for found in (match(two, 1000, mask=False), match(two, 1000, OutputNames(mask=False))):
+        assert found.columns[:3] == (0, 151, 1) and sorted(found.columns) == [*range(1000)]
+        assert found.protocol == "full1000" and "not masked" in found.note
+    assert match(two, 1000, OutputNames(mask=True), mask=False) == match(two, 1000)
+    assert match(["n01440764"], 1000, mask=False).columns == (*range(1000),)
+
+
 @settings(max_examples=30)
 @given(classes=st.permutations(CIFAR), count=st.integers(2, 10), shout=st.booleans())
 def test_an_output_has_the_name_of_its_class(classes: list[str], count: int, shout: bool) -> None:

@@ -159,7 +159,7 @@ def _select_classes(context: EvaluationContext, protocol: str | None) -> ClassSe
     logits = np.zeros(outputs.logits.shape[1], bool)
     fits = known.sum() == len(imagenet.PLACES) and images.any()
     if fits and len(logits) == imagenet.LOGITS and protocol != "full":
-        logits[list(imagenet.PLACES.values())] = True
+        logits[: len(known)] = known  # the first outputs are the dataset's classes
         return ClassSelection("hendrycks200", images, logits)
     masked = set(context.model.columns) == set(imagenet.PLACES.values())
     if fits and masked and protocol != "full":  # the dataset has no other classes
