@@ -159,7 +159,8 @@ def _select_classes(context: EvaluationContext, protocol: str | None) -> ClassSe
     logits = np.zeros(outputs.logits.shape[1], bool)
     fits = known.sum() == len(imagenet.PLACES) and images.any()
     if fits and len(logits) == imagenet.LOGITS and protocol != "full":
-        logits[: len(known)] = known  # the first outputs are the dataset's classes
+        places = known.nonzero()[0] if context.model.columns else list(imagenet.PLACES.values())
+        logits[places] = True  # of a matched network, the dataset's classes are the first outputs
         return ClassSelection("hendrycks200", images, logits)
     masked = set(context.model.columns) == set(imagenet.PLACES.values())
     if fits and masked and protocol != "full":  # the dataset has no other classes
