@@ -65,7 +65,7 @@ def cue_conflict(root: Path) -> FileDataset:
         classes=imagenet_wnids(),
         about="Texture-shape cue conflict (Geirhos et al. 2019; CC BY 4.0)",
         root=root,
-        notes=(f"{len(part):,} images are here, it has {IMAGES:,}",) * (len(part) != IMAGES),
+        notes=(f"it has {len(part):,} of the official {IMAGES:,} images",) * (len(part) != IMAGES),
     )
 
 

@@ -68,7 +68,7 @@ def _variant(
             f"{lacking[0]}"
         )
     split = folders.class_files(place, found, expected)
-    few = f"{len(split):,} images are here, {title} has {images:,}"
+    few = f"it has {len(split):,} of the official {images:,} images"
     return FileDataset(
         name=name,
         parts={"test": split},

@@ -38,7 +38,7 @@ def test_shape_and_texture_are_in_the_name(tmp_path: Path, photograph: Callable[
     names = [*CATEGORIES]
     assert [names[place] for place in shapes] == ["airplane", "cat", "cat"]
     assert [names[place] for place in textures] == ["truck", "cat", "dog"]
-    assert data.notes == ("3 images are here, it has 1,280",)
+    assert data.notes == ("it has 3 of the official 1,280 images",)
     with pytest.raises(Missing, match="test"):
         data.split("test")
     photograph(folder / "dog" / "cat1-dog1.png", 3)
