@@ -52,6 +52,7 @@ NEEDS = frozenset({"cue"})
 VERSION = 1
 COST = 1
 ALL = "all"
+FEW = 4  # models up to which intervals are drawn
 HEADLINES = (
     Headline("shape_bias", "shape bias", "higher", where={"category": ALL}, chance=50.0),
     Headline("accuracy", "accuracy of shapes", "higher", where={"category": ALL}, chance=100 / 16),
@@ -125,14 +126,16 @@ def plot(result: Result) -> dict[str, Figure]:
                 if found.empty:
                     continue
                 value = estimate(found["value"].tolist(), interval_of(found.iloc[0]), "%")
-                axes.plot(value.mean, height + shift, look.marker, color=look.color)
-                axes.hlines(height + shift, *value.interval, color=look.color, linewidth=0.7)
+                at = height + shift
+                axes.plot(value.mean, at, look.marker, color=look.color, clip_on=False)
+                if len(models) <= FEW:
+                    axes.hlines(at, *value.interval, color=look.color, linewidth=0.7)
             label = f"{escape_label(model)}: {value.mean:.1f} %"
             axes.axvline(value.mean, color=look.color, linestyle=look.dash, label=label)
         axes.axvline(50, color=GREY, linewidth=0.8, zorder=0)
         axes.axhline(len(names) - 1.5, color=GREY, linewidth=0.8)
         axes.set_yticks(range(len(names)), names)
         axes.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.6))
-        axes.set_xlabel("decisions for the shape (%), of those for shape or texture")
+        axes.set_xlabel("decisions for the shape (%)")
         figure.legend_below(fig, axes, columns=1)
         return {"shape_bias": fig}

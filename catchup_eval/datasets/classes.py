@@ -136,11 +136,13 @@ def match(
 def _find(classes: Sequence[str], places: Mapping[str, int]) -> list[int | None]:
     """Each class's place, None where it has none.
 
-    By its very name, without case, or by WordNet number: the way that finds most, of those that
-    tell all names apart.
+    By its very name, without case, by WordNet number, or by one of ImageNet's names for that: the
+    way that finds most, of those that tell all names apart.
     """
-    ways = []
-    for key in (str, _key, _wnid):
+    ways: list[list[int | None]] = [[None] * len(classes)]
+    for key in (str, _key, _wnid, _synset):
+        if None not in ways[-1]:
+            break
         keyed = {key(name): place for name, place in places.items()}
         if len(keyed) == len(places):
             ways.append([keyed.get(key(name)) for name in classes])
@@ -296,6 +298,12 @@ def _key(name: str) -> str:
 def _wnid(name: str) -> str:
     number = WNID.search(name)
     return number[0] if number else name
+
+
+def _synset(name: str) -> str:
+    """The WordNet number of a class of ImageNet-1k; another name as it is."""
+    (place,) = imagenet_places([name])
+    return name if place is None else imagenet_wnids()[place]
 
 
 def _list_named_outputs(known: Mapping[str, int]) -> str:

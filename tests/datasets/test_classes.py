@@ -15,6 +15,7 @@ CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 CARD = OutputNames({name: place for place, name in enumerate(CIFAR)})
 ORDER = OutputNames({"n01440764 tench": 0, "n02085620 Chihuahua": 1})
 FILE = OutputNames({"cat": 3, "dog": 5, "ship": 8}, "order.toml")
+SYNONYMS = OutputNames({"French Horn": 0, "Tinca tinca": 1}, "names.txt")
 ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 10, 12, 999)}
 
 
@@ -34,6 +35,7 @@ ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 1
         (["1", "2", "3"], 3, OutputNames(), (), ""),
         (list("abcdefghij"), 10, CARD, (), "different names; both are taken in order"),
         (["n02085620-a", "n01440764"], 2, ORDER, (1, 0), "by name"),
+        (["n01440764", "n03394916"], 2, SYNONYMS, (1, 0), "names in names.txt"),
         (["n01440764", "n01443537"], 1000, OutputNames(), (0, 1), "2 .* by WordNet number"),
         (["n02085620-Chihuahua", "Goldfish"], 1000, OutputNames(), (151, 1), "by WordNet number"),
     ],
