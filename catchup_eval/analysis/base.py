@@ -38,7 +38,7 @@ class Analysis(Protocol):
         DESCRIPTION: what is evaluated, one sentence.
         INTERPRETATION: how to read the figure and the numbers, one or two sentences.
         REFERENCE: the paper the protocol is from.
-        NEEDS: what it needs of the context, of: test, train, out, boxes, cscores,
+        NEEDS: what it needs of the context, of: test, train, out, cue, boxes, cscores,
             checkpoints, history.
         VERSION: raised when a number it gives changes.
         HEADLINES: the headline metric, which comparisons go by, then secondary metrics.

@@ -184,7 +184,8 @@ class Dataset(ABC, Generic[OnePart]):
 
     Args:
         name: for tables and checkpoints.
-        parts: "train", "test" and "out" (OOD images, of none of the classes), as far as there are.
+        parts: "train", "test", "out" (OOD images, of none of the classes) and "cue" (cue conflict),
+            as far as there are.
         classes: names, by label.
         mean, std: per channel in [0, 1], what networks trained on it normalise with.
         about: one sentence: content, source, licence.

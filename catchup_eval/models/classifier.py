@@ -199,8 +199,9 @@ class Classifier(nn.Module):
         Raises:
             UserError: it is not known which outputs are these classes.
         """
-        if self.class_protocol.startswith("full"):
-            return self  # it was matched before: the first outputs are the classes
+        unmasked = self.columns and self.class_protocol.startswith("full")
+        if unmasked and [*self.output_names.places] == [*classes]:
+            return self  # it was matched to them before, and they are its first outputs
         try:
             found = match(classes, outputs, self.output_names, mask=mask)
         except UserError as error:
@@ -212,7 +213,8 @@ class Classifier(nn.Module):
         if found.columns:
             before = self.columns or range(outputs)
             model.columns = tuple(before[column] for column in found.columns)
-            model.output_names = OutputNames({name: row for row, name in enumerate(classes)})
+            places = {name: row for row, name in enumerate(classes)}
+            model.output_names = OutputNames(places, mask=self.output_names.mask)
         return model
 
     def trace(self, pixels: Tensor) -> Trace:

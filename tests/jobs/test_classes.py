@@ -168,6 +168,9 @@ def test_masked_and_not_by_name(digits: TensorDataset, tmp_path: Path) -> None:
     assert set(masked.frame["protocol"]) == {f"clean@{clean.VERSION}+masked3of1000"}
     assert set(full.frame["protocol"]) == {f"clean@{clean.VERSION}+full1000"}
     assert any("of its 1,000 outputs, 3 are" in note for note in found["full"].notes)
+    other = replace(data, classes=("n01440764", "n02085620", "n01443537"))
+    with pytest.raises(UserError, match="which output is which class is not known for n01443537"):
+        api.evaluate(models["full"], other, only=["clean"], device="cpu")
     live = api.evaluate(wrap(net, mask=False), data, only=["clean"], device="cpu")
     assert live["clean"].result.value("accuracy") == full.value("accuracy")
     with pytest.raises(UserError, match="expected mask=true or mask=false, got mask=maybe"):
