@@ -105,7 +105,8 @@ def match(
             raise UserError(f"{names.source} names no output for the class {_list(missing)}")
         return _select(found, classes, outputs, f"by the names in {names.source}", mask)
     numbers = _numbers(classes)
-    if numbers == list(range(len(classes))):
+    from_zero = numbers == list(range(len(classes)))
+    if from_zero and not names.mask:
         return _take_numbers(classes, outputs)
     if known and None not in found:
         return _select(found, classes, outputs, "by name", mask)
@@ -115,7 +116,7 @@ def match(
             return _select(found, classes, outputs, "by WordNet number, in ImageNet's order", mask)
     if len(classes) == outputs:
         return _take_in_order(classes, known, found)
-    if numbers and 0 in numbers and max(numbers) < outputs and not known:
+    if numbers and 0 in numbers and max(numbers) < outputs and (from_zero or not known):
         how = "by the numbers that are their names, from 0"
         return _select(numbers, classes, outputs, how, mask)
     sides = (

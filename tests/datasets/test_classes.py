@@ -87,6 +87,8 @@ def test_masked_or_not_is_named() -> None:
         assert found.columns[:3] == (0, 151, 1) and sorted(found.columns) == [*range(1000)]
         assert found.protocol == "full1000" and "not masked" in found.note
     assert match(two, 1000, OutputNames(mask=True), mask=False) == match(two, 1000)
+    numbered = match(ZERO_TO[9], 1000, OutputNames(mask=True))
+    assert numbered.columns == (*range(9),) and numbered.protocol == "masked9of1000"
     assert match(["n01440764"], 1000, mask=False).columns == (*range(1000),)
 
 

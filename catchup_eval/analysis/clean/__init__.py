@@ -76,17 +76,8 @@ HEADLINES = (
 )
 PER_SAMPLE: PerSample = {
     "test": (
-        *(
-            "label",
-            "accepted",
-            "prediction",
-            "correct",
-            "nll",
-            "brier",
-            "confidence",
-            "log_doubt",
-            "margin",
-        ),
+        *("label", "prediction", "correct", "nll", "brier", "confidence", "log_doubt", "margin"),
+        "accepted",
     ),
 }
 RECHECK = Recheck()
