@@ -14,6 +14,7 @@ NAMES = (
     "corruption",
     "deformation",
     "ood",
+    "shape_bias",
     "cscore",
     "feature_drop",
     "filters",

@@ -38,7 +38,7 @@ class Analysis(Protocol):
         DESCRIPTION: what is evaluated, one sentence.
         INTERPRETATION: how to read the figure and the numbers, one or two sentences.
         REFERENCE: the paper the protocol is from.
-        NEEDS: what it needs of the context, of: test, train, out, boxes, cscores,
+        NEEDS: what it needs of the context, of: test, train, out, cue, boxes, cscores,
             checkpoints, history.
         VERSION: raised when a number it gives changes.
         HEADLINES: the headline metric, which comparisons go by, then secondary metrics.
@@ -54,6 +54,8 @@ class Analysis(Protocol):
       mean of
     - `resolve(settings, data, root)`: the settings with what depends on the dataset's name and on
       what lies in the data root, before they are part of a result's key
+    - `SEVERAL_LABELS`: whether it counts any of an image's correct classes, where a dataset has
+      several for one; else it is skipped there
     - `CONVENTIONS`: the :data:`~catchup_eval.analysis.conventions.Conventions` of its numbers
     """
 
@@ -98,6 +100,7 @@ DEFAULTS: Mapping[str, Any] = {
     "RECHECK": None,
     "row_links": _no_links,
     "resolve": _as_they_are,
+    "SEVERAL_LABELS": False,
     "CONVENTIONS": (),
 }
 

@@ -6,6 +6,8 @@ cifar10-heldout, cifar100-heldout    training images alone, some held out: they 
 cifar10.1          a pair of .npy files
 tiny-imagenet, cub, cars, aircraft, imagenet    photographs, from their official folders
 openood-SUITE      OpenOOD v1.5's own ID images, with its near and far OOD sets
+imagenet-a, -r, -real, -sketch, imagenetv2-*, objectnet    to test networks of imagenet on
+cue-conflict       shape against texture, for the analysis shape_bias
 FOLDER             your own images, in a folder for each class
 FILE.npz           your own images and labels
 NAMEimages.npy     your own images; NAMElabels.npy lies beside it

@@ -83,7 +83,8 @@ class FileDataset(Dataset[SplitLike]):
             return decode_split(part, used, self._cache_folder, progress)
 
         facts = (self.classes, self.mean, self.std, self.about, self.subset)
-        return DecodedDataset(self.name, LazySplits(self.parts, decode), *facts, source=self)
+        parts = LazySplits(self.parts, decode)
+        return DecodedDataset(self.name, parts, *facts, masked=self.masked, source=self)
 
     def preprocessing_for(self, own: Preprocess | None) -> Preprocess | None:
         """The network's own preprocessing, or the dataset's; None where that is `fixed`."""
@@ -185,8 +186,14 @@ def decode_split(
     def decode() -> Iterator[np.ndarray]:
         remove_leftovers(folder)  # before the room is looked at
         _check_room(folder, prod(shape))
+        paths = [*files] if isinstance(files, FileSplit) else []
         for start in range(0, len(files), BLOCK):
-            images = _decode_rows(files, slice(start, start + BLOCK), preprocess)
+            rows = slice(start, start + BLOCK)
+            if isinstance(files, FileSplit):
+                images = decode_images(paths[rows], preprocess, files.border)
+            else:
+                assert isinstance(files, Split)
+                images = _resize(files.images[rows], preprocess)
             yield torch.stack(images).numpy()
             if progress:
                 progress(start + len(images), len(files))
@@ -200,15 +207,13 @@ def decode_split(
     if files.boxes is not None:
         beside = path.with_name(f"{path.stem}-boxes.npy")
         boxes = memmap.load_or_compute(beside, (len(files), 4), transform_boxes, np.float32)
-    part = Split(images, files.labels, files.index, boxes)
+    part = Split(images, files.labels, files.index, boxes, accepted=files.accepted)
     return part.with_fingerprint(path.stem)
 
 
-def _decode_rows(files: SplitLike, rows: slice, preprocess: Preprocess) -> list[Tensor]:
-    if isinstance(files, FileSplit):
-        return decode_images([*files][rows], preprocess)
-    assert isinstance(files, Split)
-    arrays = files.images[rows].permute(0, 2, 3, 1).cpu().numpy()
+def _resize(images: Tensor, preprocess: Preprocess) -> list[Tensor]:
+    """Images (N, 3, H, W) uint8 of memory as a network is given them."""
+    arrays = images.permute(0, 2, 3, 1).cpu().numpy()
     return [preprocess.pixels(Image.fromarray(array)) for array in arrays]
 
 
@@ -229,8 +234,13 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[Tensor]:
+def decode_images(
+    paths: Iterable[Path], preprocess: Preprocess | None, border: int = 0
+) -> list[Tensor]:
     """Images as (3, h, w) uint8, in order; of their own size where there is no `preprocess`.
+
+    Args:
+        border: pixels that are cut off at each side first.
 
     Raises:
         BadFile: one is absent, damaged or no image; the message names it.
@@ -239,6 +249,8 @@ def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[
     def decode(path: Path) -> Tensor:
         with _open_image(path) as opened:
             image = to_eight_bits(opened)
+            if border:
+                image = image.crop((border, border, image.width - border, image.height - border))
             if preprocess:
                 return preprocess.pixels(image)
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

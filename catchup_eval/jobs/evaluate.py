@@ -34,6 +34,7 @@ from catchup_eval.results.store import (
 )
 from catchup_eval.results.study import Study, StudyInfo
 
+SINGLE_LABEL = "one correct class for each image"
 LOG = "errors.log"  # in the folder of a report: tracebacks of the analyses that failed
 
 
@@ -137,7 +138,7 @@ class EvaluateTask(Task):
             return ""
         model, data = self.model.load(), self.data.evaluation
         there = {"history": model.history is not None, "checkpoints": bool(model.epoch_checkpoints)}
-        needs = sorted(ANALYSES[self.name].NEEDS)
+        needs = list_needs(self.name, data)
         return next((need for need in needs if not there.get(need, data.has(need))), "")
 
     def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
@@ -283,14 +284,24 @@ def measure_analysis(context: EvaluationContext, name: str, settings: Evaluation
         Missing: what the model or the data lack for it.
         InvalidOutput: what the network answers and nothing can be computed from.
     """
-    require(context, ANALYSES[name].NEEDS)
+    require(context, list_needs(name, context.data))
     with full_precision():
         if "history" not in ANALYSES[name].NEEDS:  # that analysis evaluates no network
             context.inspect()
         result = ANALYSES[name].measure(context, **settings.settings.get(name, {}))
     if not isinstance(result, Result):
         raise TypeError(f"expected a Result from {name}, got {type(result).__name__}")
-    return result
+    protocol = context.model.class_protocol
+    if not protocol or "history" in ANALYSES[name].NEEDS:
+        return result
+    named = result.frame.assign(protocol=result.frame["protocol"] + f"+{protocol}")
+    return replace(result, frame=named)
+
+
+def list_needs(name: str, data: AnySet) -> list[str]:
+    """What an analysis needs of the context; no dataset has what it cannot use of this one."""
+    single = data.has("accepted") and not declaration(ANALYSES[name], "SEVERAL_LABELS")
+    return [*[SINGLE_LABEL] * single, *sorted(ANALYSES[name].NEEDS)]
 
 
 def check_reference(reference: str, groups: Sequence[str]) -> None:

@@ -163,7 +163,9 @@ def match_classes(model: Classifier, data: AnySet) -> Classifier:
     """
     outputs = _count_outputs(model, data)
     try:
-        return model.match_classes(data.name, data.classes, outputs) if outputs else model
+        if not outputs:
+            return model
+        return model.match_classes(data.name, data.classes, outputs, mask=data.masked)
     except UserError as error:
         raise UserError("; ".join([str(error), *data.notes])) from None
 

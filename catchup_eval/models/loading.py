@@ -57,6 +57,7 @@ def load(
     options = dict(spec.options)
     published = options.pop("published", None)
     names = read_names(options.pop("classes")) if specs.class_file(spec) else None
+    mask = _read_mask(options.pop("mask", ""))
     plain = replace(spec, options=options)
     if specs.is_pretrained_request(spec):
         loaded = _load_pretrained(plain)
@@ -66,6 +67,7 @@ def load(
     if names or loaded.card:
         known = loaded.card.classes if loaded.card else ()
         loaded.model.output_names = names or OutputNames({n: i for i, n in enumerate(known)})
+    loaded.model.output_names = loaded.model.output_names._replace(mask=mask)
     if not published:
         return loaded
     try:
@@ -75,6 +77,12 @@ def load(
         return replace(loaded, claim=PublishedAccuracy(accuracy))
     except ValueError:
         raise UserError(f"expected published=ACCURACY in percent, got {published!r}") from None
+
+
+def _read_mask(text: str) -> bool | None:
+    if text.lower() not in ("", "true", "false"):
+        raise UserError(f"expected mask=true or mask=false, got mask={text}")
+    return text.lower() == "true" if text else None
 
 
 def _single_spec(text: str) -> ModelSpec:

@@ -94,6 +94,7 @@ HEADLINES = (
 )
 PER_SAMPLE: PerSample = {"test": ("clean", "correct")}
 RECHECK = Recheck()
+SEVERAL_LABELS = True
 ALL_SEVERITIES = (1, 2, 3, 4, 5)
 RELEASED = "released"
 Folder = Annotated[str, Field(min_length=1)]

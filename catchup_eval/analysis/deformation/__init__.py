@@ -62,6 +62,7 @@ HEADLINES = (
 )
 PER_SAMPLE: PerSample = {"test": ("clean", "correct")}
 RECHECK = Recheck()
+SEVERAL_LABELS = True
 PANELS = {
     "rotation": "rotation up to (degrees)",
     "shear": "shear up to (degrees)",

@@ -302,7 +302,8 @@ def _select_classes(context: EvaluationContext, protocol: str | None) -> ClassSe
     if protocol is None and (grouped or "out" not in context.data.parts):
         protocol = "full"  # hendrycks200 is for ImageNet-O alone
     if fits and len(logits) == imagenet.LOGITS and protocol != "full":
-        logits[list(imagenet.PLACES.values())] = True
+        places = known.nonzero()[0] if context.model.columns else list(imagenet.PLACES.values())
+        logits[places] = True  # of a matched network, the dataset's classes are the first outputs
         return ClassSelection("hendrycks200", images, logits)
     masked = set(context.model.columns) == set(imagenet.PLACES.values())
     if fits and masked and protocol != "full":  # the dataset has no other classes

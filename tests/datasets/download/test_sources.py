@@ -12,7 +12,9 @@ from catchup_eval.datasets.download.sources import find, load
 SOURCES = load()
 EXPECTED = """
 digits cifar10 cifar100 cifar10-c cifar100-c cifar10.1 tiny-imagenet cub cars aircraft imagenet
-imagenet-c imagenet-c-bar imagenet-o frost cifar10-cscores cifar100-cscores
+imagenet-c imagenet-c-bar imagenet-o imagenet-real imagenet-a imagenet-r imagenet-sketch
+imagenetv2-matched-frequency imagenetv2-threshold-0.7 imagenetv2-top-images objectnet cue-conflict
+frost cifar10-cscores cifar100-cscores
 openood-cifar10 openood-cifar100 openood-imagenet200 openood-imagenet
 """
 
