@@ -98,6 +98,7 @@ def data(
     train: LiveData | AnySet | None = None,
     ood: Mapping[str, Any] | None = None,
     name: str = "",
+    limit: int | None = None,
 ) -> AnySet:
     """A dataset by name, of your own files or function, or of a live object.
 
@@ -111,22 +112,24 @@ def data(
         train: the training split of a live object, likewise live.
         ood: OOD images by name, live, for a dataset in memory.
         name: of a live object, for tables; that of its class where it is not given.
+        limit: so many class-balanced images of each evaluated split.
 
     Raises:
         UnknownName: no such dataset.
         UserError: what cannot be read, in one sentence that says what to do.
     """
+    _check_positive(limit=limit)
     if isinstance(source, str | Path):
         source = datasets.load(source, root)
     if not isinstance(source, Dataset):
-        return from_live(source, train=train, ood=ood, name=name)
+        return from_live(source, train=train, ood=ood, name=name, limit=limit)
     if train is not None or name:
         raise UserError("train and name are for live objects; this dataset has its own")
-    if not ood:
-        return source
-    if not isinstance(source, TensorDataset):
-        raise UserError(f"expected a dataset in memory beside ood, got files ({source.name})")
-    return replace(source, parts={**source.parts, **from_live(ood=ood).parts})
+    if ood:
+        if not isinstance(source, TensorDataset):
+            raise UserError(f"expected a dataset in memory beside ood, got files ({source.name})")
+        source = replace(source, parts={**source.parts, **from_live(ood=ood, limit=limit).parts})
+    return source if limit is None else source.subsample(limit)
 
 
 _data = data  # for functions that have a parameter of this name
@@ -315,12 +318,10 @@ def _evaluate_models(
 ) -> Evaluation:
     if not any(groups.values()):
         raise UserError("expected at least one model")
-    for what, value in (("limit", limit), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise UserError(f"expected {what} of at least 1, got {value}")
+    _check_positive(limit=limit, batch_size=batch_size)
     chosen = evaluation_settings(only, skip, settings, device=device, seed=seed, data_root=root)
     check_reference(reference, list(groups))
-    read = _data(data, root)
+    read = _data(data, root, limit=limit)
     loader = read.batch_size if isinstance(read, LiveDataset) else None
     chosen = replace(chosen, batch_size=batch_size or loader or BATCH)
     with ExitStack() as stack:
@@ -334,7 +335,7 @@ def _evaluate_models(
                 model = match_classes(model, read)
                 models.append(ModelUnderTest(describe(model, group, number, group, {}), model))
         check_groups(model.info for model in models)
-        source = DataSource(read.name, root, limit, live=read)
+        source = DataSource(read.name, root, live=read)
         tasks = plan_evaluate([*map(ModelSource.of, models)], source, chosen)
         about = data_info(source.evaluation)
         info = describe_study("comparison", "from Python", list(groups), about, chosen, reference)
@@ -346,6 +347,12 @@ def _evaluate_models(
     for one in failed:
         warnings.warn(f"{one.model}: {one.analysis} {one.reason}", stacklevel=3)
     return Evaluation(finished, store)
+
+
+def _check_positive(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise UserError(f"expected {name} of at least 1, got {value}")
 
 
 def open(folder: Path | str) -> Evaluation:

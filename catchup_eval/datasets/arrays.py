@@ -97,9 +97,11 @@ def from_arrays(
     return assemble(name, parts, class_names, notes, mean=mean, std=std, about=about)
 
 
-def out_split(name: str, images: Tensor) -> dict[str, Split]:
+def out_split(name: str, images: Tensor, index: ArrayLike | None = None) -> dict[str, Split]:
     """A split of OOD images (N, 3, H, W) under its name; empty for the only one."""
-    return {f"out:{name}" if name else "out": Split(images, torch.full((len(images),), -1))}
+    n = len(images)
+    numbers = torch.arange(n) if index is None else _sample_numbers(index, n)
+    return {f"out:{name}" if name else "out": Split(images, torch.full((n,), -1), numbers)}
 
 
 def assemble(
@@ -330,7 +332,10 @@ def _check_range(what: str, array: np.ndarray) -> None:
         raise UserError(f"expected {what} as uint8 or as floats in [0, 1], got {array.dtype}")
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):
-        raise UserError(f"expected {what} as floats in [0, 1], got {low:.3g} to {high:.3g}")
+        raise UserError(
+            f"expected {what} as floats in [0, 1], got {low:.3g} to {high:.3g}; where they are "
+            "normalised, give the pixels, and mean and std with the network"
+        )
 
 
 def _flatten(what: str, labels: ArrayLike, n: int, notes: dict[str, None]) -> np.ndarray:
