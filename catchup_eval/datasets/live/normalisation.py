@@ -30,8 +30,10 @@ class Normalisation(NamedTuple):
     @classmethod
     def of(cls, transform: Any) -> Self:
         """That of a layer or transform with `mean` and `std`."""
-        rows = (torch.as_tensor(row).flatten().tolist() for row in (transform.mean, transform.std))
-        return cls(*map(tuple, rows))
+        rows = (
+            torch.as_tensor(row, dtype=torch.float64) for row in (transform.mean, transform.std)
+        )
+        return cls(*(tuple(row.flatten().tolist()) for row in rows))
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """An image (C, H, W), normalised."""
@@ -42,6 +44,9 @@ class Normalisation(NamedTuple):
         """Both, one after the other, as one."""
         (m, s), (n, t) = (map(np.array, each) for each in (self, other))
         return Normalisation(tuple((m + s * n).tolist()), tuple((s * t).tolist()))
+
+
+IDENTITY = Normalisation((0.0,), (1.0,))
 
 
 class Transforms:
@@ -67,7 +72,7 @@ class Transforms:
         both = self.found[0]
         for each in self.found[1:]:
             both = both.then(each)
-        return [*dict.fromkeys([*self.found, both]), Normalisation((0.0,), (1.0,))]
+        return [*dict.fromkeys([*self.found, both]), IDENTITY]
 
     def _strip(self, thing: Any) -> Any:
         if id(thing) not in self._known:

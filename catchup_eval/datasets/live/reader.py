@@ -23,7 +23,7 @@ from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets import memmap
 from catchup_eval.datasets.dataset import balanced_indices
 from catchup_eval.datasets.live import samples
-from catchup_eval.datasets.live.normalisation import Normalisation, Transforms
+from catchup_eval.datasets.live.normalisation import IDENTITY, Normalisation, Transforms
 
 MOST_BYTES = 2 << 30  # of pixels in memory
 PROBES, READINGS = 8, 4  # images that are read several times, and how often
@@ -201,7 +201,7 @@ class Reader:
         if norm in transforms.found:
             self._say(f"Normalize, mean/std {norm}, is taken out of its transform, for the network")
             return norm, plain
-        if norm is transforms.candidates()[-1]:
+        if norm is IDENTITY:
             self._data = whole  # no image passes through it
             return None, given
         times = len(transforms.found)
