@@ -24,7 +24,7 @@ from catchup_eval.audit.conventions import rankings
 from catchup_eval.audit.conventions.tables import ConventionsSection, section
 from catchup_eval.core.errors import CatchupError, UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet, Dataset, TensorDataset
-from catchup_eval.datasets.live import LiveData, LiveDataset, from_live
+from catchup_eval.datasets.live import LiveData, LiveDataset, add_ood, from_live
 from catchup_eval.jobs import engine
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.evaluate import (
@@ -128,7 +128,7 @@ def data(
     if ood:
         if not isinstance(source, TensorDataset):
             raise UserError(f"expected a dataset in memory beside ood, got files ({source.name})")
-        source = replace(source, parts={**source.parts, **from_live(ood=ood, limit=limit).parts})
+        source = add_ood(source, ood)
     return source if limit is None else source.subsample(limit)
 
 

@@ -16,9 +16,10 @@ length is read to its end, up to this limit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils import data as torch_data
@@ -88,40 +89,71 @@ def from_live(
         for key, value in given.items()
         if value is not None
     }
-    parts = {key: _labelled(key, part, notes) for key, part in read.items()}
-    named = [part.classes for part in read.values() if part.classes is not None]
-    if any(list(names) != list(named[0]) for names in named):
-        raise UserError("expected the same classes in test and train, got different names")
-    for key, value in (ood or {}).items():
-        read[key] = _read(value, f"ood {key}", notes, limit, alike=True)
-        parts |= arrays.out_split(key, read[key].images, read[key].rows)
     if not read:
         samples.check_kind(test)  # raises
     first = next(iter(read.values()))
-    for key, part in read.items():
-        if part.normalisation not in (None, first.normalisation):
-            notes[f"{key} was normalised by {part.normalisation}, unlike {first.name}"] = None
-    numbers = [str(label) for label in range(first.classes_known)] or None
     plain = arrays.assemble(
         name or first.name,
-        parts,
-        named[0] if named else numbers,
+        {key: _labelled(key, part, notes) for key, part in read.items()},
+        _class_names(read),
         notes,
         **_training_values(first.normalisation),
         about=f"{first.name}, a live object in Python",
     )
-    cut = [
-        f"{key} n={len(part.images)} of {part.whole}"
-        for key, part in zip(parts, read.values(), strict=True)
-        if len(part.images) < part.whole
-    ]
     live = LiveDataset(
-        **{**vars(plain), "subset": f"subset: {', '.join(cut)}" if cut else ""},
+        **vars(plain),
         normalisation=first.normalisation,
         channels=first.channels,
         batch_size=first.batch_size,
     )
+    live = add_ood(_told(live, read), ood or {}, limit)
     return live if limit is None else live.subsample(limit)
+
+
+OneSet = TypeVar("OneSet", bound=TensorDataset)
+
+
+def add_ood(data: OneSet, ood: Mapping[str, Any], limit: int | None = None) -> OneSet:
+    """A dataset in memory with live OOD images beside it, by name."""
+    notes = dict.fromkeys(data.notes)
+    read = {f"out:{key}": _read(ood[key], f"ood {key}", notes, limit, alike=True) for key in ood}
+    parts = dict(data.parts)
+    for key, part in zip(ood, read.values(), strict=True):
+        parts |= arrays.out_split(key, part.images, part.rows)
+    return _told(replace(data, parts=parts, notes=tuple(notes)), read)
+
+
+def _told(data: OneSet, read: Mapping[str, Part]) -> OneSet:
+    """The dataset, which says what of these splits was left out, or normalised otherwise."""
+    norm = data.normalisation if isinstance(data, LiveDataset) else None
+    notes = [
+        f"{key} was normalised by {part.normalisation}, unlike {data.name}"
+        for key, part in read.items()
+        if part.normalisation not in (None, norm)
+    ]
+    cut = [
+        f"{key} n={len(part.images)} of {part.whole}"
+        for key, part in read.items()
+        if len(part.images) < part.whole
+    ]
+    data = replace(data, notes=(*data.notes, *notes))
+    if not cut:
+        return data
+    before = f"{data.subset}, " if data.subset else "subset: "
+    return replace(data, subset=before + ", ".join(cut))
+
+
+def _class_names(read: Mapping[str, Part]) -> Sequence[str] | None:
+    named = [part.classes for part in read.values() if part.classes is not None]
+    if any(list(names) != list(named[0]) for names in named):
+        raise UserError("expected the same classes in test and train, got different names")
+    if named:
+        return named[0]
+    known = max(part.classes_known for part in read.values())
+    if not known:
+        return None  # all images were read, so that their labels tell
+    known = max(known, *(1 + int(np.max(samples.as_array(part.labels))) for part in read.values()))
+    return [str(label) for label in range(known)]
 
 
 def _training_values(norm: Normalisation | None) -> dict[str, Sequence[float]]:
