@@ -2,10 +2,15 @@
 
 import catchup_eval as ce
 
-model = ce.load("ours=best.safetensors")          # or ce.wrap(net, mean=..., std=...)
-data = ce.data("digits")                          # or ce.from_arrays(images, labels)
-findings = ce.evaluate(model, data, only=["clean", "adversarial"])
+findings = ce.evaluate(net, dataset)              # any nn.Module on any torch Dataset
 findings.table
+
+model = ce.load("ours=best.safetensors")          # or ce.wrap(net, mean=..., std=...)
+data = ce.data("digits")                          # or ce.data(dataset, ood={"svhn": svhn})
+ce.evaluate(model, data, only=["clean", "adversarial"]).save("reports/ours")
+ce.open("reports/ours")["clean"].plot()
+
+model, history = ce.train("digits", method="catchup", epochs=3)
 
 catchup = ce.methods.catchup(model)               # in anyone's own loop:
 loss = catchup(images, labels, generator)

@@ -22,7 +22,7 @@ from torch import nn
 from catchup_eval import datasets, feature_learning
 from catchup_eval.audit.conventions import rankings
 from catchup_eval.audit.conventions.tables import ConventionsSection, section
-from catchup_eval.core.errors import CatchupError, UnknownName, UserError
+from catchup_eval.core.errors import CatchupError, Interrupted, UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet, Dataset, TensorDataset
 from catchup_eval.datasets.live import LiveData, LiveDataset, add_ood, from_live
 from catchup_eval.jobs import engine
@@ -412,9 +412,15 @@ def train(
     else:
         read = from_live(test, train=data)
     source = DataSource(read.name, Path(root), live=read)
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary:  # where nothing is to be kept
         (task,) = plan_train(chosen, [method], [seed], source, Path(folder or temporary))
-        list(engine.execute([task], MemoryStore(), engine=engine.InlineEngine(device)))
+        try:
+            list(engine.execute([task], MemoryStore(), engine=engine.InlineEngine(device)))
+        except Interrupted as stop:
+            if folder is not None:
+                raise
+            text = "stopped; nothing is kept, since no folder was given"
+            raise Interrupted(text, stop.signal_number) from None
         model = task.model.load().model
         return Training(model, read_history(task.outputs[0].with_suffix(".history.csv")).frame)
 
