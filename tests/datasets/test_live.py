@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -374,3 +375,20 @@ def test_a_length_that_is_not_there() -> None:
 
     with pytest.raises(ce.UserError, match=r"sample 1[0-9] of Short cannot be read: IndexError"):
         from_live(Short())
+
+
+def test_a_users_function_may_give_a_live_object(tmp_path: Path) -> None:
+    lines = (
+        "import torch",
+        "from torch.utils.data import TensorDataset",
+        "def test():",
+        "    return TensorDataset(torch.zeros(4, 3, 8, 8), torch.arange(4))",
+        "def words():",
+        "    return 'no dataset'",
+    )
+    (tmp_path / "data.py").write_text("\n".join(lines))
+    data = ce.data(f"{tmp_path}/data.py:test")
+    assert (data.name, len(data.split("test")), data.classes) == ("test", 4, tuple("0123"))
+    assert data.code
+    with pytest.raises(ce.UserError, match=r"expected a torch Dataset or .* got str"):
+        ce.data(f"{tmp_path}/data.py:words")

@@ -17,7 +17,7 @@ length is read to its end, up to this limit.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,7 @@ from catchup_eval.datasets.live.normalisation import Normalisation as Normalisat
 from catchup_eval.datasets.live.reader import Part, Reader
 
 
+@runtime_checkable
 class SizedSamples(Protocol):
     """Samples by number, as a Hugging Face `Dataset` or a list has them."""
 

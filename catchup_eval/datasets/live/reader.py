@@ -199,7 +199,9 @@ class Reader:
                 f"{samples.WRAP}"
             )
         if norm in transforms.found:
-            self._say(f"Normalize, mean/std {norm}, is taken out of its transform, for the network")
+            self._say(
+                f"Normalize, mean/std {norm}, is taken out of its transform: networks have it"
+            )
             return norm, plain
         if norm is IDENTITY:
             self._data = whole  # no image passes through it
