@@ -148,7 +148,7 @@ def _load_built(spec: ModelSpec) -> LoadedModel:
             f"training; write {spec.architecture}@FILE"
         )
     note = f"no file of weights is named: those that {spec.architecture} gives"
-    seeded = "it sets torch's seed: are its weights drawn at random?" * equal(*states)
+    seeded = "it sets torch's seed, so that its weights may be random" * equal(*states)
     model.weight_notes = tuple(filter(None, (note, seeded, _set_inputs(model, spec, None, {}))))
     return LoadedModel(model, None, 0, spec.architecture, options)
 

@@ -263,12 +263,20 @@ SELECTED = list(range(0, N, 2))
 def test_a_loaders_selection(
     loader: dict[str, Any], rows: Any, size: int | None, note: str
 ) -> None:
-    state = torch.get_rng_state()
     live = from_live(td.DataLoader(photos(), **loader))
-    assert torch.equal(state, torch.get_rng_state())
     kept = list(rows)
     same(live, from_arrays(IMAGES[kept], LABELS[kept], index=kept))
     assert live.batch_size == size and any(note in each for each in live.notes) == bool(note)
+
+
+def test_a_loaders_generator_is_left_where_it_was() -> None:
+    own, state = torch.Generator().manual_seed(1), torch.get_rng_state()
+    loader = td.DataLoader(photos(), shuffle=True, generator=own)
+    expected = [label.item() for _, label in loader]
+    own.manual_seed(1)
+    same(from_live(loader), from_arrays(IMAGES, LABELS))
+    assert [label.item() for _, label in loader] == expected != LABELS.tolist()
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_random_transforms_are_refused_and_the_generators_restored() -> None:

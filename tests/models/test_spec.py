@@ -154,7 +154,7 @@ def test_a_function_may_give_a_classifier(tmp_path: Path) -> None:
     assert model.preprocessing == "(pixels - (0.5, 0.5, 0.5)) / (0.25, 0.25, 0.25)"
     assert (model.name, len(model.stages)) == ("ours", 1)
     assert model.output_names.places == {"a": 0, "b": 1}
-    assert "it sets torch's seed: are its weights drawn at random?" in model.weight_notes
+    assert "it sets torch's seed, so that its weights may be random" in model.weight_notes
     half = load(f"{target}?norm=half").model.preprocessing
     assert half == "(pixels - (0.5, 0.5, 0.5)) / (0.5, 0.5, 0.5)"
     weights = {name: value + 1 for name, value in model.net.state_dict().items()}

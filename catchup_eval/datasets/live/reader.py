@@ -92,10 +92,13 @@ class Reader:
             return
         own = batches is not None and not known
         sampler = batches if own else batches.sampler if known else loader.sampler
-        orders = []
+        orders, draws = [], getattr(sampler, "generator", None)
+        state = draws.get_state() if draws is not None else None
         for seed in range(READINGS):
             with _seeded(seed), self._foreign("the loader's sampler"):
                 orders.append([int(row) for row in (chain(*sampler) if own else sampler)])
+        if draws is not None:
+            draws.set_state(state)
         kind, n = type(sampler).__name__, len(self._rows)
         rows = sorted(orders[0])
         if len(set(rows)) < len(rows) or any(sorted(order) != rows for order in orders):
@@ -200,7 +203,7 @@ class Reader:
             )
         if norm in transforms.found:
             self._say(
-                f"Normalize, mean/std {norm}, is taken out of its transform: networks have it"
+                f"Normalize, mean/std {norm}, is taken out of its transform and left to the network"
             )
             return norm, plain
         if norm is IDENTITY:

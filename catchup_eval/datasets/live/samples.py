@@ -231,7 +231,7 @@ def known_labels(data: Any) -> np.ndarray | None:
         return np.concatenate(whole) if len(whole) == len(several) else None
     if changes_labels(data):
         return None
-    labels = getattr(data, "targets", None)
+    labels = getattr(data, "targets", getattr(data, "labels", None))
     features = [key for key, each in _features(data).items() if type(each).__name__ == "ClassLabel"]
     if len(features) == 1 and hasattr(data, "with_format"):
         labels = list(data.with_format(None)[features[0]])
