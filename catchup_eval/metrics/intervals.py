@@ -117,12 +117,13 @@ def reflected(
 ) -> Interval:
     """The basic bootstrap of an error that resampling adds to: reflected about the value.
 
-    It is cut at the lower bound and holds the value.
+    It is cut at the bounds and holds the value.
     """
     low, high = bootstrap(statistic, n, resamples=resamples)
     if low != low:
         return at_edge(value, n, bounds)
-    return Interval(min(value, max(bounds.low, 2 * value - high)), max(value, 2 * value - low))
+    cut = (min(max(2 * value - end, bounds.low), bounds.high) for end in (high, low))
+    return Interval(min(value, next(cut)), max(value, next(cut)))
 
 
 def bootstrap_mean(values: np.ndarray, *, bounds: Interval | None = None) -> Interval:

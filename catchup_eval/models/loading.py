@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, equal, get_rng_state, nn
 
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.classes import OutputNames, read_names
 from catchup_eval.models import catalogue, checkpoints, matching, preprocessing
 from catchup_eval.models import spec as specs
@@ -137,18 +138,26 @@ def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> L
 def _load_built(spec: ModelSpec) -> LoadedModel:
     """The network of a user's function, which brings its own weights.
 
+    The function runs twice, from two states of the global generators, which are restored.
+
     Raises:
         UserError: they are drawn at random.
     """
     options, none = _builder_options(spec), InputSettings(*NORMS["none"])
-    model, again = (_build(spec, 0, none, options) for _ in range(2))
+    built, states = [], []
+    for number in range(2):
+        with fork_global_rng(generator(number, "factory")):
+            built.append(_build(spec, 0, none, options))
+            states.append(get_rng_state())
+    model, again = built
     if checkpoints.fingerprint(model) != checkpoints.fingerprint(again):
         raise UserError(
             f"{spec.architecture} gives other weights each time, so that they come from no "
             f"training; write {spec.architecture}@FILE"
         )
     note = f"no file of weights is named: those that {spec.architecture} gives"
-    model.weight_notes = tuple(filter(None, (note, _set_inputs(model, spec, None, {}))))
+    seeded = "it sets torch's seed, so that its weights may be random" * equal(*states)
+    model.weight_notes = tuple(filter(None, (note, seeded, _set_inputs(model, spec, None, {}))))
     return LoadedModel(model, None, 0, spec.architecture, options)
 
 
@@ -200,6 +209,7 @@ def _set_inputs(
         UserError, UnknownName: the normalisation is not known, or a key makes no sense.
     """
     buffers, note, given = dict(model.net.named_buffers()), "", "norm" in spec.options
+    own = own or _inputs_of_factory(model)
     if inside := matching.find_normalisation(buffers, {}):
         own = own or InputSettings(*NORMS["none"])
         twice = given and preprocessing.normalisation(spec.options["norm"]) != NORMS["none"]
@@ -215,6 +225,14 @@ def _set_inputs(
             own = replace(own, mean=mean, std=std) if own else InputSettings(mean, std)
     preprocessing.read(spec.options, own, spec.name).apply_to(model)
     return note
+
+
+def _inputs_of_factory(model: Classifier) -> InputSettings | None:
+    """Those of a classifier that a user's function gives; None where it has none."""
+    norm = model.normalize
+    mean, std = (tuple(row.flatten().tolist()) for row in (norm.mean, norm.std))
+    own = InputSettings(mean, std, norm.channels, model.preprocess)
+    return None if own == InputSettings(*NORMS["none"]) else own
 
 
 def _with_architecture(
@@ -275,6 +293,8 @@ def _build(
     plain: dict[str, Any] = {"mean": inputs.mean, "std": inputs.std, "name": spec.name}
     if ".py:" in spec.architecture:
         model = _build_from_factory(spec.architecture, dict(options), plain)
+        if _inputs_of_factory(model):
+            return model
     else:
         model = build(spec.architecture, classes=classes, **plain, **options)
     inputs.apply_to(model)
@@ -289,7 +309,13 @@ def _build_from_factory(target: str, options: dict[str, Any], plain: dict[str, A
         parts["stages"] = str(options.pop("stages")).split(",")
     make = readers.load_user_function(target, "a network, an nn.Module,", nn.Module)
     check_options(target, make, options)
-    return wrap(make(**options), **plain, **parts)
+    made = make(**options)
+    if not isinstance(made, Classifier):
+        return wrap(made, **plain, **parts)
+    if parts:
+        raise UserError(f"{target} gives a classifier, which has its own {', '.join(parts)}")
+    made.name = plain["name"]
+    return made
 
 
 def _parse_value(value: str) -> Any:
