@@ -25,6 +25,7 @@ from catchup_eval.audit.conventions.tables import ConventionsSection, section
 from catchup_eval.core.errors import CatchupError, Interrupted, UnknownName, UserError
 from catchup_eval.datasets.dataset import AnySet, Dataset, TensorDataset
 from catchup_eval.datasets.live import LiveData, LiveDataset, add_ood, from_live
+from catchup_eval.datasets.ood import with_ood
 from catchup_eval.jobs import engine
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.evaluate import (
@@ -96,7 +97,7 @@ def data(
     root: Path | str = "data",
     *,
     train: LiveData | AnySet | None = None,
-    ood: Mapping[str, Any] | None = None,
+    ood: Mapping[str, Any] | Sequence[str] = (),
     name: str = "",
     limit: int | None = None,
 ) -> AnySet:
@@ -110,7 +111,9 @@ def data(
             :mod:`catchup_eval.datasets.live` says how they are read.
         root: of downloaded data.
         train: the training split of a live object, likewise live.
-        ood: OOD images by name, live, for a dataset in memory.
+        ood: OOD images by name, live (for a dataset in memory) or as a dataset's name, a folder or
+            a file; or sources as the option `--ood` has them, such as `["near-far"]`
+            (:mod:`catchup_eval.datasets.ood`).
         name: of a live object, for tables; that of its class where it is not given.
         limit: so many class-balanced images of each evaluated split.
 
@@ -119,16 +122,23 @@ def data(
         UserError: what cannot be read, in one sentence that says what to do.
     """
     _check_positive(limit=limit)
+    given = dict(ood) if isinstance(ood, Mapping) else {}
+    named = {key: value for key, value in given.items() if isinstance(value, str | Path)}
+    live = {key: value for key, value in given.items() if key not in named}
+    texts = [f"{key}={value}" for key, value in named.items()] if given else [*ood]
     if isinstance(source, str | Path):
         source = datasets.load(source, root)
     if not isinstance(source, Dataset):
-        return from_live(source, train=train, ood=ood, name=name, limit=limit)
+        read = from_live(source, train=train, ood=live, name=name, limit=limit)
+        found = with_ood(read, texts, Path(root))
+        return found if limit is None or not texts else found.subsample(limit)
     if train is not None or name:
         raise UserError("train and name are for live objects; this dataset has its own")
-    if ood:
+    if live:
         if not isinstance(source, TensorDataset):
             raise UserError(f"expected a dataset in memory beside ood, got files ({source.name})")
-        source = add_ood(source, ood)
+        source = add_ood(source, live)
+    source = with_ood(source, texts, Path(root))
     return source if limit is None else source.subsample(limit)
 
 

@@ -203,8 +203,8 @@ def read_images(path: Path) -> Split:
             raise UserError(
                 f"expected one array of images, got {', '.join(sorted(found or arrays)) or 'none'}"
             )
-        pixels = _pixels(found[0], arrays[found[0]])
-        return Split(pixels, torch.full((len(pixels),), -1))
+        images = pixels(found[0], arrays[found[0]])
+        return Split(images, torch.full((len(images),), -1))
 
 
 @contextmanager
