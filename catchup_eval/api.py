@@ -35,6 +35,7 @@ from catchup_eval.report.findings import output_notes
 from catchup_eval.report.tables import frame, link_csv
 from catchup_eval.report.usable import leave_out_unusable
 from catchup_eval.results import study
+from catchup_eval.results.by_class import by_class
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.folder import writing
 from catchup_eval.results.result import Result
@@ -146,6 +147,14 @@ class Evaluation(Mapping[str, AnalysisResult]):
     def table(self) -> pd.DataFrame:
         """The summary: one row per headline number."""
         return page.summary(self.study, ANALYSES)
+
+    @property
+    def by_class(self) -> pd.DataFrame:
+        """Accuracy by class under each condition, and the confusions that grow most.
+
+        :func:`catchup_eval.results.by_class.by_class` says what the columns are.
+        """
+        return by_class(self.study, ANALYSES)
 
     @property
     def notes(self) -> list[str]:

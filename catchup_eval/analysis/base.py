@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from catchup_eval.results.headline import Headline, RowLink
+    from catchup_eval.results.headline import Condition, Headline, RowLink
     from catchup_eval.results.result import Result
 
 PerSample = Mapping[str, tuple[str, ...]]
@@ -52,6 +52,9 @@ class Analysis(Protocol):
       re-evaluates it with all images only
     - `row_links(result)`: rows of the frame beyond the headlines, and the samples that each is the
       mean of
+    - `conditions(result)`: each way in which all test images are changed, as a
+      :class:`~catchup_eval.results.headline.Condition`; the analysis of the images as they are
+      also has the sample `label` (N,)
     - `resolve(settings, data, root)`: the settings with what depends on the dataset's name and on
       what lies in the data root, before they are part of a result's key
     - `CONVENTIONS`: the :data:`~catchup_eval.analysis.conventions.Conventions` of its numbers
@@ -88,6 +91,10 @@ def _no_links(result: "Result") -> "Iterable[RowLink]":
     return ()
 
 
+def _no_conditions(result: "Result") -> "Iterable[Condition]":
+    return ()
+
+
 def _as_they_are(settings: Mapping[str, Any], data: str, root: "Path | None") -> Mapping[str, Any]:
     return settings
 
@@ -97,6 +104,7 @@ DEFAULTS: Mapping[str, Any] = {
     "PER_SAMPLE": {},
     "RECHECK": None,
     "row_links": _no_links,
+    "conditions": _no_conditions,
     "resolve": _as_they_are,
     "CONVENTIONS": (),
 }

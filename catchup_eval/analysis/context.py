@@ -216,17 +216,17 @@ class EvaluationContext:
         """(N,) bool: which images of the split "test" are classified correctly."""
         return self.outputs("test").correct
 
-    def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
-        """(N,) bool: which images are classified correctly after `change`.
+    def predict(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
+        """(N,) predicted labels, as :func:`as_labels` has them, of the images after `change`.
 
         Args:
             change: from some rows of the split to their images (n, C, H, W) uint8.
         """
-        correct = []
+        found = []
         for start in range(0, len(split), self.batch_size):
             rows = split[start : start + self.batch_size]
-            correct.append(self.logits(change(rows).float() / 255).argmax(1) == rows.labels)
-        return torch.cat(correct).numpy()
+            found.append(as_labels(self.logits(change(rows).float() / 255)))
+        return np.concatenate(found)
 
     def generator(self, *key: int | str) -> np.random.Generator:
         """A generator that depends on the seed and this key."""
@@ -238,6 +238,11 @@ class EvaluationContext:
             yield item
             if self.progress:
                 self.progress(done, total)
+
+
+def as_labels(logits: Tensor) -> np.ndarray:
+    """(N,) the labels of the largest of logits (N, K), in the smallest type that holds K labels."""
+    return logits.argmax(1).cpu().numpy().astype(np.min_scalar_type(logits.shape[1] - 1))
 
 
 def _concatenate(pieces: tuple[Any, ...]) -> Any:

@@ -129,6 +129,7 @@ class DataInfo(BaseModel, frozen=True):
     classes: Size
     parts: dict[str, Size]
     notes: tuple[str, ...] = ()  # what was assumed or passed over when it was read
+    class_names: tuple[str, ...] = ()  # by label; empty where an older version stored the study
 
 
 ABSENT = "is absent: its run has not come so far, or it was deleted"
@@ -369,6 +370,7 @@ def data_info(data: AnySet) -> DataInfo:
         classes=len(data.classes),
         parts={name: len(part) for name, part in data.parts.items()},
         notes=data.notes,
+        class_names=data.classes,
     )
 
 

@@ -50,7 +50,7 @@ from catchup_eval.core.settings import Few, validate_settings
 from catchup_eval.metrics import calibration, selective
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval, bootstrap, reflected
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import RANGES, Result, Rows
 
 TITLE = "Clean accuracy and calibration"
@@ -113,6 +113,12 @@ def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
     yield RowLink("brier", {}, result.samples["brier"], 1.0)
     yield RowLink("accuracy", {}, result.samples["prediction"] == result.samples["label"])
+
+
+def conditions(result: Result) -> Iterator[Condition]:
+    """The images as they are."""
+    correct, prediction = result.samples["correct"], result.samples["prediction"]
+    yield Condition("clean", correct, prediction[:, None], changed=False)
 
 
 def _rows(logits: np.ndarray, samples: dict[str, np.ndarray]) -> Rows:

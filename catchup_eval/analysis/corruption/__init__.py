@@ -28,8 +28,9 @@ next model; not so many that they would take most of its free disk.
 Sanity check: an image's corruption does not depend on its batch; of released files, that they show
 these images.
 
-Samples: `index` (N,), `clean` (N,) bool, `correct` (N, cells) bool in the order of the `error`
-rows, and `error` (N,), each image's fraction of misclassified cells.
+Samples: `index` (N,), `clean` (N,) bool, `correct` (N, cells) bool and the predicted labels
+`prediction` (N, cells) in the order of the `error` rows, and `error` (N,), each image's fraction of
+misclassified cells. Older results lack `prediction`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ from catchup_eval.analysis.corruption.transforms import frost
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.settings import one_of, validate_settings
 from catchup_eval.datasets.dataset import Split
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import Result, Rows
 
 TITLE = "Common corruptions"
@@ -69,7 +70,7 @@ NEEDS = frozenset({"test"})
 VERSION = 2
 COST = 13
 HEADLINES = (Headline("mean_error", "corruption error", "lower", outcomes=("error",)),)
-PER_SAMPLE: PerSample = {"test": ("clean", "correct")}
+PER_SAMPLE: PerSample = {"test": ("clean", "correct", "prediction")}
 RECHECK = Recheck()
 ALL_SEVERITIES = (1, 2, 3, 4, 5)
 RELEASED = "released"
@@ -121,12 +122,14 @@ def measure(
     source = variant if folder in (None, "none") else released.find_released(Path(folder), split)
     cells = [(name, severity) for name in corruptions for severity in severities]
     tracked = context.track(cells, len(cells))
-    correct = np.stack([_correct(context, split, source, *cell) for cell in tracked], axis=1)
+    prediction = np.stack([_predict(context, split, source, *cell) for cell in tracked], axis=1)
+    correct = prediction == split.labels.numpy()[:, None]
     samples = {
         "index": split.index.numpy(),
         "clean": context.clean_correct,
         "correct": correct,
         "error": 1 - correct.mean(1),
+        "prediction": prediction,
     }
     rows = _rows(cells, samples, _protocol(source, corruptions, severities))
     if preset == "imagenet" and len(context.data.classes) == 1000:
@@ -161,6 +164,16 @@ def row_links(result: Result) -> Iterator[RowLink]:
         yield RowLink("corruption_error", {"corruption": name}, misclassified[:, chosen].mean(1))
 
 
+def conditions(result: Result) -> Iterator[Condition]:
+    """All cells, and those of each type."""
+    correct, prediction = result.samples["correct"], result.samples.get("prediction")
+    yield Condition("all corruptions", correct.mean(1), prediction)
+    types = result.rows("error")["corruption"].to_numpy()
+    for name in dict.fromkeys(types):
+        own = None if prediction is None else prediction[:, types == name]
+        yield Condition(name.replace("_", " "), correct[:, types == name].mean(1), own)
+
+
 def _add_check(
     rows: Rows, split: Split, source: Source, corruptions: Sequence[str], severity: int
 ) -> None:
@@ -179,7 +192,7 @@ def _is_batch_independent(split: Split, name: str, variant: CorruptionVariant) -
     return torch.equal(corrupt_split(split, name, 3, variant), torch.cat(alone))
 
 
-def _correct(
+def _predict(
     context: EvaluationContext, split: Split, source: Source, name: str, severity: int
 ) -> np.ndarray:
     root = None if context.auditing else context.data_root
@@ -189,8 +202,8 @@ def _correct(
         corrupt = partial(corrupt_split, name=name, severity=severity, variant=source)
     else:
         images = cache.cached_split(root / "corrupted", split, name, severity, source)
-        return context.correct(images, lambda batch: batch.images)
-    return context.correct(split, corrupt)
+        return context.predict(images, lambda batch: batch.images)
+    return context.predict(split, corrupt)
 
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str) -> Rows:
