@@ -64,7 +64,7 @@ def paired_limits(
 
     Example:
         >>> np.round(paired_limits(np.array(-3), np.array(3), np.array(10)), 2)
-        array([-0.62,  0.12])
+        array([-0.59,  0.09])
     """
     size = n + 2
     centre = total / size

@@ -66,6 +66,7 @@ VALUES: Mapping[str, str] = {
     "--set": "clean.bins=5",
     "--shard": "1/2",
     "--skip": "clean ood",
+    "--with": "landscape",
     "reproduce --only": "catchup",
     "reproduce --weights": "Baseline=resnet20",
     "reproduce --skip": "catchup",

@@ -54,7 +54,7 @@ from catchup_eval.analysis.adversarial import attacks as gradient_attacks
 from catchup_eval.analysis.adversarial import libraries, masking
 from catchup_eval.analysis.adversarial.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.adversarial.figures import plot as plot
-from catchup_eval.analysis.base import PerSample, Recheck
+from catchup_eval.analysis.base import PerSample, Recheck, Work
 from catchup_eval.analysis.context import EvaluationContext, as_labels
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import image_rngs
@@ -100,6 +100,7 @@ RECHECK = Recheck({"unbounded": 0, "attacks": ()})  # their outcomes depend on t
 L2_REACH = 2.5  # of the radius: all steps of PGD in the l_2 ball together
 FREE_STEPS, FREE_STEP_SIZE = 32, 8  # without a bound, in 1/255: any pixel can cross its whole range
 
+GRADIENT = 3  # passes that a step with a gradient takes
 CALL = 10  # batches that AutoAttack is given at once, since few images reach its slow last attack
 SAME = 1e-3  # of an image's largest logit, by which rounding may change its logits
 HALF_LEVEL = 0.5  # in 1/255: what rounding to 8 bits undoes
@@ -212,6 +213,22 @@ def measure(
     if unbounded:
         samples["pgd-unbounded"] = _unbounded_outcomes(context, unbounded)
     return Result(_rows(samples, settings, specs).frame(), samples)
+
+
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """Steps with a gradient, each three passes; of other libraries' attacks, their steps at least.
+
+    Images that are fooled early are not attacked again, which is not foreseen.
+    """
+    n, steps = images.get("test", 0), settings["pgd_steps"] * settings["pgd_restarts"]
+    pgd = len(settings["pgd_epsilons"]) + len(settings["pgd_l2_epsilons"])
+    single = 5 + len(settings["epsilons"]) + 4 * len(settings["l2_epsilons"])
+    passes = n * (single + pgd * (GRADIENT * steps + 1))
+    for spec in libraries.parse_attacks(settings["attacks"]):
+        passes += GRADIENT * spec.steps * min(n, spec.images or n)
+    if settings["preset"]:
+        passes += n * (GRADIENT * libraries.AUTOATTACK_STEPS + GRADIENT * steps + 4)
+    return Work(passes + GRADIENT * FREE_STEPS * min(n, settings["unbounded"]))
 
 
 def row_links(result: Result) -> Iterator[RowLink]:

@@ -43,7 +43,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from catchup_eval.analysis.base import PerSample, Recheck
+from catchup_eval.analysis.base import PerSample, Recheck, Work
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.corruption import alexnet, cache, released
 from catchup_eval.analysis.corruption.cache import CorruptionVariant, corrupt_split
@@ -150,6 +150,12 @@ def _released_folder(context: EvaluationContext) -> str:
     if name is None or context.data_root is None:
         raise BadFile(f"there are no released files of {context.data.name} in the data root")
     return str(context.data_root / name)
+
+
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """Each image as it is and in each cell; corrupted, where no files are read."""
+    n, cells = images.get("test", 0), len(settings["corruptions"]) * len(settings["severities"])
+    return Work((1 + cells) * n, cells * n * (settings["files"] in (None, "none")))
 
 
 def row_links(result: Result) -> Iterator[RowLink]:

@@ -20,7 +20,7 @@ Samples: `index` (N,), `clean` (N,) bool, `correct` (N, 8) bool and the predicte
 fraction of conditions in which each image is correct. Older results lack `prediction`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from catchup_eval.analysis import conventions
-from catchup_eval.analysis.base import PerSample, Recheck
+from catchup_eval.analysis.base import PerSample, Recheck, Work
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.deformation.transforms import (
     AFFINE_CONVENTIONS,
@@ -105,6 +105,11 @@ def measure(
     index = split.index.numpy()
     samples = {"index": index, "clean": clean, "correct": correct, "accuracy": accuracy}
     return Result(rows.frame(), {**samples, "prediction": prediction})
+
+
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """Each image as it is and under each deformation."""
+    return Work((1 + len(DEFORMATIONS)) * images.get("test", 0))
 
 
 def row_links(result: Result) -> Iterator[RowLink]:
