@@ -216,8 +216,10 @@ class EvaluationContext:
         """(N,) bool: which images of the split "test" are classified correctly."""
         return self.outputs("test").correct
 
-    def predict(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
-        """(N,) predicted labels, as :func:`as_labels` has them, of the images after `change`.
+    def outcomes(
+        self, split: Split, change: Callable[[Split], Tensor]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) predicted labels of the images after `change`, and (N,) bool whether correct.
 
         Args:
             change: from some rows of the split to their images (n, C, H, W) uint8.
@@ -225,8 +227,15 @@ class EvaluationContext:
         found = []
         for start in range(0, len(split), self.batch_size):
             rows = split[start : start + self.batch_size]
-            found.append(as_labels(self.logits(change(rows).float() / 255)))
-        return np.concatenate(found)
+            logits = self.logits(change(rows).float() / 255)
+            outputs = ModelOutputs(logits, None, rows.labels, rows.index)
+            found.append((as_labels(logits), outputs.correct))
+        predicted, correct = map(np.concatenate, zip(*found, strict=True))
+        return predicted, correct
+
+    def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
+        """(N,) bool: which images are classified correctly; see :meth:`outcomes`."""
+        return self.outcomes(split, change)[1]
 
     def generator(self, *key: int | str) -> np.random.Generator:
         """A generator that depends on the seed and this key."""

@@ -31,8 +31,8 @@ def compare(
 ) -> None:
     """Evaluate models, then compare them on one page.
 
-    Stored results are not evaluated again. The landscape, which takes longer than all other
-    analyses together, is evaluated only where `--with landscape` or `--only` asks for it.
+    Stored results are not evaluated again. The landscape, which takes minutes for each network,
+    is evaluated only where `--with landscape` or `--only` asks for it.
     """
     raise typer.Exit(
         evaluate_models(

@@ -122,8 +122,8 @@ def measure(
     source = variant if folder in (None, "none") else released.find_released(Path(folder), split)
     cells = [(name, severity) for name in corruptions for severity in severities]
     tracked = context.track(cells, len(cells))
-    prediction = np.stack([_predict(context, split, source, *cell) for cell in tracked], axis=1)
-    correct = prediction == split.labels.numpy()[:, None]
+    columns = [_outcomes(context, split, source, *cell) for cell in tracked]
+    prediction, correct = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
     samples = {
         "index": split.index.numpy(),
         "clean": context.clean_correct,
@@ -198,9 +198,9 @@ def _is_batch_independent(split: Split, name: str, variant: CorruptionVariant) -
     return torch.equal(corrupt_split(split, name, 3, variant), torch.cat(alone))
 
 
-def _predict(
+def _outcomes(
     context: EvaluationContext, split: Split, source: Source, name: str, severity: int
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     root = None if context.auditing else context.data_root
     if not isinstance(source, CorruptionVariant):
         corrupt = partial(source.read_cell, name=name, severity=severity)
@@ -208,8 +208,8 @@ def _predict(
         corrupt = partial(corrupt_split, name=name, severity=severity, variant=source)
     else:
         images = cache.cached_split(root / "corrupted", split, name, severity, source)
-        return context.predict(images, lambda batch: batch.images)
-    return context.predict(split, corrupt)
+        return context.outcomes(images, lambda batch: batch.images)
+    return context.outcomes(split, corrupt)
 
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str) -> Rows:

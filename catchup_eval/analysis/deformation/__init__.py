@@ -90,11 +90,10 @@ def measure(
     split = context.data.split("test")
     change = partial(_deform_split, seed=context.seed, convention=convention)
     columns = [
-        context.predict(split, partial(change, deformation=deformation))
+        context.outcomes(split, partial(change, deformation=deformation))
         for deformation in context.track(DEFORMATIONS, len(DEFORMATIONS))
     ]
-    prediction = np.stack(columns, axis=1)
-    correct = prediction == split.labels.numpy()[:, None]
+    prediction, correct = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
     clean, accuracy = context.clean_correct, correct.mean(1)
     rows = Rows(f"{convention}{len(DEFORMATIONS)}@{VERSION}")
     rows.mean("mean_accuracy", 100 * accuracy, unit="%")
