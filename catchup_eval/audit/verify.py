@@ -207,7 +207,7 @@ def _locate_weights(model: ModelInfo, request: AuditRequest) -> str:
     weights = specs.parse(model.spec).weights
     name = Path(weights).name
     folders = (
-        [request.models] if request.models else [Path(weights).parent, request.folder / "models"]
+        [request.weights] if request.weights else [Path(weights).parent, request.folder / "models"]
     )
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     return model.spec if path is None or not name else model.spec.replace(weights, str(path), 1)
@@ -222,7 +222,7 @@ def _check_harmless(spec: str, request: AuditRequest) -> None:
                 "it, then add --trust-code"
             )
         if sources.is_remote(one.weights):
-            raise UserError(f"get {one.weights} yourself, and name its folder with --models")
+            raise UserError(f"get {one.weights} yourself, and name its folder with --weights")
 
 
 def to_json(found: Sequence[AuditCheck]) -> str:

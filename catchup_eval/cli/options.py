@@ -22,6 +22,7 @@ SEVERAL = (
     "--seeds",
     "--method",
     "--methods",
+    "--models",
     "--only",
     "--skip",
     "--with",

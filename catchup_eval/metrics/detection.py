@@ -132,7 +132,7 @@ def auroc_interval(curve: Sweep) -> Interval:
     model allows (:func:`catchup_eval.metrics.significance.effective_size`). It is as good at the
     edge, where DeLong's variance and a bootstrap are 0: it covered the truth in 93 to 100 % of
     1,000 simulated sets of n + n scores, n from 10 to 1,000 and AUROC from .5 to .999, the
-    percentile bootstrap in 2 to 97 % (the table is in `benchmarks/coverage.py`).
+    percentile bootstrap in 2 to 97 % (the table is in `benchmarks/interval_coverage.py`).
     """
     found, flagged = _counts(curve)
     below = 1 - _mid_rates(curve.false_positive_rate)

@@ -164,7 +164,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "report": ("{report}", "--dry-run", "--name"),
     "claims": ("{claims}", "{report}", "--most", "--name", "--limit", "--set"),
     "conventions": ("{report}", "--quote", "--quote"),
-    "verify": ("{report}", "--samples", "--seed", "--device", "--batch-size", "--models", "--data",
+    "verify": ("{report}", "--samples", "--seed", "--device", "--batch-size", "--weights", "--data",
                "--data-root"),
     "reproduce": ("table9", "--dry-run", "--on", "--seeds", "--epochs", "--only", "--skip"),
     "list": ("models",),
