@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from html import escape
 from io import BytesIO
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from catchup_eval import datasets, feature_learning
+from catchup_eval.analysis.base import QUICK, USUAL
 from catchup_eval.audit.conventions import rankings
 from catchup_eval.audit.conventions.tables import ConventionsSection, section
 from catchup_eval.core.errors import CatchupError, Interrupted, UnknownName, UserError
@@ -29,6 +31,7 @@ from catchup_eval.datasets.ood import with_ood
 from catchup_eval.jobs import engine
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.evaluate import (
+    EvaluationSettings,
     check_reference,
     describe_study,
     evaluation_settings,
@@ -48,6 +51,7 @@ from catchup_eval.report.findings import output_notes
 from catchup_eval.report.tables import frame, link_csv
 from catchup_eval.report.usable import leave_out_unusable
 from catchup_eval.results import study
+from catchup_eval.results.by_class import by_class
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.folder import writing
 from catchup_eval.results.result import Result
@@ -214,6 +218,14 @@ class Evaluation(Mapping[str, AnalysisResult]):
         return page.summary(self.study, feature_learning.KNOWN)
 
     @property
+    def by_class(self) -> pd.DataFrame:
+        """Accuracy by class under each condition, and the confusions that grow most.
+
+        :func:`catchup_eval.results.by_class.by_class` says what the columns are.
+        """
+        return by_class(self.study, feature_learning.KNOWN)
+
+    @property
     def notes(self) -> list[str]:
         """What is odd about the models' outputs, and what failed; a sentence each."""
         return output_notes(self.study)
@@ -249,6 +261,8 @@ def evaluate(
     *,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
+    quick: bool = False,
+    include: Sequence[str] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     limit: int | None = None,
     device: str = "auto",
@@ -262,6 +276,8 @@ def evaluate(
         model: any network, or one from `load` or `wrap`; given back as it was.
         data: from `data` or `from_arrays`, or whatever `data` takes, such as a torch `Dataset`.
         only, skip: names of analyses; all of them where neither is given.
+        quick: only the analyses that take seconds.
+        include: names of analyses beside those.
         settings: by analysis; the defaults are the paper's.
         limit: evaluate on so many class-balanced images of each split.
         device: "auto" takes a GPU if there is one.
@@ -278,8 +294,17 @@ def evaluate(
     if not isinstance(model, nn.Module):
         raise UserError(f"expected a network, an nn.Module, got {type(model).__name__}")
     name = model.name if isinstance(model, Classifier) else type(model).__name__.lower()
-    rest = (only, skip, settings, limit, device, batch_size, seed, Path(root))
-    return _evaluate_models({name: [model]}, data, "", *rest)
+    chosen = evaluation_settings(
+        only,
+        skip,
+        settings,
+        most=QUICK if quick else inf,
+        include=include,
+        device=device,
+        seed=seed,
+        data_root=Path(root),
+    )
+    return _evaluate_models({name: [model]}, data, "", chosen, limit, batch_size)
 
 
 def compare(
@@ -289,6 +314,8 @@ def compare(
     reference: str = "",
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
+    quick: bool = False,
+    include: Sequence[str] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     limit: int | None = None,
     device: str = "auto",
@@ -302,6 +329,8 @@ def compare(
         models: by name; a sequence holds the seeds of one method. Three seeds or more compare
             methods, fewer compare these very networks.
         reference: the name that the others are compared with; the first where it is not given.
+        include: names of analyses that take long, such as the landscape, which is left out
+            otherwise.
 
     The other arguments are those of :func:`evaluate`.
     """
@@ -309,27 +338,31 @@ def compare(
         name: [value] if isinstance(value, nn.Module) else list(value)
         for name, value in models.items()
     }
-    rest = (only, skip, settings, limit, device, batch_size, seed, Path(root))
-    return _evaluate_models(groups, data, reference, *rest)
+    chosen = evaluation_settings(
+        only,
+        skip,
+        settings,
+        most=QUICK if quick else inf if only else USUAL,
+        include=include,
+        device=device,
+        seed=seed,
+        data_root=Path(root),
+    )
+    return _evaluate_models(groups, data, reference, chosen, limit, batch_size)
 
 
 def _evaluate_models(
     groups: Mapping[str, Sequence[nn.Module]],
     data: Data,
     reference: str,
-    only: Sequence[str],
-    skip: Sequence[str],
-    settings: Mapping[str, Mapping[str, Any]] | None,
+    chosen: EvaluationSettings,
     limit: int | None,
-    device: str,
     batch_size: int | None,
-    seed: int,
-    root: Path,
 ) -> Evaluation:
     if not any(groups.values()):
         raise UserError("expected at least one model")
     _check_positive(limit=limit, batch_size=batch_size)
-    chosen = evaluation_settings(only, skip, settings, device=device, seed=seed, data_root=root)
+    root = chosen.data_root or Path("data")
     check_reference(reference, list(groups))
     read = _data(data, root, limit=limit)
     loader = read.batch_size if isinstance(read, LiveDataset) else None

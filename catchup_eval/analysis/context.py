@@ -226,19 +226,26 @@ class EvaluationContext:
         """(N,) bool: which images of the split "test" are classified correctly."""
         return self.outputs("test").correct
 
-    def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
-        """(N,) bool: which images are classified correctly after `change`.
+    def outcomes(
+        self, split: Split, change: Callable[[Split], Tensor]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) predicted labels of the images after `change`, and (N,) bool whether correct.
 
         Args:
             change: from some rows of the split to their images (n, C, H, W) uint8.
         """
-        correct = []
+        found = []
         for start in range(0, len(split), self.batch_size):
             rows = split[start : start + self.batch_size]
             logits = self.logits(change(rows).float() / 255)
             outputs = ModelOutputs(logits, None, rows.labels, rows.index, rows.accepted)
-            correct.append(outputs.correct)
-        return np.concatenate(correct)
+            found.append((as_labels(logits), outputs.correct))
+        predicted, correct = map(np.concatenate, zip(*found, strict=True))
+        return predicted, correct
+
+    def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
+        """(N,) bool: which images are classified correctly; see :meth:`outcomes`."""
+        return self.outcomes(split, change)[1]
 
     def generator(self, *key: int | str) -> np.random.Generator:
         """A generator that depends on the seed and this key."""
@@ -250,6 +257,11 @@ class EvaluationContext:
             yield item
             if self.progress:
                 self.progress(done, total)
+
+
+def as_labels(logits: Tensor) -> np.ndarray:
+    """(N,) the labels of the largest of logits (N, K), in the smallest type that holds K labels."""
+    return logits.argmax(1).cpu().numpy().astype(np.min_scalar_type(logits.shape[1] - 1))
 
 
 def _concatenate(pieces: tuple[Any, ...]) -> Any:

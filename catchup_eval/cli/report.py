@@ -10,8 +10,20 @@ from catchup_eval.cli.options import Options, with_common_options
 
 
 @with_common_options(
-    *("device", "batch_size", "limit", "only", "skip", "ood", "set", "data_root"),
-    *("trust_pickle", "shard", "fresh", "verbose"),
+    *(
+        "device",
+        "batch_size",
+        "limit",
+        "only",
+        "skip",
+        "quick",
+        "include",
+        "ood",
+        "set",
+        "data_root",
+        "trust_pickle",
+    ),
+    *("shard", "fresh", "verbose"),
     name="Name of a new folder, for a copy of one report or for several merged.",
     out="Where a new folder is made.",
 )

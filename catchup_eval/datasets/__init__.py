@@ -50,6 +50,7 @@ class DatasetSize(NamedTuple):
     train: int
     side: int  # of an image as the network is given it, in pixels
     classes: int
+    test: int = 0  # 0 where it is not known
 
 
 def _reader(target: str, heldout: bool) -> "Callable[[Path], AnySet]":

@@ -10,7 +10,12 @@ from catchup_eval.feature_learning import SIMULATIONS
 from catchup_eval.jobs.cscores import needed_estimation, plan_cscores
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.engine import shard_tasks
-from catchup_eval.jobs.evaluate import EvaluationSettings, describe_study, plan_evaluate
+from catchup_eval.jobs.evaluate import (
+    EvaluationSettings,
+    describe_study,
+    left_out,
+    plan_evaluate,
+)
 from catchup_eval.jobs.networks import ModelSource, load_models
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.jobs.simulate import describe_simulations, plan_simulate
@@ -94,10 +99,12 @@ def plan_experiment(
     groups = list(dict.fromkeys(model.group for model in models))
     described = study.data_info(replace(data, cscores=None, live=data.given).evaluation)
     info = describe_study(folder.name, command, groups, described, settings, plan.reference)
-    info = info.model_copy(update=shard.study_fields(groups))
+    own = shard_tasks(tasks, shard)
+    skipped = left_out(settings, own)
+    info = info.model_copy(update={**shard.study_fields(groups), "skipped": skipped})
     notes = [note for model in others for note in model.notes]
     notes += [estimation.description] if estimation else []
-    return Experiment(shard_tasks(tasks, shard), info, data, notes)
+    return Experiment(own, info, data, notes)
 
 
 def _plan_simulations(

@@ -43,6 +43,15 @@ class RowLink(NamedTuple):
     scale: float = 100.0  # for percent
 
 
+class Condition(NamedTuple):
+    """What became of each of the N test images as they are, or changed in one way."""
+
+    name: str  # such as "fog" or "FGSM 4/255"
+    correct: np.ndarray  # (N,) whether, or in which fraction of several cells, it is correct
+    predictions: np.ndarray | None  # (N, cells) predicted labels; None in older results
+    changed: bool = True
+
+
 class HasHeadlines(Protocol):
     """What a summary needs of an analysis."""
 

@@ -140,6 +140,17 @@ def test_another_batch_size_changes_nothing_but_rounding(
 
 
 @everyone
+def test_the_predicted_labels_of_its_conditions_give_their_outcomes(
+    name: str, measured: Measured
+) -> None:
+    labels = measured("clean").samples["label"]
+    for one in getattr(ANALYSES[name], "conditions", lambda result: ())(measured(name)):
+        assert one.predictions is not None and one.predictions.itemsize == 1 + 7 * (name == "clean")
+        hits = (one.predictions == labels[:, None]).mean(1)
+        np.testing.assert_allclose(hits, one.correct, err_msg=one.name)
+
+
+@everyone
 def test_the_frame_is_tidy(name: str, measured: Measured) -> None:
     frame = measured(name).frame
     assert list(frame.columns[-len(COLUMNS) :]) == COLUMNS

@@ -74,6 +74,7 @@ VALUES: Mapping[str, str] = {
     "--set": "clean.bins=5",
     "--shard": "1/2",
     "--skip": "clean ood",
+    "--with": "landscape",
     "--weights": "weights",
     "reproduce --only": "catchup",
     "reproduce --weights": "Baseline=resnet20",

@@ -173,7 +173,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "data corrupt": ("{digits}", "--limit", "--corruptions", "--seed", "--photographs"),
     "data cscores": ("{digits}", "--networks", "--recipe", "--device"),
 }  # fmt: skip
-COMMON = ("--device", "--batch-size", "--limit", "--only", "--skip", "--name", "--shard",
+COMMON = ("--device", "--batch-size", "--limit", "--only", "--skip", "--with", "--name", "--shard",
           "--data-root", "--set", "--reference", "--ood")  # fmt: skip
 
 

@@ -54,7 +54,7 @@ from catchup_eval.core.settings import Few, validate_settings
 from catchup_eval.metrics import calibration, selective
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval, bootstrap, reflected
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import RANGES, Result, Rows
 
 TITLE = "Clean accuracy and calibration"
@@ -121,6 +121,12 @@ def row_links(result: Result) -> Iterator[RowLink]:
     yield RowLink("brier", {}, result.samples["brier"], 1.0)
     truth = result.samples.get("accepted", result.samples["label"][:, None])
     yield RowLink("accuracy", {}, (result.samples["prediction"][:, None] == truth).any(1))
+
+
+def conditions(result: Result) -> Iterator[Condition]:
+    """The images as they are."""
+    correct, prediction = result.samples["correct"], result.samples["prediction"]
+    yield Condition("clean", correct, prediction[:, None], changed=False)
 
 
 def _rows(logits: np.ndarray, samples: dict[str, np.ndarray], truth: np.ndarray) -> Rows:

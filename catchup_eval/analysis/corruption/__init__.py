@@ -31,8 +31,9 @@ next model; not so many that they would take most of its free disk.
 Sanity check: an image's corruption does not depend on its batch; of released files, that they show
 these images.
 
-Samples: `index` (N,), `clean` (N,) bool, `correct` (N, cells) bool in the order of the `error`
-rows, and `error` (N,), each image's fraction of misclassified cells.
+Samples: `index` (N,), `clean` (N,) bool, `correct` (N, cells) bool and the predicted labels
+`prediction` (N, cells) in the order of the `error` rows, and `error` (N,), each image's fraction of
+misclassified cells. Older results lack `prediction`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from catchup_eval.analysis.base import PerSample, Recheck
+from catchup_eval.analysis.base import PerSample, Recheck, Work
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.corruption import alexnet, cache, released
 from catchup_eval.analysis.corruption.cache import CorruptionVariant, corrupt_split
@@ -65,7 +66,7 @@ from catchup_eval.analysis.corruption.transforms import frost
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.settings import one_of, validate_settings
 from catchup_eval.datasets.dataset import Split
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import Result, Rows
 
 TITLE = "Common corruptions"
@@ -92,7 +93,7 @@ HEADLINES = (
         if name != NINETEEN
     ),
 )
-PER_SAMPLE: PerSample = {"test": ("clean", "correct")}
+PER_SAMPLE: PerSample = {"test": ("clean", "correct", "prediction")}
 RECHECK = Recheck()
 SEVERAL_LABELS = True
 ALL_SEVERITIES = (1, 2, 3, 4, 5)
@@ -155,12 +156,14 @@ def measure(
     source = variant if folder in (None, "none") else released.find_released(Path(folder), split)
     cells = [(name, severity) for name in corruptions for severity in severities]
     tracked = context.track(cells, len(cells))
-    correct = np.stack([_correct(context, split, source, *cell) for cell in tracked], axis=1)
+    columns = [_outcomes(context, split, source, *cell) for cell in tracked]
+    prediction, correct = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
     samples = {
         "index": split.index.numpy(),
         "clean": context.clean_correct,
         "correct": correct,
         "error": 1 - correct.mean(1),
+        "prediction": prediction,
     }
     protocol = _protocol(source, corruptions, severities, benchmark.name)
     rows = _rows(cells, samples, protocol, benchmark.metric)
@@ -189,6 +192,12 @@ def _released_folder(context: EvaluationContext, benchmark: Benchmark) -> str:
     return str(context.data_root / name)
 
 
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """Each image as it is and in each cell; corrupted, where no files are read."""
+    n, cells = images.get("test", 0), len(settings["corruptions"]) * len(settings["severities"])
+    return Work((1 + cells) * n, cells * n * (settings["files"] in (None, "none")))
+
+
 def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
     misclassified, cells = ~result.samples["correct"], result.rows("error")
@@ -201,6 +210,16 @@ def row_links(result: Result) -> Iterator[RowLink]:
     for name in dict.fromkeys(cells["corruption"]):
         chosen = (cells["corruption"] == name).to_numpy()
         yield RowLink("corruption_error", {"corruption": name}, misclassified[:, chosen].mean(1))
+
+
+def conditions(result: Result) -> Iterator[Condition]:
+    """All cells, and those of each type."""
+    correct, prediction = result.samples["correct"], result.samples.get("prediction")
+    yield Condition("all corruptions", correct.mean(1), prediction)
+    types = result.rows("error")["corruption"].to_numpy()
+    for name in dict.fromkeys(types):
+        own = None if prediction is None else prediction[:, types == name]
+        yield Condition(name.replace("_", " "), correct[:, types == name].mean(1), own)
 
 
 def _add_check(
@@ -221,9 +240,9 @@ def _is_batch_independent(split: Split, name: str, variant: CorruptionVariant) -
     return torch.equal(corrupt_split(split, name, 3, variant), torch.cat(alone))
 
 
-def _correct(
+def _outcomes(
     context: EvaluationContext, split: Split, source: Source, name: str, severity: int
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     root = None if context.auditing else context.data_root
     if not isinstance(source, CorruptionVariant):
         corrupt = partial(source.read_cell, name=name, severity=severity)
@@ -231,8 +250,8 @@ def _correct(
         corrupt = partial(corrupt_split, name=name, severity=severity, variant=source)
     else:
         images = cache.cached_split(root / "corrupted", split, name, severity, source)
-        return context.correct(images, lambda batch: batch.images)
-    return context.correct(split, corrupt)
+        return context.outcomes(images, lambda batch: batch.images)
+    return context.outcomes(split, corrupt)
 
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str, metric: str) -> Rows:
