@@ -18,7 +18,8 @@ images, `low` and `high` (95 % interval) and `protocol`. Metrics:
 The paper's figure is over all 19 types of the released CIFAR-100-C files, which were drawn without
 a seed. `protocol` names what was measured: `cifar19of19@2` is all types with the constants for 32
 pixels; another choice of types is marked (`cifar2of19-3fa9@2`), as are fewer severities (`s135`).
-With `files` the released images are used: `released19of19@2`. Frost needs `photographs` that are
+With `files` the released images are used: `released19of19@2`; `logits19of19@2` are logits from a
+file, whose maker alone knows how the images were corrupted. Frost needs `photographs` that are
 not part of this package; without them it is procedural, another corruption than the official one,
 and the protocol names it: `cifar19of19-proceduralfrost@2`.
 
@@ -115,10 +116,12 @@ def measure(
     """
     split = context.data.split("test")
     preset = preset or preset_for(split.images.shape[-1])
+    corruptions = context.answered("corruption", corruptions, severities)
     ice = frost.photographs(Path(photographs)) if photographs and "frost" in corruptions else ()
     variant = CorruptionVariant(context.seed, preset, ice)
-    folder = _released_folder(context) if files == RELEASED else files
-    source = variant if folder in (None, "none") else released.find_released(Path(folder), split)
+    folder = _released_folder(context) if files == RELEASED and not context.origin else files
+    made = context.origin or folder in (None, "none")
+    source = variant if made else released.find_released(Path(str(folder)), split)
     cells = [(name, severity) for name in corruptions for severity in severities]
     tracked = context.track(cells, len(cells))
     correct = np.stack([_correct(context, split, source, *cell) for cell in tracked], axis=1)
@@ -128,10 +131,11 @@ def measure(
         "correct": correct,
         "error": 1 - correct.mean(1),
     }
-    rows = _rows(cells, samples, _protocol(source, corruptions, severities))
+    rows = _rows(cells, samples, _protocol(source, corruptions, severities, context.origin))
     if preset == "imagenet" and len(context.data.classes) == 1000:
         _add_alexnet_row(rows, cells, correct)
-    _add_check(rows, split, source, corruptions, severities[0])
+    if not context.origin:
+        _add_check(rows, split, source, corruptions, severities[0])
     return Result(rows.frame(), samples)
 
 
@@ -182,7 +186,7 @@ def _is_batch_independent(split: Split, name: str, variant: CorruptionVariant) -
 def _correct(
     context: EvaluationContext, split: Split, source: Source, name: str, severity: int
 ) -> np.ndarray:
-    root = None if context.auditing else context.data_root
+    root = None if context.auditing or context.origin else context.data_root
     if not isinstance(source, CorruptionVariant):
         corrupt = partial(source.read_cell, name=name, severity=severity)
     elif root is None or not root.is_dir() or not cache.fits_on_disk(root, split):
@@ -190,7 +194,7 @@ def _correct(
     else:
         images = cache.cached_split(root / "corrupted", split, name, severity, source)
         return context.correct(images, lambda batch: batch.images)
-    return context.correct(split, corrupt)
+    return context.correct(split, corrupt, f"corruption/{name}/{severity}")
 
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str) -> Rows:
@@ -221,14 +225,17 @@ def _add_alexnet_row(rows: Rows, cells: Cells, correct: np.ndarray) -> None:
         rows.mean("mce_alexnet", errors, unit="% of AlexNet")
 
 
-def _protocol(source: Source, corruptions: Sequence[str], severities: Sequence[int]) -> str:
+def _protocol(
+    source: Source, corruptions: Sequence[str], severities: Sequence[int], origin: str = ""
+) -> str:
     """A name that is equal for two measurements only if they are of the same cells."""
-    name = source.preset if isinstance(source, CorruptionVariant) else "released"
+    own = isinstance(source, CorruptionVariant) and not origin
+    name = origin or (source.preset if isinstance(source, CorruptionVariant) else "released")
     name += f"{len(corruptions)}of{len(BENCHMARK_19)}"
     if set(corruptions) != set(BENCHMARK_19):
         name += f"-{crc32(' '.join(sorted(corruptions)).encode()):08x}"[:5]
     if set(severities) != set(ALL_SEVERITIES):
         name += "s" + "".join(str(severity) for severity in sorted(severities))
-    if "frost" in corruptions and isinstance(source, CorruptionVariant) and not source.photographs:
+    if "frost" in corruptions and own and not getattr(source, "photographs", ()):
         name += "-proceduralfrost"
     return f"{name}@{VERSION}"
