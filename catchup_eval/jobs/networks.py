@@ -247,7 +247,7 @@ def describe(
         seed=seed,
         spec=spec,
         fingerprint=checkpoints.fingerprint(model),
-        preprocessing=model.preprocessing,
+        preprocessing="not known" if isinstance(model.net, StoredLogits) else model.preprocessing,
         parameters=sum(parameter.numel() for parameter in model.parameters()) or None,
         card=to_json_types(card),
         architecture=architecture,

@@ -24,6 +24,8 @@ CASES: list[tuple[str, Any]] = [
     ("scores", "arrays"),
     ("checkpoints", "code"),
     ("checkpoints", "own table"),
+    ("exported", "outside"),
+    ("logits", "arrays"),
     ("specs", (["norm=", "é", "?", "&"], True)),
     ("reports", ("path", "copy")),
     ("archives", "slip"),
