@@ -83,18 +83,20 @@ class ExportedNetwork(nn.Module):
     def __init__(self, path: Path, kind: str, output: str = ""):
         super().__init__()
         self.file, self.notes, self._programs = path.name, list[str](), dict[str, Program]()
-        if kind == ONNX:
-            self._start, self._takes, content = _open_onnx(path, output, self.notes)
-        else:
-            check_archive(path, folds=FOLDS)
-            opened = _open_script if kind == SCRIPT else _open_program
-            try:
-                self._start, self._takes = opened(path)
-            except UserError:
-                raise
-            except Exception as error:  # a damaged file can raise many types
-                raise BadFile(f"{path} is no whole {kind} file: {_last_line(error)}") from error
-            content = digest(path, "sha256")
+        parts = [path]
+        try:
+            if kind == ONNX:
+                parts += external_data(path)
+                self._start, self._takes = _open_onnx(path, output, self.notes)
+            else:
+                check_archive(path, folds=FOLDS)
+                self._start, self._takes = (_open_script if kind == SCRIPT else _open_program)(path)
+        except UserError:
+            raise
+        except Exception as error:  # a damaged file can raise many types
+            raise BadFile(f"{path} is no whole {kind} file: {_last_line(error)}") from error
+        hashes = [digest(part, "sha256") for part in parts]
+        content = hashes[0] if len(parts) == 1 else sha256("".join(hashes).encode()).hexdigest()
         # A buffer, so that the fingerprint of weights and preprocessing is of the file, too.
         buffer = torch.frombuffer(bytearray.fromhex(content), dtype=torch.uint8)
         self.register_buffer("content", buffer)
@@ -208,14 +210,8 @@ def _open_program(path: Path) -> Opened:
 # --- ONNX ---------------------------------------------------------------------------------------
 
 
-def _open_onnx(
-    path: Path, output: str, notes: list[str]
-) -> tuple[Callable[[torch.device], Program], ImagesTaken, str]:
-    """How to start it, what it takes, and the sha256 of it and its weights."""
+def _open_onnx(path: Path, output: str, notes: list[str]) -> Opened:
     runtime = _onnxruntime()
-    beside = external_data(path)
-    parts = [digest(each, "sha256") for each in (path, *beside)]
-    content = parts[0] if not beside else sha256("".join(parts).encode()).hexdigest()
     session = _session(path, [CPU])
     inputs, outputs = session.get_inputs(), [each.name for each in session.get_outputs()]
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
@@ -249,7 +245,7 @@ def _open_onnx(
 
         return run
 
-    return start, ImagesTaken(TYPES[kind], sides, batch or 1, batch), content
+    return start, ImagesTaken(TYPES[kind], sides, batch or 1, batch)
 
 
 def _onnxruntime() -> Any:
@@ -265,7 +261,7 @@ def _session(path: Path, providers: Sequence[Any]) -> Any:
     options.log_severity_level = 4  # what matters is raised
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        return runtime.InferenceSession(str(path), options, providers=providers)
+        return runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # of its own types
         raise BadFile(f"onnxruntime cannot open {path}: {_last_line(error)}") from error
 
