@@ -200,7 +200,8 @@ class Classifier(nn.Module):
         except RuntimeError as error:
             if "not implemented for" not in str(error):
                 raise
-            raise InvalidOutput(f"it {self.precision}, and torch says: {error}") from error
+            text = str(error).splitlines()[0]
+            raise InvalidOutput(f"it {self.precision}, and torch says: {text}") from error
 
     def read_answer(self, answer: Any) -> Tensor:
         """Logits (N, K), float32, of the outputs that are taken, from what the network answers."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from catchup_eval.core import readers
 from catchup_eval.core.errors import BadFile, InvalidOutput, UserError
 from catchup_eval.core.files import digest
-from catchup_eval.core.foreign import describe_error
+from catchup_eval.core.foreign import LONGEST
 from catchup_eval.models.checkpoints import check_archive
 
 ONNX, SCRIPT, PROGRAM = "ONNX", "TorchScript", "torch.export"
@@ -159,7 +159,8 @@ def _join(answers: Sequence[Any]) -> Any:
 def _last_line(error: Exception) -> str:
     """What TorchScript says at the end, after a traceback of its own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else describe_error(error)
+    line = lines[-1] if lines else type(error).__name__
+    return "".join(each if each.isprintable() else "?" for each in line[:LONGEST])
 
 
 # --- TorchScript and torch.export ---------------------------------------------------------------
