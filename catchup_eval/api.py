@@ -83,8 +83,9 @@ def load(
             override it.
         classes: if the weights do not determine them.
         root: the data root; downloaded weights lie in its folder `models`.
-        trust_pickle: run the code that the file calls when it is unpickled. Whoever wrote it
-            can then do on this machine what you can; without it, only weights are read.
+        trust_pickle: run the code that the file calls when it is unpickled, or the program that
+            it is (TorchScript, torch.export). Whoever wrote it can then do on this machine what you
+            can; without it, only weights are read.
 
     Raises:
         UserError: the fault of the request, in one sentence.

@@ -46,7 +46,7 @@ class Analysis(Protocol):
         INTERPRETATION: how to read the figure and the numbers, one or two sentences.
         REFERENCE: the paper the protocol is from.
         NEEDS: what it needs of the context, of: test, train, out, cue, boxes, cscores,
-            checkpoints, history.
+            checkpoints, history, gradients.
         VERSION: raised when a number it gives changes.
         HEADLINES: the headline metric, which comparisons go by, then secondary metrics.
         measure: numbers, from a context; settings are keyword-only, their defaults the paper's.

@@ -1,10 +1,10 @@
 """A model on a dataset: what every analysis needs of it, computed once and shared."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from catchup_eval.models.batch_norm import IMAGES, statistics_note
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.outputs import (
+    RELATIVE,
     are_probabilities,
     check_finite,
     consistency_note,
@@ -78,12 +79,15 @@ class EvaluationContext:
     data_root: Path | None = None
     progress: Progress | None = None
     auditing: bool = False
+    origin: ClassVar[str] = ""  # of the answers, in protocols, where no network gives them here
     _outputs: dict[str, ModelOutputs] = field(default_factory=dict, repr=False)
     _notes: list[str] = field(default_factory=list, repr=False)
     _inspected: bool = field(default=False, repr=False)
 
     def has(self, need: str) -> bool:
-        """Whether there is a split, "boxes", "cscores", "checkpoints" or "history"."""
+        """Whether there is a split, "boxes", "cscores", "checkpoints", "history", "gradients"."""
+        if need == "gradients":
+            return not self.model.without_gradients
         if need == "checkpoints":
             return bool(self.checkpoints)
         if need == "history":
@@ -94,6 +98,8 @@ class EvaluationContext:
     def notes(self) -> tuple[str, ...]:
         """What is odd about weights and outputs so far, a sentence each: beside every number."""
         form = f"the network {self.model.output_note}" if self.model.output_note else ""
+        if self.model.precision:
+            form = "; ".join(filter(None, (form, f"the network {self.model.precision}")))
         found = (form, self.model.class_note, *self.model.weight_notes, *self._notes)
         return tuple(dict.fromkeys(filter(None, found)))
 
@@ -119,19 +125,27 @@ class EvaluationContext:
                 every = [self.model(batch.images).cpu() for batch in self.batches(split)]
                 check_finite(torch.cat(every))  # raises, with the count of the whole split
             self._inspected = True
-            if are_probabilities(outputs):
-                self.model = copy(self.model)  # the caller's stays as it is
-                self.model.gives_probabilities = True
-                self._notes.append(
-                    "the outputs are probabilities; their logarithm is taken as the logits"
-                )
-            self.model = self.model.match_classes(
-                self.data.name, self.data.classes, outputs.shape[1], mask=self.data.masked
-            )
+            self._settle(outputs)
             if not self.auditing:
                 several = list(self._spread(samples, IMAGES))
-                notes = consistency_note(self.model, images), statistics_note(self.model, several)
+                rounding = max(RELATIVE, 8 * torch.finfo(self.model.dtype).eps)
+                notes = (
+                    consistency_note(self.model, images, rounding),
+                    statistics_note(self.model, several),
+                )
                 self._notes += filter(None, notes)
+
+    def _settle(self, outputs: Tensor) -> None:
+        """Take the model as its outputs (n, K) show it to be: its classes, its probabilities."""
+        if are_probabilities(outputs):
+            self.model = copy(self.model)  # the caller's stays as it is
+            self.model.gives_probabilities = True
+            self._notes.append(
+                "the outputs are probabilities; their logarithm is taken as the logits"
+            )
+        self.model = self.model.match_classes(
+            self.data.name, self.data.classes, outputs.shape[1], mask=self.data.masked
+        )
 
     def _spread(self, samples: Split, count: int) -> Iterator[Tensor]:
         """Images (n, C, H, W) in [0, 1] from all over a split, `count` in all, in batches."""
@@ -166,13 +180,7 @@ class EvaluationContext:
     @torch.no_grad()
     def _compute_outputs(self, split: str) -> ModelOutputs:
         self.inspect()
-        rows = []
-        with eval_mode(self.model):
-            for batch in self.batches(split):
-                rows.append((*self._forward(batch.images), batch.labels, batch.index))
-        logits, features, labels, index = map(_concatenate, zip(*rows, strict=True))
-        accepted = self.data.split(split).accepted
-        outputs = ModelOutputs(logits, features, labels, index, accepted)
+        outputs = self._forward_split(split)
         classes = outputs.logits.shape[1]
         if int(outputs.labels.max()) >= classes:
             raise UserError(
@@ -185,6 +193,14 @@ class EvaluationContext:
             labels = torch.where(correct, predictions, outputs.labels)  # of several, the best
             self._notes += output_notes(outputs.logits, labels)
         return outputs
+
+    def _forward_split(self, split: str) -> ModelOutputs:
+        rows = []
+        with eval_mode(self.model):
+            for batch in self.batches(split):
+                rows.append((*self._forward(batch.images), batch.labels, batch.index))
+        logits, features, labels, index = map(_concatenate, zip(*rows, strict=True))
+        return ModelOutputs(logits, features, labels, index, self.data.split(split).accepted)
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         try:
@@ -227,12 +243,13 @@ class EvaluationContext:
         return self.outputs("test").correct
 
     def outcomes(
-        self, split: Split, change: Callable[[Split], Tensor]
+        self, split: Split, change: Callable[[Split], Tensor], condition: str = ""
     ) -> tuple[np.ndarray, np.ndarray]:
         """(N,) predicted labels of the images after `change`, and (N,) bool whether correct.
 
         Args:
             change: from some rows of the split to their images (n, C, H, W) uint8.
+            condition: what stored logits call it, as :mod:`catchup_eval.models.logits` lists.
         """
         found = []
         for start in range(0, len(split), self.batch_size):
@@ -246,6 +263,14 @@ class EvaluationContext:
     def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
         """(N,) bool: which images are classified correctly; see :meth:`outcomes`."""
         return self.outcomes(split, change)[1]
+
+    def answered(self, kind: str, names: Sequence[str], strengths: Iterable[int]) -> Sequence[str]:
+        """Those of `names` for which there are answers under KIND/NAME/STRENGTH, at all strengths.
+
+        Raises:
+            Missing: there are none.
+        """
+        return names
 
     def generator(self, *key: int | str) -> np.random.Generator:
         """A generator that depends on the seed and this key."""
@@ -272,4 +297,9 @@ def require(context: EvaluationContext, needs: Iterable[str]) -> None:
     """Raise `Missing` for the first of `needs` that the context does not have."""
     for need in sorted(needs):
         if not context.has(need):
-            raise Missing(need)
+            raise Missing(name_need(need, context.model))
+
+
+def name_need(need: str, model: Classifier) -> str:
+    """A need, with the model where it is that which does not meet it."""
+    return f"gradients, which {model.without_gradients}" if need == "gradients" else need

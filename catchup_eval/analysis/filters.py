@@ -62,7 +62,7 @@ INTERPRETATION = (
     "different networks are not comparable, fractions are."
 )
 REFERENCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
-NEEDS = frozenset({"train"})
+NEEDS = frozenset({"train", "gradients"})
 VERSION = 1
 COST = 2
 HEADLINES: tuple[Headline, ...] = ()  # even is not better

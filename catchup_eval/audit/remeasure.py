@@ -13,7 +13,7 @@ import torch
 
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.analysis.base import declaration
-from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.from_logits import context_for
 from catchup_eval.audit.findings import AuditCheck, AuditStatus, Mismatch, finding, worst_status
 from catchup_eval.audit.outcomes import (
     OutcomeComparison,
@@ -97,15 +97,13 @@ class Remeasurement:
             CatchupError: they lack what it needs.
         """
         key = self.record.key
-        context = EvaluationContext(
+        context = context_for(
             self.candidate.model.to(self.device),
             data.transform(preprocessing_for(self.candidate, data, self.analysis)),
             device=self.device,
             batch_size=self.batch_size,
             seed=key.seed,
-            checkpoints=LazyCheckpoints(
-                self.candidate.epoch_checkpoints, self.candidate.model.columns
-            ),
+            checkpoints=LazyCheckpoints(self.candidate.epoch_checkpoints, self.candidate.model),
             history=self.candidate.history,
             data_root=self.data_root,
             auditing=True,

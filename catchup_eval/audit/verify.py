@@ -182,13 +182,15 @@ def _load_weights(
 ) -> tuple[list[ModelUnderTest], AuditCheck]:
     """The models whose weights are the report's, and what became of the others."""
     found, absent, other = [], [], []
+    access = sources.WeightsAccess(trust_pickle=request.trust_code)
     for model in info.models:
         spec = _locate_weights(model, request)
         try:
             _check_harmless(spec, request)
-            (candidate,) = load_models([spec], data)
+            (candidate,) = load_models([spec], data, access=access)
         except UserError as error:
-            absent.append(f"{model.key}: {error}")
+            text = str(error).replace("--trust-pickle", "--trust-code")  # the option of this
+            absent.append(f"{model.key}: {text}")
             continue
         here = candidate.info.fingerprint
         if here == model.fingerprint:

@@ -114,8 +114,9 @@ class Options:
         bool,
         typer.Option(
             "--trust-pickle",
-            help="Run the code that a checkpoint calls when it is unpickled. Whoever wrote the "
-            "file can then do on this machine what you can; without it, only weights are read.",
+            help="Run the code that a checkpoint calls when it is unpickled, and programs of "
+            "TorchScript and torch.export. Whoever wrote the file can then do on this machine what "
+            "you can; without it, only weights are read.",
         ),
     ] = False
     shard: Annotated[

@@ -57,8 +57,9 @@ def verify(
         bool,
         typer.Option(
             "--trust-code",
-            help="Run the .py files that the report names as its models. Whoever wrote them can "
-            "then do on this machine what you can; without it, such models are left out.",
+            help="Run what the report names as its models: .py files, programs of TorchScript and "
+            "torch.export, pickles. Whoever wrote them can then do on this machine what you can; "
+            "without it, such models are left out.",
         ),
     ] = False,
     out: Annotated[

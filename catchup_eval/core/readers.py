@@ -148,9 +148,9 @@ def _recognize_zip(path: Path) -> str:
     except Exception:  # a damaged file can raise many types
         return ""
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        return "a TorchScript archive, a program; save the network's state_dict() instead"
+        return "a TorchScript archive, a program; name it without a network, or save a state_dict()"
     if any(name.endswith(("/archive_format", "exported_program.json")) for name in names):
-        return "a program of torch.export; save the network's state_dict() instead"
+        return "a program of torch.export; name it without a network, or save a state_dict()"
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         return ""
     if names and all(name.endswith(".npy") for name in names):

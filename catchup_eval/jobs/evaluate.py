@@ -14,7 +14,8 @@ import torch
 from catchup_eval import analysis
 from catchup_eval.analysis import ANALYSES, setting_defaults
 from catchup_eval.analysis.base import Analysis, declaration
-from catchup_eval.analysis.context import EvaluationContext, require
+from catchup_eval.analysis.context import EvaluationContext, name_need, require
+from catchup_eval.analysis.from_logits import context_for
 from catchup_eval.core import environment
 from catchup_eval.core.errors import CatchupError, InvalidOutput, Missing, UnknownName, UserError
 from catchup_eval.datasets.cscores import was_trained_on
@@ -153,8 +154,10 @@ class EvaluateTask(Task):
             return ""
         model, data = self.model.load(), self.data.evaluation
         there = {"history": model.history is not None, "checkpoints": bool(model.epoch_checkpoints)}
+        there["gradients"] = not model.model.without_gradients
         needs = list_needs(self.name, data)
-        return next((need for need in needs if not there.get(need, data.has(need))), "")
+        lacking = next((need for need in needs if not there.get(need, data.has(need))), "")
+        return name_need(lacking, model.model)
 
     def seconds(self, times: StepTimes) -> float:
         data, limit = self.data.given, self.data.limit
@@ -294,13 +297,13 @@ def _make_context(
         if context.progress:  # of the analysis that first needs what is decoded
             context.progress(done, total)
 
-    context = EvaluationContext(
+    context = context_for(
         model.model.to(settings.device),
         data.transform(transform, report),
         device=settings.device,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model.columns),
+        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model),
         history=model.history,
         data_root=settings.data_root,
     )

@@ -19,6 +19,7 @@ from catchup_eval.models import checkpoints, loading
 from catchup_eval.models import spec as specs
 from catchup_eval.models.checkpoints import find_epoch_checkpoints, find_history
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.logits import StoredLogits
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.sources import WeightsAccess
 from catchup_eval.results.store import to_json_types
@@ -98,14 +99,21 @@ class ModelSource:
 
 
 class LazyCheckpoints(Mapping[int, Classifier]):
-    """Checkpoints by epoch, each read at its first use, since there may be many."""
+    """Checkpoints by epoch, each read at its first use, since there may be many.
 
-    def __init__(self, paths: Mapping[int, Path], columns: tuple[int, ...] = ()):
-        self._paths, self._columns = paths, columns
+    Args:
+        paths: by epoch.
+        like: the last, whose outputs and precision the others have.
+    """
+
+    def __init__(self, paths: Mapping[int, Path], like: Classifier | None = None):
+        self._paths, self._like = paths, like
 
     def __getitem__(self, epoch: int) -> Classifier:
         model = loading.load(specs.parse(str(self._paths[epoch]))).model
-        model.columns = self._columns
+        if self._like:
+            model.columns = self._like.columns
+            model.set_precision(self._like.dtype)
         return model
 
     def __iter__(self) -> Iterator[int]:
@@ -172,7 +180,14 @@ def match_classes(model: Classifier, data: AnySet) -> Classifier:
 
 @torch.no_grad()
 def _count_outputs(model: Classifier, data: AnySet) -> int:
-    """How many logits it gives, whatever its head; 0 where it fails, as its analyses will."""
+    """How many logits it gives, whatever its head; 0 where it fails, as its analyses will.
+
+    Raises:
+        UserError: they lie in a file, and are not of these images.
+    """
+    if isinstance(model.net, StoredLogits):
+        model.net.check(data)
+        return model.net.outputs
     transform = data.preprocessing_for(model.preprocess)
     parts = [part for part in data.parts.values() if isinstance(part, Split)]
     if not (transform or parts):
@@ -234,8 +249,8 @@ def describe(
         seed=seed,
         spec=spec,
         fingerprint=checkpoints.fingerprint(model),
-        preprocessing=model.preprocessing,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        preprocessing="not known" if isinstance(model.net, StoredLogits) else model.preprocessing,
+        parameters=sum(parameter.numel() for parameter in model.parameters()) or None,
         card=to_json_types(card),
         architecture=architecture,
         structure=_structure(model),

@@ -190,10 +190,13 @@ def _hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:
     return digest.hexdigest()
 
 
-def check_archive(path: Path) -> None:
+def check_archive(path: Path, *, folds: int = 1) -> None:
     """Compare what torch.save wrote, a zip archive of plain entries, with its checksums.
 
     Files older than torch 1.6 have none.
+
+    Args:
+        folds: to how many times its size it may unfold; text of programs is compressed.
 
     Raises:
         BadFile: it is damaged, or would unfold to more than it has; nothing is allocated then.
@@ -204,10 +207,11 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-            bad = archive.testzip() if size <= path.stat().st_size else None
+            most = folds * path.stat().st_size
+            bad = archive.testzip() if size <= most else None
     except Exception as error:  # a damaged file can raise many types
         raise BadFile(f"{path} is no whole checkpoint: {_describe_size(path)}") from error
-    if size > path.stat().st_size:
+    if size > most:
         raise BadFile(
             f"{path} would unfold to {format_bytes(size)} from {format_bytes(path.stat().st_size)};"
             " torch.save folds nothing"

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from catchup_eval.core.errors import Missing, UserError
+from catchup_eval.core.errors import InvalidOutput, Missing, UserError
 from catchup_eval.datasets.classes import OutputNames, match, output_names
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
@@ -16,6 +16,9 @@ from catchup_eval.models.outputs import TINY, find_logits
 
 # The input channels from (red, green, blue); a single one is for images whose three are equal.
 CHANNELS: Mapping[str, Sequence[int] | None] = {"rgb": None, "bgr": (2, 1, 0), "gray": (0,)}
+DTYPES: Mapping[str, torch.dtype] = {
+    name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")
+}
 
 
 class Trace(NamedTuple):
@@ -79,7 +82,7 @@ class Classifier(nn.Module):
     Args:
         net: takes normalised images (N, C, H, W), gives logits (N, K), or something that
             :func:`~catchup_eval.models.outputs.find_logits` finds them in. Of half or double
-            precision, it is given such images, and its logits are made float32.
+            precision, it is given such images; logits, features and maps are made float32.
         mean, std: per channel, in units of [0, 1].
         stages: names of the submodules after which features may be mixed, in forward order; the
             first is the stem. Empty: features cannot be mixed.
@@ -91,6 +94,7 @@ class Classifier(nn.Module):
 
     Attributes:
         output_names: of its outputs, as far as they are known.
+        dtype: what it computes in.
         columns: outputs that are taken, in order, where it was matched to a dataset; else empty.
 
     Raises:
@@ -116,11 +120,11 @@ class Classifier(nn.Module):
         for module in filter(None, (*stages, head, pool)):
             _submodule(net, module)
         parameters = (p.dtype for p in net.parameters() if p.is_floating_point())
-        self._dtype = next(parameters, torch.float32)
+        self.dtype = next(parameters, torch.float32)
         self.gives_probabilities = (
             False  # set where evaluated, if so: forward takes their logarithm
         )
-        self.weight_notes: tuple[str, ...] = ()  # what was chosen or lacks where they were read
+        self.weight_notes: Sequence[str] = ()  # what was chosen or lacks where they were read
         self.output_note = ""  # where the logits were found, once they had to be looked for
         self.output_names = OutputNames()
         self.columns: tuple[int, ...] = ()
@@ -134,15 +138,16 @@ class Classifier(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        """The last linear layer: `logits = head(features)`; of the outputs that are taken."""
+        """The last linear layer: `logits = head(features)`; of the outputs taken, in float32."""
         head = self._linear_head()
-        if not self.columns:
+        if not self.columns and self.dtype == torch.float32:
             return head
-        if max(self.columns) >= head.out_features:
+        columns = list(self.columns) or list(range(head.out_features))
+        if max(columns) >= head.out_features:
             raise Missing(f"a linear head that gives its outputs ({self._head} does not)")
-        part = nn.Linear(head.in_features, len(self.columns), head.bias is not None, device="meta")
+        part = nn.Linear(head.in_features, len(columns), head.bias is not None, device="meta")
         for name, value in head.named_parameters():
-            setattr(part, name, nn.Parameter(value[list(self.columns)], requires_grad=False))
+            setattr(part, name, nn.Parameter(value[columns].float(), requires_grad=False))
         return part
 
     def _linear_head(self) -> nn.Linear:
@@ -165,17 +170,47 @@ class Classifier(nn.Module):
         normalised = f"({pixels} - {mean}) / {std}"
         return f"{self.preprocess}; {normalised}" if self.preprocess else normalised
 
+    @property
+    def precision(self) -> str:
+        """What it computes in, where that is not float32; a clause."""
+        return "" if self.dtype == torch.float32 else f"computes in {_name(self.dtype)}"
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Let weights and network be of this type, pixels and their normalisation float32."""
+        self.net.to(dtype)
+        self.dtype = dtype
+
+    @property
+    def without_gradients(self) -> str:
+        """Why it gives no gradients, as a clause; empty where it does.
+
+        A confident network's gradients are below what float16 can hold, and attacks would fail.
+        """
+        if not getattr(self.net, "differentiable", True):
+            return f"{self.net.file} does not give"
+        coarse = torch.finfo(self.dtype).eps > torch.finfo(torch.float32).eps
+        return f"are too coarse in {_name(self.dtype)}" if coarse else ""
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (N, K) of pixels (N, C, H, W) in [0, 1]."""
         images = self.normalize(pixels)
-        if self._dtype != torch.float32:
-            images = images.to(self._dtype)
-        answer = self.net(images)
-        plain = self._dtype == torch.float32 and not self.gives_probabilities
-        if plain and isinstance(answer, Tensor) and answer.ndim == 2:
+        if self.dtype == torch.float32:
+            return self.read_answer(self.net(images))
+        try:
+            return self.read_answer(self.net(images.to(self.dtype)))
+        except RuntimeError as error:
+            if "not implemented for" not in str(error):
+                raise
+            text = str(error).splitlines()[0]
+            raise InvalidOutput(f"it {self.precision}, and torch says: {text}") from error
+
+    def read_answer(self, answer: Any) -> Tensor:
+        """Logits (N, K), float32, of the outputs that are taken, from what the network answers."""
+        plain = isinstance(answer, Tensor) and answer.ndim == 2 and answer.dtype == torch.float32
+        if plain and not self.gives_probabilities:
             return self._take_columns(answer)
         logits, self.output_note = find_logits(answer)
-        logits = logits if self._dtype == torch.float32 else logits.float()
+        logits = logits.float()
         return self._take_columns(
             logits.clamp_min(TINY).log() if self.gives_probabilities else logits
         )
@@ -230,7 +265,10 @@ class Classifier(nn.Module):
             logits = self(pixels)
         if "features" not in seen:
             raise Missing(f"a linear head that its forward pass calls ({self._head} is not called)")
-        return Trace(logits, seen["features"].flatten(1), seen.get("maps"))
+        features, maps = seen["features"].flatten(1), seen.get("maps")
+        if self.dtype != torch.float32:
+            features, maps = features.float(), None if maps is None else maps.float()
+        return Trace(logits, features, maps)
 
     def features(self, pixels: Tensor) -> Tensor:
         """(N, D): the input of the last linear layer."""
@@ -250,9 +288,14 @@ class Classifier(nn.Module):
         maps, features = trace.maps, trace.features
         if maps is not None and maps.ndim == 4 and maps.shape[:2] == features.shape:
             size = float(features.detach().abs().mean())  # of fresh networks it may be tiny
-            if torch.allclose(maps.mean((2, 3)), features, rtol=1e-3, atol=1e-3 * size):
+            close = max(1e-3, 4 * torch.finfo(self.dtype).eps)
+            if torch.allclose(maps.mean((2, 3)), features, rtol=close, atol=close * size):
                 return maps
         raise Missing("a head that averages one feature map")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _submodule(net: nn.Module, name: str) -> nn.Module:

@@ -1,6 +1,6 @@
 """From a spec to a model that is ready to be evaluated."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,16 @@ from typing import Any
 from torch import Tensor, equal, get_rng_state, nn
 
 from catchup_eval.core import readers
-from catchup_eval.core.errors import UserError
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.classes import OutputNames, read_names
-from catchup_eval.models import catalogue, checkpoints, matching, preprocessing
+from catchup_eval.models import catalogue, checkpoints, exported, matching, preprocessing
 from catchup_eval.models import spec as specs
 from catchup_eval.models.catalogue import CATALOGUE, PublishedAccuracy
 from catchup_eval.models.checkpoints import CheckpointContent, ModelCard
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import DTYPES, Classifier, wrap
+from catchup_eval.models.exported import ExportedNetwork
+from catchup_eval.models.logits import SUFFIX, StoredLogits
 from catchup_eval.models.preprocessing import NORMS, InputSettings
 from catchup_eval.models.sources import TIMM, TORCHVISION, LocatedWeights, WeightsAccess, find
 from catchup_eval.models.spec import ModelSpec, check_architecture
@@ -56,7 +58,9 @@ def load(
         return _load_from_catalogue(spec, classes, access)
     specs.check_request(spec)
     options = dict(spec.options)
-    published = options.pop("published", None)
+    published, dtype = options.pop("published", None), options.get("dtype")
+    if dtype is not None and dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
     names = read_names(options.pop("classes")) if specs.class_file(spec) else None
     mask = _read_mask(options.pop("mask", ""))
     plain = replace(spec, options=options)
@@ -64,6 +68,8 @@ def load(
         loaded = _load_pretrained(plain)
     else:
         loaded = _load_file(plain, classes, access)
+    if dtype is not None:
+        loaded.model.set_precision(DTYPES[dtype])
     loaded.model.eval()
     if names or loaded.card:
         known = loaded.card.classes if loaded.card else ()
@@ -128,11 +134,62 @@ def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> L
     if spec.architecture and not Path(spec.weights).is_file():  # errors come before any download
         preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
     found = find(spec.weights, access)
+    if not spec.architecture and (kind := exported.kind_of(found.path)):
+        return _load_exported(spec, found, kind, access)
+    if not spec.architecture and found.path.is_file() and found.path.suffix == SUFFIX:
+        return _load_logits(spec, found.path)
     ema = spec.options.get("ema", "").lower() == "true"
     content = checkpoints.read_content(found.path, ema=ema, trust_pickle=access.trust_pickle)
     if content.card is not None and not spec.architecture:
         return _load_own(spec, content, content.card)
     return _load_foreign(spec, content, found, classes)
+
+
+def _load_exported(
+    spec: ModelSpec, found: LocatedWeights, kind: str, access: WeightsAccess
+) -> LoadedModel:
+    """A network that only answers.
+
+    Raises:
+        BadFile: reading it runs code, and that is not trusted.
+    """
+    if kind != exported.ONNX and not access.trust_pickle:
+        raise BadFile(
+            f"{found.path} is a {kind} program, which can do on this machine what you can; if you "
+            "trust whoever wrote it, add --trust-pickle"
+        )
+    _refuse_keys(spec, (*preprocessing.KEYS, "classes", *["output"] * (kind == exported.ONNX)))
+    inputs = preprocessing.read(spec.options, _inputs_of_weights(spec, found.config), spec.name)
+    net = ExportedNetwork(found.path, kind, spec.options.get("output", ""))
+    model = wrap(net, name=spec.name)
+    inputs.apply_to(model)
+    model.weight_notes, model.dtype = net.notes, net.dtype
+    return LoadedModel(model, None, 0, kind)
+
+
+def _load_logits(spec: ModelSpec, path: Path) -> LoadedModel:
+    _refuse_keys(spec, ("classes",))
+    model = wrap(StoredLogits(path), name=spec.name)
+    model.weight_notes = (
+        f"the logits are those in {path.name}; how its images were made is not known here",
+    )
+    return LoadedModel(model, None, 0, "logits")
+
+
+def _refuse_keys(spec: ModelSpec, known: Sequence[str]) -> None:
+    """Raise `UnknownName` for keys that would be a builder's."""
+    for key in spec.options:
+        if key not in known:
+            raise UnknownName(f"key of {Path(spec.weights).name}", key, known)
+
+
+def _precision_note(spec: ModelSpec, weights: Mapping[str, Tensor]) -> str:
+    """Which other precision than the network's a file's weights have, where none was asked for."""
+    kinds = {str(each.dtype) for each in weights.values() if each.is_floating_point()}
+    names = ", ".join(sorted(kind.removeprefix("torch.") for kind in kinds - {"torch.float32"}))
+    if not names or "dtype" in spec.options:
+        return ""
+    return f"its weights are stored in {names} and computed with in float32; see ?dtype="
 
 
 def _load_built(spec: ModelSpec) -> LoadedModel:
@@ -171,7 +228,7 @@ def _load_own(spec: ModelSpec, content: CheckpointContent, card: ModelCard) -> L
     model = make()
     InputSettings(card.mean, card.std, card.channels, card.preprocess).apply_to(model)
     matching.load_state(model.net, content.weights, spec.weights)
-    model.weight_notes = (content.note,) if content.note else ()
+    model.weight_notes = tuple(filter(None, (content.note, _precision_note(spec, content.weights))))
     return LoadedModel(model, card, card.seed or 0, card.architecture, card.options)
 
 
@@ -189,7 +246,8 @@ def _load_foreign(
     aside = matching.load_state(model.net, content.weights, spec.weights, content.keys)
     own = _inputs_of_weights(named, found.config)
     note = _set_inputs(model, spec, own, content.weights)
-    model.weight_notes = tuple(filter(None, (content.note, aside, note)))
+    precision = _precision_note(spec, content.weights)
+    model.weight_notes = tuple(filter(None, (content.note, aside, note, precision)))
     entry = _torchvision_entry(named)
     claim = _published_accuracy(entry) if entry else None
     options = {"classes": size, **options}
@@ -283,7 +341,7 @@ def _published_accuracy(entry: Any) -> PublishedAccuracy | None:
 def _builder_options(spec: ModelSpec) -> dict[str, Any]:
     if "name" in spec.options:
         raise UserError("expected a model's name as NAME=MODEL, got ?name=")
-    ours = (*preprocessing.KEYS, "classes", "ema")
+    ours = (*preprocessing.KEYS, "classes", "ema", "dtype")
     return {key: _parse_value(value) for key, value in spec.options.items() if key not in ours}
 
 

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from catchup_eval.core.errors import InvalidOutput
 
 CLOSE = 1e-3  # of the spread of the logits: more than rounding moves an answer
+RELATIVE = 1e-4  # of a logit, the same in float32
 TINY = 1e-30  # below which a probability counts as this
 SUM = 5e-3  # within which a row sums to 1, for half precision too
 
@@ -105,17 +106,20 @@ def output_notes(logits: Tensor, labels: Tensor) -> list[str]:
     return notes
 
 
-def consistency_note(model: Callable[[Tensor], Tensor], images: Tensor) -> str:
+def consistency_note(
+    model: Callable[[Tensor], Tensor], images: Tensor, rounding: float = RELATIVE
+) -> str:
     """Whether an image's output is the same twice, alone and in another batch; empty where it is.
 
     Args:
         images: (N, C, H, W), a few.
+        rounding: by what fraction of itself a logit may differ.
     """
     together = model(images)
     limit = CLOSE * max(float(together.std()), 1e-6)
 
     def differs(other: Tensor) -> bool:
-        return bool(((together - other).abs() > limit + 1e-4 * together.abs()).any())
+        return bool(((together - other).abs() > limit + rounding * together.abs()).any())
 
     if differs(model(images)):
         return "two passes over the same images differ: dropout or noise at test time?"

@@ -12,6 +12,10 @@
     catalogue:NAME                      a published checkpoint (see: list catalogue)
     mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
     mine=nets.py:build?norm=none        the same, where `build` brings its weights
+    net.onnx?norm=imagenet              an exported network (:mod:`catchup_eval.models.exported`):
+                                        ONNX, TorchScript, torch.export; `norm=none` where it
+                                        normalises inside, `output=NAME` of several
+    logits.npz                          what a network gave (:mod:`catchup_eval.models.logits`)
     models.toml                         all that the file lists as [models.NAME] spec = "..."
 
 A path that exists is taken as it is, whatever signs are in it and however it ends.
@@ -20,8 +24,9 @@ A path that exists is taken as it is, whatever signs are in it and however it en
 `classes=FILE` names the outputs (:mod:`catchup_eval.datasets.classes`), which is needed where a
 dataset has other classes than the network. `mask=false` lets its outputs of none of these classes
 compete, `mask=true` masks them: the default for most datasets. `ema=true` takes the average over
-the training that a file may hold, `published=91.73` is an accuracy to compare with. Other keys go
-to the network's builder.
+the training that a file may hold, `published=91.73` is an accuracy to compare with.
+`dtype=float16`, or another of :data:`catchup_eval.models.classifier.DTYPES`, computes in that
+precision, not in float32. Other keys go to the network's builder.
 
 A list of models is a file:
 
@@ -55,6 +60,7 @@ from catchup_eval.models.zoo import ARCHITECTURES
 
 ZOOS = (TORCHVISION, TIMM)  # whose published weights have names
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".pth.tar")
+EXPORTS = (".onnx", ".pt2", ".torchscript", ".npz")  # networks, or their logits, whole
 LIST = ".toml"
 INTERMEDIATE = re.compile(r"-epoch\d+(?=\.\w+$)")  # in the name of a checkpoint of an earlier epoch
 
@@ -85,7 +91,7 @@ def parse(text: str) -> ModelSpec:
     named = bool(equals and head) and not set("/@") & set(head)
     architecture = _expand_home(rest if named else front)
     weights = _expand_home(weights)
-    if not weights and architecture.endswith(SUFFIXES):
+    if not weights and architecture.endswith(SUFFIXES + EXPORTS):
         architecture, weights = "", architecture
     if not (architecture or weights):
         raise UserError(f"expected a model as [NAME=]ARCH[@WEIGHTS][?key=value], got {text!r}")
@@ -155,7 +161,7 @@ def _default_name(architecture: str, weights: str) -> str:
     if weights.startswith(WEB):
         weights = weights.partition("?")[0]
         return Path(weights).name.removesuffix(".tar").rpartition(".")[0]
-    if weights.endswith(SUFFIXES):
+    if weights.endswith(SUFFIXES + EXPORTS):
         return Path(weights).name.removesuffix(".tar").rpartition(".")[0]
     if not architecture or _is_file(weights):
         return Path(weights).name

@@ -148,10 +148,9 @@ def models_table(study: Study) -> Table:
 def _model_row(model: ModelInfo) -> list[Cell]:
     card, history = model.card, model.card.get("history") or {}
     method, epoch = (card.get(key) or formatting.NONE for key in ("method", "epoch"))
+    size = formatting.NONE if model.parameters is None else f"{model.parameters:,}"
     ends = [_top1(history, key) for key in ("best", "last", "median")]
-    return cells(
-        [model.group, model.seed, method, f"{model.parameters:,}", epoch, *ends, model.fingerprint]
-    )
+    return cells([model.group, model.seed, method, size, epoch, *ends, model.fingerprint])
 
 
 def _top1(history: Mapping[str, Any], word: str) -> str:

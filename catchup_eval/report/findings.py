@@ -127,7 +127,8 @@ def _model_differences(study: Study) -> Iterator[str]:
     models = study.info.models
     trained = [(model.group, model.card) for model in models if model.card]
     yield from _difference("preprocessing", [(m.group, m.preprocessing) for m in models])
-    yield from _difference("number of parameters", [(m.group, f"{m.parameters:,}") for m in models])
+    sizes = [(m.group, f"{m.parameters:,}") for m in models if m.parameters is not None]
+    yield from _difference("number of parameters", sizes)
     for key, what in (("data", "training data"), ("data_fingerprint", "training images")):
         yield from _difference(what, [(group, str(card.get(key) or "")) for group, card in trained])
     recipes = [(group, _recipe_texts(card.get("recipe") or {})) for group, card in trained]

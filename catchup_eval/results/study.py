@@ -34,7 +34,7 @@ class ModelInfo(BaseModel, frozen=True):
     spec: str  # as given
     fingerprint: str  # of weights and normalisation; empty where an analysis trains it anew
     preprocessing: str  # how its images are normalised, one line
-    parameters: Size  # how many there are
+    parameters: Size | None  # how many there are; None where that is not known
     card: dict[str, Any] = {}  # of its checkpoint, about its training; empty if foreign
     # Its name, the options of its builder and the name of published weights; empty where only the
     # module itself was given.

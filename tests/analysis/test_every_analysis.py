@@ -31,7 +31,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "filters": {"samples": 40},
     "landscape": {"points": 3, "probes": 2, "directions": 2, "samples": 10, "tolerance": 0.01},
 }
-NEEDS = {"test", "train", "out", "boxes", "cscores", "cue", "checkpoints", "history"}
+NEEDS = {"test", "train", "out", "boxes", "cscores", "cue", "checkpoints", "history", "gradients"}
 HISTORY = pd.DataFrame(
     {
         "epoch": range(1, 13),

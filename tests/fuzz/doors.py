@@ -561,7 +561,77 @@ CHECKPOINT_KINDS = ["own flipped weight", "own header", "own card", "own card", 
     "own bytes", "bytes", "bytes", "code", "bomb", "script", "tar", "nest", "prefix", "names",
     "dtype", "shape", "values", "what"]  # fmt: skip
 
-SPEC_WORDS = ["=", "@", "?", "&", "*", "**", "/", ":", ".", ",", "~", "%", "net=", "{pth}", "{own}",
+
+def exported_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
+    """An ONNX file: a linear network of the pixels, which is exact on some of the images."""
+    from onnx import TensorProto, helper
+
+    pixels = m.images.transpose(0, 3, 1, 2).reshape(len(m.images), -1) / 255
+    targets = np.eye(10)[m.labels] - 0.1
+    weights = np.linalg.lstsq(pixels, targets, rcond=1e-2)[0].astype(np.float32)
+    (box / "in" / "weights").write_bytes(weights.tobytes())
+    (box / "secret").write_bytes(weights.tobytes())
+    shape = {"rank": ["n", 3072], "batch": [7, 3, 32, 32], "size": ["n", 3, 8, 8]}
+    taken = TensorProto.UINT8 if kind == "uint8" else TensorProto.FLOAT
+    images = helper.make_tensor_value_info("x", taken, shape.get(kind, ["n", 3, 32, 32]))
+    names = ["y", "z"] if kind == "outputs" else ["y"]
+    gives = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 10]) for name in names]
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+    ]
+    nodes += [helper.make_node("Neg", ["y"], ["z"])] * (kind == "outputs")
+    tensor = helper.make_tensor("w", TensorProto.FLOAT, [3072, 10], weights.tobytes(), raw=True)
+    if kind in ("beside", "outside"):
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        places = [
+            "../secret",
+            str(box / "secret"),
+            "a/../../secret",
+            "/dev/zero",
+            ".",
+            "",
+            "absent",
+        ]
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", pick(rng, places) if kind == "outside" else "weights"
+    graph = helper.make_graph(nodes, "graph", [images], gives, [tensor])
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    path = box / "in" / "net.onnx"
+    content = model.SerializeToString()
+    path.write_bytes(damage.change_bytes(content, rng) if kind == "bytes" else content)
+    case = Case(["evaluate", f"net={path}?norm=none", "--data", str(m / "digits.npz"), *CLEAN])
+    case.about, case.refused = kind, kind not in ("bytes", "beside", "batch", "sound")
+    if kind in ("beside", "batch", "sound"):
+        case.truth = 100 * float(((pixels @ weights).argmax(1) == m.labels).mean())
+    return case
+
+
+EXPORTED_KINDS = ["bytes"] * 6 + ["outside"] * 2 + ["beside", "batch", "sound", "rank", "size",
+    "uint8", "outputs"]  # fmt: skip
+
+
+def logits_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
+    """A file of logits in place of a network."""
+    path, canary = box / "in" / "logits.npz", box / "in" / "canary"
+    clean = rng.normal(size=(len(m.labels), 10)).astype(np.float32)
+    names = ["clean", "corruption/fog/3", "out", "deformation/zoom/60"]
+    np.savez(path, labels=m.labels, **dict.fromkeys(names, clean))
+    case = Case([], about=kind, canary=canary)
+    if kind == "arrays":
+        damage.change_arrays(path, rng, canary)
+    elif kind == "bytes":
+        damage.change_file(path, rng)
+    else:
+        case.truth = 100 * float((clean.argmax(1) == m.labels).mean())
+    case.words = ["evaluate", f"net={path}", "--data", str(m / "digits.npz"), *CLEAN]
+    return case
+
+
+SPEC_WORDS = ["dtype=float16", "dtype=x", "output=y", ".onnx", ".npz", ".pt2",
+    "=", "@", "?", "&", "*", "**", "/", ":", ".", ",", "~", "%", "net=", "{pth}", "{own}",
     "{nets}:net", "{nets}:absent", "preactresnet10", "resnet20", "resnet18", "torchvision:resnet18",
     "timm:resnet18", "torchvision:", "timm:x", "hf:", "hf:a/b", "catalogue:", "catalogue:x",
     "width=4", "width=-1", "width=1e9", "final_norm=true", "norm=half", "norm=", "norm=a/b",
@@ -1009,6 +1079,8 @@ def doors() -> Mapping[str, Door]:
         "scores": Door(3, kinds(["bytes", "arrays"]), score_case),
         "ood": Door(4, kinds(["bytes", "arrays", "list", "list"]), ood_case),
         "checkpoints": Door(9, kinds(CHECKPOINT_KINDS), checkpoint_case),
+        "exported": Door(4, kinds(EXPORTED_KINDS), exported_case),
+        "logits": Door(3, kinds(["arrays", "arrays", "bytes", "sound"]), logits_case),
         "specs": Door(10, specs, spec_case),
         "reports": Door(7, reports, report_case),
         "archives": Door(5, kinds(ARCHIVE_KINDS), archive_case),

@@ -25,6 +25,8 @@ CASES: list[tuple[str, Any]] = [
     ("ood", "list"),
     ("checkpoints", "code"),
     ("checkpoints", "own table"),
+    ("exported", "outside"),
+    ("logits", "arrays"),
     ("specs", (["norm=", "é", "?", "&"], True)),
     ("reports", ("path", "copy")),
     ("archives", "slip"),

@@ -129,7 +129,7 @@ def test_the_head_is_that_of_the_matched_classes(
         checks = found[name].result.frame.query("unit == 'check'")
         assert len(checks) and (checks["value"] == 1).all(), name
     torch.testing.assert_close(one.model.head.weight, net.head.weight[SOME])
-    earlier = LazyCheckpoints({1: tmp_path / "net.safetensors"}, one.model.columns)[1]
+    earlier = LazyCheckpoints({1: tmp_path / "net.safetensors"}, one.model)[1]
     images = data.split("test").batch(slice(0, 2)).images
     torch.testing.assert_close(earlier(images), net(images)[:, SOME])
 

@@ -60,6 +60,9 @@ HALF = {"norm": "half"}
         ("hf:timm/resnet18.a1_in1k", "", "hf:timm/resnet18.a1_in1k", {}, "resnet18.a1_in1k"),
         ("wrn@hf:me/nets/a/b.pth?ema=true", "wrn", "hf:me/nets/a/b.pth", {"ema": "true"}, "nets"),
         ("x=catalogue:some-net?size=64", "", "catalogue:some-net", {"size": "64"}, "x"),
+        ("a=runs/net.onnx?norm=half", "", "runs/net.onnx", HALF, "a"),
+        ("runs/net.pt2", "", "runs/net.pt2", {}, "net"),
+        ("runs/logits.npz", "", "runs/logits.npz", {}, "logits"),
         ("resnet50@model_best.pth.tar", "resnet50", "model_best.pth.tar", {}, "model_best"),
     ],
 )

@@ -78,7 +78,7 @@ INTERPRETATION = (
 REFERENCE = (
     "Goodfellow et al. 2014 (FGSM); Madry et al. 2018 (PGD); epsilon 4/255 as in Catch-up Mix"
 )
-NEEDS = frozenset({"test"})
+NEEDS = frozenset({"test", "gradients"})
 VERSION = 3
 COST = 8
 HEADLINES = tuple(

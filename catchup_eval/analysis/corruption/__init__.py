@@ -21,9 +21,10 @@ images, `low` and `high` (95 % interval) and `protocol`. Metrics:
 The paper's figure is over all 19 types of the released CIFAR-100-C files, which were drawn without
 a seed. `protocol` names what was measured: `cifar19of19@2` is all types with the constants for 32
 pixels; another choice of types is marked (`cifar2of19-3fa9@2`), as are fewer severities (`s135`).
-With `files` the released images are used: `released19of19@2`, `cifar-c-bar10of10@2`. Frost needs
-`photographs` that are not part of this package; without them it is procedural, another corruption
-than the official one, and the protocol names it: `cifar19of19-proceduralfrost@2`.
+With `files` the released images are used: `released19of19@2`, `cifar-c-bar10of10@2`;
+`logits19of19@2` are logits from a file, whose maker alone knows how the images were corrupted.
+Frost needs `photographs` that are not part of this package; without them it is procedural, another
+corruption than the official one, and the protocol names it: `cifar19of19-proceduralfrost@2`.
 
 Corrupted images are cached in `corrupted` in the context's data root, where there is one, for the
 next model; not so many that they would take most of its free disk.
@@ -144,16 +145,18 @@ def measure(
     split = context.data.split("test")
     preset = preset or preset_for(split.images.shape[-1])
     benchmark = find_benchmark(corruptions, preset)
-    corruptions = benchmark.types
+    corruptions = context.answered("corruption", benchmark.types, severities)
     ice = frost.photographs(Path(photographs)) if photographs and "frost" in corruptions else ()
     variant = CorruptionVariant(context.seed, preset, ice)
-    folder = _released_folder(context, benchmark) if files == RELEASED else files
-    if benchmark.name != NINETEEN and folder in (None, "none"):
+    search = files == RELEASED and not context.origin
+    folder = _released_folder(context, benchmark) if search else files
+    made = context.origin or folder in (None, "none")
+    if benchmark.name != NINETEEN and made and not context.origin:
         raise BadFile(
             f"the types of {benchmark.name} are read from files, which are not in the data root; "
             "give their folder as --set corruption.files=FOLDER, or see: data list imagenet-c-bar"
         )
-    source = variant if folder in (None, "none") else released.find_released(Path(folder), split)
+    source = variant if made else released.find_released(Path(str(folder)), split)
     cells = [(name, severity) for name in corruptions for severity in severities]
     tracked = context.track(cells, len(cells))
     columns = [_outcomes(context, split, source, *cell) for cell in tracked]
@@ -165,11 +168,12 @@ def measure(
         "error": 1 - correct.mean(1),
         "prediction": prediction,
     }
-    protocol = _protocol(source, corruptions, severities, benchmark.name)
+    protocol = _protocol(source, corruptions, severities, benchmark.name, context.origin)
     rows = _rows(cells, samples, protocol, benchmark.metric)
     if preset == "imagenet" and len(context.data.classes) == 1000:
         _add_alexnet_row(rows, cells, correct)
-    _add_check(rows, split, source, corruptions, severities[0])
+    if not context.origin:
+        _add_check(rows, split, source, corruptions, severities[0])
     return Result(rows.frame(), samples)
 
 
@@ -243,7 +247,7 @@ def _is_batch_independent(split: Split, name: str, variant: CorruptionVariant) -
 def _outcomes(
     context: EvaluationContext, split: Split, source: Source, name: str, severity: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    root = None if context.auditing else context.data_root
+    root = None if context.auditing or context.origin else context.data_root
     if not isinstance(source, CorruptionVariant):
         corrupt = partial(source.read_cell, name=name, severity=severity)
     elif root is None or not root.is_dir() or not cache.fits_on_disk(root, split):
@@ -251,7 +255,7 @@ def _outcomes(
     else:
         images = cache.cached_split(root / "corrupted", split, name, severity, source)
         return context.outcomes(images, lambda batch: batch.images)
-    return context.outcomes(split, corrupt)
+    return context.outcomes(split, corrupt, f"corruption/{name}/{severity}")
 
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str, metric: str) -> Rows:
@@ -287,15 +291,17 @@ def _protocol(
     corruptions: Sequence[str],
     severities: Sequence[int],
     benchmark: str = NINETEEN,
+    origin: str = "",
 ) -> str:
     """A name that is equal for two measurements only if they are of the same cells."""
-    name = source.preset if isinstance(source, CorruptionVariant) else RELEASED
-    name = name if benchmark == NINETEEN else benchmark
+    own = isinstance(source, CorruptionVariant) and not origin
+    name = origin or (source.preset if isinstance(source, CorruptionVariant) else RELEASED)
+    name = name if benchmark == NINETEEN else origin + benchmark
     name += f"{len(corruptions)}of{len(BENCHMARKS[benchmark])}"
     if set(corruptions) != set(BENCHMARKS[benchmark]):
         name += f"-{crc32(' '.join(sorted(corruptions)).encode()):08x}"[:5]
     if set(severities) != set(ALL_SEVERITIES):
         name += "s" + "".join(str(severity) for severity in sorted(severities))
-    if "frost" in corruptions and isinstance(source, CorruptionVariant) and not source.photographs:
+    if "frost" in corruptions and own and not getattr(source, "photographs", ()):
         name += "-proceduralfrost"
     return f"{name}@{VERSION}"

@@ -4,7 +4,8 @@ All test images under the eight conditions of the paper's Table 2. The angles ar
 each image, the same for every model; the nearest pixel is taken, black fills what is left.
 Columns: `deformation` ("none", "rotation", "shear", "zoom"), `strength` (largest angle in degrees,
 or zoom in percent), then `metric`, `value`, `unit` (percent), `n` images, `low` and `high` (95 %
-interval) and `protocol`, which names the convention: `manifold8@1` or `patchup8@1`. Metrics:
+interval) and `protocol`, which names the convention: `manifold8@1` or `patchup8@1`; `logits8@1`
+where the logits come from a file. Metrics:
 
 - `mean_accuracy`: plain mean over the eight conditions, in percent; bootstrap over images
 - `accuracy`: under one condition, in percent; Wilson interval
@@ -91,17 +92,22 @@ def measure(
     split = context.data.split("test")
     change = partial(_deform_split, seed=context.seed, convention=convention)
     columns = [
-        context.outcomes(split, partial(change, deformation=deformation))
+        context.outcomes(
+            split,
+            partial(change, deformation=deformation),
+            f"deformation/{deformation.kind}/{deformation.strength:g}",
+        )
         for deformation in context.track(DEFORMATIONS, len(DEFORMATIONS))
     ]
     prediction, correct = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
     clean, accuracy = context.clean_correct, correct.mean(1)
-    rows = Rows(f"{convention}{len(DEFORMATIONS)}@{VERSION}")
+    rows = Rows(f"{context.origin or convention}{len(DEFORMATIONS)}@{VERSION}")
     rows.mean("mean_accuracy", 100 * accuracy, unit="%")
     rows.rate("accuracy", clean, deformation="none", strength=0.0)
     for column, (kind, strength, _) in zip(correct.T, DEFORMATIONS, strict=True):
         rows.rate("accuracy", column, deformation=kind, strength=float(strength))
-    _add_checks(rows, split[:8], change)
+    if not context.origin:
+        _add_checks(rows, split[:8], change)
     index = split.index.numpy()
     samples = {"index": index, "clean": clean, "correct": correct, "accuracy": accuracy}
     return Result(rows.frame(), {**samples, "prediction": prediction})
@@ -197,7 +203,8 @@ def plot(result: Result) -> dict[str, Figure]:
             axes.margins(x=0.08)
         panels[0].set(ylabel="accuracy (%)", ylim=(-3, 103))
         convention = str(result.frame["protocol"].iloc[0]).split(f"{len(DEFORMATIONS)}@")[0]
-        fig.suptitle(f"{convention} convention: a zoom below 100 % {BELOW[convention]}", fontsize=8)
+        below = BELOW.get(convention, "is that of whoever computed them")
+        fig.suptitle(f"{convention} convention: a zoom below 100 % {below}", fontsize=8)
         if len(models) > 1:
             figure.names_below(fig, looks)
         return {"deformation": fig}

@@ -89,7 +89,7 @@ REFERENCE = (
     "Yao et al. 2020, PyHessian: Neural Networks Through the Lens of the Hessian; "
     "filter-normalised directions: Li et al. 2018, Visualizing the Loss Landscape of Neural Nets"
 )
-NEEDS = frozenset({"test"})
+NEEDS = frozenset({"test", "gradients"})
 VERSION = 3
 COST = 20
 HEADLINES = (
