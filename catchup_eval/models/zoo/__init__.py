@@ -10,7 +10,7 @@ from catchup_eval.core.errors import CatchupError, UnknownName, UserError
 from catchup_eval.core.registry import LazyEntry, Registry
 from catchup_eval.core.settings import check_keywords
 from catchup_eval.core.toml import brief
-from catchup_eval.models.sources import TIMM, TORCHVISION
+from catchup_eval.models.sources import HUGGINGFACE, TIMM, TORCHVISION
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,14 +67,15 @@ def build(
     """A classifier with fresh weights.
 
     Args:
-        architecture: one of :data:`ARCHITECTURES`, `torchvision:NAME` or `timm:NAME`.
+        architecture: one of :data:`ARCHITECTURES`, `torchvision:NAME`, `timm:NAME` or
+            `huggingface:TYPE`.
         mean, std: of the normalisation, per channel.
         name: for tables; the architecture's where it is not given.
         options: of the builder, such as `width`.
 
     Raises:
         UnknownName: no such architecture or option.
-        UserError: as the builders of torchvision and timm.
+        UserError: as the builders of torchvision, timm and Hugging Face.
     """
     from catchup_eval.models.classifier import Classifier, wrap
 
@@ -97,7 +98,7 @@ def build(
 def _build(
     architecture: str, classes: int, **options: Any
 ) -> "tuple[nn.Module, ModuleLayout | None]":
-    from catchup_eval.models.zoo import timm_models, torchvision_models
+    from catchup_eval.models.zoo import huggingface_models, timm_models, torchvision_models
 
     kind = architecture.partition(":")[2]
     if architecture.startswith(TORCHVISION):
@@ -106,6 +107,9 @@ def _build(
     if architecture.startswith(TIMM):
         net = timm_models.build(kind, classes=classes, **options)
         return net, timm_models.layout(net)
+    if architecture.startswith(HUGGINGFACE):
+        net = huggingface_models.build(kind, classes=classes, **options)
+        return net, huggingface_models.layout(net)
     check_architecture_options(architecture, {"classes": classes, **options})
     from torch import nn
 

@@ -10,6 +10,7 @@ from torch import nn
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.layout import CHANNELS_LAST, FeatureLayout
 from catchup_eval.models.preprocessing import InputSettings
 
 
@@ -109,7 +110,7 @@ def layout(name: str, net: nn.Module) -> ModuleLayout | None:
     eight for MobileNetV2 (stem and seven) and VGG-11 (each convolution, with the norm, ReLU and
     pool that follow it), and the published stages of the other families. No map is named where the
     head does not average one: VGG (it flattens), SqueezeNet (a convolution gives the logits),
-    MobileNetV3 (a hidden layer) and ConvNeXt (a norm) in between.
+    MobileNetV3 (a hidden layer) in between. A ViT's stem is its embedding, its stages the blocks.
     """
     for prefix, family in FAMILIES.items():
         if name.startswith(prefix):
@@ -152,6 +153,33 @@ def _mobilenet_v3(net: nn.Module) -> ModuleLayout:
         name for (name, _), (_, after) in itertools.pairwise(parts) if _halves_resolution(after)
     ]
     return ModuleLayout((*ends, parts[-1][0]), head="classifier.3", pool=None)
+
+
+def _vit(net: Any) -> ModuleLayout:
+    side = net.image_size // net.patch_size
+    blocks = (f"encoder.layers.{name}" for name, _ in net.encoder.layers.named_children())
+    return ModuleLayout(
+        ("encoder.dropout", *blocks),
+        "heads.head",
+        None,
+        "encoder.ln",
+        class_token=True,
+        layout=FeatureLayout("tokens", 1, (side, side)),
+    )
+
+
+def _swin(net: nn.Module) -> ModuleLayout:
+    """The stem and each stage, less the merging of patches between them."""
+    stages = [name for name, _ in _children(net)]
+    return ModuleLayout((stages[0], *stages[1::2]), "head", None, "norm", layout=CHANNELS_LAST)
+
+
+def _convnext(net: nn.Module) -> ModuleLayout:
+    """The stem and each stage, less the convolutions between them."""
+    stages = [name for name, _ in _children(net)]
+    return ModuleLayout(
+        (stages[0], *stages[1::2]), "classifier.2", "avgpool", pooled_norm="classifier.0"
+    )
 
 
 def _halves_resolution(module: nn.Module) -> bool:
@@ -207,7 +235,7 @@ FAMILIES: Mapping[str, ModuleLayout | Callable[[nn.Module], ModuleLayout]] = {
     "shufflenet": ModuleLayout(
         ("maxpool", "stage2", "stage3", "stage4"), head="fc", pool="conv5.pool"
     ),
-    "convnext": ModuleLayout(
-        tuple(f"features.{last}" for last in (0, 1, 3, 5, 7)), head="classifier.2", pool=None
-    ),
+    "convnext": _convnext,
+    "swin": _swin,
+    "vit": _vit,
 }

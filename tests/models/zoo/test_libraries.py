@@ -38,12 +38,11 @@ BY_STAGES = {
     8: ("torchvision:mobilenet_v2", "torchvision:vgg11_bn", "torchvision:efficientnet_b0"),
 }
 ZOO = {name: count for count, names in BY_STAGES.items() for name in names}
-# A hidden layer, a norm or a flattening between the pool and the logits, or no linear layer.
+# A hidden layer or a flattening between the pool and the logits, or no linear layer.
 WITHOUT_MAP = {
     *("torchvision:mobilenet_v3_small", "torchvision:vgg11_bn", "torchvision:squeezenet1_1"),
-    *("torchvision:convnext_tiny", "timm:mobilenetv3_small_050", "timm:convnext_atto"),
-    *("timm:ghostnet_050", "timm:lcnet_050", "timm:hgnetv2_b0", "timm:fasternet_t0"),
-    *("timm:dla46_c", "timm:poolformer_s12"),
+    *("timm:mobilenetv3_small_050", "timm:ghostnet_050", "timm:lcnet_050", "timm:hgnetv2_b0"),
+    *("timm:fasternet_t0", "timm:dla46_c"),
 }
 
 

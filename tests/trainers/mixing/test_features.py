@@ -43,7 +43,9 @@ def test_a_stage_must_run_once(stage, times):
 
 def test_a_stage_must_give_maps():
     method = catchup(wrap(Net(), stages=["flat"]), layers=[1])
-    with pytest.raises(UserError, match=r"maps \(N, C, H, W\) from layer 1, got \(4, 216\)"):
+    with pytest.raises(
+        UserError, match=r"layer 1: expected feature maps \(N, C, H, W\), got \(4, 216\)$"
+    ):
         method(IMAGES, LABELS, generator(0))
 
 

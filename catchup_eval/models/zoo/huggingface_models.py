@@ -1,0 +1,181 @@
+"""Hugging Face's image classifiers by model type, such as `huggingface:vit?image_size=32`.
+
+The extra `huggingface` (transformers). No code of a repository is run: the types are those that the
+installed transformers has.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.layout import FeatureLayout
+from catchup_eval.models.preprocessing import InputSettings
+from catchup_eval.models.sources import HUGGINGFACE
+
+# Keys of a config.json that are no setting of the network.
+BOOKKEEPING = {
+    *("model_type", "architectures", "transformers_version", "dtype", "torch_dtype"),
+    *("id2label", "label2id", "num_labels", "problem_type", "auto_map", "_name_or_path"),
+}
+RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+WHOLE = 384  # side from which ConvNeXt's processor crops nothing
+
+
+def build(name: str, *, classes: int, **options: Any) -> nn.Module:
+    """An image classifier of this model type, with fresh weights.
+
+    Args:
+        classes: logits.
+        options: of the type's configuration, such as `image_size`; others have its defaults.
+
+    Raises:
+        UnknownName: transformers has no classifier of this type, or the type no such option.
+        UserError: transformers is not installed.
+    """
+    known, (first, *_) = _known(name)
+    for option in options:
+        if option not in (*known, "architectures"):
+            raise UnknownName(f"option of {HUGGINGFACE}{name}", option, known)
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    config = AutoConfig.for_model(
+        name, **{"num_labels": classes, "architectures": [first], **options}
+    )
+    make: Any = AutoModelForImageClassification
+    net: nn.Module = make.from_config(config)
+    return net
+
+
+def _known(name: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The settings of a model type and its classes of classifiers; raises as :func:`build`."""
+    try:
+        from transformers import AutoConfig
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as KNOWN,
+        )
+    except ImportError as error:
+        raise UserError(
+            f"{HUGGINGFACE}{name} needs transformers; install it with "
+            'pip install "catchup-eval[huggingface]"'
+        ) from error
+    if name not in KNOWN:
+        raise UnknownName("image classifier of Hugging Face", name, KNOWN)
+    settings = AutoConfig.for_model(name).to_dict()
+    found: Any = KNOWN[name]
+    classes = (found,) if isinstance(found, str) else tuple(found)
+    return {key: settings[key] for key in settings if key not in BOOKKEEPING}, classes
+
+
+def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`build` is given for a config.json: its settings that are not the defaults.
+
+    Raises:
+        UserError: it is of no image classifier; else as :func:`build`.
+    """
+    name = str(config["model_type"])
+    known, classes = _known(name)
+    (found, *_) = config.get("architectures") or classes
+    if found not in classes:
+        raise UserError(f"expected a {' or '.join(classes)}, its config.json names a {found}")
+    changed = {key: value for key, value in config.items() if known.get(key, value) != value}
+    return changed | ({} if found == classes[0] else {"architectures": [found]})
+
+
+def names_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """Outputs by name; empty where they are numbered, or where two have one name."""
+    labels = config.get("id2label") or {}
+    names = {str(name): int(place) for place, name in labels.items()}
+    numbered = all(name.upper() == f"LABEL_{place}" for name, place in names.items())
+    return {} if numbered or len(names) != len(labels) else names
+
+
+def inputs(processor: Mapping[str, Any], model_type: str, name: str) -> InputSettings:
+    """How a preprocessor_config.json gives images to its network.
+
+    Raises:
+        UserError: it does what is not known here.
+    """
+    unknown = [key for key in ("do_pad", "rescale_offset", "include_top") if processor.get(key)]
+    height, width, shorter = _sides(processor.get("size"))
+    crop = processor.get("do_center_crop") and _sides(processor.get("crop_size"))
+    if unknown or not (shorter or height == width) or (crop and crop[0] != crop[1]):
+        why = ", ".join(unknown) or f"size {processor.get('size')}"
+        raise UserError(
+            f"{name}: its image processor has {why}, which is not supported; give ?norm=mean/std "
+            "and ?size=N&resize=N"
+        )
+    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1
+    scale = 255 * factor
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    if processor.get("do_normalize", True):
+        mean, std = tuple(processor["image_mean"]), tuple(processor["image_std"])
+    settings = InputSettings(tuple(m / scale for m in mean), tuple(s / scale for s in std))
+    if not processor.get("do_resize", True):
+        return settings
+    filter_name = RESAMPLE.get(processor.get("resample", 2), "bilinear")
+    if model_type.startswith("convnext") and shorter:
+        squash = shorter >= WHOLE
+        resize = None if squash else int(shorter / processor.get("crop_pct", 224 / 256))
+        preprocess = Preprocess(shorter, resize, filter_name, squash)
+    elif crop:
+        preprocess = Preprocess(crop[0], shorter or height, filter_name)
+    else:
+        preprocess = Preprocess(shorter or height, None, filter_name, squash=not shorter)
+    return InputSettings(settings.mean, settings.std, preprocess=preprocess)
+
+
+def _sides(size: Any) -> tuple[int, int, int]:
+    """Height, width and shorter side; 0 what is not given."""
+    if isinstance(size, int):
+        return size, size, 0
+    size = size or {}
+    return size.get("height", 0), size.get("width", 0), size.get("shortest_edge", 0)
+
+
+def layout(net: nn.Module) -> ModuleLayout | None:
+    """The layout of a network of transformers; None for families that are not known here."""
+    config: Any = net.config
+    base, kind = net.base_model_prefix, config.model_type
+    body = net.get_submodule(str(base))
+    if kind in ("vit", "deit"):
+        blocks = _list_of(body, config.num_hidden_layers)
+        numbers = range(config.num_hidden_layers)
+        stages = (f"{base}.embeddings", *(f"{base}.{blocks}.{k}" for k in numbers))
+        prefix = 2 if kind == "deit" else 1
+        tokens = FeatureLayout("tokens", prefix, _grid(config))
+        head = "classifier" if hasattr(net, "classifier") else None  # a teacher's DeiT has two
+        return ModuleLayout(
+            stages, head, None, f"{base}.layernorm", class_token=True, layout=tokens
+        )
+    if kind == "swin":
+        depth = len(config.depths)
+        ends = [f"{base}.encoder.layers.{k}.downsample" for k in range(depth - 1)]
+        # The last stage with the norm, since the stage alone gives several values. Square images
+        # have a square of patches at each.
+        stages = (f"{base}.embeddings.dropout", *ends, f"{base}.layernorm")
+        tokens = FeatureLayout("tokens")
+        return ModuleLayout(stages, "classifier", None, f"{base}.layernorm", layout=tokens)
+    ends = [f"{base}.encoder.stages.{k}" for k in range(len(getattr(config, "depths", ())))]
+    if kind in ("convnext", "convnextv2"):
+        stages = (f"{base}.embeddings", *ends)
+        return ModuleLayout(stages, "classifier", None, ends[-1], f"{base}.layernorm")
+    if kind in ("resnet", "regnet"):
+        return ModuleLayout((f"{base}.embedder", *ends), "classifier.1", f"{base}.pooler")
+    return None
+
+
+def _list_of(body: nn.Module, count: int) -> str:
+    """The name of its list of so many blocks, which differs between versions of transformers."""
+    lists = (n for n, m in body.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count)
+    return next(lists, "")
+
+
+def _grid(config: Any) -> tuple[int, int]:
+    sides, patch = config.image_size, config.patch_size
+    height, width = sides if isinstance(sides, list | tuple) else (sides, sides)
+    down, across = patch if isinstance(patch, list | tuple) else (patch, patch)
+    return height // down, width // across
