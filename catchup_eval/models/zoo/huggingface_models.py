@@ -4,6 +4,8 @@ The extra `huggingface` (transformers). No code of a repository is run: the type
 installed transformers has.
 """
 
+import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,9 +144,9 @@ def layout(net: nn.Module) -> ModuleLayout | None:
     base, kind = net.base_model_prefix, config.model_type
     body = net.get_submodule(str(base))
     if kind in ("vit", "deit"):
-        blocks = _list_of(body, config.num_hidden_layers)
+        of = _list_of(body, config.num_hidden_layers)
         numbers = range(config.num_hidden_layers)
-        stages = (f"{base}.embeddings", *(f"{base}.{blocks}.{k}" for k in numbers))
+        stages = (f"{base}.embeddings", *(f"{base}.{of}.{k}" for k in numbers))
         prefix = 2 if kind == "deit" else 1
         tokens = FeatureLayout("tokens", prefix, _grid(config))
         head = "classifier" if hasattr(net, "classifier") else None  # a teacher's DeiT has two
@@ -163,6 +165,10 @@ def layout(net: nn.Module) -> ModuleLayout | None:
     if kind in ("convnext", "convnextv2"):
         stages = (f"{base}.embeddings", *ends)
         return ModuleLayout(stages, "classifier", None, ends[-1], f"{base}.layernorm")
+    if kind == "efficientnet":
+        repeats = (math.ceil(config.depth_coefficient * n) for n in config.num_block_repeats)
+        blocks = [f"{base}.encoder.blocks.{end - 1}" for end in itertools.accumulate(repeats)]
+        return ModuleLayout((f"{base}.embeddings", *blocks), "classifier", f"{base}.pooler")
     if kind in ("resnet", "regnet"):
         return ModuleLayout((f"{base}.embedder", *ends), "classifier.1", f"{base}.pooler")
     return None
