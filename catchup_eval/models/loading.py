@@ -182,7 +182,10 @@ def _load_foreign(
             f"{spec.name}: the weights do not determine the number of classes; add ?classes=N"
         )
     model = _build(named, size, InputSettings(*NORMS["none"]), options)
-    aside = matching.load_state(model.net, content.weights, spec.weights, content.keys)
+    weights: Mapping[str, Tensor] = content.weights
+    if named.architecture.startswith(HUGGINGFACE):
+        weights = huggingface_models.rename(model.net, weights)
+    aside = matching.load_state(model.net, weights, spec.weights, content.keys)
     if "model_type" in found.config and size not in SYNSETS:
         model.output_names = OutputNames(huggingface_models.names_of(found.config))
     own = _inputs_of_weights(named, found)

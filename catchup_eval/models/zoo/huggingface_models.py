@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
@@ -85,6 +85,37 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"expected a {' or '.join(classes)}, its config.json names a {found}")
     changed = {key: value for key, value in config.items() if known.get(key, value) != value}
     return changed | ({} if found == classes[0] else {"architectures": [found]})
+
+
+def rename(net: Any, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A file's weights by the network's own names, which differ between versions of transformers.
+
+    What the file lacks or has in another shape is left out; what is in no network keeps its name.
+    """
+    own = net.state_dict()
+    if weights.keys() == own.keys():
+        return weights
+    from transformers import utils
+
+    talk: Any = utils.logging
+    level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
+    talk.set_verbosity(talk.CRITICAL)
+    talk.disable_progress_bar()
+    try:
+        same, seen = type(net).from_pretrained(
+            None,
+            config=net.config,
+            state_dict=dict(weights),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    finally:
+        talk.set_verbosity(level)
+        if bars:
+            talk.enable_progress_bar()
+    lost = {*seen["missing_keys"], *(name for name, *_ in seen["mismatched_keys"])}
+    found = {name: value for name, value in same.state_dict().items() if name not in lost}
+    return found | {name: weights[name] for name in seen["unexpected_keys"] if name in weights}
 
 
 def names_of(config: Mapping[str, Any]) -> dict[str, int]:
