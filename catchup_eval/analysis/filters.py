@@ -66,7 +66,7 @@ INTERPRETATION = (
 )
 REFERENCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
 NEEDS = frozenset({"train"})
-VERSION = 1
+VERSION = 2  # 2: channels last and tokens have their filters
 COST = 2
 HEADLINES: tuple[Headline, ...] = ()  # even is not better
 LAST = "last"

@@ -14,7 +14,8 @@
     huggingface:vit@FILE?image_size=32  a network of transformers and its settings
     catalogue:NAME                      a published checkpoint (see: list catalogue)
     mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
-    mine=nets.py:build?norm=none        the same, where `build` brings its weights
+    mine=nets.py:build?norm=none        the same, where `build` brings its weights; a transformer's
+                                        &layout=tokens:1&last=norm&class_token=true
     models.toml                         all that the file lists as [models.NAME] spec = "..."
 
 A path that exists is taken as it is, whatever signs are in it and however it ends.
