@@ -49,7 +49,14 @@ def build(name: str, *, classes: int, **options: Any) -> nn.Module:
     )
     make: Any = AutoModelForImageClassification
     net: nn.Module = make.from_config(config)
+    net.register_forward_hook(_take_logits)
     return net
+
+
+def _take_logits(_net: nn.Module, _inputs: Any, output: Any) -> Tensor:
+    """The logits alone: that they are in an object is no news about a network of transformers."""
+    logits: Tensor = output.logits
+    return logits
 
 
 def _known(name: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
