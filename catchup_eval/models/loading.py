@@ -299,9 +299,8 @@ def _build(
 
 
 def _build_from_factory(target: str, options: dict[str, Any], plain: dict[str, Any]) -> Classifier:
-    parts: dict[str, Any] = {
-        key: str(options.pop(key)) for key in ("head", "pool", "last", "layout") if key in options
-    }
+    names = ("head", "pool", "last", "pooled_norm", "layout")
+    parts: dict[str, Any] = {key: str(options.pop(key)) for key in names if key in options}
     if "class_token" in options:
         parts["class_token"] = options.pop("class_token") is True
     if "stages" in options:

@@ -87,12 +87,13 @@ def _download_from_hub(text: str) -> LocatedWeights:
     if not (owner and name):
         raise UserError(f"expected {HUB}OWNER/NAME or {HUB}OWNER/NAME/FILE, got {HUB}{text}")
     repository = f"{owner}/{name}"
-    described = [_hub_file(repository, each) for each in (CONFIG, PROCESSOR)]
+    config = _read_json(_hub_file(repository, CONFIG))
     files = [file] if file else list(HUB_FILES)
     path = next(filter(None, (_hub_file(repository, each) for each in files)), None)
     if path is None:
         raise BadFile(f"{HUB}{repository} has no file {' or '.join(files)}")
-    return LocatedWeights(path, *map(_read_json, described))
+    processor = _hub_file(repository, PROCESSOR) if "model_type" in config else None
+    return LocatedWeights(path, config, _read_json(processor))
 
 
 def _read_json(path: Path | None) -> Mapping[str, Any]:
@@ -102,7 +103,7 @@ def _read_json(path: Path | None) -> Mapping[str, Any]:
     try:
         content = json.loads(read_regular(path, most=MOST).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadFile(f"{path} is no valid JSON: {error}") from error
+        raise BadFile(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise BadFile(f"expected in {path} names with their values")
     return content

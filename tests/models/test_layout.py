@@ -1,10 +1,13 @@
 """From what a stage gives to (N, C, H, W) and back."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.models.layout import ASSUMED, CHANNELS_FIRST, FeatureLayout, parse_layout
+from catchup_eval.models.loading import load
 
 OUTPUTS = torch.arange(2 * 4 * 4 * 3.0).view(2, 4, 4, 3)
 TOKENS = torch.arange(2 * 7 * 5.0).view(2, 7, 5)  # one before 2 x 3 patches
@@ -57,3 +60,26 @@ def test_what_is_assumed_is_looked_at_and_what_is_declared_is_taken() -> None:
 def test_what_is_no_layout(text: str) -> None:
     with pytest.raises(UserError, match=r"expected a layout of channels_first, .* got '"):
         parse_layout(text)
+
+
+def test_a_users_own_transformer_is_declared_in_its_spec(tmp_path: Path) -> None:
+    file = tmp_path / "nets.py"
+    file.write_text(
+        "import timm, torch\n"
+        "def build():\n"
+        "    with torch.random.fork_rng(devices=[]):\n"
+        "        torch.manual_seed(0)\n"
+        "        return timm.create_model('vit_tiny_patch16_224', img_size=32, patch_size=8,\n"
+        "            embed_dim=16, depth=2, num_heads=2, num_classes=10)\n"
+    )
+    plain = f"{file}:build?norm=none&stages=norm_pre,blocks.0&last=norm"
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    model = load(f"{plain}&layout=tokens:1&class_token=true").model
+    tokens = model.net.forward_features(images)
+    assert torch.equal(model.feature_map(images)[0, :, 2, 1], tokens[0, 1 + 2 * 4 + 1])
+    with pytest.raises(Missing, match="a head that averages one feature map"):
+        load(f"{plain}&layout=tokens:1").model.feature_map(images)
+    with pytest.raises(Missing, match=r"maps \(N, C, H, W\), got \(2, 17, 16\); if .* declare it"):
+        load(plain).model.feature_map(images)
+    with pytest.raises(UserError, match=r"expected a layout of channels_first, .* got 'nhwc'"):
+        load(f"{plain}&layout=nhwc")

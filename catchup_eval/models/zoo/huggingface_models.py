@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.classifier import ModuleLayout
 from catchup_eval.models.layout import FeatureLayout
@@ -128,6 +128,8 @@ def rename(net: Any, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def names_of(config: Mapping[str, Any]) -> dict[str, int]:
     """Outputs by name; empty where they are numbered, or where two have one name."""
     labels = config.get("id2label") or {}
+    if not (isinstance(labels, Mapping) and all(str(place).isdecimal() for place in labels)):
+        return {}
     names = {str(name): int(place) for place, name in labels.items()}
     numbered = all(name.upper() == f"LABEL_{place}" for name, place in names.items())
     return {} if numbered or len(names) != len(labels) else names
@@ -137,8 +139,19 @@ def inputs(processor: Mapping[str, Any], model_type: str, name: str) -> InputSet
     """How a preprocessor_config.json gives images to its network.
 
     Raises:
+        BadFile: it makes no sense.
         UserError: it does what is not known here.
     """
+    try:
+        return _inputs(processor, model_type, name)
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise BadFile(f"{name}: its preprocessor_config.json makes no sense: {reason}") from error
+
+
+def _inputs(processor: Mapping[str, Any], model_type: str, name: str) -> InputSettings:
     unknown = [key for key in ("do_pad", "rescale_offset", "include_top") if processor.get(key)]
     height, width, shorter = _sides(processor.get("size"))
     crop = processor.get("do_center_crop") and _sides(processor.get("crop_size"))

@@ -108,6 +108,9 @@ def test_scales_and_what_a_processor_does_that_is_not_known() -> None:
     for odd in ({"rescale_offset": True}, {"size": {"height": 8, "width": 9}}):
         with pytest.raises(UserError, match=r"m: its image processor has .*, which is not"):
             huggingface_models.inputs(both | odd, "vit", "m")
+    for odd in ({"image_mean": 3}, {"image_std": ["a"] * 3}, {"rescale_factor": 0}):
+        with pytest.raises(BadFile, match=r"m: its preprocessor_config\.json makes no sense: "):
+            huggingface_models.inputs(both | odd, "vit", "m")
 
 
 def test_names_that_are_numbers_or_come_twice_are_none() -> None:
@@ -141,7 +144,7 @@ def test_what_a_folder_lacks(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=words):
         load(f"{tmp_path}?norm=half&classes=3")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(BadFile, match=r"config.json is no valid JSON"):
+    with pytest.raises(BadFile, match=r"config.json cannot be read as JSON: Expecting"):
         load(f"{tmp_path}?norm=half")
 
 
