@@ -53,7 +53,8 @@ class FeatureLayout:
             images: (N, c, H, W), by whose sides an assumed layout is judged.
 
         Raises:
-            Missing: the output is of another form, or looks so where the layout is assumed.
+            Missing: the output is of another form, or looks so where the layout is assumed; or
+                there are not as many tokens as declared.
         """
         wanted = 3 if self.kind == "tokens" else 4
         if not isinstance(output, Tensor):
@@ -63,6 +64,7 @@ class FeatureLayout:
             hint = f"; if its layout is another, {DECLARE}" if output.ndim > 2 else ""
             raise Missing(f"{AXES[self.kind]}, got {tuple(output.shape)}{hint}")
         if self.kind == "tokens":
+            self._expect_grid(output.shape[1], self.grid)
             return output.mT[..., None]
         return output.permute(0, 3, 1, 2) if self.kind == "channels_last" else output
 
@@ -83,11 +85,13 @@ class FeatureLayout:
         patches = features[:, :, self.prefix :, 0]
         side = math.isqrt(patches.shape[2])
         rows, columns = self.grid or (side, side)
-        if rows * columns != patches.shape[2]:
-            grid = f"{rows} x {columns}" if self.grid else "a square of"
-            got = features.shape[2]
-            raise Missing(f"{self.prefix} tokens and {grid} patches, got {got} tokens in all")
+        self._expect_grid(features.shape[2], (rows, columns))
         return patches.reshape(*patches.shape[:2], rows, columns)
+
+    def _expect_grid(self, tokens: int, grid: tuple[int, int] | None) -> None:
+        if grid is not None and tokens != self.prefix + math.prod(grid):
+            wanted = f"{grid[0]} x {grid[1]}" if self.grid else "a square of"
+            raise Missing(f"{self.prefix} tokens and {wanted} patches, got {tokens} tokens in all")
 
 
 def _looks_channels_last(output: Tensor, images: Tensor) -> bool:
