@@ -28,6 +28,7 @@ from catchup_eval.models.spec import ModelSpec, check_architecture
 from catchup_eval.models.zoo import (
     build,
     check_options,
+    find_layout,
     huggingface_models,
     timm_models,
     torchvision_models,
@@ -307,7 +308,10 @@ def _build_from_factory(target: str, options: dict[str, Any], plain: dict[str, A
         parts["stages"] = str(options.pop("stages")).split(",")
     make = readers.load_user_function(target, "a network, an nn.Module,", nn.Module)
     check_options(target, make, options)
-    return wrap(make(**options), **plain, **parts)
+    net = make(**options)
+    if not parts and (known := find_layout(net)):
+        return Classifier(net, **plain, **vars(known))
+    return wrap(net, **plain, **parts)
 
 
 def _parse_value(value: str) -> Any:

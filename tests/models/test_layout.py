@@ -72,6 +72,8 @@ def test_a_users_own_transformer_is_declared_in_its_spec(tmp_path: Path) -> None
         "        return timm.create_model('vit_tiny_patch16_224', img_size=32, patch_size=8,\n"
         "            embed_dim=16, depth=2, num_heads=2, num_classes=10)\n"
     )
+    known = load(f"{file}:build?norm=none").model
+    assert (len(known.stages), known.class_token) == (3, True)
     plain = f"{file}:build?norm=none&stages=norm_pre,blocks.0&last=norm"
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     model = load(f"{plain}&layout=tokens:1&class_token=true").model

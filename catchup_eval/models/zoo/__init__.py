@@ -120,6 +120,33 @@ def _build(
     return net, entry.layout
 
 
+def find_layout(net: "nn.Module") -> "ModuleLayout | None":
+    """The layout of a network that timm, torchvision or transformers has made, by its class.
+
+    None where none is known, or where the network was changed: a part is absent, or its head is no
+    linear layer.
+    """
+    from torch import nn
+
+    from catchup_eval.models.zoo import huggingface_models, timm_models, torchvision_models
+
+    package = type(net).__module__.partition(".")[0]
+    found: ModuleLayout | None = None
+    if package == "timm" and hasattr(net, "get_classifier"):
+        found = timm_models.layout(net)
+    elif package == "torchvision":
+        found = torchvision_models.layout(torchvision_models.family(net), net)
+    elif package == "transformers" and hasattr(net, "base_model_prefix"):
+        found = huggingface_models.layout(net)
+    if found is None:
+        return None
+    modules = dict(net.named_modules())
+    named = (*found.stages, found.head, found.pool, found.last, found.pooled_norm)
+    whole = all(name in modules for name in named if name)
+    linear = found.head is None or isinstance(modules.get(found.head), nn.Linear)
+    return found if whole and linear else None
+
+
 def check_architecture_options(architecture: str, options: Mapping[str, Any]) -> None:
     """Refuse options that the builder of :data:`ARCHITECTURES` does not take.
 

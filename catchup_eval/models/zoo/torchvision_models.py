@@ -112,10 +112,15 @@ def layout(name: str, net: nn.Module) -> ModuleLayout | None:
     head does not average one: VGG (it flattens), SqueezeNet (a convolution gives the logits),
     MobileNetV3 (a hidden layer) in between. A ViT's stem is its embedding, its stages the blocks.
     """
-    for prefix, family in FAMILIES.items():
+    for prefix, found in FAMILIES.items():
         if name.startswith(prefix):
-            return family if isinstance(family, ModuleLayout) else family(net)
+            return found if isinstance(found, ModuleLayout) else found(net)
     return None
+
+
+def family(net: nn.Module) -> str:
+    """How the names of a network of this class begin; empty of those that pool in a function."""
+    return CLASSES.get(type(net).__name__, "")
 
 
 def _children(net: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -197,6 +202,17 @@ FUNCTIONAL: Mapping[str, str] = {
     "mobilenet_v2": "features",
     "mnasnet": "layers",
     "shufflenet": "conv5",
+}
+
+CLASSES: Mapping[str, str] = {
+    "ResNet": "resnet",
+    "RegNet": "regnet",
+    "VGG": "vgg",
+    "MobileNetV3": "mobilenet_v3",
+    "EfficientNet": "efficientnet",
+    "ConvNeXt": "convnext",
+    "SwinTransformer": "swin",
+    "VisionTransformer": "vit",
 }
 
 FAMILIES: Mapping[str, ModuleLayout | Callable[[nn.Module], ModuleLayout]] = {
