@@ -179,7 +179,8 @@ def line(cells: Iterable[str]) -> str:
 ABOUT = """# Families of networks
 
 What works with which family: a small network of each, with random weights, went through every
-analysis and a few steps of every training method on digits. A test repeats this and compares.
+analysis, and a few steps of the training methods that look into it, on digits. A test repeats this
+and compares.
 `python -m tests.families > docs/families.md` writes this page.
 
 ## Analyses

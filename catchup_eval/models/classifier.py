@@ -274,12 +274,10 @@ class Classifier(nn.Module):
         layout = self.layout
         if self._pool and isinstance(_submodule(self.net, self._pool), POOLS):
             layout = CHANNELS_FIRST  # whatever comes before: these pool the last two axes
-        maps = layout.to_grid(layout.to_channels_first(maps))
-        return (
-            _norm_places(_submodule(self.net, self._pooled_norm), maps)
-            if self._pooled_norm
-            else maps
-        )
+        found = layout.to_grid(layout.to_channels_first(maps))
+        if self._pooled_norm is None:
+            return found
+        return _norm_places(_submodule(self.net, self._pooled_norm), found)
 
     @property
     def names_map(self) -> bool:
