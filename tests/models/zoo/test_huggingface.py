@@ -64,6 +64,24 @@ def test_a_folder_is_a_model(folder: Path) -> None:
     assert load(f"{folder}?norm=half").model.preprocessing.endswith("/ (0.5, 0.5, 0.5)")
 
 
+def test_the_hub_is_a_folder_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(repository: str, file: str) -> str:
+        asked.append((repository, file))
+        return str(folder / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    loaded = load("hf:me/my-vit")
+    here = load(str(folder))
+    assert loaded.model.name == "my-vit" and loaded.options == here.options
+    assert loaded.model.preprocessing == here.model.preprocessing
+    assert torch.equal(loaded.model(IMAGES), here.model(IMAGES))
+    assert {file for _, file in asked} == {
+        *("config.json", "model.safetensors", "preprocessor_config.json")
+    }
+
+
 def test_its_images_are_those_of_its_processor(folder: Path) -> None:
     """The toolkit resizes with Pillow, as the processors that have no tensors inside do."""
     image = Image.effect_noise((50, 40), 60).convert("RGB")
