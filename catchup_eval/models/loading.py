@@ -254,7 +254,7 @@ def _inputs_of_weights(spec: ModelSpec, found: LocatedWeights | None) -> InputSe
         return timm_models.inputs_from_config(config, spec.name, sized=sized)
     if found and found.processor:
         kind = str(found.config.get("model_type", ""))
-        return huggingface_models.inputs(found.processor, kind, spec.name)
+        return huggingface_models.inputs(found.processor, kind, spec.name, spec.options)
     if spec.architecture.startswith(TIMM):
         kind = spec.architecture.removeprefix(TIMM)
         if "." in kind:  # the tag of these very weights

@@ -6,7 +6,8 @@ installed transformers has.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -135,56 +136,79 @@ def names_of(config: Mapping[str, Any]) -> dict[str, int]:
     return {} if numbered or len(names) != len(labels) else names
 
 
-def inputs(processor: Mapping[str, Any], model_type: str, name: str) -> InputSettings:
+def inputs(
+    processor: Mapping[str, Any], kind: str, name: str, given: Container[str] = ()
+) -> InputSettings:
     """How a preprocessor_config.json gives images to its network.
+
+    Args:
+        kind: the model type, for old files, which do not name the processor.
+        given: the keys that the user gives; with "norm" or "size" the processor's own does not
+            matter.
 
     Raises:
         BadFile: it makes no sense.
         UserError: it does what is not known here.
     """
     try:
-        return _inputs(processor, model_type, name)
+        none = InputSettings((0.0,) * 3, (1.0,) * 3)
+        plain = none if "norm" in given else _normalisation(processor, name)
+        own = None if "size" in given else _preprocess(processor, kind, name)
     except UserError:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise BadFile(f"{name}: its preprocessor_config.json makes no sense: {reason}") from error
+    return replace(plain, preprocess=own)
 
 
-def _inputs(processor: Mapping[str, Any], model_type: str, name: str) -> InputSettings:
-    unknown = [key for key in ("do_pad", "rescale_offset", "include_top") if processor.get(key)]
-    height, width, shorter = _sides(processor.get("size"))
-    crop = processor.get("do_center_crop") and _sides(processor.get("crop_size"))
-    if unknown or not (shorter or height == width) or (crop and crop[0] != crop[1]):
-        why = ", ".join(unknown) or f"size {processor.get('size')}"
+def _normalisation(processor: Mapping[str, Any], name: str) -> InputSettings:
+    twice = [key for key in ("rescale_offset", "include_top") if processor.get(key)]
+    if twice:
         raise UserError(
-            f"{name}: its image processor has {why}, which is not supported; give ?norm=mean/std "
-            "and ?size=N&resize=N"
+            f"{name}: its image processor has {', '.join(twice)}, which is not supported; give "
+            "?norm=mean/std"
         )
     factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1
-    scale = 255 * factor
     mean, std = (0.0,) * 3, (1.0,) * 3
     if processor.get("do_normalize", True):
-        mean, std = tuple(processor["image_mean"]), tuple(processor["image_std"])
-    settings = InputSettings(tuple(m / scale for m in mean), tuple(s / scale for s in std))
+        mean, std = processor["image_mean"], processor["image_std"]
+    scale = 255 * factor
+    return InputSettings(tuple(m / scale for m in mean), tuple(s / scale for s in std))
+
+
+def _preprocess(processor: Mapping[str, Any], kind: str, name: str) -> Preprocess | None:
+    """Both sides to the size, or the shorter one and a crop; ConvNeXt's own way has no crop from
+    384 pixels on."""
+    own = str(processor.get("image_processor_type", processor.get("feature_extractor_type", kind)))
+    fraction = processor.get("crop_pct", 224 / 256 if "convnext" in own.lower() else None)
+    height, width, shorter = _sides(processor.get("size"), square=fraction is None)
+    crop = processor.get("crop_size") if processor.get("do_center_crop") else None
+    sides = _sides(crop or height or shorter, square=True)[:2]
+    odd = ["do_pad"] * bool(processor.get("do_pad"))
+    odd += ["a size of its own"] * ("levit" in own.lower())
+    odd += ["a crop from a squashed image"] * bool(crop and not shorter)
+    odd += ["no crop"] * (not crop and not height and fraction is None)
+    odd += [f"{sides[0]} x {sides[1]} pixels"] * (sides[0] != sides[1] or height != width)
+    if odd:
+        raise UserError(
+            f"{name}: its image processor has {', '.join(odd)}, which is not supported; give "
+            "?size=N&resize=N or ?size=N&squash=true"
+        )
     if not processor.get("do_resize", True):
-        return settings
-    filter_name = RESAMPLE.get(processor.get("resample", 2), "bilinear")
-    if model_type.startswith("convnext") and shorter:
-        squash = shorter >= WHOLE
-        resize = None if squash else int(shorter / processor.get("crop_pct", 224 / 256))
-        preprocess = Preprocess(shorter, resize, filter_name, squash)
-    elif crop:
-        preprocess = Preprocess(crop[0], shorter or height, filter_name)
-    else:
-        preprocess = Preprocess(shorter or height, None, filter_name, squash=not shorter)
-    return InputSettings(settings.mean, settings.std, preprocess=preprocess)
+        return None
+    filter_name = RESAMPLE[processor.get("resample", 2)]
+    if fraction is None or crop:
+        margin = int(shorter / fraction) if fraction else shorter or None
+        return Preprocess(sides[0], margin, filter_name, squash=not shorter)
+    squash = shorter >= WHOLE
+    return Preprocess(shorter, None if squash else int(shorter / fraction), filter_name, squash)
 
 
-def _sides(size: Any) -> tuple[int, int, int]:
-    """Height, width and shorter side; 0 what is not given."""
+def _sides(size: Any, *, square: bool) -> tuple[int, int, int]:
+    """Height, width and shorter side; 0 what is not given. One number is a square or shorter."""
     if isinstance(size, int):
-        return size, size, 0
+        return (size, size, 0) if square else (0, 0, size)
     size = size or {}
     return size.get("height", 0), size.get("width", 0), size.get("shortest_edge", 0)
 

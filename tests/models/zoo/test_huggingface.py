@@ -109,6 +109,11 @@ def test_its_images_are_those_of_its_processor(folder: Path) -> None:
             "shorter side 256 (bilinear), centre crop 224",
         ),
         ({"size": {"shortest_edge": 384}}, "convnextv2", "squashed to 384 x 384 (bilinear)"),
+        (
+            {"size": 224, "feature_extractor_type": "ConvNextFeatureExtractor", "crop_pct": 0.875},
+            "resnet",
+            "shorter side 256 (bilinear), centre crop 224",
+        ),
         ({"size": {"height": 9, "width": 9}, "do_resize": False}, "vit", "None"),
     ],
 )
@@ -123,9 +128,17 @@ def test_scales_and_what_a_processor_does_that_is_not_known() -> None:
     assert (plain.mean, plain.std) == ((0.5 / 255,) * 3, (0.25 / 255,) * 3)
     none = huggingface_models.inputs(both | {"do_normalize": False}, "vit", "m")
     assert (none.mean, none.std) == ((0.0,) * 3, (1.0,) * 3)
-    for odd in ({"rescale_offset": True}, {"size": {"height": 8, "width": 9}}):
-        with pytest.raises(UserError, match=r"m: its image processor has .*, which is not"):
+    for odd, words in (
+        ({"do_pad": True}, "do_pad"),
+        ({"size": {"height": 8, "width": 9}}, "8 x 8 pixels|8 x 9 pixels"),
+        ({"size": 256, "do_center_crop": True, "crop_size": 224}, "a crop from a squashed image"),
+        ({"size": {"shortest_edge": 224}}, "no crop"),
+    ):
+        with pytest.raises(UserError, match=rf"m: its image processor has ({words}), which is not"):
             huggingface_models.inputs(both | odd, "vit", "m")
+        assert huggingface_models.inputs(both | odd, "vit", "m", ["size"]).preprocess is None
+    with pytest.raises(UserError, match=r"m: its image processor has rescale_offset, .* \?norm"):
+        huggingface_models.inputs(both | {"rescale_offset": True}, "vit", "m")
     for odd in ({"image_mean": 3}, {"image_std": ["a"] * 3}, {"rescale_factor": 0}):
         with pytest.raises(BadFile, match=r"m: its preprocessor_config\.json makes no sense: "):
             huggingface_models.inputs(both | odd, "vit", "m")
