@@ -10,7 +10,8 @@ from time import perf_counter, process_time
 import torch
 
 from catchup_eval.core.rng import fork_global_rng, generator, torch_generator
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet18
 from catchup_eval.trainers.mixing import METHODS
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from catchup_eval.datasets.dataset import Split as Split
     from catchup_eval.datasets.dataset import TensorDataset as TensorDataset
     from catchup_eval.models.classifier import Classifier as Classifier
-    from catchup_eval.models.classifier import wrap as wrap
+    from catchup_eval.models.wrapping import wrap as wrap
     from catchup_eval.results.result import Result as Result
     from catchup_eval.trainers import mixing as methods  # noqa: F401  # public as `ce.methods`
 
@@ -68,7 +68,7 @@ _HOMES = {
     "methods": "trainers.mixing",
     "open": "api",
     "train": "api",
-    "wrap": "models.classifier",
+    "wrap": "models.wrapping",
 }
 
 __all__ = sorted(_HOMES)

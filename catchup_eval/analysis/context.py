@@ -26,6 +26,10 @@ from catchup_eval.models.outputs import (
 
 MAX_BYTES = 2 * 1024**3  # a larger split is moved to the device batch by batch
 INSPECTED = 16  # images whose outputs are looked at before any analysis
+CLASS_TOKEN = (
+    "its head reads a class token: the class activation maps are its weights on the patches of the "
+    "last layer, which it does not see, and their mean is not the logit (a deviation from CAM)"
+)
 Item = TypeVar("Item")
 
 
@@ -214,8 +218,10 @@ class EvaluationContext:
         """Batch, feature maps (N, D, h, w) and logits (N, K), streamed: maps are large.
 
         Raises:
-            Missing: the head does not average one feature map.
+            Missing: the head neither averages one feature map nor reads a class token beside it.
         """
+        if self.model.class_token:
+            self._notes.append(CLASS_TOKEN)
         with eval_mode(self.model):
             for batch in self.batches(split):
                 trace = self.model.trace(batch.images)

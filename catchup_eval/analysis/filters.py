@@ -16,6 +16,10 @@ any), then `metric`, `value`, `unit`, `n` images, `low` and `high` (95 %, bootst
 - `activation_norm`, `gradient_norm`: mean over filters and images, plain numbers (unit "norm")
 - `silent`: maps that are zero everywhere, in percent
 
+In a transformer a filter is a dimension of the embedding, and its map its values in all tokens,
+those before the patches included: after the last block the head may read nothing but a class token,
+and a norm over the patches alone would be of what nothing depends on. Pictures show the patches.
+
 The paper leaves open the loss, the images (here `part="train"`: what is scarce there is a gradient
 to learn from) and the scale of the axes (here logarithmic). It names the "third layer block" of
 ResNet-18: see `stage`. Strongest and weakest maps are those of the
@@ -63,7 +67,7 @@ INTERPRETATION = (
 )
 REFERENCE = "Kang, Kang and Kim, AAAI 2024, Figures 1a and 1b, equations 4 and 5"
 NEEDS = frozenset({"train", "gradients"})
-VERSION = 1
+VERSION = 2  # 2: channels last and tokens have their filters
 COST = 2
 HEADLINES: tuple[Headline, ...] = ()  # even is not better
 LAST = "last"
@@ -76,8 +80,8 @@ CELLS = 28  # hexagons across
 class StageOutput(NamedTuple):
     """A stage's maps of a batch, and the gradients of each image's loss."""
 
-    maps: Tensor  # (N, C, h, w)
-    map_gradients: Tensor  # (N, C, h, w)
+    maps: Tensor  # (N, C, h, w); of tokens (N, D, T, 1)
+    map_gradients: Tensor  # likewise
     pixel_gradients: Tensor  # (N, 3, H, W)
 
 
@@ -186,13 +190,13 @@ def _forward_and_gradients(
 ) -> StageOutput:
     pixels, outputs = images.detach().clone().requires_grad_(), []
 
-    def record(maps: Tensor) -> Tensor:
-        outputs.append(maps)
-        return maps
+    def record(output: Tensor) -> Tensor:
+        outputs.append(model.layout.to_channels_first(output, pixels))
+        return model.layout.restore(outputs[-1])
 
     with hooks.replace_output(stage, record):
         loss = cross_entropy(model(pixels), labels, reduction="sum")
-    if len(outputs) != 1 or outputs[0].ndim != 4:
+    if len(outputs) != 1:
         raise Missing("a stage that gives one feature map")
     return StageOutput(outputs[0].detach(), *torch.autograd.grad(loss, [outputs[0], pixels]))
 
@@ -243,13 +247,14 @@ def _clouds(norms: dict[str, Norms]) -> dict[str, np.ndarray]:
 def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray]:
     (output,) = _stage_outputs(model, few, stage, len(few.labels))
     order = output.maps.flatten(2).norm(dim=2).argsort(dim=1, descending=True, stable=True)
+    maps = model.layout.to_grid(output.maps)
     pixels = few.images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
     image = torch.arange(len(order), device=order.device)[:, None]
     arrays = {
         "images": (255 * pixels).round().byte(),
         "saliency": output.pixel_gradients.abs().sum(1),
-        "strongest": output.maps[image, order[:, :MAPS]],
-        "weakest": output.maps[image, order[:, -MAPS:]],
+        "strongest": maps[image, order[:, :MAPS]],
+        "weakest": maps[image, order[:, -MAPS:]],
     }
     return {name: array.cpu().numpy() for name, array in arrays.items()}
 

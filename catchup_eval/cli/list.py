@@ -31,8 +31,9 @@ def _models() -> Rows:
     from catchup_eval.models.zoo import ARCHITECTURES
 
     rows = {name: ARCHITECTURES.describe(name) for name in ARCHITECTURES}
-    rows["torchvision:NAME"] = "any torchvision classifier; 13 families with their stages"
-    rows["timm:NAME"] = "any timm network with one head, with timm's own stages and normalisation"
+    rows["torchvision:NAME"] = "any torchvision classifier; 15 families with their stages"
+    rows["huggingface:TYPE"] = "any image classifier of transformers, such as huggingface:vit"
+    rows["timm:NAME"] = "any timm network, with timm's own stages and normalisation"
     rows["FILE.py:FACTORY"] = "a function of yours that builds a network"
     return rows | _broken(ARCHITECTURES)
 

@@ -1,17 +1,23 @@
 """A network with its normalisation, and the names of its stages, head and pool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from catchup_eval.core.errors import InvalidOutput, Missing, UserError
-from catchup_eval.datasets.classes import OutputNames, match, output_names
+from catchup_eval.datasets.classes import OutputNames, match
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.hooks import capture_inputs
+from catchup_eval.models.layout import (
+    ASSUMED,
+    CHANNELS_FIRST,
+    FeatureLayout,
+)
 from catchup_eval.models.outputs import TINY, find_logits
 
 # The input channels from (red, green, blue); a single one is for images whose three are equal.
@@ -20,13 +26,15 @@ DTYPES: Mapping[str, torch.dtype] = {
     name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")
 }
 
+POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+
 
 class Trace(NamedTuple):
     """What one forward pass gives at three places."""
 
     logits: Tensor  # (N, K)
     features: Tensor  # (N, D), the input of the last linear layer
-    maps: Tensor | None  # (N, D, h, w), what the head pools; None where nothing is pooled
+    maps: Tensor | None  # the last feature map as the network has it; None where none is named
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,12 @@ class ModuleLayout:
     """Names of submodules, as in :class:`Classifier`."""
 
     stages: tuple[str, ...]
-    head: str
+    head: str | None
     pool: str | None
+    last: str | None = None
+    pooled_norm: str | None = None
+    class_token: bool = False
+    layout: FeatureLayout = CHANNELS_FIRST
 
 
 class Normalize(nn.Module):
@@ -87,8 +99,13 @@ class Classifier(nn.Module):
         stages: names of the submodules after which features may be mixed, in forward order; the
             first is the stem. Empty: features cannot be mixed.
         head: name of the last linear layer; None where there is none.
-        pool: name of the module that pools the last feature map; None where there is none. Where a
-            function pools, an `nn.AdaptiveAvgPool2d(1)` put before it can be named.
+        pool: name of the module that pools the last feature map; None where there is none.
+        last: name of the module that gives that map, where a function pools it or a class token is
+            taken from it; then no `pool`.
+        pooled_norm: name of an `nn.LayerNorm` between the pool and the head.
+        class_token: the head reads the first token that `last` gives, and pools nothing.
+        layout: of what the stages and `last` give; what nobody declares is taken as channels first,
+            and refused where it does not look so.
         name: for tables and figures.
         preprocess: of images of varying size; None for images that have its input size.
 
@@ -110,6 +127,10 @@ class Classifier(nn.Module):
         stages: Sequence[str] = (),
         head: str | None,
         pool: str | None,
+        last: str | None = None,
+        pooled_norm: str | None = None,
+        class_token: bool = False,
+        layout: FeatureLayout = ASSUMED,
         name: str = "model",
         preprocess: Preprocess | None = None,
     ):
@@ -117,7 +138,9 @@ class Classifier(nn.Module):
         self.normalize = Normalize(mean, std)
         self.net, self.name, self.preprocess = net, name, preprocess
         self._stages, self._head, self._pool = tuple(stages), head, pool
-        for module in filter(None, (*stages, head, pool)):
+        self._last, self._pooled_norm = last, pooled_norm
+        self.class_token, self.layout = class_token, layout
+        for module in filter(None, (*stages, head, pool, last, pooled_norm)):
             _submodule(net, module)
         parameters = (p.dtype for p in net.parameters() if p.is_floating_point())
         self.dtype = next(parameters, torch.float32)
@@ -258,44 +281,106 @@ class Classifier(nn.Module):
         Raises:
             Missing: the head is no linear layer, or is not called.
         """
-        modules: dict[str, nn.Module] = {"features": self._linear_head()}
-        if self._pool:
-            modules["maps"] = _submodule(self.net, self._pool)
-        with capture_inputs(**modules) as seen:
-            logits = self(pixels)
+        maps: list[Tensor] = []
+        handle = self.hook_map(maps.append)
+        try:
+            with capture_inputs(features=self._linear_head()) as seen:
+                logits = self(pixels)
+        finally:
+            if handle is not None:
+                handle.remove()
         if "features" not in seen:
             raise Missing(f"a linear head that its forward pass calls ({self._head} is not called)")
-        features, maps = seen["features"].flatten(1), seen.get("maps")
+        features, found = seen["features"].flatten(1), maps[-1] if maps else None
         if self.dtype != torch.float32:
-            features, maps = features.float(), None if maps is None else maps.float()
-        return Trace(logits, features, maps)
+            features = features.float()
+            found = found.float() if isinstance(found, Tensor) else found
+        return Trace(logits, features, found)
+
+    def hook_map(self, use: Callable[[Any], None]) -> RemovableHandle | None:
+        """Call `use` with the last feature map in each forward pass; None where none is named."""
+        if self._pool:
+            pool = _submodule(self.net, self._pool)
+            return pool.register_forward_pre_hook(lambda _module, inputs: use(inputs[0]))
+        if self._last:
+            last = _submodule(self.net, self._last)
+            return last.register_forward_hook(lambda _module, _inputs, output: use(output))
+        return None
+
+    def last_map(self, maps: Any) -> Tensor:
+        """(N, D, h, w) of the last feature map as the network has it; tokens without the prefix.
+
+        Where a layer norm lies between pool and head, each place gets the affine map that the norm
+        is to the mean over places; the mean of these is the norm's output, exactly.
+
+        Raises:
+            Missing: it has another form than its layout says.
+        """
+        layout = self.layout
+        if self._pool and isinstance(_submodule(self.net, self._pool), POOLS):
+            layout = CHANNELS_FIRST  # whatever comes before: these pool the last two axes
+        found = layout.to_grid(layout.to_channels_first(maps))
+        if self._pooled_norm is None:
+            return found
+        return _norm_places(_submodule(self.net, self._pooled_norm), found)
+
+    @property
+    def names_map(self) -> bool:
+        """Whether it is known where its last feature map is."""
+        return bool(self._pool or self._last)
 
     def features(self, pixels: Tensor) -> Tensor:
         """(N, D): the input of the last linear layer."""
         return self.trace(pixels).features
 
     def feature_map(self, pixels: Tensor) -> Tensor:
-        """(N, D, h, w): what the head pools; raises as :meth:`pooled_map`."""
+        """(N, D, h, w): what the head averages; raises as :meth:`pooled_map`."""
         return self.pooled_map(self.trace(pixels))
 
     def pooled_map(self, trace: Trace) -> Tensor:
-        """The trace's map (N, D, h, w), once it is certain that the head averages it.
+        """The trace's map (N, D, h, w), once it is certain how the head reads it.
+
+        Its mean over places is the features, so that a class activation map explains the logit
+        (Zhou et al. 2016: mean(CAM) + bias == logit). Where the head reads a class token
+        (`class_token`), the map is that of the patches, which passed the same norm but which the
+        head does not see: a deviation.
 
         Raises:
-            Missing: the features are not the plain mean of such a map, so that a class activation
-                map would not explain the logit (Zhou et al. 2016: mean(CAM) + bias == logit).
+            Missing: neither.
         """
         maps, features = trace.maps, trace.features
-        if maps is not None and maps.ndim == 4 and maps.shape[:2] == features.shape:
-            size = float(features.detach().abs().mean())  # of fresh networks it may be tiny
-            close = max(1e-3, 4 * torch.finfo(self.dtype).eps)
-            if torch.allclose(maps.mean((2, 3)), features, rtol=close, atol=close * size):
+        if self.class_token and isinstance(maps, Tensor) and maps.ndim == 3:
+            if _same(maps[:, 0], features, self.dtype):
+                return self.last_map(maps)
+            raise Missing("a head that reads the first token of the last feature map")
+        if isinstance(maps, Tensor) and maps.ndim > 2:
+            maps = self.last_map(maps)
+            if _same(maps.mean((2, 3)), features, self.dtype):
                 return maps
         raise Missing("a head that averages one feature map")
 
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _same(found: Tensor, features: Tensor, computed: torch.dtype) -> bool:
+    size = float(features.detach().abs().mean())  # of fresh networks it may be tiny
+    close = max(1e-3, 4 * torch.finfo(computed).eps)
+    return found.shape == features.shape and torch.allclose(
+        found, features, rtol=close, atol=close * size
+    )
+
+
+def _norm_places(norm: nn.Module, maps: Tensor) -> Tensor:
+    """Maps (N, D, h, w) with the mean and the deviation over channels that their average has."""
+    if not isinstance(norm, nn.LayerNorm):
+        raise Missing(f"a layer norm between pool and head (it is a {type(norm).__name__})")
+    variance = maps.mean((2, 3)).var(1, correction=0)
+    normed = (maps - maps.mean(1, keepdim=True)) / (variance + norm.eps).sqrt()[:, None, None, None]
+    if norm.weight is not None:
+        normed = normed * norm.weight[:, None, None]
+    return normed if norm.bias is None else normed + norm.bias[:, None, None]
 
 
 def _submodule(net: nn.Module, name: str) -> nn.Module:
@@ -308,51 +393,9 @@ def _submodule(net: nn.Module, name: str) -> nn.Module:
         ) from None
 
 
-def wrap(
-    net: nn.Module,
-    *,
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
-    stages: Sequence[str] = (),
-    head: str | None = None,
-    pool: str | None = None,
-    name: str | None = None,
-    preprocess: Preprocess | None = None,
-    classes: Sequence[str] | Mapping[str, int] | None = None,
-    mask: bool | None = None,
-) -> Classifier:
-    """A :class:`Classifier` around your own network, with its arguments.
-
-    Args:
-        mean, std: the defaults leave the pixels in [0, 1].
-        head: found where it is the last `nn.Linear`; analyses that need one are skipped without it.
-        pool: found where it is the last average pooling module.
-        name: the class's name where it is not given.
-        preprocess: the dataset's own where it is not given. Images of fixed size (CIFAR) need none.
-        classes: names of all its outputs in order, or some outputs by name, from 0; needed where a
-            dataset has other classes than the network (:mod:`catchup_eval.datasets.classes`).
-        mask: whether outputs of no class of the dataset are masked; None leaves it to the dataset.
-
-    Raises:
-        UserError: a name that is no submodule.
-    """
-    head = head or _last_module_name(net, nn.Linear)
-    pool = pool or _last_module_name(net, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
-    name = name or type(net).__name__.lower()
-    model = Classifier(
-        net,
-        mean=mean,
-        std=std,
-        stages=stages,
-        head=head,
-        pool=pool,
-        name=name,
-        preprocess=preprocess,
-    )
-    if classes is not None:
-        model.output_names = output_names(classes, "classes")
-    model.output_names = model.output_names._replace(mask=mask)
-    return model
+def guess_layout(net: nn.Module) -> ModuleLayout:
+    """Of a network that is not known: its last linear layer and its last average pooling module."""
+    return ModuleLayout((), _last_module_name(net, nn.Linear), _last_module_name(net, *POOLS))
 
 
 def _last_module_name(net: nn.Module, *kinds: type[nn.Module]) -> str | None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.datasets.live import LiveDataset, Normalisation
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.matching import find_normalisation
 from catchup_eval.models.preprocessing import NORMS, InputSettings
+from catchup_eval.models.wrapping import wrap
 
 NONE = Normalisation(*NORMS["none"])
 UNKNOWN = (

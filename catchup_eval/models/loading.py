@@ -10,18 +10,32 @@ from torch import Tensor, equal, get_rng_state, nn
 from catchup_eval.core import readers
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.datasets.classes import OutputNames, read_names
+from catchup_eval.datasets.classes import SYNSETS, OutputNames, read_names
 from catchup_eval.models import catalogue, checkpoints, exported, matching, preprocessing
 from catchup_eval.models import spec as specs
 from catchup_eval.models.catalogue import CATALOGUE, PublishedAccuracy
 from catchup_eval.models.checkpoints import CheckpointContent, ModelCard
-from catchup_eval.models.classifier import DTYPES, Classifier, wrap
+from catchup_eval.models.classifier import DTYPES, Classifier
 from catchup_eval.models.exported import ExportedNetwork
 from catchup_eval.models.logits import SUFFIX, StoredLogits
 from catchup_eval.models.preprocessing import NORMS, InputSettings
-from catchup_eval.models.sources import TIMM, TORCHVISION, LocatedWeights, WeightsAccess, find
+from catchup_eval.models.sources import (
+    HUGGINGFACE,
+    TIMM,
+    TORCHVISION,
+    LocatedWeights,
+    WeightsAccess,
+    find,
+)
 from catchup_eval.models.spec import ModelSpec, check_architecture
-from catchup_eval.models.zoo import build, check_options, timm_models, torchvision_models
+from catchup_eval.models.wrapping import wrap
+from catchup_eval.models.zoo import (
+    build,
+    check_options,
+    huggingface_models,
+    timm_models,
+    torchvision_models,
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,7 @@ def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> L
     if not spec.weights:
         return _load_built(spec)
     if spec.architecture and not Path(spec.weights).is_file():  # errors come before any download
-        preprocessing.read(spec.options, _inputs_of_weights(spec, {}), spec.name)
+        preprocessing.read(spec.options, _inputs_of_weights(spec, None), spec.name)
     found = find(spec.weights, access)
     if not spec.architecture and (kind := exported.kind_of(found.path)):
         return _load_exported(spec, found, kind, access)
@@ -159,7 +173,7 @@ def _load_exported(
             "trust whoever wrote it, add --trust-pickle"
         )
     _refuse_keys(spec, (*preprocessing.KEYS, "classes", *["output"] * (kind == exported.ONNX)))
-    inputs = preprocessing.read(spec.options, _inputs_of_weights(spec, found.config), spec.name)
+    inputs = preprocessing.read(spec.options, _inputs_of_weights(spec, found), spec.name)
     net = ExportedNetwork(found.path, kind, spec.options.get("output", ""))
     model = wrap(net, name=spec.name)
     inputs.apply_to(model)
@@ -243,8 +257,13 @@ def _load_foreign(
             f"{spec.name}: the weights do not determine the number of classes; add ?classes=N"
         )
     model = _build(named, size, InputSettings(*NORMS["none"]), options)
-    aside = matching.load_state(model.net, content.weights, spec.weights, content.keys)
-    own = _inputs_of_weights(named, found.config)
+    weights: Mapping[str, Tensor] = content.weights
+    if named.architecture.startswith(HUGGINGFACE):
+        weights = huggingface_models.rename(model.net, weights)
+    aside = matching.load_state(model.net, weights, spec.weights, content.keys)
+    if "model_type" in found.config and size not in SYNSETS:
+        model.output_names = OutputNames(huggingface_models.names_of(found.config))
+    own = _inputs_of_weights(named, found)
     note = _set_inputs(model, spec, own, content.weights)
     precision = _precision_note(spec, content.weights)
     model.weight_notes = tuple(filter(None, (content.note, aside, note, precision)))
@@ -303,16 +322,23 @@ def _with_architecture(
         named = replace(spec, architecture=TIMM + found.config["architecture"])
         check_architecture(named.architecture)
         return named, dict(found.config.get("model_args") or {}), ()
+    if "model_type" in found.config:
+        named = replace(spec, architecture=HUGGINGFACE + str(found.config["model_type"]))
+        return named, huggingface_models.options_of(found.config), ()
     match = matching.infer(content.weights, spec.weights, content.keys)
     named = replace(spec, architecture=match.architecture)
     return named, match.options, (f"{spec.name}: {match}",)
 
 
-def _inputs_of_weights(spec: ModelSpec, config: Mapping[str, Any]) -> InputSettings | None:
+def _inputs_of_weights(spec: ModelSpec, found: LocatedWeights | None) -> InputSettings | None:
     """The preprocessing that comes with the weights or their zoo."""
     sized = "size" in spec.options
-    if "pretrained_cfg" in config:
-        return timm_models.inputs_from_config(config["pretrained_cfg"], spec.name, sized=sized)
+    if found and "pretrained_cfg" in found.config:
+        config = found.config["pretrained_cfg"]
+        return timm_models.inputs_from_config(config, spec.name, sized=sized)
+    if found and found.processor:
+        kind = str(found.config.get("model_type", ""))
+        return huggingface_models.inputs(found.processor, kind, spec.name, spec.options)
     if spec.architecture.startswith(TIMM):
         kind = spec.architecture.removeprefix(TIMM)
         if "." in kind:  # the tag of these very weights
@@ -360,9 +386,10 @@ def _build(
 
 
 def _build_from_factory(target: str, options: dict[str, Any], plain: dict[str, Any]) -> Classifier:
-    parts: dict[str, Any] = {
-        key: str(options.pop(key)) for key in ("head", "pool") if key in options
-    }
+    names = ("head", "pool", "last", "pooled_norm", "layout")
+    parts: dict[str, Any] = {key: str(options.pop(key)) for key in names if key in options}
+    if "class_token" in options:
+        parts["class_token"] = options.pop("class_token") is True
     if "stages" in options:
         parts["stages"] = str(options.pop("stages")).split(",")
     make = readers.load_user_function(target, "a network, an nn.Module,", nn.Module)

@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from catchup_eval.core.errors import BadFile, UserError
-from catchup_eval.core.files import digest
+from catchup_eval.core.files import digest, read_regular
 from catchup_eval.core.http import DownloadRequest, download
 
 TORCHVISION, TIMM = "torchvision:", "timm:"  # libraries of networks, some with weights
+HUGGINGFACE = "huggingface:"  # another, whose weights come from the hub or a folder
 HUB = "hf:"
 WEB = ("https://", "http://")
 REMOTE = (*WEB, HUB)  # how WEIGHTS begin that a server has
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm and transformers call them
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"  # beside them
+MOST = 1 << 22  # bytes of such a file
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,17 @@ class LocatedWeights(NamedTuple):
 
     path: Path
     config: Mapping[str, Any]  # the hub's config.json beside it; empty where there is none
+    processor: Mapping[str, Any] = {}  # its preprocessor_config.json, likewise
 
 
 def is_remote(text: str) -> bool:
     """Whether the WEIGHTS of a spec come from a server."""
     return text.startswith(REMOTE)
+
+
+def is_model_folder(text: str) -> bool:
+    """Whether it is a folder as `save_pretrained` of transformers or timm writes it."""
+    return Path(text, CONFIG).is_file()
 
 
 def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights:
@@ -51,6 +60,13 @@ def find(text: str, access: WeightsAccess, checksum: str = "") -> LocatedWeights
     """
     if text.startswith(HUB):
         return _download_from_hub(text.removeprefix(HUB))
+    if is_model_folder(text):
+        there = [each for each in HUB_FILES if Path(text, each).is_file()]
+        if not there:
+            raise BadFile(f"{text} has no file {' or '.join(HUB_FILES)}")
+        return LocatedWeights(
+            Path(text, there[0]), *(_read_json(Path(text, each)) for each in (CONFIG, PROCESSOR))
+        )
     if not text.startswith(WEB):
         return LocatedWeights(Path(text), {})
     last = Path(unquote(urlsplit(text).path)).name or "weights"
@@ -71,12 +87,26 @@ def _download_from_hub(text: str) -> LocatedWeights:
     if not (owner and name):
         raise UserError(f"expected {HUB}OWNER/NAME or {HUB}OWNER/NAME/FILE, got {HUB}{text}")
     repository = f"{owner}/{name}"
-    config = _hub_file(repository, "config.json")
+    config = _read_json(_hub_file(repository, CONFIG))
     files = [file] if file else list(HUB_FILES)
     path = next(filter(None, (_hub_file(repository, each) for each in files)), None)
     if path is None:
         raise BadFile(f"{HUB}{repository} has no file {' or '.join(files)}")
-    return LocatedWeights(path, json.loads(config.read_text(encoding="utf-8")) if config else {})
+    processor = _hub_file(repository, PROCESSOR) if "model_type" in config else None
+    return LocatedWeights(path, config, _read_json(processor))
+
+
+def _read_json(path: Path | None) -> Mapping[str, Any]:
+    """What a file says; empty where it is not there."""
+    if path is None or not path.is_file():
+        return {}
+    try:
+        content = json.loads(read_regular(path, most=MOST).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise BadFile(f"expected in {path} names with their values")
+    return content
 
 
 def _hub_file(repository: str, file: str) -> Path | None:

@@ -8,10 +8,14 @@
     timm:resnet50.a1_in1k@pretrained    timm's network and weights (or a file)
     resnet20@https://host/net.th?norm=half     downloaded once. The last `?` begins the keys: an
                                         address with one of its own ends with another
-    hf:owner/name[/file]                the hub's; timm's config.json has network and preprocessing
+    hf:owner/name[/file]                the hub's; its config.json and preprocessor_config.json have
+                                        network and preprocessing, of timm or transformers
+    FOLDER                              the same files, as save_pretrained writes them
+    huggingface:vit@FILE?image_size=32  a network of transformers and its settings
     catalogue:NAME                      a published checkpoint (see: list catalogue)
     mine=nets.py:build@x.pt?norm=cifar100&stages=stem,layer1&head=fc&pool=pool
-    mine=nets.py:build?norm=none        the same, where `build` brings its weights
+    mine=nets.py:build?norm=none        the same, where `build` brings its weights; a transformer's
+                                        &layout=tokens:1&last=norm&class_token=true
     net.onnx?norm=imagenet              an exported network (:mod:`catchup_eval.models.exported`):
                                         ONNX, TorchScript, torch.export; `norm=none` where it
                                         normalises inside, `output=NAME` of several
@@ -55,7 +59,15 @@ from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.models import catalogue
 from catchup_eval.models.catalogue import CATALOGUE
 from catchup_eval.models.preprocessing import normalisation
-from catchup_eval.models.sources import HUB, REMOTE, TIMM, TORCHVISION, WEB
+from catchup_eval.models.sources import (
+    HUB,
+    HUGGINGFACE,
+    REMOTE,
+    TIMM,
+    TORCHVISION,
+    WEB,
+    is_model_folder,
+)
 from catchup_eval.models.zoo import ARCHITECTURES
 
 ZOOS = (TORCHVISION, TIMM)  # whose published weights have names
@@ -135,7 +147,7 @@ def _split(text: str) -> tuple[str, str, str]:
 
 def _is_file(text: str) -> bool:
     try:
-        return Path(_expand_home(text)).is_file()
+        return Path(_expand_home(text)).is_file() or is_model_folder(_expand_home(text))
     except (OSError, ValueError):  # too long a name, or one that no file can have
         return False
 
@@ -228,7 +240,7 @@ def check(text: str) -> None:
             files.append(spec.weights)
         files += filter(None, [class_file(spec)])
         for file in files:
-            if not Path(file).is_file():
+            if not _is_file(file):
                 raise BadFile(f"there is no file {file}")
         if "norm" in spec.options:
             normalisation(spec.options["norm"])
@@ -244,8 +256,9 @@ def check_request(spec: ModelSpec) -> None:
 
 def check_architecture(name: str) -> None:
     """Raise `UnknownName` where no network has this name."""
-    if name not in ARCHITECTURES and ".py:" not in name and not name.startswith(ZOOS):
-        others = (TORCHVISION + "NAME", TIMM + "NAME", "FILE.py:FACTORY", "PATH.safetensors")
+    zoos = {TORCHVISION: "NAME", TIMM: "NAME", HUGGINGFACE: "TYPE"}
+    if name not in ARCHITECTURES and ".py:" not in name and not name.startswith((*zoos,)):
+        others = (*map("".join, zoos.items()), "FILE.py:FACTORY", "PATH.safetensors")
         raise UnknownName("architecture", name, [*ARCHITECTURES, *others])
 
 

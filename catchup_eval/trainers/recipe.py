@@ -14,7 +14,7 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.core.settings import TAG, Count, PositiveFraction, Settings, Several, check
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.preprocessing import normalisation
-from catchup_eval.models.sources import TIMM, TORCHVISION
+from catchup_eval.models.sources import HUGGINGFACE, TIMM, TORCHVISION
 from catchup_eval.models.zoo import check_architecture_options
 from catchup_eval.trainers import mixing
 from catchup_eval.trainers.augmentation import Augmentation
@@ -146,7 +146,8 @@ def load_recipe(name_or_path: str | Path, changes: Mapping[str, Any] | None = No
     fill_defaults(recipe.regularizers)
     if recipe.norm:
         normalisation(recipe.norm)
-    if recipe.architecture and not recipe.architecture.startswith((TORCHVISION, TIMM)):
+    zoos = (TORCHVISION, TIMM, HUGGINGFACE)
+    if recipe.architecture and not recipe.architecture.startswith(zoos):
         check_architecture_options(recipe.architecture, recipe.options)
     return recipe
 

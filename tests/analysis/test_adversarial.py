@@ -17,7 +17,8 @@ from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.metrics.intervals import wilson
 from catchup_eval.models import loading
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.results.result import ModelResult, Result, join
 
 Networks = Callable[..., Classifier]

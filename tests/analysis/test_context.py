@@ -7,7 +7,8 @@ from catchup_eval.analysis import clean
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.datasets.dataset import Split, TensorDataset
-from catchup_eval.models.classifier import check_pixel_range, wrap
+from catchup_eval.models.classifier import check_pixel_range
+from catchup_eval.models.wrapping import wrap
 
 
 class Counting(nn.Module):

@@ -22,7 +22,8 @@ from catchup_eval.analysis.corruption.transforms import frost
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.metrics.intervals import bootstrap_mean
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.results.result import ModelResult, Result, join
 
 Contexts = Callable[..., EvaluationContext]

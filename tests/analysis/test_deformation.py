@@ -12,7 +12,8 @@ from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.metrics.intervals import bootstrap_mean
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.results.result import ModelResult, Result, join
 
 

@@ -7,7 +7,7 @@ from catchup_eval.analysis import feature_drop
 from catchup_eval.analysis.context import EvaluationContext, ModelOutputs
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.datasets.dataset import Split, TensorDataset
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.results.result import Result, Rows
 
 DROPPED = np.arange(4)

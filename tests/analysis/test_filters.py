@@ -8,7 +8,7 @@ from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.filters import Norms, filter_norms, weak_half
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.datasets.dataset import TensorDataset
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 
 
 class Two(nn.Module):

@@ -20,7 +20,7 @@ from catchup_eval.analysis.landscape.losses import (
 )
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.results.result import ModelResult, Rows, join
 
 FEW = {"points": 5, "samples": 20, "probes": 3, "directions": 2, "reach": 0.1}

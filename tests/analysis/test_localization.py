@@ -9,7 +9,8 @@ from catchup_eval.analysis.localization import cam, figures
 from catchup_eval.core.errors import Missing, UnknownName, UserError
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.metrics import boxes
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.results.result import ModelResult, join
 
 

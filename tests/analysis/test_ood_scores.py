@@ -19,7 +19,8 @@ from catchup_eval.analysis.ood import detectors
 from catchup_eval.analysis.ood.detectors import DETECTORS, FeatureSource
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets.dataset import Split, TensorDataset
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.wrapping import wrap
 
 theirs: Any = pytest.importorskip("pytorch_ood.detector", reason="needs the extra `ood`")
 

@@ -16,7 +16,7 @@ from catchup_eval.datasets.classes import imagenet_wnids
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.datasets.readers.cue_conflict import CATEGORIES
 from catchup_eval.metrics.intervals import wilson
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 
 NAMES = [*CATEGORIES]
 

@@ -17,7 +17,8 @@ from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.jobs.networks import LazyCheckpoints, load_models
 from catchup_eval.models import checkpoints
 from catchup_eval.models.checkpoints import ModelCard
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.wrapping import wrap
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SOME = [7, 2, 5]  # digits, as the dataset below numbers them

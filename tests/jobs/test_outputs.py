@@ -16,8 +16,8 @@ from catchup_eval.core.errors import InvalidOutput
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.jobs.evaluate import EvaluationSettings
 from catchup_eval.jobs.networks import ModelUnderTest, describe
-from catchup_eval.models.classifier import wrap
 from catchup_eval.models.outputs import find_logits, output_notes
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.report import page
 from catchup_eval.results.store import Store
 from catchup_eval.results.study import Study

@@ -12,8 +12,9 @@ from catchup_eval.analysis import ANALYSES, clean, feature_drop
 from catchup_eval.analysis.context import EvaluationContext, require
 from catchup_eval.core.errors import InvalidOutput, Missing, UnknownName
 from catchup_eval.models import checkpoints
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.loading import load
+from catchup_eval.models.wrapping import wrap
 
 NORM = "norm=0.25,0.25,0.25/0.2,0.2,0.2"  # of the fixture `networks`
 EPS = {"float64": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}

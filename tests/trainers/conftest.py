@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.core.settings import check
 from catchup_eval.datasets.dataset import Split, TensorDataset
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.recipe import Recipe
 

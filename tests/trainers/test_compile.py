@@ -14,8 +14,8 @@ from torch._dynamo.utils import counters
 from catchup_eval.core.errors import Interrupted, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models import checkpoints
-from catchup_eval.models.classifier import wrap
 from catchup_eval.models.hooks import StageHooks
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.loop import compile_settings, compiled
 from catchup_eval.trainers.mixing import METHODS
 from catchup_eval.trainers.regularizers import regularize

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.mixing import METHODS, default_settings
 from catchup_eval.trainers.regularizers import REGULARIZERS, regularize
 

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.mixing import METHODS, build, default_settings, summary
 
 # those that need stages, or the map that the head pools

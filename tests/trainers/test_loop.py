@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.datasets.dataset import Split
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.models.zoo import build
 from catchup_eval.trainers.loop import _step, fit, validate
 from catchup_eval.trainers.optimization import Optimiser, load_optimiser_state, make_optimiser

@@ -35,6 +35,7 @@ from pyhessian import hessian
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from catchup_eval.core.errors import Missing
 from catchup_eval.core.rng import fork_global_rng, torch_generator
@@ -312,7 +313,8 @@ def hessian_product(
     """Products in evaluation mode; the model stays as it is, and the graph goes with the block.
 
     The criterion gives the mean loss of logits and labels (N,). All parameters count, also those
-    that require no gradient: a checkpoint does not tell which were frozen in training.
+    that require no gradient: a checkpoint does not tell which were frozen in training. Attention
+    takes torch's math kernel, the only one that can be differentiated twice.
 
     Raises:
         Missing: the loss is not finite, or depends on no parameter.
@@ -320,7 +322,8 @@ def hessian_product(
     twin = copy.deepcopy(model).eval().requires_grad_(True)
     parameters = list(twin.parameters())
     with torch.enable_grad():
-        loss = criterion(twin(images), labels)
+        with sdpa_kernel(SDPBackend.MATH):
+            loss = criterion(twin(images), labels)
         if not loss.isfinite():
             raise Missing(f"a finite loss, which is {float(loss.detach())} here")
         if not loss.requires_grad:

@@ -4,7 +4,8 @@ The map of the *true* class (Zhou et al. 2016: the head's weights times the map 
 ignored; a closed form, no gradient) is brought to the image's size (bicubic) and cut at 0.2 of its
 maximum; the tight box of the largest connected component (8 neighbours) is compared with the
 image's own. A hit is an intersection over union (IoU) of 0.5 or more. The head must average one
-feature map.
+feature map, or read a class token beside one; :mod:`catchup_eval.analysis.localization.cam` says
+what the map is then, and the column `protocol` ends with `-patches`.
 
 The paper says "a threshold of 0.2" and no more. `protocol="minmax"`, as the code of its sources has
 it, scales each map to [0, 1] first; `"max"` does not, as in Zhou et al., and draws other boxes: on
@@ -52,6 +53,7 @@ from catchup_eval.analysis.base import PerSample, Recheck
 from catchup_eval.analysis.context import EvaluationContext, require
 from catchup_eval.analysis.localization import cam
 from catchup_eval.analysis.localization.conventions import CONVENTIONS as CONVENTIONS
+from catchup_eval.analysis.localization.conventions import PATCHES
 from catchup_eval.analysis.localization.figures import WORST
 from catchup_eval.analysis.localization.figures import plot as plot
 from catchup_eval.core.rng import generator
@@ -136,7 +138,8 @@ def measure(
         "max_box": hits[1:][hits[1:].mean(1).argmax()],
         "threshold": np.array([threshold]),
     }
-    rows = Rows(f"cam-{protocol}@{VERSION}")
+    patches = PATCHES if context.model.class_token else ""
+    rows = Rows(f"cam-{protocol}{patches}@{VERSION}")
     sides, size = _sides(context, centred), cam.size_of(context.data.split("test").images)
     middle, whole = (
         boxes.iou(np.broadcast_to(boxes.centre_box(*box, size), truth.shape), truth)
@@ -144,14 +147,16 @@ def measure(
     )
     _add_outcomes(rows, samples, middle)
     other_hits = boxes.iou(output.other, truth) >= HIT
-    _add_normalizations(rows, {protocol: hits[0], cam.other(protocol): other_hits}, correct)
+    each = {protocol: hits[0], cam.other(protocol): other_hits}
+    _add_normalizations(rows, each, correct, patches)
     rows.rate("whole_image", whole >= HIT)
     for metric, side in zip(("centred_width", "centred_height"), sides, strict=True):
         rows.add(metric, 100 * side, unit="%", n=len(whole))
     _add_sweep(rows, sweep, hits[1:])
     _add_version_2(rows, output.best[:, 1:], middle)
-    explained = bool(output.error.max() < 1e-3)
-    rows.check("mean of the map + bias is the logit to 0.001", explained, len(overlap))
+    if not patches:
+        explained = bool(output.error.max() < 1e-3)
+        rows.check("mean of the map + bias is the logit to 0.001", explained, len(overlap))
     return Result(rows.frame(), samples | _sheet(context, output.maps, overlap, protocol))
 
 
@@ -184,10 +189,12 @@ def _add_outcomes(rows: Rows, samples: dict[str, np.ndarray], middle: np.ndarray
     rows.mean("centred_box_mean_iou", 100 * middle, unit="%")
 
 
-def _add_normalizations(rows: Rows, hits: dict[str, np.ndarray], correct: np.ndarray) -> None:
+def _add_normalizations(
+    rows: Rows, hits: dict[str, np.ndarray], correct: np.ndarray, patches: str
+) -> None:
     for metric, among in (("gt_known", np.ones_like(correct)), ("top1_localization", correct)):
         for name in cam.NORMALIZATIONS:
-            protocol = f"cam-{name}@{VERSION}"
+            protocol = f"cam-{name}{patches}@{VERSION}"
             rows.rate(f"{metric}_{name}", hits[name] & among, protocol=protocol)
 
 

@@ -2,6 +2,15 @@
 
 The head must average one feature map before its linear layer. Then the map of a class is a closed
 form, the class's weights times the feature map, and its mean and the bias are the logit.
+
+This also holds where a layer norm lies between pool and head (ConvNeXt). With m the mean over
+places of a map M, mu and s its mean and deviation over channels, the head's input is
+g (m - mu(m)) / s(m) + b. For this image s(m) is a number, and all else is linear: the places
+g (M - mu(M)) / s(m) + b have the head's input as their mean, exactly.
+
+Swin, and a ViT that averages its patches, have such a map once the axes are in order. The head of a
+ViT that reads a class token averages nothing. Its map here is the class's weights times the patches
+of the last layer after the same norm, on their grid: a deviation, with a protocol of its own.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,15 +1,18 @@
 """Localization: definition and value of the threshold, and which component's box."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from catchup_eval.analysis import conventions
 from catchup_eval.analysis.conventions import Convention, ConventionFamily, ConventionValue
+from catchup_eval.core.errors import Missing
 from catchup_eval.results.result import Result
 
 THRESHOLD = 0.2  # of class activation maps, in all that print one
 NEEDS = "the analysis localization"
+PATCHES = "-patches"  # in the protocol of a network whose head reads a class token
 
 
 def _localization_rate(result: Result, normalization: str, metric: str) -> ConventionValue:
@@ -69,13 +72,26 @@ def _best_threshold_conventions() -> tuple[Convention, ...]:
     )
 
 
+def _of_averages(*given: Convention) -> tuple[Convention, ...]:
+    """The same where the head averages its maps, as in all that print such a number."""
+
+    def checked(result: Result, of: conventions.Compute) -> ConventionValue:
+        if PATCHES in str(result.frame["protocol"].iloc[0]):
+            raise Missing("a head that averages its feature map, not one that reads a class token")
+        return of(result)
+
+    return tuple(replace(each, of=partial(checked, of=each.of)) for each in given)
+
+
 CONVENTIONS: conventions.Conventions = (
     ConventionFamily(
         "GT-known",
-        _threshold_conventions("gt_known") + _best_threshold_conventions(),
+        _of_averages(*_threshold_conventions("gt_known"), *_best_threshold_conventions()),
         also=("GT-known Loc",),
     ),
     ConventionFamily(
-        "Top-1 Loc", _threshold_conventions("top1_localization"), also=("top-1 localization",)
+        "Top-1 Loc",
+        _of_averages(*_threshold_conventions("top1_localization")),
+        also=("top-1 localization",),
     ),
 )

@@ -10,7 +10,7 @@ from catchup_eval.core.errors import CatchupError, UnknownName, UserError
 from catchup_eval.core.registry import LazyEntry, Registry
 from catchup_eval.core.settings import check_keywords
 from catchup_eval.core.toml import brief
-from catchup_eval.models.sources import TIMM, TORCHVISION
+from catchup_eval.models.sources import HUGGINGFACE, TIMM, TORCHVISION
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,16 +67,17 @@ def build(
     """A classifier with fresh weights.
 
     Args:
-        architecture: one of :data:`ARCHITECTURES`, `torchvision:NAME` or `timm:NAME`.
+        architecture: one of :data:`ARCHITECTURES`, `torchvision:NAME`, `timm:NAME` or
+            `huggingface:TYPE`.
         mean, std: of the normalisation, per channel.
         name: for tables; the architecture's where it is not given.
         options: of the builder, such as `width`.
 
     Raises:
         UnknownName: no such architecture or option.
-        UserError: as the builders of torchvision and timm.
+        UserError: as the builders of torchvision, timm and Hugging Face.
     """
-    from catchup_eval.models.classifier import Classifier, wrap
+    from catchup_eval.models.classifier import Classifier, guess_layout
 
     try:
         net, layout = _build(architecture, classes=classes, **options)
@@ -89,15 +90,14 @@ def build(
             f"{architecture} cannot be built with {given or 'its defaults'}: {reason}"
         ) from error
     name = name or architecture
-    if layout is None:
-        return wrap(net, mean=mean, std=std, name=name)
-    return Classifier(net, mean=mean, std=std, name=name, **vars(layout))
+    parts = layout or guess_layout(net)
+    return Classifier(net, mean=mean, std=std, name=name, **vars(parts))
 
 
 def _build(
     architecture: str, classes: int, **options: Any
 ) -> "tuple[nn.Module, ModuleLayout | None]":
-    from catchup_eval.models.zoo import timm_models, torchvision_models
+    from catchup_eval.models.zoo import huggingface_models, timm_models, torchvision_models
 
     kind = architecture.partition(":")[2]
     if architecture.startswith(TORCHVISION):
@@ -106,6 +106,9 @@ def _build(
     if architecture.startswith(TIMM):
         net = timm_models.build(kind, classes=classes, **options)
         return net, timm_models.layout(net)
+    if architecture.startswith(HUGGINGFACE):
+        net = huggingface_models.build(kind, classes=classes, **options)
+        return net, huggingface_models.layout(net)
     check_architecture_options(architecture, {"classes": classes, **options})
     from torch import nn
 
@@ -114,6 +117,33 @@ def _build(
         net = entry.build(classes=classes, **options)
     ARCHITECTURES.expect(architecture, net, "a network, an nn.Module,", nn.Module)
     return net, entry.layout
+
+
+def find_layout(net: "nn.Module") -> "ModuleLayout | None":
+    """The layout of a network that timm, torchvision or transformers has made, by its class.
+
+    None where none is known, or where the network was changed: a part is absent, or its head is no
+    linear layer.
+    """
+    from torch import nn
+
+    from catchup_eval.models.zoo import huggingface_models, timm_models, torchvision_models
+
+    package = type(net).__module__.partition(".")[0]
+    found: ModuleLayout | None = None
+    if package == "timm" and hasattr(net, "get_classifier"):
+        found = timm_models.layout(net)
+    elif package == "torchvision":
+        found = torchvision_models.layout(torchvision_models.family(net), net)
+    elif package == "transformers" and hasattr(net, "base_model_prefix"):
+        found = huggingface_models.layout(net)
+    if found is None:
+        return None
+    modules = dict(net.named_modules())
+    named = (*found.stages, found.head, found.pool, found.last, found.pooled_norm)
+    whole = all(name in modules for name in named if name)
+    linear = found.head is None or isinstance(modules.get(found.head), nn.Linear)
+    return found if whole and linear else None
 
 
 def check_architecture_options(architecture: str, options: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """timm's networks by name, such as `timm:resnet50.a1_in1k`."""
 
+import itertools
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -9,6 +10,7 @@ from torch import nn
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.layout import ASSUMED, CHANNELS_LAST, FeatureLayout
 from catchup_eval.models.preprocessing import InputSettings
 from catchup_eval.models.sources import TIMM
 
@@ -110,18 +112,36 @@ def layout(net: nn.Module) -> ModuleLayout:
     The stages are those of its feature information, fewer or more than in other sources: timm's
     MobileNetV2 has five where the Catch-up Mix paper has eight. Only a ResNet's stem ends here with
     its pool, as in the paper's authors' tree. There are none where timm names modules that do not
-    exist.
+    exist. A transformer's stem, its embedding, comes first, which timm does not count.
 
-    Raises:
-        UserError: a network whose head is none or several.
+    No head is named where there are several, as in a distilled DeiT, which averages two.
     """
+    modules = dict(net.named_modules())
     classifier = net.get_classifier()  # type: ignore[operator]
-    head = next((name for name, module in net.named_modules() if module is classifier), None)
-    if head is None:
-        raise UserError(f"timm's {type(net).__name__} has no single head; it is not supported here")
+    head = next((name for name, module in modules.items() if module is classifier), None)
+    form = _form(net)
+    if form.kind == "tokens" and "norm" in modules:
+        norm = "fc_norm" if isinstance(modules.get("fc_norm"), nn.LayerNorm) else None
+        reads_token = getattr(net, "global_pool", "") == "token"
+        return ModuleLayout(_stages(net), head, None, "norm", norm, reads_token, form)
     kind = "SelectAdaptivePool2d"  # of every family; it may do other than average
-    pools = [name for name, module in net.named_modules() if type(module).__name__ == kind]
-    return ModuleLayout(_stages(net), head, pools[-1] if pools else None)
+    pools = [name for name, module in modules.items() if type(module).__name__ == kind]
+    pool = pools[-1] if pools else None
+    normed = isinstance(modules.get("head.norm"), nn.LayerNorm) and pool == "head.global_pool"
+    return ModuleLayout(
+        _stages(net), head, pool, pooled_norm="head.norm" if normed else None, layout=form
+    )
+
+
+def _form(net: nn.Module) -> FeatureLayout:
+    """The layout of its stages, as far as timm declares it."""
+    if getattr(net, "output_fmt", "") == "NHWC":
+        return CHANNELS_LAST
+    prefix: Any = getattr(net, "num_prefix_tokens", None)
+    patches: Any = getattr(net, "patch_embed", None)
+    if prefix is not None and hasattr(patches, "grid_size"):
+        return FeatureLayout("tokens", prefix, patches.grid_size)
+    return ASSUMED
 
 
 def _stages(net: nn.Module) -> tuple[str, ...]:
@@ -131,4 +151,7 @@ def _stages(net: nn.Module) -> tuple[str, ...]:
     names = [entry["module"] for entry in entries if entry["module"]]
     if names[:1] == ["act1"] and "maxpool" in modules:
         names[0] = "maxpool"
+    if _form(net).kind != "channels_first":
+        stems = (each for each in ("norm_pre", "pos_drop", "patch_embed") if each in modules)
+        names = [*itertools.islice(stems, 1), *names]
     return tuple(names) if all(name in modules for name in names) else ()

@@ -10,6 +10,7 @@ from torch import nn
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.classifier import ModuleLayout
+from catchup_eval.models.layout import CHANNELS_LAST, FeatureLayout
 from catchup_eval.models.preprocessing import InputSettings
 
 
@@ -109,12 +110,17 @@ def layout(name: str, net: nn.Module) -> ModuleLayout | None:
     eight for MobileNetV2 (stem and seven) and VGG-11 (each convolution, with the norm, ReLU and
     pool that follow it), and the published stages of the other families. No map is named where the
     head does not average one: VGG (it flattens), SqueezeNet (a convolution gives the logits),
-    MobileNetV3 (a hidden layer) and ConvNeXt (a norm) in between.
+    MobileNetV3 (a hidden layer) in between. A ViT's stem is its embedding, its stages the blocks.
     """
-    for prefix, family in FAMILIES.items():
+    for prefix, found in FAMILIES.items():
         if name.startswith(prefix):
-            return family if isinstance(family, ModuleLayout) else family(net)
+            return found if isinstance(found, ModuleLayout) else found(net)
     return None
+
+
+def family(net: nn.Module) -> str:
+    """How the names of a network of this class begin; empty of those that pool in a function."""
+    return CLASSES.get(type(net).__name__, "")
 
 
 def _children(net: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -154,6 +160,33 @@ def _mobilenet_v3(net: nn.Module) -> ModuleLayout:
     return ModuleLayout((*ends, parts[-1][0]), head="classifier.3", pool=None)
 
 
+def _vit(net: Any) -> ModuleLayout:
+    side = net.image_size // net.patch_size
+    blocks = (f"encoder.layers.{name}" for name, _ in net.encoder.layers.named_children())
+    return ModuleLayout(
+        ("encoder.dropout", *blocks),
+        "heads.head",
+        None,
+        "encoder.ln",
+        class_token=True,
+        layout=FeatureLayout("tokens", 1, (side, side)),
+    )
+
+
+def _swin(net: nn.Module) -> ModuleLayout:
+    """The stem and each stage, less the merging of patches between them."""
+    stages = [name for name, _ in _children(net)]
+    return ModuleLayout((stages[0], *stages[1::2]), "head", None, "norm", layout=CHANNELS_LAST)
+
+
+def _convnext(net: nn.Module) -> ModuleLayout:
+    """The stem and each stage, less the convolutions between them."""
+    stages = [name for name, _ in _children(net)]
+    return ModuleLayout(
+        (stages[0], *stages[1::2]), "classifier.2", "avgpool", pooled_norm="classifier.0"
+    )
+
+
 def _halves_resolution(module: nn.Module) -> bool:
     return any(isinstance(part, nn.Conv2d) and part.stride[0] > 1 for part in module.modules())
 
@@ -169,6 +202,17 @@ FUNCTIONAL: Mapping[str, str] = {
     "mobilenet_v2": "features",
     "mnasnet": "layers",
     "shufflenet": "conv5",
+}
+
+CLASSES: Mapping[str, str] = {
+    "ResNet": "resnet",
+    "RegNet": "regnet",
+    "VGG": "vgg",
+    "MobileNetV3": "mobilenet_v3",
+    "EfficientNet": "efficientnet",
+    "ConvNeXt": "convnext",
+    "SwinTransformer": "swin",
+    "VisionTransformer": "vit",
 }
 
 FAMILIES: Mapping[str, ModuleLayout | Callable[[nn.Module], ModuleLayout]] = {
@@ -207,7 +251,7 @@ FAMILIES: Mapping[str, ModuleLayout | Callable[[nn.Module], ModuleLayout]] = {
     "shufflenet": ModuleLayout(
         ("maxpool", "stage2", "stage3", "stage4"), head="fc", pool="conv5.pool"
     ),
-    "convnext": ModuleLayout(
-        tuple(f"features.{last}" for last in (0, 1, 3, 5, 7)), head="classifier.2", pool=None
-    ),
+    "convnext": _convnext,
+    "swin": _swin,
+    "vit": _vit,
 }

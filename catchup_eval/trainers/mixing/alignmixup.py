@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from catchup_eval.core.settings import NonNegative, validate_settings
 from catchup_eval.trainers.base import Criterion, Method
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
-from catchup_eval.trainers.mixing.shared.features import feature_method, stages_of
-from catchup_eval.trainers.mixing.shared.pairs import Pairs
+from catchup_eval.trainers.mixing.shared.features import feature_method, layout_of, stages_of
+from catchup_eval.trainers.mixing.shared.pairs import Pairs, weighted_mean
 
 EPSILON = 0.1  # of the entropy, in units of the cost
 ITERATIONS = 100
@@ -59,17 +59,20 @@ def alignment(features: Tensor, partner: Tensor) -> Tensor:
     return sinkhorn(distance.square()) * distance.shape[-1]
 
 
-def align_mix(features: Tensor, pairs: Pairs, *, move_partner: bool) -> Tensor:
+def align_mix(features: Tensor, pairs: Pairs, *, move_partner: bool, prefix: int = 0) -> Tensor:
     """The weighted mean of features (N, C, H, W) and the partners', one of the two aligned.
 
-    The places are the image's where the partner is moved, else the partner's.
+    The places are the image's where the partner is moved, else the partner's. The first `prefix`
+    rows (N, C, prefix, W) have no place, as class tokens, and stay where they are.
     """
-    plan = alignment(features, pairs.partner).to(features.dtype)
-    own = features.flatten(2)
+    fixed, placed = features[:, :, :prefix], features[:, :, prefix:]
+    plan = alignment(placed, pairs.partner).to(features.dtype)
+    own = placed.flatten(2)
     other = own[pairs.partner]
     own, other = (own, other @ plan.mT) if move_partner else (own @ plan, other)
     mixed = pairs.weight * own + (1 - pairs.weight) * other
-    return mixed.view_as(features).to(features.dtype)
+    mixed = mixed.view_as(placed).to(features.dtype)
+    return torch.cat([weighted_mean(fixed, pairs), mixed], 2) if prefix else mixed
 
 
 @validate_settings()
@@ -81,8 +84,9 @@ def alignmixup(
     A step is input mixup or aligns and mixes what the last stage gives, each half of the time; a
     coin decides whose features are moved. Where the head averages that map at once, only the mean
     over places counts, and moving leaves the mean as it is: there it differs from Manifold Mixup at
-    the last stage only by what the transport plan's rows lack of their sums. Draws, in this order:
-    the layer, the weight, the partners; at the last stage also who is moved.
+    the last stage only by what the transport plan's rows lack of their sums. Class tokens are mixed
+    and not moved; where the head reads one, moving the patches changes nothing. Draws, in this
+    order: the layer, the weight, the partners; at the last stage also who is moved.
 
     Args:
         model: a :class:`~catchup_eval.models.classifier.Classifier` with stages.
@@ -90,11 +94,13 @@ def alignmixup(
             nothing, and moves nothing.
     """
 
+    prefix = layout_of(model).prefix
+
     def mix(features: Tensor, pairs: Pairs, generator: Generator) -> tuple[Tensor, Pairs]:
         move_partner = generator.random() < 0.5
         if pairs.weight == 1:
             return features, pairs
-        return align_mix(features, pairs, move_partner=move_partner), pairs
+        return align_mix(features, pairs, move_partner=move_partner, prefix=prefix), pairs
 
     return feature_method(
         model,

@@ -14,6 +14,7 @@ from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.base import Criterion, Traits, unwrap_compiled
 from catchup_eval.trainers.mixing.shared.boxes import Box, draw_box
 from catchup_eval.trainers.mixing.shared.criteria import mixed_labels_loss
+from catchup_eval.trainers.mixing.shared.features import expect_no_class_token
 
 NO_BOX = Box(0, 0, 0, 0)
 
@@ -106,12 +107,13 @@ class RecursiveMix(nn.Module):
     ):
         super().__init__()
         classifier = unwrap_compiled(model)
-        if not (isinstance(classifier, Classifier) and classifier._pool):
+        if not (isinstance(classifier, Classifier) and classifier.names_map):
             raise UserError(
                 "RecursiveMix needs what the network's head pools: give it catchup_eval.wrap(net, "
                 "stages=[...]), and pool=NAME where no pooling module is found; got a "
                 f"{type(classifier).__name__}"
             )
+        expect_no_class_token(classifier, "RecursiveMix")
         self._network = (model, classifier.head)  # a tuple, so that no submodules come of it
         self._criterion, self._alpha, self._omega = criterion, alpha, omega
         self.second_head = None if share_head else _new_linear_like(classifier.head)
@@ -120,12 +122,12 @@ class RecursiveMix(nn.Module):
         # ignores one that comes later.
         self._maps: list[Tensor] | None = None
         self._store = torch.compiler.disable(_store_map)  # type: ignore[no-untyped-call]
-        pool = classifier.net.get_submodule(classifier._pool)
-        self._handle = pool.register_forward_pre_hook(self._hook)
+        self._last_map = classifier.last_map
+        self._handle = classifier.hook_map(self._hook)
 
-    def _hook(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _hook(self, maps: Tensor) -> None:
         if self._maps is not None:
-            self._store(self._maps, inputs[0])
+            self._store(self._maps, maps)
 
     def forward(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         """As :meth:`~catchup_eval.trainers.base.Method.__call__`."""
@@ -159,6 +161,7 @@ class RecursiveMix(nn.Module):
             logits = model(mixed)
         finally:
             self._maps = None
+        maps = [self._last_map(each) if each.ndim > 2 else each for each in maps]
         _expect_one_map(maps, head.in_features)
         # Else the second head's loss would teach the network nothing, without an error.
         if logits.requires_grad and not maps[0].requires_grad:
@@ -175,7 +178,8 @@ class RecursiveMix(nn.Module):
 
     def close(self) -> None:
         """As :meth:`~catchup_eval.trainers.base.Method.close`."""
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """The memory, by name; empty where there is none."""

@@ -17,6 +17,7 @@ from catchup_eval.trainers.base import (
 )
 from catchup_eval.trainers.mixing.shared.boxes import Box, draw_box
 from catchup_eval.trainers.mixing.shared.criteria import Weights, batch_loss, weighted_loss
+from catchup_eval.trainers.mixing.shared.features import expect_no_class_token
 from catchup_eval.trainers.mixing.shared.pairs import draw_pairs, draw_weight
 
 
@@ -106,6 +107,7 @@ def snapmix(
             "stages=[...]), and head and pool where they are not found; got a "
             f"{type(classifier).__name__}"
         )
+    expect_no_class_token(classifier, "SnapMix")
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         if generator.random() >= probability:
@@ -133,9 +135,12 @@ def _semantic_maps(
     for buffer, value in zip(model.buffers(), before):
         buffer.copy_(value)
     rows = model.head.weight[labels]
+    shape = None if maps is None else tuple(maps.shape)
+    if maps is not None and maps.ndim > 2:
+        maps = model.last_map(maps)
     if maps is None or maps.ndim != 4 or maps.shape[1] != rows.shape[1]:
-        got = "none" if maps is None else tuple(maps.shape)
         raise UserError(
-            f"SnapMix needs a pooled map (N, {rows.shape[1]}, h, w) before the head, got {got}"
+            f"SnapMix needs a pooled map (N, {rows.shape[1]}, h, w) before the head, got "
+            f"{shape or 'none'}"
         )
     return semantic_percent_map(maps, rows, *images.shape[2:])

@@ -27,7 +27,7 @@ from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.datasets.folders import from_folder
 from catchup_eval.datasets.preprocessing import Preprocess
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 
 NAME = "brightness"
 TYPES = ("fog", "contrast")

@@ -455,3 +455,35 @@ def test_the_generator_decides(case):
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+class Attention(nn.Module):
+    """One head over the rows of an image, by torch's function or by hand."""
+
+    def __init__(self, by_hand):
+        super().__init__()
+        self.by_hand, self.qkv, self.head = by_hand, nn.Linear(6, 12), nn.Linear(4, 3)
+
+    def forward(self, x):
+        query, key, value = self.qkv(x.mean(1)).split(4, dim=2)
+        if self.by_hand:
+            mixed = (query @ key.mT / 2).softmax(2) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.head(mixed.mean(1))
+
+
+def test_attention_is_differentiated_twice(case):
+    """The product of a vector with the Hessian, against attention that is written out."""
+    _, images, labels = case
+    with fork_global_rng(generator(0)):
+        nets = Attention(False).double(), Attention(True).double()
+    nets[1].load_state_dict(nets[0].state_dict())
+    vector = torch.ones(6 * 12 + 12 + 4 * 3 + 3, dtype=torch.double).cumsum(0).sin()
+    products = []
+    for net in nets:
+        with hessian.hessian_product(net, images, labels) as product:
+            products.append(product(vector))
+    torch.testing.assert_close(*products)
+    assert products[0].abs().sum() > 0
+    assert torch.backends.cuda.flash_sdp_enabled()  # as before

@@ -15,7 +15,7 @@ from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.hooks import StageHooks
 from catchup_eval.models.loading import load
-from catchup_eval.models.zoo import build, timm_models
+from catchup_eval.models.zoo import build, find_layout, timm_models, torchvision_models
 from catchup_eval.trainers.mixing import METHODS
 
 PLAIN = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -38,12 +38,11 @@ BY_STAGES = {
     8: ("torchvision:mobilenet_v2", "torchvision:vgg11_bn", "torchvision:efficientnet_b0"),
 }
 ZOO = {name: count for count, names in BY_STAGES.items() for name in names}
-# A hidden layer, a norm or a flattening between the pool and the logits, or no linear layer.
+# A hidden layer or a flattening between the pool and the logits, or no linear layer.
 WITHOUT_MAP = {
     *("torchvision:mobilenet_v3_small", "torchvision:vgg11_bn", "torchvision:squeezenet1_1"),
-    *("torchvision:convnext_tiny", "timm:mobilenetv3_small_050", "timm:convnext_atto"),
-    *("timm:ghostnet_050", "timm:lcnet_050", "timm:hgnetv2_b0", "timm:fasternet_t0"),
-    *("timm:dla46_c", "timm:poolformer_s12"),
+    *("timm:mobilenetv3_small_050", "timm:ghostnet_050", "timm:lcnet_050", "timm:hgnetv2_b0"),
+    *("timm:fasternet_t0", "timm:dla46_c"),
 }
 
 
@@ -208,3 +207,18 @@ def test_what_timm_does_not_have(text: str, error: type[Exception], words: str) 
 def test_options_that_torchvision_does_not_take() -> None:
     with pytest.raises(UserError, match="does not take such options"):
         build("torchvision:resnet18", classes=2, depth=3, **PLAIN)
+
+
+def test_the_layout_of_a_network_that_somebody_made() -> None:
+    """As that of its name, by its class; none where it was changed."""
+    from torchvision.models import densenet121, resnet18, swin_t, vit_b_16
+
+    with torch.device("meta"):
+        for make, name in ((resnet18, "resnet18"), (swin_t, "swin_t"), (vit_b_16, "vit_b_16")):
+            net = make()
+            assert find_layout(net) == torchvision_models.layout(name, net) is not None
+        changed = resnet18()
+        changed.fc = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 3))
+        assert find_layout(changed) is None
+        assert find_layout(densenet121()) is None  # its name gives it a module that pools
+        assert find_layout(nn.Sequential(nn.Linear(2, 2))) is None

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from catchup_eval.core.errors import Missing, UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import Classifier, wrap
+from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.loading import load
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.models.zoo import ARCHITECTURES, build
 from catchup_eval.models.zoo.preactresnet import PreActBlock, PreActBottleneck
 from catchup_eval.models.zoo.pyramidnet import LAYOUT, PyramidBlock, PyramidNet

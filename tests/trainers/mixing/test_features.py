@@ -4,7 +4,7 @@ from torch import nn
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.mixing.catchup import catchup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup
 
@@ -43,7 +43,9 @@ def test_a_stage_must_run_once(stage, times):
 
 def test_a_stage_must_give_maps():
     method = catchup(wrap(Net(), stages=["flat"]), layers=[1])
-    with pytest.raises(UserError, match=r"maps \(N, C, H, W\) from layer 1, got \(4, 216\)"):
+    with pytest.raises(
+        UserError, match=r"layer 1: expected feature maps \(N, C, H, W\), got \(4, 216\)$"
+    ):
         method(IMAGES, LABELS, generator(0))
 
 

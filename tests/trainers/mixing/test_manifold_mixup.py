@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.mixing.input_mixup import input_mixup
 from catchup_eval.trainers.mixing.manifold_mixup import manifold_mixup
 

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from catchup_eval.core.errors import Interrupted, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.loop import fit
 from catchup_eval.trainers.mixing.recursivemix import box_features, paste_whole, recursivemix
 from catchup_eval.trainers.mixing.shared.boxes import Box

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.mixing.shared.boxes import Box, cutmix_box
 from catchup_eval.trainers.mixing.snapmix import (
     paste_resized,

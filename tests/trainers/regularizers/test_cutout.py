@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catchup_eval.core.rng import generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.models.zoo.preactresnet import preactresnet10
 from catchup_eval.trainers.regularizers.cutout import cutout, fill_squares
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.models.zoo.preactresnet import PreActResNet, preactresnet10
 from catchup_eval.trainers.regularizers.dropblock import (
     block_mask,

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
-from catchup_eval.models.classifier import wrap
+from catchup_eval.models.wrapping import wrap
 from catchup_eval.trainers.mixing import METHODS
 from catchup_eval.trainers.regularizers import REGULARIZERS, fill_defaults, regularize
 

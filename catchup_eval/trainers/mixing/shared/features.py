@@ -3,6 +3,12 @@
 Layers are numbered as in the Catch-up Mix paper: 0 is the input, 1 the stem, 2 the first stage
 after it. A mixture costs no extra forward or backward pass: source and target are the same batch
 in two orders, so one pass up to the layer is enough for both.
+
+A method gets features (N, C, H, W) whatever the stage's layout
+(:class:`~catchup_eval.models.layout.FeatureLayout`). A filter is what the layout calls a channel;
+in a transformer a dimension of the embedding, over all tokens. Class tokens and the like are mixed
+as the patches are: the same channels, the same weight. If they were left out, the features that the
+head reads would be one image's alone while the labels are mixed.
 """
 
 from collections.abc import Callable, Iterable, Sequence, Set
@@ -15,9 +21,10 @@ from numpy.random import Generator
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from catchup_eval.core.errors import UserError
+from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.hooks import StageHooks
+from catchup_eval.models.layout import ASSUMED, FeatureLayout
 from catchup_eval.trainers.base import Criterion, Method, StatelessMethod, unwrap_compiled
 from catchup_eval.trainers.mixing.shared.pairs import Pairs, draw_pairs, pair_loss
 
@@ -58,6 +65,21 @@ def stages_of(model: nn.Module) -> list[nn.Module]:
     )
 
 
+def layout_of(model: nn.Module) -> FeatureLayout:
+    """The layout of what the stages of `model` give."""
+    inner = unwrap_compiled(model)
+    return inner.layout if isinstance(inner, Classifier) else ASSUMED
+
+
+def expect_no_class_token(model: Classifier, method: str) -> None:
+    """Raise `UserError` where the head reads a class token, for methods that need a pooled map."""
+    if model.class_token:
+        raise UserError(
+            f"{method} needs a feature map that the head pools; the head of {model.name} reads a "
+            "class token"
+        )
+
+
 def choose_layers(model: nn.Module, layers: Layers, *, first: int = 0) -> list[int]:
     """The set of layers to draw from: the given ones, or all from `first` to the last stage.
 
@@ -92,7 +114,7 @@ def feature_method(
     Draws, in this order: the layer; then, at layer 0 what `at_input` draws, else the weight, the
     partners, and what `mix` draws.
     """
-    hooks = StageHooks(stages_of(model), model)
+    hooks, layout = StageHooks(stages_of(model), model), layout_of(model)
 
     def loss(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         layer = layers[generator.integers(len(layers))]
@@ -102,12 +124,15 @@ def feature_method(
         realised: list[Pairs] = []
         start = deepcopy(generator)
 
-        def change(features: Tensor) -> Tensor:
-            _expect_maps(features, layer)
+        def change(output: Tensor) -> Tensor:
+            try:
+                features = layout.to_channels_first(output, images)
+            except Missing as error:
+                raise UserError(f"layer {layer}: expected {error}") from None
             # Where the backward pass recomputes the stage, the same numbers are drawn again.
             mixed, pairs = mix(features, drawn, deepcopy(start) if realised else generator)
             realised.append(pairs)
-            return mixed
+            return layout.restore(mixed)
 
         with hooks.replace_output(layer - 1, change):
             logits = model(images)
@@ -120,12 +145,6 @@ def feature_method(
         return pair_loss(criterion, logits, labels, realised[0])
 
     return StatelessMethod(loss, hooks.close)
-
-
-def _expect_maps(features: Tensor, layer: int) -> None:
-    if not isinstance(features, Tensor) or features.ndim != 4:
-        got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise UserError(f"expected feature maps (N, C, H, W) from layer {layer}, got {got}")
 
 
 def num_source_channels(weight: float, channels: int) -> int:
