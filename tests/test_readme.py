@@ -5,13 +5,13 @@ import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import catchup_eval as ce
 from catchup_eval.analysis import ANALYSES
-from catchup_eval.models.checkpoints import ModelCard, save
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.mixing import METHODS
 
@@ -23,9 +23,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def names_in(heading: str) -> list[str]:
+def names_in(page: str, heading: str) -> list[str]:
     """The names that stand alone in the first column of a section's table."""
-    section = README.split(heading + "\n")[1].split("\n## ")[0]
+    section = page.split(heading + "\n")[1].split("\n## ")[0]
     return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
@@ -64,37 +64,33 @@ def test_make_has_the_two_commands() -> None:
 
 
 def test_the_table_of_analyses_is_complete() -> None:
-    assert names_in("## Analyses") == list(ANALYSES)
+    assert names_in(README, "## What it evaluates") == list(ANALYSES)
 
 
 def test_the_table_of_costs_is_complete() -> None:
-    listed = names_in("## What a step costs")
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    listed = names_in(page, "## What a step costs")
     assert sorted(listed) == sorted(name for name in METHODS if name != "baseline")
+
+
+def test_it_is_short() -> None:
+    assert len(README.split()) <= 900
 
 
 @pytest.mark.usefixtures("sketches")
 def test_the_python_of_the_readme_runs(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    networks: Callable[..., Classifier],
-    few_digits: ce.TensorDataset,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, networks: Callable[..., Classifier]
 ) -> None:
-    """With tiny networks, forty images and, in the comparison, one analysis."""
-    card = ModelCard(
-        architecture="preactresnet10",
-        options={"classes": 10, "width": 4},
-        mean=(0.25,) * 3,
-        std=(0.2,) * 3,
-        classes=few_digits.classes,
-    )
+    """With a tiny network, two images and one corruption."""
     monkeypatch.chdir(tmp_path)
-    save("reports/digits/models/catchup-s0.safetensors", networks(0), card)
-    monkeypatch.setattr(ce, "data", lambda _name: few_digits)
-    monkeypatch.setattr(ce, "compare", partial(ce.compare, only=["clean"]))
-    names = {f"{group}{seed}": networks(seed) for group in "bo" for seed in range(3)}
-    exec(blocks("python")[0], names)
-    assert (tmp_path / "reports/friday/index.html").is_file()
+    monkeypatch.setattr("torchvision.models.resnet18", lambda num_classes: networks(0).net)
+    few = {"corruption": {"corruptions": ["fog"], "severities": [1]}}
+    monkeypatch.setattr(ce, "evaluate", partial(ce.evaluate, settings=few))
+    names: dict[str, Any] = {}
+    exec(blocks("python")[0].replace("limit=100", "limit=2"), names)
+    assert (tmp_path / "reports/mine/index.html").is_file()
     assert list(names["findings"]) == ["clean", "corruption"]
+    assert any("normalised by mean/std 0.49,0.48,0.45" in note for note in names["findings"].notes)
 
 
 def test_the_loop_of_the_readme_runs(few_digits: ce.TensorDataset) -> None:

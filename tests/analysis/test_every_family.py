@@ -43,7 +43,7 @@ def test_the_page_says_what_each_family_does(family: str, few: TensorDataset) ->
 
 def test_the_page_has_the_families_that_there_are() -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
-    for columns in (families.ANALYSES, families.WITHIN):
+    for columns in (families.MEASURED, families.WITHIN):
         start = lines.index(families.line(["Family", *columns])) + 2
         rows = [each.split(" |")[0].strip("| ") for each in lines[start:]]
         assert rows[: len(families.FAMILIES)] == [*families.FAMILIES]
