@@ -307,5 +307,7 @@ def require(context: EvaluationContext, needs: Iterable[str]) -> None:
 
 
 def name_need(need: str, model: Classifier) -> str:
-    """A need, with the model where it is that which does not meet it."""
-    return f"gradients, which {model.without_gradients}" if need == "gradients" else need
+    """A need in words, with the model where it is that which does not meet it."""
+    if need == "gradients":
+        return f"gradients, which {model.without_gradients}"
+    return "cue-conflict images" if need == "cue" else need

@@ -65,7 +65,7 @@ def test_behind_a_layer_norm_the_map_explains_the_logit_place_by_place(batch: Ba
         found = weight @ model.feature_map(images)[image, :, *place]
         torch.testing.assert_close(found, share)
     whole = torch.einsum("kd,ndhw->nkhw", weight, model.feature_map(images)).mean((2, 3))
-    torch.testing.assert_close(whole + model.head.bias, model(images))
+    torch.testing.assert_close(whole + model.head.bias, model.net(model.normalize(images)))
     torch.testing.assert_close(
         norm.weight * centred / (deviation + norm.eps).sqrt()[:, None] + norm.bias,
         model.features(images),
