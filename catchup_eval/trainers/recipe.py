@@ -11,19 +11,46 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import TAG, Count, PositiveFraction, Settings, Several, check
+from catchup_eval.core.settings import (
+    MOST,
+    TAG,
+    Count,
+    Positive,
+    PositiveFraction,
+    Settings,
+    Several,
+    check,
+)
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.preprocessing import normalisation
 from catchup_eval.models.sources import TIMM, TORCHVISION
 from catchup_eval.models.zoo import check_architecture_options
 from catchup_eval.trainers import mixing
 from catchup_eval.trainers.augmentation import Augmentation
-from catchup_eval.trainers.optimization import Optimiser, Schedule, StepSchedule
+from catchup_eval.trainers.optimization import (
+    AverageSettings,
+    CosineSchedule,
+    Optimiser,
+    Schedule,
+    StepSchedule,
+)
 from catchup_eval.trainers.regularizers import fill_defaults
 from catchup_eval.trainers.shipped import RECIPES as RECIPES
 from catchup_eval.trainers.shipped import read
 
 Side = Annotated[int, Field(ge=1, le=4096)]
+
+# Settings that came later, with what was done before there were any: stored only where they differ,
+# so that what was trained before is still found finished.
+LATER: Mapping[str, Any] = {
+    "clip_norm": None,
+    "ema": None,
+    "optimiser.kind": "sgd",
+    "schedule.warmup_epochs": 0,
+    "schedule.warmup_start": 0.01,
+    "schedule.end": 0.0,
+    "augmentation.transforms": [],
+}
 
 
 class PreprocessingSettings(Settings):
@@ -69,6 +96,14 @@ class Recipe(Settings):
             needs a C++ compiler for a CPU, triton for a GPU. It rounds otherwise, so the weights
             depend on it.
         keep: epochs after which a checkpoint is saved beside the last.
+        validate_every: epochs from one look at the validation split to the next; the last is always
+            looked at, and alone where this is 0. The weights do not depend on it.
+        optimiser: SGD or, with `kind = "adamw"`, AdamW.
+        schedule: of the learning rate: step, cosine or one_cycle.
+        clip_norm: the longest gradient, of all parameters together; a longer one is shortened.
+        ema: an average of the weights over the steps, which the checkpoint holds beside them:
+            FILE?ema=true evaluates it.
+        augmentation: how every training image is changed at random.
         methods: settings by method, as [methods.catchup].
         regularizers: settings by regularizer, as [regularizers.cutout]; an empty table takes the
             defaults. All that are named are on, whatever the method.
@@ -89,8 +124,11 @@ class Recipe(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     keep: Several[Count] = ()
+    validate_every: Annotated[int, Field(ge=0, le=MOST)] = 1
     optimiser: Optimiser
     schedule: Schedule
+    clip_norm: Positive | None = None
+    ema: AverageSettings | None = None
     augmentation: Augmentation = Augmentation()
     methods: dict[str, dict[str, Any]] = {}
     regularizers: dict[str, dict[str, Any]] = {}
@@ -113,6 +151,11 @@ class Recipe(Settings):
         late = [epoch for epoch in self.keep if epoch > self.epochs]
         if late:
             raise ValueError(f"expected keep as epochs up to {self.epochs}, got {late[0]}")
+        warmup = self.schedule.warmup_epochs if isinstance(self.schedule, CosineSchedule) else 0
+        if warmup >= self.epochs:
+            raise ValueError(
+                f"expected schedule.warmup_epochs below the {self.epochs} epochs, got {warmup}"
+            )
         return self
 
     @property
@@ -123,7 +166,19 @@ class Recipe(Settings):
 
     def training_settings(self) -> dict[str, Any]:
         """What the weights depend on, as plain values; the methods' settings are apart."""
-        return self.model_dump(mode="json", exclude={"about", "base", "data", "methods"})
+        apart = {"about", "base", "data", "methods", "validate_every"}
+        values = self.model_dump(mode="json", exclude=apart)
+        for place, before in LATER.items():
+            *tables, key = place.split(".")
+            table = values[tables[0]] if tables else values
+            if table.get(key) == before:
+                table.pop(key, None)
+        return values
+
+    def is_validated(self, epoch: int) -> bool:
+        """Whether the validation split is looked at after this epoch, from 1."""
+        often = self.validate_every and epoch % self.validate_every == 0
+        return bool(often) or epoch == self.epochs
 
 
 def load_recipe(name_or_path: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -164,6 +219,9 @@ def scale_epochs(recipe: Recipe, fraction: float) -> Recipe:
     values = recipe.model_dump() | {"epochs": epochs, "keep": scale(recipe.keep, epochs)}
     if isinstance(recipe.schedule, StepSchedule):
         values["schedule"]["milestones"] = scale(recipe.schedule.milestones, epochs - 1)
+    if isinstance(recipe.schedule, CosineSchedule):
+        warmup = round(recipe.schedule.warmup_epochs * fraction)
+        values["schedule"]["warmup_epochs"] = min(warmup, epochs - 1)
     return check(Recipe, values, "the scaled recipe")
 
 

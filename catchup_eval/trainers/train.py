@@ -10,7 +10,7 @@ One process trains NAME at a time; a second one is refused, and none changes wha
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +27,11 @@ from catchup_eval.models import checkpoints
 from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers import mixing
+from catchup_eval.trainers.callbacks import Callback
 from catchup_eval.trainers.history import History, read_history
 from catchup_eval.trainers.initialization import first_weights, weights_digest
 from catchup_eval.trainers.loop import Progress, compile_settings, compiled, fit
+from catchup_eval.trainers.optimization import WeightAverage
 from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.regularizers import fill_defaults, regularize
 from catchup_eval.trainers.regularizers.base import Regularizers
@@ -92,6 +94,7 @@ def train(
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     fresh: bool = False,
+    callbacks: Sequence[Callback] = (),
     progress: Progress | None = None,
 ) -> TrainingOutput:
     """Train one network, go on with it, or find it finished.
@@ -106,6 +109,7 @@ def train(
         name: of the files; `METHOD-sSEED` where it is not given.
         settings: of the method; they win over the recipe's.
         fresh: start over, whatever lies there.
+        callbacks: told of each step and each epoch; they cannot change what is trained.
         progress: called after each step with steps done, steps in all, and words.
 
     Raises:
@@ -140,6 +144,7 @@ def train(
         if fresh:
             _clear(files)
         resumed = files.resume_path.exists()
+        average = WeightAverage(model, recipe.ema) if recipe.ema else None
         if recipe.share < 1:
             split = splits.split("train")
             write_list(files.samples_path, data.name, split, recipe.share, seed)
@@ -149,7 +154,7 @@ def train(
             _expect_unfinished(files)
             history.write(files.history_path)
             if len(history.epochs) in recipe.keep:
-                _save(files.epoch_path(len(history.epochs)), model, card, history, on)
+                _save(files.epoch_path(len(history.epochs)), model, card, history, on, average)
 
         compiling = compile_settings() if recipe.compile else nullcontext()
         with _without_leftover(files), compiling, mixing.METHODS.guard(method, surely=False):
@@ -163,11 +168,13 @@ def train(
                 device=device,
                 resume=files.resume_path,
                 identity={"method": method, "settings": card.settings},
+                average=average,
                 after_epoch=save_epoch,
+                callbacks=callbacks,
                 progress=progress,
             )
         _expect_unfinished(files)
-        _save(files.checkpoint, model, card, history, on)
+        _save(files.checkpoint, model, card, history, on, average)
         files.resume_path.unlink(missing_ok=True)
     return replace(files, resumed=resumed)
 
@@ -234,11 +241,20 @@ def _transform_splits(
 
 
 def _save(
-    path: Path, model: Classifier, card: ModelCard, history: History, on: Regularizers
+    path: Path,
+    model: Classifier,
+    card: ModelCard,
+    history: History,
+    on: Regularizers,
+    average: WeightAverage | None,
 ) -> None:
     facts = {"epoch": len(history.epochs), "history": history.summary}
+    card, averaged = card.model_copy(update=facts), None
+    if average is not None:
+        with average.in_the_network(), on.fold_into_weights():
+            averaged = {name: value.clone() for name, value in model.net.state_dict().items()}
     with on.fold_into_weights():  # a file's weights are those of the plain network
-        checkpoints.save(path, model, card.model_copy(update=facts))
+        checkpoints.save(path, model, card, averaged)
 
 
 def _clear(files: TrainingOutput) -> None:
