@@ -104,7 +104,9 @@ class Remeasurement:
             batch_size=self.batch_size,
             seed=key.seed,
             checkpoints=LazyCheckpoints(
-                self.candidate.epoch_checkpoints, self.candidate.model.columns
+                self.candidate.epoch_checkpoints,
+                self.candidate.model.columns,
+                self.candidate.info.spec,
             ),
             history=self.candidate.history,
             data_root=self.data_root,

@@ -269,7 +269,7 @@ def _make_context(
         device=settings.device,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model.columns),
+        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model.columns, model.info.spec),
         history=model.history,
         data_root=settings.data_root,
     )

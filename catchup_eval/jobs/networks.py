@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,14 @@ class ModelSource:
         return cls(model.info.group, model.info.seed, live=model)
 
     @classmethod
-    def of_checkpoint(cls, group: str, seed: int, path: Path) -> "ModelSource":
-        """A model that a training is going to write."""
+    def of_checkpoint(
+        cls, group: str, seed: int, path: Path, architecture: str = ""
+    ) -> "ModelSource":
+        """A model that a training is going to write; `architecture` where a user's code has it."""
 
         def load() -> ModelUnderTest:
-            (loaded,) = load_models([f"{group}={path}"])
+            target = "@".join(filter(None, (architecture, str(path))))
+            (loaded,) = load_models([f"{group}={target}"])
             return loaded
 
         return cls(group, seed, load, (path,))
@@ -98,13 +101,20 @@ class ModelSource:
 
 
 class LazyCheckpoints(Mapping[int, Classifier]):
-    """Checkpoints by epoch, each read at its first use, since there may be many."""
+    """Checkpoints by epoch, each read at its first use, since there may be many.
 
-    def __init__(self, paths: Mapping[int, Path], columns: tuple[int, ...] = ()):
+    Args:
+        paths: by epoch.
+        columns: the outputs that are taken.
+        spec: of the last one; its code and its keys, such as `ema`, are the others' too.
+    """
+
+    def __init__(self, paths: Mapping[int, Path], columns: tuple[int, ...] = (), spec: str = ""):
         self._paths, self._columns = paths, columns
+        self._spec = specs.parse(spec) if spec and paths else specs.ModelSpec("", "", {}, "")
 
     def __getitem__(self, epoch: int) -> Classifier:
-        model = loading.load(specs.parse(str(self._paths[epoch]))).model
+        model = loading.load(replace(self._spec, weights=str(self._paths[epoch]))).model
         model.columns = self._columns
         return model
 

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.readers import names_code
 from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
+from catchup_eval.trainers.mixing import short_name
 from catchup_eval.trainers.recipe import Recipe
 from catchup_eval.trainers.regularizers import split_combination
 from catchup_eval.trainers.train import TrainingOutput, train
@@ -49,7 +52,8 @@ class TrainTask(Task):
         self.cost = EPOCH_COST * recipe.epochs
         stem = stem or f"{method}-s{seed}"
         self.outputs = (folder / f"{stem}.safetensors",)
-        self.model = ModelSource.of_checkpoint(group or method, seed, self.outputs[0])
+        code = recipe.architecture if names_code(recipe.architecture) else ""
+        self.model = ModelSource.of_checkpoint(group or method, seed, self.outputs[0], code)
         self.unit = self.model.key
 
     def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
@@ -87,8 +91,12 @@ def plan_train(
 
     Raises:
         UnknownName: no such method or regularizer.
+        UserError: two methods of different files have one name.
     """
-    combined = {name: split_combination(name) for name in methods}
+    names = {short_name(name): name for name in methods}
+    if len(names) < len({*methods}):
+        raise UserError(f"expected methods of different names, got {', '.join(methods)}")
+    combined = {short: split_combination(name) for short, name in names.items()}
     return [
         TrainTask(
             _with_regularizers(recipe, beside),

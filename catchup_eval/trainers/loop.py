@@ -27,7 +27,7 @@ from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.modes import eval_mode
-from catchup_eval.trainers.augmentation import augment, recolour
+from catchup_eval.trainers.augmentation import apply_transforms, augment, recolour
 from catchup_eval.trainers.base import Loss
 from catchup_eval.trainers.callbacks import Callback, EpochInfo, StepInfo, call_all
 from catchup_eval.trainers.history import History
@@ -167,7 +167,9 @@ def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, rng: Generator
     """(N, C, H, W) in [0, 1]: these images, changed at random."""
     settings = run.recipe.augmentation
     pixels = augment(train.images[rows].to(run.device), settings, rng)  # still bytes
-    images = pixels.contiguous(memory_format=_layout(run.model, run.device)).float() / 255
+    pixels = apply_transforms(pixels, run.transforms, rng)
+    images = pixels.contiguous(memory_format=_layout(run.model, run.device))
+    images = images if images.is_floating_point() else images.float() / 255
     return recolour(images, settings, rng)
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from catchup_eval.core.errors import UserError
+from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.readers import names_code
 from catchup_eval.core.settings import (
     MOST,
     TAG,
@@ -22,11 +23,12 @@ from catchup_eval.core.settings import (
     check,
 )
 from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.models import spec
 from catchup_eval.models.preprocessing import normalisation
 from catchup_eval.models.sources import TIMM, TORCHVISION
 from catchup_eval.models.zoo import check_architecture_options
 from catchup_eval.trainers import mixing
-from catchup_eval.trainers.augmentation import Augmentation
+from catchup_eval.trainers.augmentation import Augmentation, build_transform
 from catchup_eval.trainers.optimization import (
     AverageSettings,
     CosineSchedule,
@@ -79,7 +81,8 @@ class Recipe(Settings):
         base: the recipe that this one changes; empty if there is none.
         data: the dataset that the command `train` takes where none is given; the weights do not
             depend on this word, so it is not among the stored settings.
-        architecture: of fresh weights: a name of `ARCHITECTURES`, `torchvision:NAME`, `timm:NAME`.
+        architecture: of fresh weights: a name of `ARCHITECTURES`, `torchvision:NAME`, `timm:NAME`,
+            or `FILE.py:NAME`, a function of your own, which is told the number of `classes`.
         options: of its builder, such as `width`.
         weights: instead of an architecture, a model spec to go on from (fine-tuning); its head is
             replaced where the data has another number of classes.
@@ -201,9 +204,31 @@ def load_recipe(name_or_path: str | Path, changes: Mapping[str, Any] | None = No
     fill_defaults(recipe.regularizers)
     if recipe.norm:
         normalisation(recipe.norm)
-    if recipe.architecture and not recipe.architecture.startswith((TORCHVISION, TIMM)):
+    for transform in recipe.augmentation.transforms:
+        build_transform(transform)
+    if names_code(recipe.architecture):
+        check_architecture(recipe.architecture)
+    elif recipe.architecture and not recipe.architecture.startswith((TORCHVISION, TIMM)):
         check_architecture_options(recipe.architecture, recipe.options)
     return recipe
+
+
+def with_architecture(recipe: Recipe, architecture: str) -> Recipe:
+    """The recipe with fresh weights of another network, with its default options.
+
+    Raises:
+        UnknownName, BadFile: there is no such network.
+    """
+    check_architecture(architecture)
+    changes = {"architecture": architecture, "options": {}, "weights": ""}
+    return check(Recipe, recipe.model_dump() | changes, "--architecture")
+
+
+def check_architecture(name: str) -> None:
+    """Raise `UnknownName` or `BadFile` where there is no network of this name; no code is run."""
+    spec.check_architecture(name)
+    if names_code(name) and not Path(name.rpartition(":")[0]).is_file():
+        raise BadFile(f"there is no file {name.rpartition(':')[0]}")
 
 
 def scale_epochs(recipe: Recipe, fraction: float) -> Recipe:

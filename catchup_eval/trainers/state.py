@@ -23,6 +23,7 @@ from catchup_eval.core.settings import flatten
 from catchup_eval.core.signals import SignalFlag, catch_signals
 from catchup_eval.models.checkpoints import check_archive
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.augmentation import build_transform
 from catchup_eval.trainers.base import Loss
 from catchup_eval.trainers.history import Epoch, History
 from catchup_eval.trainers.optimization import (
@@ -68,6 +69,7 @@ class TrainingState:
     def __post_init__(self) -> None:
         self.loss = torch.zeros((), device=self.device)
         self.optimiser = make_optimiser(self.model, self.method, self.recipe.optimiser)
+        self.transforms = [build_transform(e) for e in self.recipe.augmentation.transforms]
 
     def take_step(self, loss: Tensor) -> None:
         """Move all parameters against the gradient of the loss (), then their average."""

@@ -20,6 +20,7 @@ import torch
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import locked
+from catchup_eval.core.readers import code_label, hash_user_code, names_code
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.datasets.subset import class_fraction, digest_of, write_list
@@ -101,7 +102,7 @@ def train(
 
     Args:
         recipe: or its name, or the path of its file.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or `FILE.py:NAME`, a function of your own.
         data: its split "train" is learned from; "test", if there is one, is only watched. Images
             of varying size are preprocessed as in the recipe, else as in the dataset.
         folder: of the checkpoint and all that belongs to it.
@@ -124,7 +125,8 @@ def train(
     # With every setting of its regularizers, so that a card has also what was a default.
     regularizers = _to_json_types(fill_defaults(recipe.regularizers))
     recipe = recipe.model_copy(update={"regularizers": regularizers})
-    files = TrainingOutput(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
+    name = name or f"{mixing.short_name(method)}-s{seed}"
+    files = TrainingOutput(Path(folder) / f"{name}.safetensors")
     claims = _identity(recipe, method, data, seed, settings or {})
     if not fresh and _is_finished(files, claims):
         return replace(files, skipped=True)
@@ -157,7 +159,7 @@ def train(
                 _save(files.epoch_path(len(history.epochs)), model, card, history, on, average)
 
         compiling = compile_settings() if recipe.compile else nullcontext()
-        with _without_leftover(files), compiling, mixing.METHODS.guard(method, surely=False):
+        with _without_leftover(files), compiling, mixing.guard(method, surely=False):
             history = fit(
                 model,
                 built,
@@ -167,7 +169,10 @@ def train(
                 seed=seed,
                 device=device,
                 resume=files.resume_path,
-                identity={"method": method, "settings": card.settings},
+                identity={
+                    **{key: claims[key] for key in ("method", "settings")},
+                    **code_digests(recipe, method),
+                },
                 average=average,
                 after_epoch=save_epoch,
                 callbacks=callbacks,
@@ -279,11 +284,21 @@ def _identity(
     return {
         "data": data.name,
         "data_fingerprint": replace(data, parts=used).fingerprint,
-        "method": method,
+        "method": code_label(method) if names_code(method) else method,
         "settings": _to_json_types({**mixing.default_settings(method), **own}),
-        "recipe": recipe.training_settings() | weights_digest(recipe),
+        "recipe": recipe.training_settings()
+        | weights_digest(recipe)
+        | code_digests(recipe, method),
         "seed": seed,
     }
+
+
+def code_digests(recipe: Recipe, method: str) -> dict[str, dict[str, str]]:
+    """Hashes of the user's own code, which may change under the same name; empty without any."""
+    transforms = (each["name"] for each in recipe.augmentation.transforms)
+    targets = (method, recipe.architecture, *transforms)
+    code = {code_label(each): hash_user_code(each) for each in targets if names_code(each)}
+    return {"code": code} if code else {}
 
 
 def _to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:
