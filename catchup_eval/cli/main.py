@@ -8,7 +8,9 @@ from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
+from catchup_eval.cli.arguments import MOST
 from catchup_eval.cli.claims import claims
 from catchup_eval.cli.conventions import conventions
 from catchup_eval.cli.data import data
@@ -24,7 +26,28 @@ from catchup_eval.cli.verify import verify
 from catchup_eval.core.environment import __version__
 from catchup_eval.core.errors import Interrupted, UserError
 
+
+class Commands(typer.core.TyperGroup):
+    """Help that shows no upper bound where it is only there to keep numbers within 64 bits."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name."""
+        found = super().get_command(ctx, cmd_name)
+        _hide_bounds(found)
+        return found
+
+
+def _hide_bounds(command: Any) -> None:
+    for inner in getattr(command, "commands", {}).values():
+        _hide_bounds(inner)
+    for parameter in getattr(command, "params", ()):
+        # What is checked is apart from what is shown.
+        if (getattr(parameter, "max", None) or 0) >= MOST:
+            parameter.max = None
+
+
 app = typer.Typer(
+    cls=Commands,
     name="catchup-eval",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

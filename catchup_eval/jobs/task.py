@@ -11,7 +11,7 @@ import torch
 from catchup_eval.results.store import MemoryStore, Store
 from catchup_eval.results.study import DataInfo, ModelInfo
 
-Progress = Callable[..., None]  # (done, total, note="")
+Progress = Callable[..., None]  # (done, total, note="", *, line=""), the line for a log
 AnyStore = Store | MemoryStore
 
 
@@ -81,7 +81,8 @@ class Task(ABC):
         """Do the work.
 
         Args:
-            progress: called with steps done, steps in all, and words.
+            progress: called with steps done, steps in all, and words; now and then with a `line`
+                of what was reached, for a log.
             fresh: do not resume a stopped call.
         """
 

@@ -72,13 +72,18 @@ class EpochInfo(NamedTuple):
 
     def describe(self) -> str:
         """One line, for a log."""
-        units = {"top1": " %", "ema_top1": " %", "seconds": " s"}
-        forms = {"top1": ".2f", "ema_top1": ".2f", "seconds": ".1f", "learning_rate": ".3g"}
-        parts = [
-            f"{name.replace('_', ' ')} {value:{forms.get(name, '.4f')}}{units.get(name, '')}"
-            for name, value in self.numbers.items()
-        ]
+        parts = [FORMS[name].format(value) for name, value in self.numbers.items()]
         return f"epoch {self.epoch}/{self.epochs}: {', '.join(parts)}"
+
+
+FORMS = {
+    "train_loss": "train loss {:.4f}",
+    "validation_loss": "validation loss {:.4f}",
+    "top1": "top-1 {:.2f} %",
+    "seconds": "{:.1f} s",
+    "learning_rate": "learning rate {:.3g}",
+    "ema_top1": "top-1 of the average {:.2f} %",
+}
 
 
 class Callback:

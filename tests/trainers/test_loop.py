@@ -212,7 +212,7 @@ def test_callbacks_are_told_what_happens_and_change_nothing(recipe_of, noise_spl
     assert "ema_top1" not in nosy.epochs[1].numbers
     assert nosy.closed == 1
     assert re.fullmatch(
-        r"epoch 1/2: train loss [\d.]+, validation loss [\d.]+, top1 [\d.]+ %, seconds [\d.]+ s, "
+        r"epoch 1/2: train loss [\d.]+, validation loss [\d.]+, top-1 [\d.]+ %, [\d.]+ s, "
         r"learning rate 0.05",
         nosy.epochs[0].describe(),
     )
