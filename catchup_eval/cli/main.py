@@ -18,6 +18,7 @@ from catchup_eval.cli.doctor import doctor
 from catchup_eval.cli.evaluate import compare, evaluate
 from catchup_eval.cli.list import list_
 from catchup_eval.cli.options import expand_repeated_options
+from catchup_eval.cli.recipe import recipe
 from catchup_eval.cli.report import report
 from catchup_eval.cli.reproduce import reproduce
 from catchup_eval.cli.run import run
@@ -78,6 +79,7 @@ for command in (run, train, evaluate, compare, report, claims, conventions, veri
     app.command()(command)
 app.command(name="list")(list_)
 app.add_typer(data, name="data")
+app.add_typer(recipe, name="recipe")
 app.command()(doctor)
 
 PLAIN = {"↑": "^", "↓": "v", "−": "-", "–": "-", "…": "...", "×": "x", "±": "+-", "≤": "<="}  # noqa: RUF001

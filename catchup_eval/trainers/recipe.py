@@ -56,7 +56,14 @@ LATER: Mapping[str, Any] = {
 
 
 class PreprocessingSettings(Settings):
-    """How images of varying size are brought to one size: what `Preprocess` has."""
+    """How images of varying size are brought to one size: what `Preprocess` has.
+
+    Attributes:
+        size: side of the square that the network is given, in pixels.
+        resize: the shorter side before the centre crop; `size` where it is not given.
+        interpolation: antialiased, as Pillow has it.
+        squash: bring both sides to `size`, whatever the aspect ratio; nothing is cropped then.
+    """
 
     size: Side
     resize: Side | None = None
@@ -93,7 +100,8 @@ class Recipe(Settings):
         test_view: how they are for evaluation, here and later: it is saved in the checkpoint.
         share: the fraction of each class's training images, for small-data runs; the seed says
             which. Those of a smaller fraction are among those of a larger one.
-        epochs, batch_size: the last batch of an epoch may be smaller.
+        epochs: passes over the training images.
+        batch_size: images in a step; the last batch of an epoch may be smaller.
         precision: "bfloat16" computes the forward pass in mixed precision.
         compile: the training's passes go through torch.compile, which takes minutes at first and
             needs a C++ compiler for a CPU, triton for a GPU. It rounds otherwise, so the weights

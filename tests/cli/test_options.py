@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "conventions": ("catchup_eval.cli.conventions.show_conventions", "conventions here"),
     "verify": ("catchup_eval.cli.verify.verify_report", "verify here"),
     "reproduce": ("catchup_eval.cli.reproduce.reproduce_paper", "reproduce table1"),
+    "recipe new": ("catchup_eval.cli.recipe.write_recipe", "recipe new"),
     "doctor": ("catchup_eval.cli.doctor.examine", "doctor"),
     "data list": ("catchup_eval.cli.datasets.list_sets", "data list"),
     "data fetch": ("catchup_eval.cli.datasets.fetch_sets", "data fetch digits"),
@@ -49,6 +50,7 @@ VALUES: Mapping[str, str] = {
     "--device": "cpu",
     "--epochs": "3",
     "--epochs-scale": "0.5",
+    "--from": "tiny",
     "--limit": "20",
     "--method": "cutmix",
     "--methods": "baseline cutmix",
@@ -126,6 +128,37 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr("catchup_eval.cli.train.train_networks", lambda *all_: asked.append(all_))
     return asked
+
+
+def test_a_new_recipe_can_be_trained(call: Call, tmp_path: Path) -> None:
+    done = call("recipe", "new", "mine.toml", "--from", "tiny", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "mine.toml\n")
+    assert call("recipe", "new", "--from", "tiny").stdout == (tmp_path / "mine.toml").read_text()
+    assert (
+        call("train", "mine.toml", "--dry-run").stdout == "train catchup-s0: 4 epochs of 26 steps\n"
+    )
+    for words, says in (
+        (["mine.toml"], "mine.toml is there already"),
+        (["mine.txt"], "expected a file FILE.toml"),
+        (["--from", "tinny"], "did you mean 'tiny'"),
+    ):
+        done = call("recipe", "new", *words)
+        assert done.returncode == 2 and says in done.stderr
+
+
+def test_settings_are_listed_with_their_meaning(call: Call, tmp_path: Path) -> None:
+    for name, says in {
+        "catchup": "alpha          10.0: within the network the weight is from Beta(alpha, alpha)",
+        "landscape": "(a whole number from 3 to 501)",
+        "cutout": "length  8: ",
+        "digits": "batch_size                 100: images in a step",
+        "feature_learning": "seeds",
+    }.items():
+        assert says in call("list", "settings", name).stdout
+    call("recipe", "new", "mine.toml", folder=tmp_path)
+    assert "optimiser.lr" in call("list", "settings", "mine.toml").stdout
+    assert "did you mean 'cutmix'" in call("list", "settings", "cutmx").stderr
+    assert "expected list models alone, or list settings x" in call("list", "models", "x").stderr
 
 
 def test_options_stand_in_a_file(call: Call, tmp_path: Path, trained: list[Any]) -> None:
