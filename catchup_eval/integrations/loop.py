@@ -39,7 +39,8 @@ def headline_numbers(
     The other arguments are those of `catchup_eval.evaluate`.
 
     Returns:
-        by name, as in "clean/accuracy" or "corruption/corruption_error", in the units of the analysis.
+        by name, as in "clean/accuracy" or "adversarial/fgsm_4_255_accuracy", in the units of the
+        analysis.
 
     Raises:
         UserError: no analysis is named, or one cannot be.

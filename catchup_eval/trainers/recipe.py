@@ -283,7 +283,7 @@ def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 
 
 def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return TAG not in new or new[TAG] == old.get(TAG)
+    return TAG not in new or new[TAG] == old.get(TAG, "sgd")  # an optimiser may not say it
 
 
 def _values(source: str, above: tuple[str, ...] = ()) -> dict[str, Any]:

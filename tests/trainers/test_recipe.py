@@ -232,6 +232,7 @@ def test_a_table_of_another_kind_replaces_the_whole_one(tmp_path):
         "warmup_start": 0.01,
         "end": 0.0,
     }
+    assert load_recipe(folder / "whole.toml", {"optimiser": {"kind": "sgd"}}).optimiser.lr == 1
     same = {"schedule": {"kind": "step", "gamma": 0.5}}
     assert load_recipe(folder / "whole.toml", same).schedule.milestones == (2, 4)
 
