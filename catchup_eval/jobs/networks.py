@@ -159,7 +159,12 @@ def load_models(
         model = it.model if data is None else match_classes(it.model, data)
         info = describe(model, one.name, seed, _format_spec(one), card, claimed, kind, code)
         weights = Path(one.weights)
-        beside = find_history(weights), find_epoch_checkpoints(weights)
+        history = find_history(weights)
+        averaged = one.options.get("ema", "").lower() == "true"
+        if history is not None and averaged and "ema_top1" in history:
+            # The average is evaluated; its loss was not measured.
+            history = history.assign(top1=history["ema_top1"], validation_loss=float("nan"))
+        beside = history, find_epoch_checkpoints(weights)
         candidates.append(ModelUnderTest(info, model, it.notes, *beside))
     check_groups(candidate.info for candidate in candidates)
     return candidates

@@ -11,7 +11,7 @@ call: a training ends with the same weights, bit for bit, with callbacks and wit
 the epochs is a CSV file beside the checkpoint in any case.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
@@ -99,12 +99,12 @@ class Callback:
         """The training has ended, or was stopped."""
 
 
-def call_all(callbacks: Sequence[Callback], call: Callable[[Callback], None]) -> None:
-    """Call each; what it draws from the global generators is drawn from copies of them."""
+def call_all(callbacks: Sequence[Callback], method: str, *info: StepInfo | EpochInfo) -> None:
+    """Call this method of each, and restore the global random states."""
     if callbacks:
         with fork_global_rng(generator(0, "callbacks")):
             for callback in callbacks:
-                call(callback)
+                getattr(callback, method)(*info)
 
 
 class TensorBoard(Callback):

@@ -111,6 +111,7 @@ def fit(
 
     if average is None and recipe.ema:
         average = WeightAverage(model, recipe.ema)
+    of_steps = [each for each in callbacks if type(each).on_step is not Callback.on_step]
     with fork_global_rng(rng), _train_mode(model), _closing(callbacks):
         run = TrainingState(model, method, recipe, len(train), rng, device, average)
         with resume_from(run, resume, claims) as pause:
@@ -121,8 +122,8 @@ def fit(
                 for rows in _join_last(batches) if join else batches:
                     with run.measure_time():
                         loss = _step(run, train, rows)
-                    info = StepInfo(run.step, run.steps, run.epoch + 1, run.learning_rate, loss)
-                    call_all(callbacks, lambda each, info=info: each.on_step(info))  # type: ignore[misc]
+                    if of_steps:
+                        call_all(of_steps, "on_step", _step_info(run, loss))
                     _report_progress(run, progress)
                     pause()
                 with run.measure_time():  # waits for the device, so that the time is complete
@@ -130,8 +131,8 @@ def fit(
                 run.finish_epoch(*_validate(run, validation, pause))
                 if after_epoch:
                     after_epoch(run.history)
-                row = EpochInfo.of(run.history.epochs[-1], recipe.epochs, run.step)
-                call_all(callbacks, lambda each, row=row: each.on_epoch(row))  # type: ignore[misc]
+                row = run.history.epochs[-1]
+                call_all(callbacks, "on_epoch", EpochInfo.of(row, recipe.epochs, run.step))
                 _report_progress(run, progress)
                 pause()
     return run.history
@@ -161,6 +162,10 @@ def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> torch.Tensor:
     if run.step % GUARD == 0:
         run.check_loss()
     return loss.detach()
+
+
+def _step_info(run: TrainingState, loss: torch.Tensor) -> StepInfo:
+    return StepInfo(run.step, run.steps, run.epoch + 1, run.learning_rate, loss)
 
 
 def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, rng: Generator) -> torch.Tensor:
@@ -269,7 +274,7 @@ def _closing(callbacks: Sequence[Callback]) -> Iterator[None]:
     try:
         yield
     finally:
-        call_all(callbacks, lambda each: each.close())
+        call_all(callbacks, "close")
 
 
 def _report_progress(run: TrainingState, progress: Progress | None) -> None:

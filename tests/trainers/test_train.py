@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from catchup_eval.core.errors import BadFile, Interrupted, Missing, UnknownName, UserError
+from catchup_eval.jobs.networks import load_models
 from catchup_eval.models import checkpoints, loading, preprocessing
 from catchup_eval.models.zoo import build
 from catchup_eval.trainers import initialization, mixing
@@ -225,6 +226,9 @@ def test_the_average_of_the_weights_is_stored_beside_them(folder, recipe, noise_
         "weights; ?ema=true takes the other",
     )
     assert average.card.recipe["ema"] == {"decay": 0.8, "warmup": False}
+    for query, column in (("", "top1"), ("?ema=true", "ema_top1")):
+        (evaluated,) = load_models([f"{done.checkpoint}{query}"])
+        assert evaluated.history["top1"].tolist() == done.history.frame[column].tolist()
     assert not torch.equal(plain.model.net.conv1.weight, average.model.net.conv1.weight)
     assert "ema.conv1.weight" in safetensors.torch.load_file(done.epoch_checkpoints[2])
 
