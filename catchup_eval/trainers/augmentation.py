@@ -1,4 +1,4 @@
-"""Random crops, flips, colours and resized windows of a whole batch at once.
+"""Random crops, flips, colours and resized windows of a whole batch at once; others one by one.
 
 Windows have random area and shape and are brought to one size: torchvision's `RandomResizedCrop`,
 with Pillow's antialiased filters as matrices. A resized window is `rows @ image @ columns.T`, with
@@ -170,8 +170,10 @@ def _is_transform(entry: Any) -> bool:
 
 
 def apply_transforms(images: Tensor, transforms: Sequence[Transform], rng: Generator) -> Tensor:
-    """Each image (N, C, H, W) through all of them; what they draw from global generators follows
-    from `rng`, and these are restored.
+    """Each image of a batch (N, C, H, W) through all of them, one after the other.
+
+    What they draw from the global generators follows from `rng`, and these are restored. They must
+    remember nothing from one image to the next.
 
     Raises:
         UserError: what comes out are no images of one size, in bytes or in [0, 1].

@@ -8,6 +8,7 @@ from itertools import chain, count
 import numpy as np
 import pytest
 import torch
+from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,7 +19,12 @@ from catchup_eval.models.classifier import wrap
 from catchup_eval.models.zoo import build
 from catchup_eval.trainers.callbacks import Callback
 from catchup_eval.trainers.loop import _step, fit, validate
-from catchup_eval.trainers.optimization import SGD, load_optimiser_state, make_optimiser
+from catchup_eval.trainers.optimization import (
+    SGD,
+    WeightAverage,
+    load_optimiser_state,
+    make_optimiser,
+)
 from catchup_eval.trainers.state import TrainingState
 
 pytestmark = pytest.mark.trained
@@ -73,6 +79,40 @@ def test_one_step_is_torchs_own(recipe_of, noise_split, small_net):
     for name, value in weights_of(model).items():
         torch.testing.assert_close(value, reference.state_dict()[name], rtol=1e-4, atol=1e-6)
     assert history.epochs[0].train_loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_steps_of_adamw_with_all_that_goes_with_it_are_those_of_plain_torch(
+    recipe_of, noise_split, small_net
+):
+    """Warm-up, a cosine, clipping and an average of the weights; all images in each step."""
+    part, model, reference = noise_split(8), small_net(0), small_net(0)
+    for one in (model, reference):  # a bias before a batch norm has a gradient of rounding errors
+        one.net[0].bias.requires_grad_(False)
+    recipe = recipe_of(
+        epochs=4,
+        augmentation={},
+        optimiser={"kind": "adamw", "lr": 0.01, "weight_decay": 0.1, "betas": [0.8, 0.95]},
+        schedule={"kind": "cosine", "warmup_epochs": 1, "warmup_start": 0.1},
+        clip_norm=0.05,
+        ema={"decay": 0.7},
+    )
+    average = WeightAverage(model, recipe.ema)
+    fit(model, plain(model), part, None, recipe, average=average)
+
+    settings = {"weight_decay": 0.1, "betas": (0.8, 0.95)}
+    optimiser = torch.optim.AdamW(reference.parameters(), lr=0.01, **settings)
+    expected = ModelEmaV3(reference, decay=0.7)
+    for step, lr in enumerate((0.001, 0.01, 0.0075, 0.0025), start=1):  # cos(pi / 3) is a half
+        optimiser.param_groups[0]["lr"] = lr
+        optimiser.zero_grad()
+        F.cross_entropy(reference(part.images.float() / 255), part.labels).backward()
+        assert nn.utils.clip_grad_norm_(reference.parameters(), 0.05) > 0.05
+        optimiser.step()
+        expected.update(reference, step)
+    for name, value in reference.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    for name, value in expected.module.state_dict().items():
+        torch.testing.assert_close(average.tensors[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller(
