@@ -87,9 +87,9 @@ def fit(
 
     Raises:
         Interrupted: by a signal; the same call goes on.
-        UserError: the loss is no number any more or more than one, the resume file is another
-            training's, or there is nothing to train on, or only batches of one image that the
-            network cannot be trained on.
+        UserError: a callback is none, the loss is no number any more or more than one, the resume
+            file is another training's, or there is nothing to train on, or only batches of one
+            image that the network cannot be trained on.
         BadFile: the resume file is damaged.
     """
     if not len(train):
@@ -111,6 +111,9 @@ def fit(
 
     if average is None and recipe.ema:
         average = WeightAverage(model, recipe.ema)
+    for each in callbacks:
+        if not isinstance(each, Callback):
+            raise UserError(f"expected callbacks of the class Callback, got {type(each).__name__}")
     of_steps = [each for each in callbacks if type(each).on_step is not Callback.on_step]
     with fork_global_rng(rng), _train_mode(model), _closing(callbacks):
         run = TrainingState(model, method, recipe, len(train), rng, device, average)

@@ -251,6 +251,8 @@ def test_callbacks_are_told_what_happens_and_change_nothing(recipe_of, noise_spl
     assert nosy.epochs[1].numbers["top1"] == plainly.epochs[1].top1
     assert "ema_top1" not in nosy.epochs[1].numbers
     assert nosy.closed == 1
+    with pytest.raises(UserError, match="expected callbacks of the class Callback, got function"):
+        fit(model, plain(model), *splits, recipe_of(), callbacks=[plain])
     assert re.fullmatch(
         r"epoch 1/2: train loss [\d.]+, validation loss [\d.]+, top-1 [\d.]+ %, [\d.]+ s, "
         r"learning rate 0.05",

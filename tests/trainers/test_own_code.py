@@ -26,6 +26,9 @@ def mine(model, *, criterion, scale: Annotated[float, Field(gt=0, le=9)] = 1.0):
         return scale * criterion(model(images), labels)
     return loss
 
+def needy(model, *, criterion, weight: float):
+    return lambda images, labels, generator: weight * criterion(model(images), labels)
+
 def bare(model):
     return None
 
@@ -194,7 +197,8 @@ def test_an_own_method_is_trained_as_a_shipped_one(tmp_path, code, recipe_of, no
         ("bare", {}, UserError, r"to take a criterion: def bare\(model, \*, criterion\)"),
         ("mine", {"scale": 0.0}, UserError, "expected scale as a number above 0 up to 9, got 0.0"),
         ("mine", {"scal": 1.0}, UnknownName, "did you mean 'scale'"),
-        ("broken", {}, UserError, r"your method broken in .*mine\.py:14 raised ZeroDivisionError"),
+        ("needy", {}, UserError, "weight is missing"),
+        ("broken", {}, UserError, r"your method broken in .*mine\.py:17 raised ZeroDivisionError"),
     ],
 )
 def test_an_own_method_that_cannot_be_is_a_sentence(
@@ -203,6 +207,14 @@ def test_an_own_method_that_cannot_be_is_a_sentence(
     target = f"{code('mine.py', METHOD)}:{name}"
     with pytest.raises(kind, match=says):
         train(recipe_of(), target, noise_data(), folder=tmp_path, settings=settings)
+
+
+@pytest.mark.trained
+def test_an_own_method_may_need_a_setting(tmp_path, code, recipe_of, noise_data):
+    target = f"{code('mine.py', METHOD)}:needy"
+    recipe = recipe_of(methods={target: {"weight": 2.0}}, epochs=1)
+    done = train(recipe, target, noise_data(), folder=tmp_path)
+    assert checkpoints.read(done.checkpoint)[1].settings == {"weight": 2.0}
 
 
 def test_names_of_own_methods(tmp_path, code, recipe_of, noise_data):

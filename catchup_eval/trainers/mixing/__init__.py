@@ -121,11 +121,11 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
         UnknownName: no such method, or a setting that it does not have.
         UserError: a value of another type or out of range.
     """
-    known = default_settings(name)
+    make = find(name)
+    known = [each.name for each in _settings(make)]
     for setting in settings:
         if setting not in known:
             raise UnknownName(f"{name} setting", setting, known)
-    make = find(name)
     # The criterion is given when it is built, and may have no default.
     given = {"criterion": make} if "criterion" in signature(make).parameters else {}
     check_keywords(make, {**given, **settings}, name)
@@ -164,10 +164,13 @@ def default_settings(name: str) -> dict[str, Any]:
         >>> default_settings("cutmix")
         {'alpha': 1.0, 'probability': 1.0}
     """
-    parameters = signature(find(name)).parameters.values()
-    settings = [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
-    known = [each for each in settings if each.name != "criterion"]
+    known = _settings(find(name))
     return {each.name: each.default for each in known if each.default is not each.empty}
+
+
+def _settings(make: Build) -> list[Parameter]:
+    parameters = signature(make).parameters.values()
+    return [p for p in parameters if p.kind is Parameter.KEYWORD_ONLY and p.name != "criterion"]
 
 
 def summary(name: str) -> str:
