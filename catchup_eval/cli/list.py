@@ -156,21 +156,15 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
 }
 
 
-def listing(kind: str, of: str = "") -> Rows:
+def listing(kind: str) -> Rows:
     """Name and one line for each thing of a kind.
 
-    Args:
-        of: whose settings, with their meaning; only of the kind "settings".
-
     Raises:
-        UnknownName: no such kind, or nothing of this name.
-        UserError: things of another kind are nobody's.
+        UnknownName: no such kind.
     """
     if kind not in LISTS:
         raise UnknownName("list", kind, LISTS)
-    if of and kind != "settings":
-        raise UserError(f"expected list {kind} alone, or list settings {of}")
-    return _settings_of(of) if of else LISTS[kind]()
+    return LISTS[kind]()
 
 
 def list_(
@@ -188,11 +182,13 @@ def list_(
     ] = "",
 ) -> None:
     """List models, methods, analyses, data and more, one line each."""
-    if kind == "data" and not of:
+    if of and kind != "settings":
+        raise UserError(f"expected list {kind} alone, or list settings {of}")
+    if kind == "data":
         from catchup_eval.cli.datasets import list_sets
 
         raise typer.Exit(list_sets(Path(os.environ.get("CATCHUP_EVAL_DATA", "data"))))
-    rows = listing(kind, of)
+    rows = _settings_of(of) if of else listing(kind)
     width = max(map(len, rows), default=0)
     for name, about in rows.items():
         print(f"{name:<{width}}  {about}".rstrip())
