@@ -73,14 +73,11 @@ class ModelSource:
         return cls(model.info.group, model.info.seed, live=model)
 
     @classmethod
-    def of_checkpoint(
-        cls, group: str, seed: int, path: Path, architecture: str = ""
-    ) -> "ModelSource":
-        """A model that a training is going to write; `architecture` where a user's code has it."""
+    def of_checkpoint(cls, group: str, seed: int, path: Path, spec: str = "") -> "ModelSource":
+        """A model that a training is going to write; its spec where the path alone is none."""
 
         def load() -> ModelUnderTest:
-            target = "@".join(filter(None, (architecture, str(path))))
-            (loaded,) = load_models([f"{group}={target}"])
+            (loaded,) = load_models([f"{group}={spec or path}"])
             return loaded
 
         return cls(group, seed, load, (path,))

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from catchup_eval.core.errors import UserError
-from catchup_eval.core.readers import names_code
 from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
 from catchup_eval.trainers.callbacks import Callback, EpochInfo, TensorBoard
 from catchup_eval.trainers.mixing import short_name
-from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.trainers.recipe import Recipe, checkpoint_spec
 from catchup_eval.trainers.regularizers import split_combination
 from catchup_eval.trainers.train import TrainingOutput, train
 
@@ -67,8 +66,9 @@ class TrainTask(Task):
         self.cost = EPOCH_COST * recipe.epochs
         stem = stem or f"{method}-s{seed}"
         self.outputs = (folder / f"{stem}.safetensors",)
-        code = recipe.architecture if names_code(recipe.architecture) else ""
-        self.model = ModelSource.of_checkpoint(group or method, seed, self.outputs[0], code)
+        path = self.outputs[0]
+        spec = checkpoint_spec(recipe, path)
+        self.model = ModelSource.of_checkpoint(group or method, seed, path, spec)
         self.unit = self.model.key
 
     def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:

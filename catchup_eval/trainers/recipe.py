@@ -107,8 +107,9 @@ class Recipe(Settings):
             needs a C++ compiler for a CPU, triton for a GPU. It rounds otherwise, so the weights
             depend on it.
         keep: epochs after which a checkpoint is saved beside the last.
-        validate_every: epochs from one look at the validation split to the next; the last is always
-            looked at, and alone where this is 0. The weights do not depend on it.
+        validate_every: epochs from one look at the validation split to the next; 0: after none but
+            the last and those of `keep`, after which it is always looked at. The weights do not
+            depend on it.
         optimiser: SGD or, with `kind = "adamw"`, AdamW.
         schedule: of the learning rate: step, cosine or one_cycle.
         clip_norm: the longest gradient, of all parameters together; a longer one is shortened.
@@ -189,7 +190,7 @@ class Recipe(Settings):
     def is_validated(self, epoch: int) -> bool:
         """Whether the validation split is looked at after this epoch, from 1."""
         often = self.validate_every and epoch % self.validate_every == 0
-        return bool(often) or epoch == self.epochs
+        return bool(often) or epoch in (*self.keep, self.epochs)
 
 
 def load_recipe(name_or_path: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -237,6 +238,11 @@ def check_architecture(name: str) -> None:
     spec.check_architecture(name)
     if names_code(name) and not Path(name.rpartition(":")[0]).is_file():
         raise BadFile(f"there is no file {name.rpartition(':')[0]}")
+
+
+def checkpoint_spec(recipe: Recipe, path: Path) -> str:
+    """The model spec of a checkpoint of this training, which names a user's own network."""
+    return f"{recipe.architecture}@{path}" if names_code(recipe.architecture) else str(path)
 
 
 def scale_epochs(recipe: Recipe, fraction: float) -> Recipe:

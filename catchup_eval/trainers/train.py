@@ -5,6 +5,7 @@ FOLDER/NAME.history.csv              the history, after every epoch
 FOLDER/NAME-epoch010.safetensors     the epochs that the recipe keeps
 FOLDER/NAME.samples.json             which images it learned from, where these are only a fraction
 FOLDER/NAME.resume.pt                during the training
+FOLDER/NAME.tensorboard/             event files, where the command is asked for them
 
 One process trains NAME at a time; a second one is refused, and none changes what is finished.
 """

@@ -190,11 +190,11 @@ def test_gradients_are_clipped_by_the_norm_of_all_of_them(recipe_of, noise_split
     assert lengths[1] == pytest.approx(0.5 * 1e-3, rel=1e-2)
 
 
-@pytest.mark.parametrize(("every", "seen"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (0, [5])])
+@pytest.mark.parametrize(("every", "seen"), [(1, [1, 2, 3, 4, 5]), (2, [2, 3, 4, 5]), (0, [3, 5])])
 def test_the_validation_split_is_looked_at_as_often_as_asked(
     recipe_of, noise_split, small_net, every, seen
 ):
-    model, recipe = small_net(), recipe_of(epochs=5, validate_every=every)
+    model, recipe = small_net(), recipe_of(epochs=5, validate_every=every, keep=[3])
     frame = fit(model, plain(model), noise_split(), noise_split(6, 1), recipe).frame
     assert frame["epoch"][frame["top1"].notna()].tolist() == seen
     always = small_net()
