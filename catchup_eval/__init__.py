@@ -2,10 +2,15 @@
 
 import catchup_eval as ce
 
-model = ce.load("ours=best.safetensors")          # or ce.wrap(net, mean=..., std=...)
-data = ce.data("digits")                          # or ce.from_arrays(images, labels)
-findings = ce.evaluate(model, data, only=["clean", "adversarial"])
+findings = ce.evaluate(net, dataset)              # any nn.Module on any torch Dataset
 findings.table
+
+model = ce.load("ours=best.safetensors")          # or ce.wrap(net, mean=..., std=...)
+data = ce.data("digits")                          # or ce.data(dataset, ood={"svhn": svhn})
+ce.evaluate(model, data, only=["clean", "adversarial"]).save("reports/ours")
+ce.open("reports/ours")["clean"].plot()
+
+model, history = ce.train("digits", method="catchup", epochs=3)
 
 catchup = ce.methods.catchup(model)               # in anyone's own loop:
 loss = catchup(images, labels, generator)
@@ -18,10 +23,13 @@ if TYPE_CHECKING:
     from catchup_eval.analysis.context import EvaluationContext as EvaluationContext
     from catchup_eval.api import AnalysisResult as AnalysisResult
     from catchup_eval.api import Evaluation as Evaluation
+    from catchup_eval.api import Training as Training
     from catchup_eval.api import compare as compare
     from catchup_eval.api import data as data
     from catchup_eval.api import evaluate as evaluate
     from catchup_eval.api import load as load
+    from catchup_eval.api import open as open
+    from catchup_eval.api import train as train
     from catchup_eval.core.environment import __version__ as __version__
     from catchup_eval.core.errors import BadFile as BadFile
     from catchup_eval.core.errors import Missing as Missing
@@ -48,6 +56,7 @@ _HOMES = {
     "Result": "results.result",
     "Split": "datasets.dataset",
     "TensorDataset": "datasets.dataset",
+    "Training": "api",
     "UnknownName": "core.errors",
     "UserError": "core.errors",
     "__version__": "core.environment",
@@ -57,6 +66,8 @@ _HOMES = {
     "from_arrays": "datasets.arrays",
     "load": "api",
     "methods": "trainers.mixing",
+    "open": "api",
+    "train": "api",
     "wrap": "models.classifier",
 }
 

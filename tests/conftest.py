@@ -48,6 +48,7 @@ HINTS = {
     "extra `autoattack`": "pip install -e '.[autoattack]'",
     "extra `tensorboard`": "pip install -e '.[tensorboard]'",
     "Lightning": "pip install lightning",
+    "extra `ood`": "pip install -e '.[ood]'",
     "opencv": "pip install -e '.[test]'",
 }
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -130,14 +131,16 @@ def few_digits(digits: "TensorDataset") -> "TensorDataset":
     return TensorDataset("few", parts, digits.classes, digits.mean, digits.std)
 
 
-def tiny_network(seed: int = 0, width: int = 4, name: str = "tiny") -> "Classifier":
+def tiny_network(
+    seed: int = 0, width: int = 4, name: str = "tiny", classes: int = 10
+) -> "Classifier":
     from catchup_eval.core.rng import fork_global_rng, generator
     from catchup_eval.models.zoo import build
 
     with fork_global_rng(generator(seed)):
         model = build(
             "preactresnet10",
-            classes=10,
+            classes=classes,
             width=width,
             mean=(0.25, 0.25, 0.25),
             std=(0.2, 0.2, 0.2),
@@ -154,7 +157,7 @@ def network() -> "Classifier":
 
 @pytest.fixture(scope="session")
 def networks() -> "Callable[..., Classifier]":
-    """Builds small classifiers: `networks(seed, width=4)`."""
+    """Builds small classifiers: `networks(seed, width=4, classes=10)`."""
     return tiny_network
 
 

@@ -23,7 +23,7 @@ def test_public_names_have_docstrings() -> None:
 
 
 def test_functions_are_fully_annotated() -> None:
-    for name in ("compare", "data", "evaluate", "from_arrays", "load", "wrap"):
+    for name in ("compare", "data", "evaluate", "from_arrays", "load", "open", "train", "wrap"):
         assert "return" in get_type_hints(getattr(ce, name)), name
 
 

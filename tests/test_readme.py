@@ -29,24 +29,32 @@ def names_in(heading: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
-def commands() -> list[list[str]]:
-    text = "\n".join(blocks("console")).replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.strip()]
+def commands(text: str) -> list[list[str]]:
+    found = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in found.splitlines() if line.strip()]
     return [words for words in lines if words[0] == "catchup-eval"]
 
 
-def test_every_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each parses: with `--help` at the end nothing runs, but unknown words and options fail."""
     from catchup_eval.cli.main import app
     from catchup_eval.cli.options import expand_repeated_options
 
-    assert len(commands()) >= 5
-    for words in commands():
+    for words in commands(page.read_text(encoding="utf-8")):
         command = words[1:3] if words[1] == "data" else words[1:2]
         app(expand_repeated_options([*command, "--help"]), standalone_mode=False)
         options = {word for word in words if word.startswith("--")}
         text = capsys.readouterr().out
         assert all(option in text for option in options), words
+
+
+def test_the_pages_have_commands() -> None:
+    assert len(commands(README)) >= 5
+    assert sum(len(commands(page.read_text(encoding="utf-8"))) for page in PAGES[1:]) >= 10
 
 
 def test_make_has_the_two_commands() -> None:

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
-from catchup_eval.analysis.base import PARTS, Analysis
+from catchup_eval.analysis.base import PARTS, Analysis, declaration
 from catchup_eval.core.errors import UnknownName
 from catchup_eval.core.registry import LazyEntry, Registry, share_entries
 
@@ -14,6 +15,7 @@ NAMES = (
     "corruption",
     "deformation",
     "ood",
+    "shape_bias",
     "cscore",
     "feature_drop",
     "filters",
@@ -32,22 +34,35 @@ share_entries(__name__, ANALYSES)
 
 
 def choose(
-    only: Sequence[str] = (), skip: Sequence[str] = (), known: Mapping[str, Analysis] = ANALYSES
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    known: Mapping[str, Analysis] = ANALYSES,
+    *,
+    most: float = inf,
+    include: Sequence[str] = (),
 ) -> list[str]:
     """The names of those to evaluate, in their own order.
+
+    Args:
+        most: the `COST` up to which one is evaluated that is not named in `include`.
 
     Raises:
         UnknownName: a name that is none of them.
         UserError: one of another package that is broken.
     """
-    for name in (*only, *skip):
+    for name in (*only, *skip, *include):
         if name not in known:
             raise UnknownName("analysis", name, known)
     usable = [*known]
-    for name in only:
+    for name in (*only, *include):
         if name not in usable:
             known[name]  # raises why
-    return [name for name in usable if (not only or name in only) and name not in skip]
+    wanted = [name for name in usable if (not only or name in only) and name not in skip]
+    return [
+        name
+        for name in wanted
+        if most == inf or name in include or declaration(known[name], "COST") <= most
+    ]
 
 
 def check_settings(

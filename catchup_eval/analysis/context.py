@@ -36,11 +36,17 @@ class ModelOutputs:
     features: Tensor | None  # (N, D), before the last layer where that is linear
     labels: Tensor  # (N,)
     index: Tensor  # (N,)
+    accepted: Tensor | None = None  # (N, M) as in `Split`, where there is more than the label
+
+    @property
+    def truth(self) -> Tensor:
+        """(N, M): the classes of which any is correct; -1 fills the rows."""
+        return self.labels[:, None] if self.accepted is None else self.accepted
 
     @property
     def correct(self) -> np.ndarray:
-        """(N,) bool: whether the largest logit is the label's."""
-        return (self.logits.argmax(1) == self.labels).numpy()
+        """(N,) bool: whether the largest logit is that of a correct class."""
+        return (self.logits.argmax(1, keepdim=True) == self.truth).any(1).numpy()
 
 
 @dataclass
@@ -120,7 +126,7 @@ class EvaluationContext:
                     "the outputs are probabilities; their logarithm is taken as the logits"
                 )
             self.model = self.model.match_classes(
-                self.data.name, self.data.classes, outputs.shape[1]
+                self.data.name, self.data.classes, outputs.shape[1], mask=self.data.masked
             )
             if not self.auditing:
                 several = list(self._spread(samples, IMAGES))
@@ -164,7 +170,9 @@ class EvaluationContext:
         with eval_mode(self.model):
             for batch in self.batches(split):
                 rows.append((*self._forward(batch.images), batch.labels, batch.index))
-        outputs = ModelOutputs(*map(_concatenate, zip(*rows, strict=True)))
+        logits, features, labels, index = map(_concatenate, zip(*rows, strict=True))
+        accepted = self.data.split(split).accepted
+        outputs = ModelOutputs(logits, features, labels, index, accepted)
         classes = outputs.logits.shape[1]
         if int(outputs.labels.max()) >= classes:
             raise UserError(
@@ -173,7 +181,9 @@ class EvaluationContext:
             )
         check_finite(outputs.logits)
         if split == "test":
-            self._notes += output_notes(outputs.logits, outputs.labels)
+            predictions, correct = outputs.logits.argmax(1), torch.from_numpy(outputs.correct)
+            labels = torch.where(correct, predictions, outputs.labels)  # of several, the best
+            self._notes += output_notes(outputs.logits, labels)
         return outputs
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -216,17 +226,26 @@ class EvaluationContext:
         """(N,) bool: which images of the split "test" are classified correctly."""
         return self.outputs("test").correct
 
-    def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
-        """(N,) bool: which images are classified correctly after `change`.
+    def outcomes(
+        self, split: Split, change: Callable[[Split], Tensor]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) predicted labels of the images after `change`, and (N,) bool whether correct.
 
         Args:
             change: from some rows of the split to their images (n, C, H, W) uint8.
         """
-        correct = []
+        found = []
         for start in range(0, len(split), self.batch_size):
             rows = split[start : start + self.batch_size]
-            correct.append(self.logits(change(rows).float() / 255).argmax(1) == rows.labels)
-        return torch.cat(correct).numpy()
+            logits = self.logits(change(rows).float() / 255)
+            outputs = ModelOutputs(logits, None, rows.labels, rows.index, rows.accepted)
+            found.append((as_labels(logits), outputs.correct))
+        predicted, correct = map(np.concatenate, zip(*found, strict=True))
+        return predicted, correct
+
+    def correct(self, split: Split, change: Callable[[Split], Tensor]) -> np.ndarray:
+        """(N,) bool: which images are classified correctly; see :meth:`outcomes`."""
+        return self.outcomes(split, change)[1]
 
     def generator(self, *key: int | str) -> np.random.Generator:
         """A generator that depends on the seed and this key."""
@@ -238,6 +257,11 @@ class EvaluationContext:
             yield item
             if self.progress:
                 self.progress(done, total)
+
+
+def as_labels(logits: Tensor) -> np.ndarray:
+    """(N,) the labels of the largest of logits (N, K), in the smallest type that holds K labels."""
+    return logits.argmax(1).cpu().numpy().astype(np.min_scalar_type(logits.shape[1] - 1))
 
 
 def _concatenate(pieces: tuple[Any, ...]) -> Any:

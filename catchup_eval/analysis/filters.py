@@ -39,6 +39,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from catchup_eval.analysis.base import Work
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.core.settings import Count, Few, validate_settings
@@ -91,6 +92,11 @@ def _check_pictures(settings: Mapping[str, Any]) -> None:
     pictures, samples = settings["pictures"], settings["samples"]
     if not 1 <= pictures <= samples:
         raise UserError(f"expected from 1 to {samples} pictures, got {pictures}")
+
+
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """A gradient of each of its images; of checkpoints that were kept, too, which are not known."""
+    return Work(3.0 * min(settings["samples"], images.get(settings["part"], 0)))
 
 
 @validate_settings(_check_pictures)

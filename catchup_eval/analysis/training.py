@@ -57,6 +57,7 @@ INTERPRETATION = (
 )
 REFERENCE = "the run's own history"
 NEEDS = frozenset({"history"})
+SEVERAL_LABELS = True  # it evaluates no image
 VERSION = 1
 COST = 0.1
 HEADLINES: tuple[Headline, ...] = ()  # the clean accuracy is of the same weights

@@ -16,7 +16,7 @@ class AuditRequest(NamedTuple):
         seed: of their choice.
         device: to compute on.
         batch_size: of the re-evaluation.
-        models: a folder that holds the weights; else the report's paths, or its own `models`.
+        weights: a folder that holds the weights; else the report's paths, or its own `models`.
         data: a dataset by name or file, instead of the one that the report names.
         data_root: folder of downloaded data.
         full: whether every analysis is also run again on all images.
@@ -28,7 +28,7 @@ class AuditRequest(NamedTuple):
     seed: int = 0
     device: str = "auto"
     batch_size: int = 100
-    models: Path | None = None
+    weights: Path | None = None
     data: str = ""
     data_root: Path = Path("data")
     full: bool = False

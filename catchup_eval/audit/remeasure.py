@@ -182,7 +182,8 @@ def check_sample(
     for analysis, checks in found.items():
         yield _combine_checks(analysis, checks)
     if found:
-        population = len(models) * len(data.split("test"))
+        split = next(name for name in data.parts if name != "train")
+        population = len(models) * len(data.split(split))
         detail = power.statement(population, min(samples, population))
         yield AuditCheck("sampled pairs of model and image", AuditStatus.CONFIRMED, detail)
     left = [name for name in info.analyses if name not in found]

@@ -24,6 +24,7 @@ from catchup_eval.core import environment, readers
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.words import count_noun
 from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.datasets.ood import with_ood
 from catchup_eval.jobs.networks import ModelUnderTest, load_models
 from catchup_eval.models import sources
 from catchup_eval.models import spec as specs
@@ -163,9 +164,9 @@ def _load_data(request: AuditRequest, info: StudyInfo) -> AnySet | AuditCheck:
         return AuditCheck("data", AuditStatus.UNKNOWN, detail)
     try:
         data = datasets.load(request.data or info.data.name, request.data_root)
+        data = with_ood(data.evaluation_subset(), info.data.ood, request.data_root)
     except UserError as error:
         return AuditCheck("data", AuditStatus.UNKNOWN, str(error))
-    data = data.evaluation_subset()
     cuts = re.findall(r"(\S+) n=(\d+)", info.data.subset)
     limits = [int(number) for split, number in cuts if split != "train"]
     data = data.subsample(max(limits)) if limits else data
@@ -207,7 +208,7 @@ def _locate_weights(model: ModelInfo, request: AuditRequest) -> str:
     weights = specs.parse(model.spec).weights
     name = Path(weights).name
     folders = (
-        [request.models] if request.models else [Path(weights).parent, request.folder / "models"]
+        [request.weights] if request.weights else [Path(weights).parent, request.folder / "models"]
     )
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     return model.spec if path is None or not name else model.spec.replace(weights, str(path), 1)
@@ -222,7 +223,7 @@ def _check_harmless(spec: str, request: AuditRequest) -> None:
                 "it, then add --trust-code"
             )
         if sources.is_remote(one.weights):
-            raise UserError(f"get {one.weights} yourself, and name its folder with --models")
+            raise UserError(f"get {one.weights} yourself, and name its folder with --weights")
 
 
 def to_json(found: Sequence[AuditCheck]) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from catchup_eval import datasets
 from catchup_eval.analysis import ANALYSES, choose
 from catchup_eval.core import toml
-from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.errors import UserError
+from catchup_eval.datasets.ood import check_ood
 from catchup_eval.models import spec
 from catchup_eval.results import shards
 from catchup_eval.results.folder import study_file
@@ -26,6 +27,7 @@ def check_request(arguments: Mapping[str, Any]) -> None:
     shards.parse(arguments.get("shard", ""))
     if arguments.get("data"):
         datasets.check_name(arguments["data"])
+    check_ood(arguments.get("ood", ()))
     for folder in arguments.get("folders", ()):
         study_file(folder)
     if arguments.get("table", "all") != "all":
@@ -86,14 +88,5 @@ def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         analysis, dot, key = target.partition(".")
         if not (equals and dot and key):
             raise UserError(f"expected --set ANALYSIS.KEY=VALUE, got {text!r}")
-        settings.setdefault(analysis, {})[key] = _toml_value(value)
+        settings.setdefault(analysis, {})[key] = toml.parse_value(value, "--set")
     return settings
-
-
-def _toml_value(text: str) -> Any:
-    """The value that TOML has for a text, or the text itself."""
-    try:
-        values = toml.parse(f"value = {text}", "--set")
-    except BadFile:
-        return text
-    return values["value"] if values.keys() == {"value"} else text

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @with_common_options(
-    *("only", "skip", "shard"),
+    *("only", "skip", "quick", "include", "ood", "shard"),
     device="With --run: where to compute (auto, cpu, cuda, cuda:1, mps).",
     batch_size="With --run: images per evaluation batch; changes speed and memory alone.",
     limit="With --run: use only N class-balanced images of each evaluated split.",

@@ -1,6 +1,7 @@
 """`evaluate` and `compare`: evaluate checkpoints."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Annotated
 
 import typer
@@ -30,7 +31,8 @@ def compare(
 ) -> None:
     """Evaluate models, then compare them on one page.
 
-    Stored results are not evaluated again.
+    Stored results are not evaluated again. The landscape, which takes minutes for each network,
+    is evaluated only where `--with landscape` or `--only` asks for it.
     """
     raise typer.Exit(
         evaluate_models(
@@ -53,21 +55,27 @@ def evaluate_models(
     Args:
         page: write it.
     """
+    from catchup_eval.analysis.base import USUAL
     from catchup_eval.api import report_usable
     from catchup_eval.cli.console import Console, access
-    from catchup_eval.cli.printing import print_dry_run, print_models, print_summary
+    from catchup_eval.cli.printing import dry_run, print_models, print_summary
     from catchup_eval.core.errors import DONE
     from catchup_eval.jobs import engine
     from catchup_eval.jobs.data import DataSource
-    from catchup_eval.jobs.evaluate import describe_study, plan_evaluate, save_examples
+    from catchup_eval.jobs.evaluate import (
+        describe_study,
+        left_out,
+        plan_evaluate,
+        save_examples,
+    )
     from catchup_eval.jobs.networks import ModelSource, load_models
     from catchup_eval.results import shards, study
     from catchup_eval.results.folder import writing
     from catchup_eval.results.store import Store
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
-    settings = options.evaluation_settings()
-    source = DataSource(data_name, options.data_root, options.limit)
+    settings = options.evaluation_settings(most=USUAL if page else inf)
+    source = DataSource(data_name, options.data_root, options.limit, ood=options.ood)
     data = source.evaluation
     how = access(options, console)
     loaded = load_models(models, data, access=how)
@@ -76,15 +84,15 @@ def evaluate_models(
     tasks = plan_evaluate([*map(ModelSource.of, loaded)], source, settings)
     shard = shards.parse(options.shard)
     folder = options.out / ((options.name or f"evaluate-{data.name}") + shard.suffix)
-    info = describe_study(
-        folder.name, command, groups, study.data_info(data), settings, reference
-    ).model_copy(update=shard.study_fields(groups))
-    print_models(console, loaded, data, settings)
+    info = describe_study(folder.name, command, groups, study.data_info(data), settings, reference)
     own = engine.shard_tasks(tasks, shard)
+    skipped = left_out(settings, own)
+    info = info.model_copy(update={**shard.study_fields(groups), "skipped": skipped})
+    print_models(console, loaded, data, settings)
     store = Store(folder)
     if options.dry_run:
-        planned = engine.dry_run(own, store, fresh=options.fresh)
-        print_dry_run(console, planned, folder / "index.html" if page else None)
+        written = folder / "index.html" if page else None
+        dry_run(console, own, store, settings.device, fresh=options.fresh, page=written)
         return DONE
     with writing(folder):
         finished = engine.run(

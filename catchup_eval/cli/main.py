@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 from catchup_eval.cli.arguments import MOST
+from catchup_eval.cli.check import check
 from catchup_eval.cli.claims import claims
 from catchup_eval.cli.conventions import conventions
 from catchup_eval.cli.data import data
@@ -75,7 +76,8 @@ def _root(
     """
 
 
-for command in (run, train, evaluate, compare, report, claims, conventions, verify, reproduce):
+commands = (run, train, evaluate, compare, report, check, claims, conventions, verify, reproduce)
+for command in commands:
     app.command()(command)
 app.command(name="list")(list_)
 app.add_typer(data, name="data")

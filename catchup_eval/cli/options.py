@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
@@ -21,8 +22,11 @@ SEVERAL = (
     "--seeds",
     "--method",
     "--methods",
+    "--models",
     "--only",
     "--skip",
+    "--ood",
+    "--with",
     "--corruptions",
 )  # take all words up to the next option
 
@@ -102,11 +106,35 @@ class Options:
     skip: Annotated[
         list[str], typer.Option(metavar="ANALYSIS...", help="Do not run these analyses.")
     ] = field(default_factory=list)
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Only the analyses that take seconds on a small network: all but adversarial, "
+            "corruption, landscape.",
+        ),
+    ] = False
+    include: Annotated[
+        list[str],
+        typer.Option(
+            "--with",
+            metavar="ANALYSIS...",
+            help="These analyses too, where --quick, or compare, leaves them out.",
+        ),
+    ] = field(default_factory=list)
     set: Annotated[
         list[str],
         typer.Option(
             metavar="ANALYSIS.KEY=VALUE",
             help="Change one setting of an analysis, such as landscape.points=21; may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    ood: Annotated[
+        list[str],
+        typer.Option(
+            metavar="[NAME=]SOURCE...",
+            help="OOD datasets to evaluate with the data: near-far (OpenOOD v1.5's), a dataset, a "
+            "folder of images, a .npz or .npy file.",
         ),
     ] = field(default_factory=list)
     name: Annotated[
@@ -154,21 +182,34 @@ class Options:
     ] = False
 
     def evaluation_settings(
-        self, plan: "Plan | None" = None, known: "Mapping[str, Analysis] | None" = None
+        self,
+        plan: "Plan | None" = None,
+        known: "Mapping[str, Analysis] | None" = None,
+        *,
+        most: float = inf,
     ) -> "EvaluationSettings":
         """The settings of these options; the plan's, where they are not given.
 
         Args:
             known: the analyses, or simulations, to choose from.
+            most: the `COST` of an analysis that is evaluated unasked.
 
         Raises:
             UnknownName: an analysis or a setting that does not exist.
             UserError: a value that a setting cannot have, or no such device.
         """
         from catchup_eval.analysis import ANALYSES
+        from catchup_eval.analysis.base import QUICK
         from catchup_eval.cli.checks import read_settings
+        from catchup_eval.core.errors import UserError
         from catchup_eval.jobs.evaluate import evaluation_settings
 
+        if self.only and (self.quick or self.include):
+            raise UserError(
+                "--only names all that is evaluated; give it without --quick and --with"
+            )
+        if self.quick and known is not None:
+            raise UserError("--quick chooses analyses, of which simulations have none")
         for name, fault in ANALYSES.broken.items() if known is None else ():
             print(f"note: the analysis {name} is left out: {fault}", file=sys.stderr)
         settings = {name: dict(values) for name, values in plan.settings.items()} if plan else {}
@@ -179,6 +220,8 @@ class Options:
             tuple(self.skip) or (plan.skip if plan else ()),
             settings,
             known=ANALYSES if known is None else known,
+            most=QUICK if self.quick else inf if self.only else most,
+            include=tuple(self.include),
             device=self.device,
             seed=plan.seed if plan else 0,
             batch_size=self.batch_size,

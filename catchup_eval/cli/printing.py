@@ -4,16 +4,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from catchup_eval import feature_learning
 from catchup_eval.cli.console import Console
+from catchup_eval.core.environment import machine
 from catchup_eval.core.errors import DONE, IN_PART
 from catchup_eval.core.words import count_noun
 from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.jobs import engine
+from catchup_eval.jobs.cost import StepTimes
 from catchup_eval.jobs.evaluate import EvaluationSettings, preprocessing_for
 from catchup_eval.jobs.networks import ModelUnderTest
+from catchup_eval.jobs.task import AnyStore, Task
 from catchup_eval.report import page as report_page
 from catchup_eval.report.findings import output_notes
+from catchup_eval.report.formatting import format_roughly
 from catchup_eval.results import published
 from catchup_eval.results.study import FAILED, Study
 
@@ -21,7 +27,33 @@ NEEDS = "needs "  # how the reason starts where a model or the data lack somethi
 LARGE = 1e9  # bytes on disk that are printed before they are written
 
 
-def print_dry_run(console: Console, planned: pd.DataFrame, page: Path | None = None) -> None:
+BASIS = (
+    "each network's passes and steps were timed on noise, how many an analysis takes is what it "
+    "declares, and other work is assumed: an order of magnitude"
+)
+
+
+def dry_run(
+    console: Console,
+    tasks: Sequence[Task],
+    store: AnyStore,
+    device: torch.device,
+    *,
+    fresh: bool = False,
+    page: Path | None = None,
+) -> None:
+    """Measure a few steps and print what would be done, and about how long it takes."""
+    console.info(f"measuring a few steps of each network on {machine(device)}")
+    planned = engine.dry_run(tasks, store, StepTimes(device), fresh=fresh)
+    print_dry_run(console, planned)
+    if page is not None:
+        console.result(f"then write {page}")
+    lacking = count_noun(int(planned["seconds"].isna().sum()), "task")
+    rest = f", and {lacking} whose time is not known" if planned["seconds"].isna().any() else ""
+    console.result(f"in all {format_roughly(planned['seconds'].sum())} here{rest} ({BASIS})")
+
+
+def print_dry_run(console: Console, planned: pd.DataFrame) -> None:
     """One line for all analyses of a model in the same state, one for every other task."""
     joined = planned["kind"].isin(["evaluate", "estimate"]) & ~planned["state"].str.startswith(
         "skip"
@@ -31,20 +63,33 @@ def print_dry_run(console: Console, planned: pd.DataFrame, page: Path | None = N
         kind, unit, state, work = map(str, [*key][:4])
         if kind == "estimate":
             count = count_noun(len(rows), "network")
-            console.result(f"estimate C-scores: {count}, {work if state == 'to do' else state}")
+            todo = f"{work}, {format_roughly(rows['seconds'].sum(skipna=False))}"
+            console.result(f"estimate C-scores: {count}, {todo if state == 'to do' else state}")
             continue
-        names = unit if kind == "train" else ", ".join(rows["name"])
-        target = names if kind == "train" or not unit else f"{unit}: {names}"
+        seconds = [format_roughly(value) for value in rows["seconds"]]
         todo = work if state == "to do" else state
+        if state == "done already" or state.startswith("skip"):
+            each = list(rows["name"])
+        else:
+            each = [f"{name} ({about})" for name, about in zip(rows["name"], seconds, strict=True)]
+        if kind == "train":
+            todo = f"{work}, {seconds[0]}" if state == "to do" else state
+        target = unit if kind == "train" else ": ".join(filter(None, [unit, ", ".join(each)]))
         console.result(f"{kind} {target}: {todo}" if todo else f"{kind} {target}")
-    if page is not None:
-        console.result(f"then write {page}")
+
+
+def print_left_out(console: Console, settings: EvaluationSettings) -> None:
+    """The analyses that are too expensive to be evaluated unasked."""
+    if settings.left_out:
+        names = " ".join(settings.left_out)
+        console.info(f"left out: {', '.join(settings.left_out)}; to evaluate, --with {names}")
 
 
 def print_models(
     console: Console, models: Sequence[ModelUnderTest], data: AnySet, settings: EvaluationSettings
 ) -> None:
     """What was found when the models were loaded, what is assumed, and what decoding costs."""
+    print_left_out(console, settings)
     for note in (note for model in models for note in model.notes):
         console.info(note)
     for model in models:

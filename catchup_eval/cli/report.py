@@ -10,7 +10,19 @@ from catchup_eval.cli.options import Options, with_common_options
 
 
 @with_common_options(
-    *("device", "batch_size", "limit", "only", "skip", "set", "data_root", "trust_pickle"),
+    *(
+        "device",
+        "batch_size",
+        "limit",
+        "only",
+        "skip",
+        "quick",
+        "include",
+        "ood",
+        "set",
+        "data_root",
+        "trust_pickle",
+    ),
     *("shard", "fresh", "verbose"),
     name="Name of a new folder, for a copy of one report or for several merged.",
     out="Where a new folder is made.",

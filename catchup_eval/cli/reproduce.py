@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @with_common_options(
-    "shard",
+    *("ood", "shard", "quick", "include"),
     only=("ROW...", "Only the rows of these names or methods."),
     skip=("ROW...", "Not the rows of these names or methods."),
 )
@@ -176,18 +176,20 @@ def run_stage(
 
 
 def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", options: Options) -> None:
-    """Print what would be trained and evaluated, and what the trainings cost on this device."""
+    """Print what would be trained and evaluated, and what that costs on this device."""
     from catchup_eval.core.environment import machine, resolve_device
-    from catchup_eval.jobs.cost import StepTimes
+    from catchup_eval.jobs.cost import StepTimes, analysis_seconds
     from catchup_eval.jobs.data import DataSource
-    from catchup_eval.report.formatting import format_duration
+    from catchup_eval.report.formatting import format_duration, format_roughly
 
     device = resolve_device(options.device)
     console.info(f"measuring a few steps of each network on {machine(device)}")
     step_times = StepTimes(device)
-    total = 0.0
+    total = evaluating = 0.0
     for stage in stages:
         size = stage.data_size(DataSource(stage.setting.data, options.data_root))
+        split_sizes = {"train": size.train, "test": min(size.test, options.limit or size.test)}
+        own = 0.0
         for network in stage.trained:
             recipe = stage.recipe(network)
             images = len(stage.seeds) * recipe.epochs * round(size.train * recipe.share)
@@ -197,8 +199,18 @@ def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", option
                 f"{stage.name}: train {network.name}: {len(stage.seeds)} x {recipe.epochs} epochs, "
                 f"{images / 1e6:.2f} million images, {format_duration(seconds)}"
             )
+            forward = step_times.forward_untrained(recipe, size)
+            for name in stage.analyses:
+                settings = stage.analysis_settings.get(name, {})
+                cost = analysis_seconds(name, settings, split_sizes, size.side, forward)
+                own += len(stage.seeds) * cost
+        evaluating += own
         for sentence in stage.missing_weights:
             console.result(f"{stage.name}: {sentence}")
         names = ", ".join(network.name for network in stage.networks)
-        console.result(f"{stage.name}: evaluate {names}: {', '.join(stage.analyses)}")
-    console.result(f"all trainings: {format_duration(total)} on this device, without the analyses")
+        about = f"{format_roughly(own)} for those that are trained" if own else "not timed"
+        console.result(f"{stage.name}: evaluate {names}: {', '.join(stage.analyses)}; {about}")
+    console.result(
+        f"all trainings: {format_duration(total)} on this device, without the analyses; "
+        f"these {format_roughly(evaluating)} for the networks that are trained, roughly"
+    )

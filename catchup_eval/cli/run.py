@@ -49,7 +49,7 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
     """
     from catchup_eval.api import report_usable
     from catchup_eval.cli.console import Console, access
-    from catchup_eval.cli.printing import print_dry_run, print_summary
+    from catchup_eval.cli.printing import dry_run, print_left_out, print_summary
     from catchup_eval.core.errors import DONE
     from catchup_eval.core.files import write_text
     from catchup_eval.jobs import engine
@@ -73,16 +73,18 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
         command=command,
         root=options.data_root,
         limit=options.limit,
+        ood=options.ood,
         access=access(options, console),
         shard=shard,
     )
+    print_left_out(console, settings)
     for note in experiment.notes:
         console.info(note)
     print_plan_changes(console, plan, folder)
     store = Store(folder)
     if options.dry_run:
-        planned = engine.dry_run(experiment.tasks, store, fresh=options.fresh)
-        print_dry_run(console, planned, folder / "index.html")
+        page = folder / "index.html"
+        dry_run(console, experiment.tasks, store, settings.device, fresh=options.fresh, page=page)
         return DONE
     with writing(folder):
         write_text(folder / "plan.toml", plans.write(plan))

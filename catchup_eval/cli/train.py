@@ -15,6 +15,9 @@ from catchup_eval.cli.options import Options, with_common_options
     "limit",
     "only",
     "skip",
+    "ood",
+    "quick",
+    "include",
     "set",
     "trust_pickle",
     "verbose",
@@ -82,7 +85,8 @@ def train_networks(
         UserError: what is named is missing or does not fit together.
     """
     from catchup_eval.cli.console import Console
-    from catchup_eval.cli.printing import print_dry_run
+    from catchup_eval.cli.printing import dry_run
+    from catchup_eval.core.environment import resolve_device
     from catchup_eval.core.errors import UserError
     from catchup_eval.jobs import engine
     from catchup_eval.jobs.data import DataSource
@@ -106,7 +110,8 @@ def train_networks(
         shards.parse(options.shard),
     )
     if options.dry_run:
-        print_dry_run(console, engine.dry_run(tasks, MemoryStore(), fresh=options.fresh))
+        device = resolve_device(options.device)
+        dry_run(console, tasks, MemoryStore(), device, fresh=options.fresh)
         return
     trained = engine.execute(
         tasks,

@@ -39,7 +39,7 @@ def verify(
         int,
         typer.Option(metavar="N", min=1, max=MOST, help="Images at a time; changes no verdict."),
     ] = 100,
-    models: Annotated[
+    weights: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder of the weights, if they were moved."),
     ] = None,
@@ -72,7 +72,7 @@ def verify(
     samples. 3: cannot tell, with the missing data. Nothing is written into the report.
     """
     request = AuditRequest(
-        folder, samples, seed, device, batch_size, models, data, data_root, full, trust_code
+        folder, samples, seed, device, batch_size, weights, data, data_root, full, trust_code
     )
     raise typer.Exit(verify_report(request, out))
 
@@ -92,8 +92,8 @@ def verify_report(request: AuditRequest, out: Path | None = None, *, quiet: bool
     study_file(request.folder)
     if request.data:
         datasets.check_name(request.data)
-    if request.models is not None and not request.models.is_dir():
-        raise BadFile(f"there is no folder {request.models}")
+    if request.weights is not None and not request.weights.is_dir():
+        raise BadFile(f"there is no folder {request.weights}")
 
     from catchup_eval.api import write_report
     from catchup_eval.audit.verify import audit, to_json

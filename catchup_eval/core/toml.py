@@ -80,6 +80,20 @@ def parse(text: str, source: str) -> dict[str, Any]:
     return values
 
 
+def parse_value(text: str, source: str) -> Any:
+    """The value that TOML has for a text, or the text itself.
+
+    Example:
+        >>> parse_value("[1, 2]", "--set"), parse_value("fog", "--set")
+        ([1, 2], 'fog')
+    """
+    try:
+        values = parse(f"value = {text}", source)
+    except BadFile:
+        return text
+    return values["value"] if values.keys() == {"value"} else text
+
+
 def expect_plain(value: Any, source: str, depth: int = 0) -> None:
     """Refuse what no setting can mean, and what libraries fail to convert.
 

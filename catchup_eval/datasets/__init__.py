@@ -5,10 +5,14 @@ cifar10, cifar100  the official python files, read with torchvision
 cifar10-heldout, cifar100-heldout    training images alone, some held out: they have C-scores
 cifar10.1          a pair of .npy files
 tiny-imagenet, cub, cars, aircraft, imagenet    photographs, from their official folders
+openood-SUITE      OpenOOD v1.5's own ID images, with its near and far OOD sets
+imagenet-a, -r, -real, -sketch, imagenetv2-*, objectnet    to test networks of imagenet on
+cue-conflict       shape against texture, for the analysis shape_bias
 FOLDER             your own images, in a folder for each class
 FILE.npz           your own images and labels
 NAMEimages.npy     your own images; NAMElabels.npy lies beside it
-FILE.py:FACTORY    a function of yours that gives a dataset, or images and labels
+FILE.py:FACTORY    a function of yours that gives a dataset, also one of torch or Hugging Face, or
+                   images and labels
 
 A file NAME-cscores.npz beside them holds the C-scores of a dataset's test images.
 """
@@ -46,6 +50,7 @@ class DatasetSize(NamedTuple):
     train: int
     side: int  # of an image as the network is given it, in pixels
     classes: int
+    test: int = 0  # 0 where it is not known
 
 
 def _reader(target: str, heldout: bool) -> "Callable[[Path], AnySet]":
@@ -145,15 +150,21 @@ def check_name(name: str) -> None:
 
 
 def _load_from_factory(target: str) -> "AnySet":
+    from torch.utils import data as torch_data
+
     from catchup_eval.datasets.arrays import from_arrays
     from catchup_eval.datasets.dataset import Dataset
+    from catchup_eval.datasets.live import SizedSamples, from_live
 
     code = hash_user_code(target)
-    made = load_user_function(target, "a dataset or (images, labels)", Dataset, tuple)()
+    kinds = (Dataset, tuple, SizedSamples, torch_data.Dataset, torch_data.DataLoader)
+    made = load_user_function(target, "a dataset or (images, labels)", *kinds)()
     if isinstance(made, tuple):
         if len(made) != 2:
             raise UserError(f"expected (images, labels) from {target}, got {len(made)} values")
         made = from_arrays(*made, name=target.rpartition(":")[2])
+    elif not isinstance(made, Dataset):
+        made = from_live(made, name=target.rpartition(":")[2])
     return replace(made, code=code)
 
 

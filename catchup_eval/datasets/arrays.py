@@ -86,17 +86,47 @@ def from_arrays(
         UserError: another shape, type or range; the message shows what came.
     """
     notes: dict[str, None] = {}
-    parts = {"test": _split("", images, labels, boxes, index, cscores, notes=notes)}
+    first = pixels("images", images)
+    parts = {"test": make_split("", first, labels, boxes, index, cscores, notes=notes)}
     if train is not None:
-        parts["train"] = _split("train_", *train, train_boxes, notes=notes)
-    class_names = _count_from_zero(parts, class_names, notes)
+        learned = pixels("train_images", train[0])
+        parts["train"] = make_split("train_", learned, train[1], train_boxes, notes=notes)
     several = out if isinstance(out, Mapping) or out is None else {"": out}
     for key, ood in (several or {}).items():
-        pixels = _pixels(f"out images {key}".strip(), ood)
-        parts[f"out:{key}" if key else "out"] = Split(pixels, torch.full((len(pixels),), -1))
+        parts |= out_split(key, pixels(f"out images {key}".strip(), ood))
+    return assemble(name, parts, class_names, notes, mean=mean, std=std, about=about)
+
+
+def out_split(name: str, images: Tensor, index: ArrayLike | None = None) -> dict[str, Split]:
+    """A split of OOD images (N, 3, H, W) under its name; empty for the only one."""
+    n = len(images)
+    numbers = torch.arange(n) if index is None else _sample_numbers(index, n)
+    return {f"out:{name}" if name else "out": Split(images, torch.full((n,), -1), numbers)}
+
+
+def assemble(
+    name: str,
+    parts: Mapping[str, Split],
+    class_names: Sequence[str] | None,
+    notes: dict[str, None],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    about: str = "",
+) -> TensorDataset:
+    """The dataset of these splits, whose labels are counted from 0 and named.
+
+    Args:
+        notes: what was assumed, a sentence each; added to.
+
+    Raises:
+        UserError: fewer names than labels, or a mean or std that makes no sense.
+    """
+    parts = dict(parts)
+    class_names = _count_from_zero(parts, class_names, notes)
     computed: tuple[tuple[float, ...], ...] = ((), ())
     if mean is None or std is None:
-        computed = _channel_mean_std(parts.get("train", parts["test"]))
+        computed = _channel_mean_std(parts.get("train", next(iter(parts.values()))))
     return TensorDataset(
         name=name,
         parts=parts,
@@ -158,6 +188,25 @@ def from_npy(path: Path | str) -> TensorDataset:
         return from_arrays(images, labels, name=name, about=path.name)
 
 
+def read_images(path: Path) -> Split:
+    """OOD images of a `.npz` or `.npy` file: the array of this name, or the only one of images.
+
+    Raises:
+        BadFile: no such file, or one that is cut short, foreign, or holds Python objects.
+        UserError: there is no such array, or more than one.
+    """
+    arrays = {"images": read_npy(path)} if path.suffix == ".npy" else read_npz(path)
+    with _name_source(path):
+        found = [key for key in arrays if _standard_name(key) == "images"]
+        found = found or [key for key, array in arrays.items() if array.ndim >= 3]
+        if len(found) != 1:
+            raise UserError(
+                f"expected one array of images, got {', '.join(sorted(found or arrays)) or 'none'}"
+            )
+        images = pixels(found[0], arrays[found[0]])
+        return Split(images, torch.full((len(images),), -1))
+
+
 @contextmanager
 def _name_source(path: Path) -> Iterator[None]:
     try:
@@ -207,26 +256,34 @@ def _check_names(arrays: Mapping[str, np.ndarray], given: Mapping[str, np.ndarra
         )
 
 
-def _split(
+def make_split(
     prefix: str,
-    images: ArrayLike,
+    images: Tensor,
     labels: ArrayLike,
-    boxes: ArrayLike | None,
+    boxes: ArrayLike | None = None,
     index: ArrayLike | None = None,
     cscores: ArrayLike | None = None,
     *,
     notes: dict[str, None],
 ) -> Split:
-    pixels = _pixels(f"{prefix}images", images)
-    n, _, height, width = pixels.shape
-    if pixels.numpy().max() == 1:
+    """A split of images (N, 3, H, W) uint8 with what else is known of them.
+
+    Args:
+        prefix: of the arrays' names in messages, such as "train_".
+        notes: what was assumed, a sentence each; added to.
+
+    Raises:
+        UserError: another shape, type or range.
+    """
+    n, _, height, width = images.shape
+    if images.numpy().max() == 1:
         notes[f"no pixel of {prefix}images is above 1 of 255: are they scaled twice?"] = None
     scores = None
     if cscores is not None:
         array = _array("cscores", cscores, (n,), "f", "fractions")
         scores = torch.from_numpy(array.astype(np.float64))
     return Split(
-        pixels,
+        images,
         _integers(
             f"{prefix}labels", _flatten(f"{prefix}labels", labels, n, notes), n, below=MOST_CLASSES
         ),
@@ -255,8 +312,12 @@ def _array(
     return array
 
 
-def _pixels(what: str, images: ArrayLike) -> Tensor:
-    """(N, 3, H, W) uint8."""
+def pixels(what: str, images: ArrayLike) -> Tensor:
+    """Images in any of this module's shapes as (N, 3, H, W) uint8.
+
+    Raises:
+        UserError: another shape, type or range; the message shows what came.
+    """
     array = _array(what, images)
     shape = array.shape
     if array.ndim == 3:
@@ -290,7 +351,10 @@ def _check_range(what: str, array: np.ndarray) -> None:
         raise UserError(f"expected {what} as uint8 or as floats in [0, 1], got {array.dtype}")
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):
-        raise UserError(f"expected {what} as floats in [0, 1], got {low:.3g} to {high:.3g}")
+        raise UserError(
+            f"expected {what} as floats in [0, 1], got {low:.3g} to {high:.3g}; where they are "
+            "normalised, give the pixels, and mean and std with the network"
+        )
 
 
 def _flatten(what: str, labels: ArrayLike, n: int, notes: dict[str, None]) -> np.ndarray:
@@ -309,14 +373,15 @@ def _count_from_zero(
     parts: dict[str, Split], class_names: Sequence[str] | None, notes: dict[str, None]
 ) -> Sequence[str] | None:
     """Shift labels of 1 to K; gives the classes' names, the numbers themselves where without."""
-    labels = torch.cat([part.labels for part in parts.values()])
+    named = {name: part for name, part in parts.items() if name in ("test", "train")}
+    labels = torch.cat([part.labels for part in named.values()])
     low, high = int(labels.min()), int(labels.max())
     whole = (
         len(set(labels.tolist())) == high > 1 if class_names is None else len(class_names) == high
     )
     if low != 1 or not whole:
         return class_names
-    for name, part in parts.items():
+    for name, part in named.items():
         parts[name] = replace(part, labels=part.labels - 1)
     notes[f"the labels run from 1 to {high}; 1 is taken as the first class"] = None
     return [str(label) for label in range(1, high + 1)] if class_names is None else class_names

@@ -8,6 +8,10 @@ WordNet number within a name ("n02085620-Chihuahua") or one of a class's own nam
 
 A file of names is given with a model, `?classes=FILE`: one name a line, for all outputs in order;
 or, as .toml or .json, `name = output`, counted from 0, for those outputs that the dataset has.
+
+Where a network has more outputs than the dataset classes, the others are masked, as the authors of
+ImageNet-A and -R do, or all compete (`?mask=false`), as ObjectNet's do; the protocol of each number
+says which: `clean@3+masked200of1000`, `clean@3+full1000`.
 """
 
 import json
@@ -44,10 +48,12 @@ class OutputNames(NamedTuple):
     Args:
         places: output by name, from 0.
         source: the user's file or argument, which must then fit; empty where a checkpoint has them.
+        mask: whether outputs of other classes are masked; None leaves it to the dataset.
     """
 
     places: Mapping[str, int] = {}
     source: str = ""
+    mask: bool | None = None
 
 
 UNNAMED = OutputNames()
@@ -57,15 +63,20 @@ class ClassMatch(NamedTuple):
     """The outputs of a dataset's classes.
 
     Args:
-        columns: (K,) the output of each class; empty where all outputs are taken as they are.
+        columns: the output of each class, in order, then those that compete without being a class;
+            empty where all outputs are taken as they are.
         note: what was assumed, a sentence; empty where nothing was.
+        protocol: "masked200of1000" or "full1000" where the network has more outputs; else empty.
     """
 
     columns: tuple[int, ...] = ()
     note: str = ""
+    protocol: str = ""
 
 
-def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) -> ClassMatch:
+def match(
+    classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED, *, mask: bool = True
+) -> ClassMatch:
     """Find the output of each class.
 
     By name, where outputs have names; otherwise in order, where there are as many outputs as
@@ -74,10 +85,13 @@ def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) ->
     Args:
         classes: the dataset's, by label.
         outputs: how many the network has.
+        mask: whether those of no class are masked, where `names` does not say it.
 
     Raises:
         UserError: neither; the message names both sides and what to give.
     """
+    if names.mask is not None:
+        mask = names.mask
     known = names.places
     if any(not 0 <= place < outputs for place in known.values()):
         raise UserError(
@@ -89,20 +103,22 @@ def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) ->
         missing = [name for name, place in zip(classes, found, strict=True) if place is None]
         if missing:
             raise UserError(f"{names.source} names no output for the class {_list(missing)}")
-        return _select(found, classes, outputs, f"by the names in {names.source}")
+        return _select(found, classes, outputs, f"by the names in {names.source}", mask)
     numbers = _numbers(classes)
-    if numbers == list(range(len(classes))):
+    from_zero = numbers == list(range(len(classes)))
+    if from_zero and not names.mask:
         return _take_numbers(classes, outputs)
     if known and None not in found:
-        return _select(found, classes, outputs, "by name")
+        return _select(found, classes, outputs, "by name", mask)
     if numbers is None and outputs in SYNSETS and not known:
         found = imagenet_places(classes, outputs)
         if None not in found:
-            return _select(found, classes, outputs, "by WordNet number, in ImageNet's order")
+            return _select(found, classes, outputs, "by WordNet number, in ImageNet's order", mask)
     if len(classes) == outputs:
         return _take_in_order(classes, known, found)
-    if numbers and 0 in numbers and max(numbers) < outputs and not known:
-        return _select(numbers, classes, outputs, "by the numbers that are their names, from 0")
+    if numbers and 0 in numbers and max(numbers) < outputs and (from_zero or not known):
+        how = "by the numbers that are their names, from 0"
+        return _select(numbers, classes, outputs, how, mask)
     sides = (
         f"the network has {outputs:,} outputs{_list_named_outputs(known)}, "
         f"the dataset {len(classes):,} classes ({_list(classes)})"
@@ -121,11 +137,13 @@ def match(classes: Sequence[str], outputs: int, names: OutputNames = UNNAMED) ->
 def _find(classes: Sequence[str], places: Mapping[str, int]) -> list[int | None]:
     """Each class's place, None where it has none.
 
-    By its very name, without case, or by WordNet number: the way that finds most, of those that
-    tell all names apart.
+    By its very name, without case, by WordNet number, or by one of ImageNet's names for that: the
+    way that finds most, of those that tell all names apart.
     """
-    ways = []
-    for key in (str, _key, _wnid):
+    ways: list[list[int | None]] = [[None] * len(classes)]
+    for key in (str, _key, _wnid, _synset):
+        if None not in ways[-1]:
+            break
         keyed = {key(name): place for name, place in places.items()}
         if len(keyed) == len(places):
             ways.append([keyed.get(key(name)) for name in classes])
@@ -136,6 +154,11 @@ def imagenet_places(classes: Sequence[str], outputs: int = 1000) -> list[int | N
     """Each class's place in ImageNet's order, by WordNet number or name; None where it has none."""
     places, lemmas = _imagenet(outputs)
     return [places.get(_wnid(name), lemmas.get(_key(name))) for name in classes]
+
+
+def imagenet_wnids() -> tuple[str, ...]:
+    """ImageNet-1k's 1,000 WordNet numbers in the order of the outputs."""
+    return tuple(_imagenet(1000)[0])
 
 
 def read_names(path: Path | str) -> OutputNames:
@@ -191,7 +214,9 @@ def _parse(text: str, path: Path) -> Any:
     return given
 
 
-def _select(places: Sequence[Any], classes: Sequence[str], outputs: int, how: str) -> ClassMatch:
+def _select(
+    places: Sequence[Any], classes: Sequence[str], outputs: int, how: str, mask: bool
+) -> ClassMatch:
     """These outputs for the classes; all must be different, and more than one."""
     taken: dict[int, str] = {}
     for name, place in zip(classes, places, strict=True):
@@ -201,17 +226,25 @@ def _select(places: Sequence[Any], classes: Sequence[str], outputs: int, how: st
             )
     if list(places) == list(range(outputs)):
         return ClassMatch()
-    if len(classes) == 1:
+    if len(classes) == 1 and mask:
         raise UserError(
             f"the dataset has one class, {classes[0]}, the network {outputs:,} outputs: masked to "
             "the dataset's classes, it would classify every image correctly"
         )
     if len(classes) == outputs:
         return ClassMatch(tuple(places), f"its {outputs:,} outputs are matched {how}")
+    if not mask:
+        return ClassMatch(
+            (*places, *(place for place in range(outputs) if place not in taken)),
+            f"of its {outputs:,} outputs, {len(classes):,} are the dataset's classes ({how}); the "
+            "others are not masked: an image that is classified as one of them is misclassified",
+            f"full{outputs}",
+        )
     return ClassMatch(
         tuple(places),
         f"of its {outputs:,} outputs, the {len(classes):,} of the dataset's classes are taken "
         f"({how}); the others are masked",
+        f"masked{len(classes)}of{outputs}",
     )
 
 
@@ -228,6 +261,7 @@ def _take_numbers(classes: Sequence[str], outputs: int) -> ClassMatch:
         (),
         f"the labels, 0 to {len(classes) - 1}, have no names and are taken as the numbers of its "
         f"{outputs:,} outputs, none of which is masked",
+        f"full{outputs}",
     )
 
 
@@ -267,6 +301,12 @@ def _wnid(name: str) -> str:
     return number[0] if number else name
 
 
+def _synset(name: str) -> str:
+    """The WordNet number of a class of ImageNet-1k; another name as it is."""
+    (place,) = imagenet_places([name])
+    return name if place is None else imagenet_wnids()[place]
+
+
 def _list_named_outputs(known: Mapping[str, int]) -> str:
     return f" ({_list([*known])})" if known else ""
 
@@ -276,18 +316,19 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
+def timm_list(name: str) -> str:
+    """The text of one of timm's lists, read without importing timm, which takes seconds."""
+    spec = find_spec("timm")
+    assert spec is not None and spec.origin is not None
+    return (Path(spec.origin).parent / "data" / "_info" / name).read_text("utf-8")
+
+
 @cache
 def _imagenet(outputs: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Output by WordNet number, and by name where only one of the classes has it."""
-    spec = find_spec("timm")  # its lists are read without importing it, which takes seconds
-    assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent / "data" / "_info"
-    places = {
-        wnid: place
-        for place, wnid in enumerate((folder / SYNSETS[outputs]).read_text("utf-8").split())
-    }
+    places = {wnid: place for place, wnid in enumerate(timm_list(SYNSETS[outputs]).split())}
     lemmas: dict[str, set[int]] = {}
-    for line in (folder / "imagenet_synset_to_lemma.txt").read_text("utf-8").splitlines():
+    for line in timm_list("imagenet_synset_to_lemma.txt").splitlines():
         wnid, _, text = line.partition("\t")
         if wnid in places:
             for name in {text, *text.split(",")}:

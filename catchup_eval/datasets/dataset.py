@@ -18,7 +18,7 @@ from catchup_eval.datasets.preprocessing import Preprocess
 Progress = Callable[[int, int], None]  # (done, total)
 
 AT_ONCE = 1 << 22  # bytes of an array that are hashed at once
-OF_TEST = ("boxes", "cscores")  # what the test split may have beside images and labels
+OF_TEST = ("boxes", "cscores", "accepted")  # what the test split may have beside images and labels
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class SplitLike(ABC):
     """What all splits have, whether their images are in memory or in files."""
 
     labels: Tensor  # (N,) int64; -1 where an image has none of the classes
+    index: Tensor  # (N,) int64 stable sample numbers
     boxes: Tensor | None  # (N, 4) in pixels of each image as it lies there
+    accepted: Tensor | None  # (N, M) int64 as in :class:`Split`
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,6 +96,8 @@ class Split(SplitLike):
         index: (N,) int64 stable sample numbers; 0 to N-1 where not given.
         boxes: (N, 4) float32 as in :class:`Batch`, or None.
         cscores: (N,) float64 in [0, 1] as in :mod:`catchup_eval.datasets.cscores`, or None.
+        accepted: (N, M) int64, the classes of which any is correct, the label among them; -1 fills
+            the rows. None where only the label is correct.
 
     Raises:
         UserError: other shapes or types, or a C-score outside [0, 1].
@@ -104,6 +108,7 @@ class Split(SplitLike):
     index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     boxes: Tensor | None = None
     cscores: Tensor | None = None
+    accepted: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not len(self.index):
@@ -113,26 +118,26 @@ class Split(SplitLike):
                 "expected images as uint8 (N, C, H, W), "
                 f"got {self.images.dtype} {tuple(self.images.shape)}"
             )
-        tensors = (self.images, self.labels, self.index, self.boxes, self.cscores)
-        rows = {len(tensor) for tensor in tensors if tensor is not None}
+        rows = {len(tensor) for tensor in self._tensors}
         if len(rows) != 1:
             raise UserError(
-                f"images, labels, index, boxes and cscores differ in length: {sorted(rows)}"
+                "images, labels, index, boxes, cscores and accepted classes differ in length: "
+                f"{sorted(rows)}"
             )
         if self.cscores is not None:
             _check_scores(self.cscores)
 
     def __getitem__(self, rows: Tensor | slice) -> "Split":
         """The split made of these rows; the samples keep their numbers."""
-        boxes = None if self.boxes is None else self.boxes[rows]
-        cscores = None if self.cscores is None else self.cscores[rows]
-        return Split(self.images[rows], self.labels[rows], self.index[rows], boxes, cscores)
+        optional = (self.boxes, self.cscores, self.accepted)
+        chosen = (None if each is None else each[rows] for each in optional)
+        return Split(self.images[rows], self.labels[rows], self.index[rows], *chosen)
 
     def to(self, device: torch.device | str) -> "Split":
         """The same split on `device`."""
         boxes = None if self.boxes is None else self.boxes.to(device)
         images, labels, index = (t.to(device) for t in (self.images, self.labels, self.index))
-        return Split(images, labels, index, boxes, self.cscores)
+        return Split(images, labels, index, boxes, self.cscores, self.accepted)
 
     def batch(self, rows: Tensor | slice) -> Batch:
         """These rows as a :class:`Batch`, on the split's own device."""
@@ -151,9 +156,13 @@ class Split(SplitLike):
         vars(same)["fingerprint"] = fingerprint  # where the cached property keeps it
         return same
 
+    @property
+    def _tensors(self) -> list[Tensor]:
+        tensors = (self.images, self.labels, self.index, self.boxes, self.cscores, self.accepted)
+        return [tensor for tensor in tensors if tensor is not None]
+
     def _contents(self) -> tuple[str, list[np.ndarray]]:
-        tensors = (self.images, self.labels, self.index, self.boxes, self.cscores)
-        return "", [tensor.cpu().numpy() for tensor in tensors if tensor is not None]
+        return "", [tensor.cpu().numpy() for tensor in self._tensors]
 
 
 def _check_scores(cscores: Tensor) -> None:
@@ -167,6 +176,16 @@ def _check_scores(cscores: Tensor) -> None:
         raise UserError(f"expected cscores in [0, 1], got {float(cscores[row]):g} in row {row}")
 
 
+def is_ood(split: str) -> bool:
+    """Whether a split of this name is an OOD dataset.
+
+    Example:
+        >>> [name for name in ("test", "out", "out:near/tin") if is_ood(name)]
+        ['out', 'out:near/tin']
+    """
+    return split == "out" or split.startswith("out:")
+
+
 OnePart = TypeVar("OnePart", bound=SplitLike, covariant=True)
 
 
@@ -176,13 +195,17 @@ class Dataset(ABC, Generic[OnePart]):
 
     Args:
         name: for tables and checkpoints.
-        parts: "train", "test" and "out" (OOD images, of none of the classes), as far as there are.
+        parts: "train", "test", "out" and "out:NAME" (OOD images, of none of the classes) and "cue"
+            (cue conflict), as far as there are.
         classes: names, by label.
         mean, std: per channel in [0, 1], what networks trained on it normalise with.
         about: one sentence: content, source, licence.
         subset: what was selected ("subset n=200 of 500"); empty for the whole dataset.
         code: a hash of the user's code that makes the dataset; empty where none does.
         notes: what was assumed or passed over when it was read, a sentence each.
+        ood: what was added to it, as :func:`catchup_eval.datasets.ood.with_ood` was given it.
+        masked: whether a network's outputs of other classes are masked, where its spec does not say
+            it (:mod:`catchup_eval.datasets.classes`).
     """
 
     name: str
@@ -194,22 +217,25 @@ class Dataset(ABC, Generic[OnePart]):
     subset: str = ""
     code: str = field(default="", kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    ood: tuple[str, ...] = field(default=(), kw_only=True)
+    masked: bool = field(default=True, kw_only=True)
 
     def split(self, name: str) -> OnePart:
-        """The split of this name; "boxes" and "cscores" are the test split, where it has them.
+        """The split of this name; one of `OF_TEST` is the test split, where it has them.
 
         Raises:
             Missing: this dataset has no such split.
         """
-        if not self.has(name):
+        place = "test" if name in OF_TEST else name
+        if not self.has(name) or place not in self.parts:
             raise Missing(name)
-        return self.parts["test" if name in OF_TEST else name]
+        return self.parts[place]
 
     def has(self, name: str) -> bool:
-        """Whether :meth:`split` would give something."""
+        """Whether :meth:`split` would give something; for "out" any OOD split counts."""
         if name in OF_TEST:
             return getattr(self.parts.get("test"), name, None) is not None
-        return name in self.parts
+        return name in self.parts or (name == "out" and any(map(is_ood, self.parts)))
 
     def subsample(self, n: int, seed: int = 0) -> Self:
         """At most `n` class-balanced samples of each evaluated split; `subset` describes it."""
@@ -263,7 +289,7 @@ class Dataset(ABC, Generic[OnePart]):
         """The same without C-scores: what a training, and most analyses, depend on."""
         if not self.has("cscores"):
             return self
-        parts = {name: replace(part, cscores=None) for name, part in self.parts.items()}  # type: ignore[type-var]
+        parts = {**self.parts, "test": replace(self.parts["test"], cscores=None)}  # type: ignore[type-var]
         return replace(self, parts=parts)
 
     @cached_property

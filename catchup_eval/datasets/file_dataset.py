@@ -38,6 +38,7 @@ from catchup_eval.datasets.dataset import (
     Dataset,
     Progress,
     Split,
+    SplitLike,
     TensorDataset,
     combine_fingerprints,
 )
@@ -55,12 +56,13 @@ BLOCK = 256  # images that are decoded before they are written
 
 
 @dataclass(frozen=True)
-class FileDataset(Dataset[FileSplit]):
-    """A dataset whose images lie as files.
+class FileDataset(Dataset[SplitLike]):
+    """A dataset whose images lie as files; some splits may be in memory, of any size.
 
     Args:
         root: the data root, in which decoded images are cached.
         preprocess: for a model that has none of its own.
+        fixed: whether it is for every model, since the test images have their size.
 
     The other arguments are those of :class:`Dataset`; mean and std are ImageNet's where not given.
     """
@@ -69,6 +71,7 @@ class FileDataset(Dataset[FileSplit]):
     std: tuple[float, ...] = STD
     root: Path = field(kw_only=True)
     preprocess: Preprocess = field(default=PHOTOGRAPHS, kw_only=True)
+    fixed: bool = field(default=False, kw_only=True)
 
     def transform(
         self, preprocess: Preprocess | None = None, progress: Progress | None = None
@@ -76,15 +79,16 @@ class FileDataset(Dataset[FileSplit]):
         """The images as a network is given them; each split is decoded when it is first used."""
         used = preprocess or self.preprocess
 
-        def decode(files: FileSplit) -> Split:
-            return decode_split(files, used, self._cache_folder, progress)
+        def decode(part: SplitLike) -> Split:
+            return decode_split(part, used, self._cache_folder, progress)
 
         facts = (self.classes, self.mean, self.std, self.about, self.subset)
-        return DecodedDataset(self.name, LazySplits(self.parts, decode), *facts, source=self)
+        parts = LazySplits(self.parts, decode)
+        return DecodedDataset(self.name, parts, *facts, masked=self.masked, source=self)
 
-    def preprocessing_for(self, own: Preprocess | None) -> Preprocess:
-        """The network's own preprocessing, or the dataset's."""
-        return own or self.preprocess
+    def preprocessing_for(self, own: Preprocess | None) -> Preprocess | None:
+        """The network's own preprocessing, or the dataset's; None where that is `fixed`."""
+        return None if self.fixed else own or self.preprocess
 
     def transform_fingerprint(self, preprocess: Preprocess | None = None) -> str:
         """The fingerprint that the transformed dataset will have, before anything is decoded."""
@@ -96,7 +100,8 @@ class FileDataset(Dataset[FileSplit]):
     def bytes_to_decode(self, preprocess: Preprocess | None = None) -> int:
         """Bytes that this preprocessing adds to the disk once all splits are decoded."""
         used, folder = preprocess or self.preprocess, self._cache_folder
-        wanted = [_path_and_shape(part, used, folder) for part in self.parts.values()]
+        parts = [part for part in self.parts.values() if not _is_ready(part, used)]
+        wanted = [_path_and_shape(part, used, folder) for part in parts]
         return sum(prod(shape) for path, shape in wanted if memmap.quick_damage(path, shape))
 
     def evaluation_subset(self) -> "FileDataset":
@@ -114,7 +119,7 @@ class FileDataset(Dataset[FileSplit]):
 class LazySplits(Mapping[str, Split]):
     """Splits by name, each decoded when it is first used."""
 
-    def __init__(self, parts: Mapping[str, FileSplit], decode: Callable[[FileSplit], Split]):
+    def __init__(self, parts: Mapping[str, SplitLike], decode: Callable[[SplitLike], Split]):
         self._parts, self._decode = parts, decode
         self._decoded: dict[str, Split] = {}
 
@@ -144,16 +149,27 @@ class DecodedDataset(TensorDataset):
         return self.source.has(name)
 
 
-def fingerprint(files: FileSplit, preprocess: Preprocess) -> str:
+def _is_ready(part: SplitLike, preprocess: Preprocess) -> bool:
+    """Whether these are pixels that the preprocessing leaves as they are."""
+    sides = (preprocess.size, preprocess.size)
+    plain = preprocess.resize in (None, preprocess.size)
+    return isinstance(part, Split) and plain and part.images.shape[2:] == sides
+
+
+def fingerprint(files: SplitLike, preprocess: Preprocess) -> str:
     """A hash of what the decoded pixels depend on, 16 hexadecimal digits."""
+    if _is_ready(files, preprocess):
+        return files.fingerprint
     text = f"{files.fingerprint} {preprocess!r} {VERSION}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def decode_split(
-    files: FileSplit, preprocess: Preprocess, folder: Path, progress: Progress | None = None
+    files: SplitLike, preprocess: Preprocess, folder: Path, progress: Progress | None = None
 ) -> Split:
-    """These files as a network is given them, as a memory map; decoded where there is none yet.
+    """These images as a network is given them, as a memory map; decoded where there is none yet.
+
+    Images in memory that have their size already are given back as they are.
 
     Args:
         folder: where decoded images are cached.
@@ -163,20 +179,27 @@ def decode_split(
         BadFile: an image is damaged; the message names the file.
         UserError: the disk has no room, or the folder cannot be written.
     """
+    if isinstance(files, Split) and _is_ready(files, preprocess):
+        return files
     path, shape = _path_and_shape(files, preprocess, folder)
 
     def decode() -> Iterator[np.ndarray]:
         remove_leftovers(folder)  # before the room is looked at
         _check_room(folder, prod(shape))
-        paths = list(files)
-        for start in range(0, len(paths), BLOCK):
-            images = decode_images(paths[start : start + BLOCK], preprocess)
+        paths = [*files] if isinstance(files, FileSplit) else []
+        for start in range(0, len(files), BLOCK):
+            rows = slice(start, start + BLOCK)
+            if isinstance(files, FileSplit):
+                images = decode_images(paths[rows], preprocess, files.border)
+            else:
+                assert isinstance(files, Split)
+                images = _resize(files.images[rows], preprocess)
             yield torch.stack(images).numpy()
             if progress:
-                progress(start + len(images), len(paths))
+                progress(start + len(images), len(files))
 
     def transform_boxes() -> Iterator[np.ndarray]:
-        assert files.boxes is not None
+        assert isinstance(files, FileSplit) and files.boxes is not None
         for file, box in zip(files, files.boxes.numpy(), strict=True):
             yield preprocess.boxes(box[None], image_size(file))
 
@@ -184,12 +207,18 @@ def decode_split(
     if files.boxes is not None:
         beside = path.with_name(f"{path.stem}-boxes.npy")
         boxes = memmap.load_or_compute(beside, (len(files), 4), transform_boxes, np.float32)
-    part = Split(images, files.labels, files.index, boxes)
+    part = Split(images, files.labels, files.index, boxes, accepted=files.accepted)
     return part.with_fingerprint(path.stem)
 
 
+def _resize(images: Tensor, preprocess: Preprocess) -> list[Tensor]:
+    """Images (N, 3, H, W) uint8 of memory as a network is given them."""
+    arrays = images.permute(0, 2, 3, 1).cpu().numpy()
+    return [preprocess.pixels(Image.fromarray(array)) for array in arrays]
+
+
 def _path_and_shape(
-    files: FileSplit, preprocess: Preprocess, folder: Path
+    files: SplitLike, preprocess: Preprocess, folder: Path
 ) -> tuple[Path, tuple[int, ...]]:
     path = folder / f"{fingerprint(files, preprocess)}.npy"
     return path, (len(files), 3, preprocess.size, preprocess.size)
@@ -205,8 +234,13 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[Tensor]:
+def decode_images(
+    paths: Iterable[Path], preprocess: Preprocess | None, border: int = 0
+) -> list[Tensor]:
     """Images as (3, h, w) uint8, in order; of their own size where there is no `preprocess`.
+
+    Args:
+        border: pixels that are cut off at each side first.
 
     Raises:
         BadFile: one is absent, damaged or no image; the message names it.
@@ -215,6 +249,8 @@ def decode_images(paths: Iterable[Path], preprocess: Preprocess | None) -> list[
     def decode(path: Path) -> Tensor:
         with _open_image(path) as opened:
             image = to_eight_bits(opened)
+            if border:
+                image = image.crop((border, border, image.width - border, image.height - border))
             if preprocess:
                 return preprocess.pixels(image)
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class FileSplit(SplitLike):
         labels: (N,) int64; -1 where an image has none of the classes.
         index: (N,) int64 stable sample numbers; 0 to N-1 where not given.
         boxes: (N, 4) float32 `x0 y0 x1 y1` in the photograph's pixels, ends exclusive, or None.
+        accepted: (N, M) int64 as in :class:`~catchup_eval.datasets.dataset.Split`, or None.
+        border: pixels that are cut off at each side of an image before anything else.
     """
 
     folder: Path
@@ -37,6 +39,8 @@ class FileSplit(SplitLike):
     labels: Tensor
     index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     boxes: Tensor | None = None
+    accepted: Tensor | None = None
+    border: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.index):
@@ -49,14 +53,22 @@ class FileSplit(SplitLike):
     def __getitem__(self, rows: Tensor) -> "FileSplit":
         """The split made of these rows; the samples keep their numbers."""
         places = rows.numpy()
-        boxes = None if self.boxes is None else self.boxes[rows]
-        paths, sizes = self.paths[places], self.sizes[places]
-        return FileSplit(self.folder, paths, sizes, self.labels[rows], self.index[rows], boxes)
+        optional = (self.boxes, self.accepted)
+        boxes, accepted = (None if each is None else each[rows] for each in optional)
+        return replace(
+            self,
+            paths=self.paths[places],
+            sizes=self.sizes[places],
+            labels=self.labels[rows],
+            index=self.index[rows],
+            boxes=boxes,
+            accepted=accepted,
+        )
 
     def _contents(self) -> tuple[str, list[np.ndarray]]:
         arrays = [self.paths, self.sizes, self.labels.numpy(), self.index.numpy()]
-        boxes = [] if self.boxes is None else [self.boxes.numpy()]
-        return str(self.paths.dtype), arrays + boxes
+        arrays += [each.numpy() for each in (self.boxes, self.accepted) if each is not None]
+        return str(self.paths.dtype) + f" border {self.border}" * bool(self.border), arrays
 
 
 def files_from_index(

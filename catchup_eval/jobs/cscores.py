@@ -20,6 +20,7 @@ from catchup_eval.core.files import atomic_path
 from catchup_eval.core.readers import read_npz
 from catchup_eval.datasets.cscores import estimate, with_cscores
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
+from catchup_eval.jobs.cost import StepTimes, dataset_size
 from catchup_eval.jobs.plan import CScoreSettings
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
 from catchup_eval.models import loading, spec
@@ -137,6 +138,11 @@ class CScoreTask(Task):
         trained.checkpoint.unlink()
         trained.history_path.unlink()
         return TaskResult("done")
+
+    def seconds(self, times: StepTimes) -> float:
+        recipe, size = load_recipe(self._estimation.settings.recipe), self._estimation.data
+        images = self._estimation.steps * recipe.batch_size
+        return images * times(recipe, METHOD, {}, dataset_size(size))
 
     def describe(self) -> str:
         return f"about {self._estimation.steps} steps each"

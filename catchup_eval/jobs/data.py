@@ -1,5 +1,6 @@
 """The dataset of a command, opened when a task needs it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from catchup_eval import datasets
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets.dataset import AnySet
+from catchup_eval.datasets.ood import with_ood
 from catchup_eval.jobs.cscores import CScoreEstimation
 
 
@@ -20,6 +22,7 @@ class DataSource:
         limit: evaluate on so many class-balanced images of each split.
         cscores: estimates that evaluations get once they are made.
         live: the dataset itself, if it is in memory.
+        ood: OOD datasets that are evaluated with it (:mod:`catchup_eval.datasets.ood`).
     """
 
     name: str
@@ -27,6 +30,7 @@ class DataSource:
     limit: int | None = None
     cscores: CScoreEstimation | None = None
     live: AnySet | None = None
+    ood: Sequence[str] = ()
 
     @cached_property
     def given(self) -> AnySet:
@@ -52,6 +56,7 @@ class DataSource:
     def evaluation(self) -> AnySet:
         """What is evaluated on."""
         data = self.cscores.scored() if self.cscores else self.given.evaluation_subset()
+        data = with_ood(data, self.ood, self.root)
         return data if self.limit is None else data.subsample(self.limit)
 
     @property

@@ -13,6 +13,7 @@ import torch
 
 from catchup_eval import feature_learning
 from catchup_eval.core.environment import resolve_device
+from catchup_eval.jobs.cost import NOT_KNOWN, StepTimes
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
 from catchup_eval.results import study
 from catchup_eval.results.folder import writing
@@ -212,11 +213,14 @@ def shard_tasks(tasks: Sequence[Task], shard: Shard) -> list[Task]:
     return [task for task in tasks if not task.unit or task.unit in own]
 
 
-def dry_run(tasks: Iterable[Task], store: AnyStore, *, fresh: bool = False) -> pd.DataFrame:
+def dry_run(
+    tasks: Iterable[Task], store: AnyStore, times: StepTimes | None = None, *, fresh: bool = False
+) -> pd.DataFrame:
     """What `run` would do: one row a task.
 
     Columns: `kind`, `unit`, `name`, `state` ("done already", "skip: needs boxes", "waits for
-    FILE" or "to do"), `work` (the amount, in words).
+    FILE" or "to do"), `work` (the amount, in words), `seconds` (about, by `times`; NaN where not
+    known).
     """
     planned = list(tasks)
     pending: dict[Path, str] = {}
@@ -231,5 +235,7 @@ def dry_run(tasks: Iterable[Task], store: AnyStore, *, fresh: bool = False) -> p
             state = "done already" if not fresh and task.is_done(store) else "to do"
         if state != "done already":
             pending |= dict.fromkeys(task.outputs, task.label)
-        rows.append((task.kind, task.unit, task.name, state, task.describe()))
-    return pd.DataFrame(rows, columns=["kind", "unit", "name", "state", "work"])
+        idle = state == "done already" or state.startswith("skip")
+        seconds = 0.0 if idle else NOT_KNOWN if times is None else task.seconds(times)
+        rows.append((task.kind, task.unit, task.name, state, task.describe(), seconds))
+    return pd.DataFrame(rows, columns=["kind", "unit", "name", "state", "work", "seconds"])

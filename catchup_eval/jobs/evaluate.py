@@ -2,8 +2,9 @@
 
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,8 +18,9 @@ from catchup_eval.analysis.context import EvaluationContext, require
 from catchup_eval.core import environment
 from catchup_eval.core.errors import CatchupError, InvalidOutput, Missing, UnknownName, UserError
 from catchup_eval.datasets.cscores import was_trained_on
-from catchup_eval.datasets.dataset import AnySet, TensorDataset
+from catchup_eval.datasets.dataset import AnySet, Split
 from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.jobs.cost import StepTimes, analysis_seconds, dataset_size
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import LazyCheckpoints, ModelSource, ModelUnderTest
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
@@ -32,8 +34,9 @@ from catchup_eval.results.store import (
     provenance,
     to_json_types,
 )
-from catchup_eval.results.study import Study, StudyInfo
+from catchup_eval.results.study import SkippedAnalysis, Study, StudyInfo
 
+SINGLE_LABEL = "one correct class for each image"
 LOG = "errors.log"  # in the folder of a report: tracebacks of the analyses that failed
 
 
@@ -48,6 +51,7 @@ class EvaluationSettings:
         device: where they compute.
         batch_size: of evaluation.
         data_root: where downloaded datasets lie.
+        left_out: analyses that are too expensive to be evaluated unasked.
     """
 
     names: Sequence[str]
@@ -56,6 +60,7 @@ class EvaluationSettings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 100
     data_root: Path | None = None
+    left_out: Sequence[str] = ()
 
     def key(self, model: ModelUnderTest, data: AnySet, name: str) -> Key:
         """What the result of one analysis depends on; a default counts as if it were given."""
@@ -81,6 +86,8 @@ def evaluation_settings(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     known: Mapping[str, Analysis] = ANALYSES,
+    most: float = inf,
+    include: Sequence[str] = (),
     device: str = "auto",
     **rest: Any,
 ) -> EvaluationSettings:
@@ -89,17 +96,26 @@ def evaluation_settings(
     Args:
         only, skip: names of analyses; all of them where neither is given.
         known: the analyses to choose from.
+        most: the `COST` up to which one is evaluated that is not named in `include`; of those
+            that `only` names, any.
         device: "auto" takes a GPU if there is one.
         rest: of :class:`EvaluationSettings`.
 
     Raises:
         UnknownName: an analysis or a setting that does not exist.
-        UserError: a value that a setting cannot have, or no such device.
+        UserError: a value that a setting cannot have, no such device, or nothing is left.
     """
     analysis.check_settings(settings or {}, known)
-    names = analysis.choose(only, skip, known)
+    every = analysis.choose(only, skip, known)
+    names = analysis.choose(only, skip, known, most=most, include=include)
+    if every and not names:
+        raise UserError(f"none of {', '.join(every)} is quick; --with NAME evaluates one")
     return EvaluationSettings(
-        names, settings or {}, device=environment.resolve_device(device), **rest
+        names,
+        settings or {},
+        device=environment.resolve_device(device),
+        left_out=[name for name in every if name not in names],
+        **rest,
     )
 
 
@@ -137,8 +153,23 @@ class EvaluateTask(Task):
             return ""
         model, data = self.model.load(), self.data.evaluation
         there = {"history": model.history is not None, "checkpoints": bool(model.epoch_checkpoints)}
-        needs = sorted(ANALYSES[self.name].NEEDS)
+        needs = list_needs(self.name, data)
         return next((need for need in needs if not there.get(need, data.has(need))), "")
+
+    def seconds(self, times: StepTimes) -> float:
+        data, limit = self.data.given, self.data.limit
+        images = {name: min(len(part), limit or len(part)) for name, part in data.parts.items()}
+        weights = next(iter(self.model.inputs), None)
+        side = dataset_size(data).side
+        if weights is not None and weights in times.planned:
+            forward = times.forward_untrained(*times.planned[weights])
+        else:
+            model = self.model.load()
+            transform = preprocessing_for(model, data, self.name)
+            side = transform.size if transform else side
+            forward = times.forward(self.unit, side, lambda: model.model)
+        own = self.settings.settings.get(self.name, {})
+        return analysis_seconds(self.name, own, images, side, forward)
 
     def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
         context = self._context(worker)
@@ -156,7 +187,7 @@ class EvaluateTask(Task):
         except (Exception, SystemExit) as error:  # whatever one meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
-        how = provenance(seconds, worker.device, (*context.notes, *own_notes))
+        how = provenance(seconds, worker.device, (*context.notes, *own_notes, *result.notes))
         record = ResultRecord(key=self.key(), provenance=how)
         worker.store.put(self.unit, result, record)
         return self._result("done")
@@ -283,14 +314,24 @@ def measure_analysis(context: EvaluationContext, name: str, settings: Evaluation
         Missing: what the model or the data lack for it.
         InvalidOutput: what the network answers and nothing can be computed from.
     """
-    require(context, ANALYSES[name].NEEDS)
+    require(context, list_needs(name, context.data))
     with full_precision():
         if "history" not in ANALYSES[name].NEEDS:  # that analysis evaluates no network
             context.inspect()
         result = ANALYSES[name].measure(context, **settings.settings.get(name, {}))
     if not isinstance(result, Result):
         raise TypeError(f"expected a Result from {name}, got {type(result).__name__}")
-    return result
+    protocol = context.model.class_protocol
+    if not protocol or "history" in ANALYSES[name].NEEDS:
+        return result
+    named = result.frame.assign(protocol=result.frame["protocol"] + f"+{protocol}")
+    return replace(result, frame=named)
+
+
+def list_needs(name: str, data: AnySet) -> list[str]:
+    """What an analysis needs of the context; no dataset has what it cannot use of this one."""
+    single = data.has("accepted") and not declaration(ANALYSES[name], "SEVERAL_LABELS")
+    return [*[SINGLE_LABEL] * single, *sorted(ANALYSES[name].NEEDS)]
 
 
 def check_reference(reference: str, groups: Sequence[str]) -> None:
@@ -331,8 +372,23 @@ def describe_study(
     )
 
 
+def left_out(settings: EvaluationSettings, tasks: Iterable[Task]) -> tuple[SkippedAnalysis, ...]:
+    """For each model of these tasks, the analyses that are evaluated only where one asks."""
+    models = dict.fromkeys(task.unit for task in tasks if task.kind == EvaluateTask.kind)
+    return tuple(
+        SkippedAnalysis(
+            model=model,
+            analysis=name,
+            reason=f"left out; --with {name} evaluates it",
+            by_design=True,
+        )
+        for model in models
+        for name in settings.left_out
+    )
+
+
 def save_examples(finished: Study, data: AnySet, folder: Path) -> None:
-    """Save the few images that the page shows, for datasets in memory only."""
-    if isinstance(data, TensorDataset) and data.has("test"):
-        split = data.split("test")
+    """Save the few images that the page shows, where they are in memory."""
+    split = data.parts.get("test")
+    if isinstance(split, Split):
         agreement.save_examples(finished, split.images.numpy(), split.index.numpy(), folder)

@@ -10,7 +10,12 @@ from catchup_eval.feature_learning import SIMULATIONS
 from catchup_eval.jobs.cscores import needed_estimation, plan_cscores
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.engine import shard_tasks
-from catchup_eval.jobs.evaluate import EvaluationSettings, describe_study, plan_evaluate
+from catchup_eval.jobs.evaluate import (
+    EvaluationSettings,
+    describe_study,
+    left_out,
+    plan_evaluate,
+)
 from catchup_eval.jobs.networks import ModelSource, load_models
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.jobs.simulate import describe_simulations, plan_simulate
@@ -50,6 +55,7 @@ def plan_experiment(
     command: str,
     root: Path = Path("data"),
     limit: int | None = None,
+    ood: Sequence[str] = (),
     access: WeightsAccess = WeightsAccess(),
     shard: Shard = WHOLE,
 ) -> Experiment:
@@ -61,6 +67,7 @@ def plan_experiment(
         command: what repeats it.
         root: where downloaded datasets lie.
         limit: evaluate on so many images.
+        ood: OOD datasets that are evaluated with the plan's.
         access: how weights of other models are got and read.
         shard: which models.
 
@@ -68,10 +75,12 @@ def plan_experiment(
         UserError: what the plan names is missing or does not fit together.
     """
     if plan.simulations:
+        if ood:
+            raise UserError("simulations have no images, so there is nothing for --ood")
         return _plan_simulations(plan, settings, folder, command, limit, shard)
     if not (plan.methods or plan.models):
         raise UserError("the plan names no methods to train and no models to evaluate")
-    data = DataSource(plan.data, root, limit)
+    data = DataSource(plan.data, root, limit, ood=ood)
     estimation = needed_estimation(plan.cscores, data.given, settings.names, folder)
     if estimation is not None:
         data = replace(data, cscores=estimation, live=data.given)
@@ -90,10 +99,12 @@ def plan_experiment(
     groups = list(dict.fromkeys(model.group for model in models))
     described = study.data_info(replace(data, cscores=None, live=data.given).evaluation)
     info = describe_study(folder.name, command, groups, described, settings, plan.reference)
-    info = info.model_copy(update=shard.study_fields(groups))
+    own = shard_tasks(tasks, shard)
+    skipped = left_out(settings, own)
+    info = info.model_copy(update={**shard.study_fields(groups), "skipped": skipped})
     notes = [note for model in others for note in model.notes]
     notes += [estimation.description] if estimation else []
-    return Experiment(shard_tasks(tasks, shard), info, data, notes)
+    return Experiment(own, info, data, notes)
 
 
 def _plan_simulations(

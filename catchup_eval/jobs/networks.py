@@ -175,7 +175,9 @@ def match_classes(model: Classifier, data: AnySet) -> Classifier:
     """
     outputs = _count_outputs(model, data)
     try:
-        return model.match_classes(data.name, data.classes, outputs) if outputs else model
+        if not outputs:
+            return model
+        return model.match_classes(data.name, data.classes, outputs, mask=data.masked)
     except UserError as error:
         raise UserError("; ".join([str(error), *data.notes])) from None
 
@@ -192,7 +194,7 @@ def _count_outputs(model: Classifier, data: AnySet) -> int:
     try:
         with eval_mode(model):
             return len(model(images)[0])
-    except Exception:  # the network is a stranger's
+    except (Exception, SystemExit):  # the network is a stranger's
         return 0
 
 
@@ -262,5 +264,5 @@ def model_key(group: str, seed: int) -> str:
 
 def _structure(model: Classifier) -> str:
     """A hash of the weights' shapes, in order; wrappers, which rename weights, do not change it."""
-    shapes = [list(value.shape) for value in model.net.state_dict().values()]
+    shapes = [list(getattr(each, "shape", ())) for each in model.net.state_dict().values()]
     return sha256(json.dumps(shapes).encode()).hexdigest()[:16]

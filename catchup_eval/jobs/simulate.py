@@ -6,16 +6,20 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
+import torch
+
 from catchup_eval.analysis import setting_defaults
 from catchup_eval.analysis.base import declaration
 from catchup_eval.core.errors import UserError
 from catchup_eval.feature_learning import SIMULATIONS
+from catchup_eval.jobs.cost import StepTimes
 from catchup_eval.jobs.evaluate import EvaluationSettings, describe_study
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
 from catchup_eval.results.result import members
 from catchup_eval.results.store import Key, ResultRecord, provenance, to_json_types
 from catchup_eval.results.study import DataInfo, ModelInfo, SkippedAnalysis, StudyInfo
 
+TRIALS = (10, 30)  # iterations by which a dry run tells the time
 DATA = "feature-noise"
 ABOUT = "synthetic points of a few patches, one of them a feature; new ones for each seed"
 ASSUMED = (
@@ -73,6 +77,18 @@ class SimulateTask(Task):
 
     def reuse(self, worker: Worker) -> TaskResult:
         return TaskResult("cached", models=tuple(self.models))
+
+    def seconds(self, times: StepTimes) -> float:
+        few, more = (self._trial(times.device, iterations) for iterations in TRIALS)
+        step = max(0.0, more - few) / (TRIALS[1] - TRIALS[0])
+        return float(few + step * max(0, self.settings["iterations"] - TRIALS[0]))
+
+    def _trial(self, device: torch.device, iterations: int) -> float:
+        """Seconds of the simulation with fewer iterations."""
+        started, few = monotonic(), min(iterations, self.settings["iterations"])
+        own = {**self.settings, "iterations": few, "records": min(few, self.settings["records"])}
+        SIMULATIONS[self.name].measure(device, None, **own)
+        return monotonic() - started
 
     def describe(self) -> str:
         methods = ", ".join(SIMULATIONS[self.name].METHODS)

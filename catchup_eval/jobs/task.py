@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from catchup_eval.jobs.cost import NOT_KNOWN, StepTimes
 from catchup_eval.results.store import MemoryStore, Store
 from catchup_eval.results.study import DataInfo, ModelInfo
 
@@ -101,3 +102,7 @@ class Task(ABC):
     def describe(self) -> str:
         """The amount of work in words, for a dry run."""
         return ""
+
+    def seconds(self, times: StepTimes) -> float:
+        """About how long it takes on a device, for a dry run; NaN where that is not known."""
+        return NOT_KNOWN

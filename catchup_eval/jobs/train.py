@@ -6,6 +6,7 @@ from typing import Any
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.words import count_noun
+from catchup_eval.jobs.cost import StepTimes, dataset_size
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
@@ -93,6 +94,12 @@ class TrainTask(Task):
             settings=self.settings,
             **{"folder": self.outputs[0].parent, **how},
         )
+
+    def seconds(self, times: StepTimes) -> float:
+        size = dataset_size(self.data.training)
+        times.planned[self.outputs[0]] = self.recipe, size
+        images = self.recipe.epochs * round(size.train * self.recipe.share)
+        return images * times(self.recipe, self.method, self.settings, size)
 
     def describe(self) -> str:
         steps = -(-len(self.data.training.split("train")) // self.recipe.batch_size)

@@ -5,6 +5,7 @@ none; **OOD is the positive class**, and a higher score means "more likely OOD".
 All numbers are fractions in [0, 1].
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -125,6 +126,38 @@ def _fraction_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(below / (2 * len(ordered)))
 
 
+def mean_placements(sets: Sequence[Placements]) -> Placements:
+    """Placements whose means are the mean AUROC of several OOD sets against the same ID scores.
+
+    Each ID score has the mean of its placements. The OOD sets' are joined, each spread around the
+    mean AUROC by as much as makes the variance of the joined mean that of a mean over sets; they
+    may therefore lie outside [0, 1]. One set is left as it is.
+
+    Example:
+        >>> one = Placements(np.array([0.0, 1.0]), np.array([0.5]))
+        >>> mean_placements([one, Placements(np.array([1.0]), np.array([1.0]))])
+        Placements(ood=array([0.375, 1.125, 0.75 ]), id=array([0.75]))
+    """
+    if len(sets) == 1:
+        return sets[0]
+    means, total = [each.ood.mean() for each in sets], sum(len(each.ood) for each in sets)
+    joined = [
+        np.mean(means) + (each.ood - mean) * total / (len(sets) * len(each.ood))
+        for each, mean in zip(sets, means, strict=True)
+    ]
+    return Placements(np.concatenate(joined), np.mean([each.id for each in sets], axis=0))
+
+
+def placements_interval(placed: Placements) -> Interval:
+    """95 % of the AUROC or the mean AUROC that placements have as their mean.
+
+    As :func:`auroc_interval`; its variance is that of both means.
+    """
+    sides = placed.ood, placed.id
+    variance = sum(float(side.var(ddof=1)) / len(side) for side in sides if len(side) > 1)
+    return _score_interval(float(placed.id.mean()), variance, *map(len, sides))
+
+
 def auroc_interval(curve: Sweep) -> Interval:
     """95 % of the area under the ROC curve: Wilson's limits at an effective number of samples.
 
@@ -132,7 +165,7 @@ def auroc_interval(curve: Sweep) -> Interval:
     model allows (:func:`catchup_eval.metrics.significance.effective_size`). It is as good at the
     edge, where DeLong's variance and a bootstrap are 0: it covered the truth in 93 to 100 % of
     1,000 simulated sets of n + n scores, n from 10 to 1,000 and AUROC from .5 to .999, the
-    percentile bootstrap in 2 to 97 % (the table is in `benchmarks/coverage.py`).
+    percentile bootstrap in 2 to 97 % (the table is in `benchmarks/interval_coverage.py`).
     """
     found, flagged = _counts(curve)
     below = 1 - _mid_rates(curve.false_positive_rate)

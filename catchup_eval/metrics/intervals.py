@@ -31,19 +31,45 @@ ROUNDING = 1e-6  # of the largest value: a spread up to this is float32's, and n
 FRACTIONS = Interval(0.0, 1.0)  # the range of a fraction
 
 
-def score_limits(rate: np.ndarray | float, n: np.ndarray | float) -> np.ndarray:
-    """(2, ...) Wilson's 95 % score limits of fractions of n samples (Wilson 1927).
+def score_limits(rate: np.ndarray | float, n: np.ndarray | float, z: float = Z) -> np.ndarray:
+    """(2, ...) Wilson's score limits of fractions of n samples (Wilson 1927), of 95 %.
 
     n may be an effective number, and no integer.
+
+    Args:
+        z: the normal quantile of another level.
     """
     rate, n = np.asarray(rate, float), np.asarray(n, float)
-    square = Z**2
+    square = z**2
     divisor = 2 * (n + square)
     centre = (2 * n * rate + square) / divisor
-    reach = Z / divisor * np.sqrt(4 * n * rate * (1 - rate) + square)
+    reach = z / divisor * np.sqrt(4 * n * rate * (1 - rate) + square)
     low = np.where(rate <= 0, 0.0, centre - reach)
     high = np.where(rate >= 1, 1.0, centre + reach)
     return np.array([low, high])
+
+
+def paired_limits(
+    total: np.ndarray, squares: np.ndarray, n: np.ndarray, z: float = Z
+) -> np.ndarray:
+    """(2, ...) 95 % limits of means of n paired differences in [-1, 1], few as they may be.
+
+    Bonett and Price's (2012) for two paired rates: the normal limits after one more sample of each
+    sign, so that differences of which none was seen are not taken as impossible. Differences of
+    means over several outcomes, which are fractions, count as they are.
+
+    Args:
+        total, squares: the sums of the differences and of their squares.
+        z: the normal quantile of another level.
+
+    Example:
+        >>> np.round(paired_limits(np.array(-3), np.array(3), np.array(10)), 2)
+        array([-0.59,  0.09])
+    """
+    size = n + 2
+    centre = total / size
+    reach = z * np.sqrt(((squares + 2) / size - centre**2) / size)
+    return np.array([(centre - reach).clip(-1), (centre + reach).clip(max=1)])
 
 
 def wilson(hits: int, n: int) -> Interval:
@@ -117,12 +143,13 @@ def reflected(
 ) -> Interval:
     """The basic bootstrap of an error that resampling adds to: reflected about the value.
 
-    It is cut at the lower bound and holds the value.
+    It is cut at the bounds and holds the value.
     """
     low, high = bootstrap(statistic, n, resamples=resamples)
     if low != low:
         return at_edge(value, n, bounds)
-    return Interval(min(value, max(bounds.low, 2 * value - high)), max(value, 2 * value - low))
+    cut = (min(max(2 * value - end, bounds.low), bounds.high) for end in (high, low))
+    return Interval(min(value, next(cut)), max(value, next(cut)))
 
 
 def bootstrap_mean(values: np.ndarray, *, bounds: Interval | None = None) -> Interval:

@@ -9,6 +9,7 @@ card, an archive of torch.save (1.6 and later) by its checksums; older files hav
 import argparse
 import glob
 import hashlib
+import io
 import itertools
 import json
 import pickle
@@ -181,6 +182,14 @@ def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:
     return CheckpointContent(content.weights, card, "; ".join(filter(None, notes)))
 
 
+def _as_tensor(value: Any) -> Tensor:
+    """A tensor as it is; the bytes of another state, such as the weights of quantised layers."""
+    if isinstance(value, Tensor):
+        return value
+    torch.save(value, content := io.BytesIO())
+    return torch.frombuffer(bytearray(content.getvalue()), dtype=torch.uint8)
+
+
 def _hash_tensors(tensors: Mapping[str, Tensor], text: str = "") -> str:
     """The sha256 of names, types, shapes and bytes in order of the names, then of the text."""
     digest = hashlib.sha256()
@@ -335,7 +344,8 @@ def _split_ema(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
 
 def fingerprint(model: Classifier) -> str:
     """A hash of weights, preprocessing and which outputs are taken, 16 hexadecimal digits."""
-    tensors = {**model.net.state_dict(), **dict(model.normalize.named_buffers())}
+    state = {name: _as_tensor(value) for name, value in model.net.state_dict().items()}
+    tensors = {**state, **dict(model.normalize.named_buffers())}
     # Images of a fixed size have no preprocessing, and keep their fingerprint.
     text = "" if model.preprocess is None else repr(model.preprocess)
     text += repr(model.columns) if model.columns else ""

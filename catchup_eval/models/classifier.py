@@ -125,6 +125,7 @@ class Classifier(nn.Module):
         self.output_names = OutputNames()
         self.columns: tuple[int, ...] = ()
         self.class_note = ""  # what was assumed about its classes
+        self.class_protocol = ""  # whether outputs of other classes are masked, where there are any
 
     @property
     def stages(self) -> list[nn.Module]:
@@ -184,29 +185,36 @@ class Classifier(nn.Module):
             return logits
         return logits.index_select(1, torch.tensor(self.columns, device=logits.device))
 
-    def match_classes(self, data: str, classes: Sequence[str], outputs: int) -> "Classifier":
+    def match_classes(
+        self, data: str, classes: Sequence[str], outputs: int, *, mask: bool = True
+    ) -> "Classifier":
         """The same network with the outputs of a dataset's classes; this one stays as it is.
 
         Args:
             data: the dataset's name.
             classes: its classes, by label.
             outputs: how many the network gives.
+            mask: whether those of other classes are masked, where its spec does not say it.
 
         Raises:
             UserError: it is not known which outputs are these classes.
         """
+        unmasked = self.columns and self.class_protocol.startswith("full")
+        if unmasked and [*self.output_names.places] == [*classes]:
+            return self  # it was matched to them before, and they are its first outputs
         try:
-            found = match(classes, outputs, self.output_names)
+            found = match(classes, outputs, self.output_names, mask=mask)
         except UserError as error:
             raise UserError(f"{self.name} on {data}: {error}") from None
         if not any(found):
             return self
         model = copy(self)
-        model.class_note = found.note
+        model.class_note, model.class_protocol = found.note, found.protocol
         if found.columns:
             before = self.columns or range(outputs)
             model.columns = tuple(before[column] for column in found.columns)
-            model.output_names = OutputNames({name: row for row, name in enumerate(classes)})
+            places = {name: row for row, name in enumerate(classes)}
+            model.output_names = OutputNames(places, mask=self.output_names.mask)
         return model
 
     def trace(self, pixels: Tensor) -> Trace:
@@ -268,6 +276,7 @@ def wrap(
     name: str | None = None,
     preprocess: Preprocess | None = None,
     classes: Sequence[str] | Mapping[str, int] | None = None,
+    mask: bool | None = None,
 ) -> Classifier:
     """A :class:`Classifier` around your own network, with its arguments.
 
@@ -279,6 +288,7 @@ def wrap(
         preprocess: the dataset's own where it is not given. Images of fixed size (CIFAR) need none.
         classes: names of all its outputs in order, or some outputs by name, from 0; needed where a
             dataset has other classes than the network (:mod:`catchup_eval.datasets.classes`).
+        mask: whether outputs of no class of the dataset are masked; None leaves it to the dataset.
 
     Raises:
         UserError: a name that is no submodule.
@@ -298,6 +308,7 @@ def wrap(
     )
     if classes is not None:
         model.output_names = output_names(classes, "classes")
+    model.output_names = model.output_names._replace(mask=mask)
     return model
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, equal, get_rng_state, nn
 
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
+from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.classes import OutputNames, read_names
 from catchup_eval.models import catalogue, checkpoints, matching, preprocessing
 from catchup_eval.models import spec as specs
@@ -58,6 +59,7 @@ def load(
     options = dict(spec.options)
     published = options.pop("published", None)
     names = read_names(options.pop("classes")) if specs.class_file(spec) else None
+    mask = _read_mask(options.pop("mask", ""))
     plain = replace(spec, options=options)
     if specs.is_pretrained_request(spec):
         loaded = _load_pretrained(plain)
@@ -67,6 +69,7 @@ def load(
     if names or loaded.card:
         known = loaded.card.classes if loaded.card else ()
         loaded.model.output_names = names or OutputNames({n: i for i, n in enumerate(known)})
+    loaded.model.output_names = loaded.model.output_names._replace(mask=mask)
     if not published:
         return loaded
     try:
@@ -76,6 +79,12 @@ def load(
         return replace(loaded, claim=PublishedAccuracy(accuracy))
     except ValueError:
         raise UserError(f"expected published=ACCURACY in percent, got {published!r}") from None
+
+
+def _read_mask(text: str) -> bool | None:
+    if text.lower() not in ("", "true", "false"):
+        raise UserError(f"expected mask=true or mask=false, got mask={text}")
+    return text.lower() == "true" if text else None
 
 
 def _single_spec(text: str) -> ModelSpec:
@@ -130,18 +139,26 @@ def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> L
 def _load_built(spec: ModelSpec) -> LoadedModel:
     """The network of a user's function, which brings its own weights.
 
+    The function runs twice, from two states of the global generators, which are restored.
+
     Raises:
         UserError: they are drawn at random.
     """
     options, none = _builder_options(spec), InputSettings(*NORMS["none"])
-    model, again = (_build(spec, 0, none, options) for _ in range(2))
+    built, states = [], []
+    for number in range(2):
+        with fork_global_rng(generator(number, "factory")):
+            built.append(_build(spec, 0, none, options))
+            states.append(get_rng_state())
+    model, again = built
     if checkpoints.fingerprint(model) != checkpoints.fingerprint(again):
         raise UserError(
             f"{spec.architecture} gives other weights each time, so that they come from no "
             f"training; write {spec.architecture}@FILE"
         )
     note = f"no file of weights is named: those that {spec.architecture} gives"
-    model.weight_notes = tuple(filter(None, (note, _set_inputs(model, spec, None, {}))))
+    seeded = "it sets torch's seed, so that its weights may be random" * equal(*states)
+    model.weight_notes = tuple(filter(None, (note, seeded, _set_inputs(model, spec, None, {}))))
     return LoadedModel(model, None, 0, spec.architecture, options)
 
 
@@ -218,6 +235,7 @@ def _set_inputs(
         UserError, UnknownName: the normalisation is not known, or a key makes no sense.
     """
     buffers, note, given = dict(model.net.named_buffers()), "", "norm" in spec.options
+    own = own or _inputs_of_factory(model)
     if inside := matching.find_normalisation(buffers, {}):
         own = own or InputSettings(*NORMS["none"])
         twice = given and preprocessing.normalisation(spec.options["norm"]) != NORMS["none"]
@@ -233,6 +251,14 @@ def _set_inputs(
             own = replace(own, mean=mean, std=std) if own else InputSettings(mean, std)
     preprocessing.read(spec.options, own, spec.name).apply_to(model)
     return note
+
+
+def _inputs_of_factory(model: Classifier) -> InputSettings | None:
+    """Those of a classifier that a user's function gives; None where it has none."""
+    norm = model.normalize
+    mean, std = (tuple(row.flatten().tolist()) for row in (norm.mean, norm.std))
+    own = InputSettings(mean, std, norm.channels, model.preprocess)
+    return None if own == InputSettings(*NORMS["none"]) else own
 
 
 def _with_architecture(
@@ -293,10 +319,25 @@ def _build(
     plain: dict[str, Any] = {"mean": inputs.mean, "std": inputs.std, "name": spec.name}
     if ".py:" in spec.architecture:
         model = _build_from_factory(spec.architecture, dict(options), plain)
+        if _inputs_of_factory(model):
+            return model
     else:
         model = build(spec.architecture, classes=classes, **plain, **options)
     inputs.apply_to(model)
     return model
+
+
+def build_fresh(architecture: str, **options: Any) -> Classifier:
+    """A classifier with fresh weights, of any architecture that a recipe may name.
+
+    Args:
+        options: as of :func:`~catchup_eval.models.zoo.build`, `classes`, `mean` and `std` included.
+
+    Raises:
+        UnknownName, BadFile, UserError: it cannot be built.
+    """
+    make = build_from_code if readers.names_code(architecture) else build
+    return make(architecture, **options)
 
 
 def build_from_code(target: str, *, classes: int, **options: Any) -> Classifier:
@@ -328,7 +369,13 @@ def _build_from_factory(
     known = inspect.signature(make).parameters if classes is not None else ()
     options |= {key: classes for key in ("classes", "num_classes") if key in known}
     check_options(target, make, options)
-    return wrap(make(**options), **plain, **parts)
+    made = make(**options)
+    if not isinstance(made, Classifier):
+        return wrap(made, **plain, **parts)
+    if parts:
+        raise UserError(f"{target} gives a classifier, which has its own {', '.join(parts)}")
+    made.name = plain["name"]
+    return made
 
 
 def _parse_value(value: str) -> Any:

@@ -18,9 +18,10 @@ A path that exists is taken as it is, whatever signs are in it and however it en
 `norm` and the other keys of the preprocessing are those of
 :mod:`catchup_eval.models.preprocessing`. `classes=10` is needed only where no weights determine it;
 `classes=FILE` names the outputs (:mod:`catchup_eval.datasets.classes`), which is needed where a
-dataset has other classes than the network. `ema=true` takes the average over the training that a
-file may hold, `published=91.73` is an accuracy to compare with. Other keys go to the network's
-builder.
+dataset has other classes than the network. `mask=false` lets its outputs of none of these classes
+compete, `mask=true` masks them: the default for most datasets. `ema=true` takes the average over
+the training that a file may hold, `published=91.73` is an accuracy to compare with. Other keys go
+to the network's builder.
 
 A list of models is a file:
 

@@ -12,6 +12,7 @@ from typing import Any
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import safe_filename
 from catchup_eval.datasets import SIZES, DatasetSize
+from catchup_eval.jobs.cost import dataset_size
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource, load_models
 from catchup_eval.jobs.timing import EpochTimes, TimingTask, read_times
@@ -137,8 +138,7 @@ class ReproductionStage:
         """Known without the files, so that one learns the cost before one gets them."""
         if data.name in SIZES:
             return SIZES[data.name]
-        train = data.given.transform().split("train")
-        return DatasetSize(len(train), train.images.shape[-1], len(data.given.classes))
+        return dataset_size(data.given)
 
 
 def plan_reproduction(

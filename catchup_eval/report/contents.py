@@ -9,9 +9,14 @@ import pandas as pd
 
 from catchup_eval.analysis.base import Analysis
 from catchup_eval.plotting.style import SIX
-from catchup_eval.report import evidence, formatting
+from catchup_eval.report import by_class, evidence, formatting
 from catchup_eval.report import summary as summaries
-from catchup_eval.report.comparison import ComparisonPart, Further, build_comparison
+from catchup_eval.report.comparison import (
+    ComparisonPart,
+    ComparisonSection,
+    Further,
+    build_comparison,
+)
 from catchup_eval.report.figures import SavedFigure
 from catchup_eval.report.findings import caveats, finding
 from catchup_eval.report.names import readable
@@ -41,6 +46,7 @@ class ReportContents:
     summary: Table
     overview: Table | None
     comparison: ComparisonPart | None
+    by_class: ComparisonSection | None
     checks: Table
     failed: Sequence[str]
     skips: Sequence[tuple[str, str, str]]
@@ -61,6 +67,7 @@ def contents(
     reference = study.info.reference
     compared = comparison.compare_to_reference(lines, reference)
     part = build_comparison(study, lines, compared, folder, further) if compared else None
+    classes = by_class.section(study, analyses, folder)
     checks = evidence.checks_table(study, analyses)
     cost, models = evidence.cost_table(study, analyses), evidence.models_table(study)
     failed = evidence.failed_checks(checks)
@@ -74,6 +81,7 @@ def contents(
         summary=summaries.summary_table(lines, compared, study),
         overview=summaries.model_table(lines, compared, study) if many else None,
         comparison=part,
+        by_class=classes,
         checks=checks,
         failed=failed,
         skips=evidence.skips(study, analyses),
@@ -86,6 +94,7 @@ def contents(
             **({"summary": summaries.summary_frame(lines)} if lines else {}),
             **({"verdicts": summaries.comparison_frame(compared, reference)} if compared else {}),
             **(part.frames if part else {}),
+            **(classes.frames if classes else {}),
             **{table.name: frame(table) for table in (checks, cost, models) if table.blocks},
             **({"provenance": evidence.provenance_frame(study)} if study.provenance else {}),
             **{name: study.joined_result(name).frame for name in measured},
@@ -137,6 +146,9 @@ def _parts(page: ReportContents) -> Iterator[str]:
         yield _list(f"{title}: {reason} ({who})" for title, reason, who in page.skips)
     for section in page.analyses:
         yield from _section(section)
+    if page.by_class:
+        yield f"## {page.by_class.title}"
+        yield from _further(page.by_class)
     yield "## Cost and provenance"
     yield f"```\n{info.command}\n```"
     yield _table(page.models)
@@ -150,9 +162,13 @@ def _comparison(part: ComparisonPart) -> Iterator[str]:
     yield _table(part.primary)
     for section in part.sections:
         yield f"### {section.title}"
-        yield _image(section.picture) if section.picture else ""
-        yield from map(_table, section.tables)
-        yield escape_markdown(section.text)
+        yield from _further(section)
+
+
+def _further(section: ComparisonSection) -> Iterator[str]:
+    yield _image(section.picture) if section.picture else ""
+    yield from map(_table, section.tables)
+    yield escape_markdown(section.text)
 
 
 def _section(section: AnalysisSection) -> Iterator[str]:

@@ -136,6 +136,24 @@ def format_duration(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def format_roughly(value: float) -> str:
+    """An estimated duration to one digit, or to two from 10 to 20: its order of magnitude.
+
+    Example:
+        >>> format_roughly(0.2), format_roughly(47), format_roughly(5_000), format_roughly(9e5)
+        ('about 1 s', 'about 50 s', 'about 1 h', 'about 10 days')
+        >>> format_roughly(float("nan"))
+        'a time not known'
+    """
+    if value != value:
+        return "a time not known"
+    units = ((86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
+    size, unit = next((pair for pair in units if value >= 0.9 * pair[0]), units[-1])
+    count = max(1.0, value / size)
+    count = round(count) if count < 20 else round(count, -int(log10(count)))
+    return f"about {count:.0f} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+
+
 def format_count(values: Sequence[int]) -> str:
     """A number of samples; a range where it is not the same for all.
 

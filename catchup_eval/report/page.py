@@ -132,6 +132,7 @@ def _write_tables(page: ReportContents, folder: Path) -> None:
         with atomic_path(folder / "tables" / f"{name}.csv") as temporary:
             rows.to_csv(temporary, index=False)
     compared = page.comparison.tables if page.comparison else []
+    compared = [*compared, *(page.by_class.tables if page.by_class else [])]
     numbers = [section.numbers for section in page.analyses]
     tables = [page.summary, page.overview, *compared, page.checks, page.cost, page.models, *numbers]
     for table in tables:

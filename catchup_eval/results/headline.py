@@ -21,6 +21,7 @@ class Headline:
             none, one run of each of two models cannot be compared by it.
         scale: 100 for percent.
         chance: the value of guessing: a number, the name of another metric of the frame, or None.
+        optional: whether not every dataset has it. The first one that is there goes first.
     """
 
     metric: str
@@ -30,6 +31,7 @@ class Headline:
     outcomes: Sequence[str] = ()
     scale: float = 100.0
     chance: float | str | None = None
+    optional: bool = False
 
 
 class RowLink(NamedTuple):
@@ -39,6 +41,15 @@ class RowLink(NamedTuple):
     where: Mapping[str, object]  # what else picks the row
     outcomes: np.ndarray
     scale: float = 100.0  # for percent
+
+
+class Condition(NamedTuple):
+    """What became of each of the N test images as they are, or changed in one way."""
+
+    name: str  # such as "fog" or "FGSM 4/255"
+    correct: np.ndarray  # (N,) whether, or in which fraction of several cells, it is correct
+    predictions: np.ndarray | None  # (N, cells) predicted labels; None in older results
+    changed: bool = True
 
 
 class HasHeadlines(Protocol):

@@ -30,10 +30,12 @@ class Result:
             interval and are NaN where there is none. A joined result has the columns `model` and
             `seed` in front.
         samples: arrays by name: per-sample outcomes (for paired tests) and whatever a figure needs.
+        notes: what was left out or is odd, a sentence each; stored beside the result.
     """
 
     frame: pd.DataFrame
     samples: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def value(self, metric: str, **condition: Any) -> float:
         """The one value of `metric` under this condition.

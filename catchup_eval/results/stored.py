@@ -7,7 +7,7 @@ import csv
 import re
 import warnings
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from io import BytesIO
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from pandas.api import types
 from pydantic import BaseModel, ValidationError
 
 from catchup_eval.core.errors import BadFile
-from catchup_eval.results.headline import HasHeadlines
+from catchup_eval.results.headline import Condition, HasHeadlines
 from catchup_eval.results.result import CHECK, COLUMNS, RANGES, Result
 
 MOST_RECORD = 1_000_000  # bytes of a sidecar
@@ -32,6 +32,7 @@ KINDS = "biufU"  # of arrays: truth values, numbers, texts
 # In JSON as it is stored, and in texts: what moves a terminal's cursor or hides text.
 ESCAPED = re.compile(r"\\u00(0[0-8bcef]|1[0-9a-f]|7f|[89][0-9a-f])|\\[bf]", re.IGNORECASE)
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+MOST_CLASSES = 100_000
 TOLERANCE = 1e-6  # beyond a unit's range, for what was rounded
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -187,9 +188,29 @@ def check_use(result: Result, analysis: HasHeadlines) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)  # of numpy: the mean of nothing
             list(getattr(analysis, "row_links", lambda result: ())(result))
+            for one in getattr(analysis, "conditions", lambda result: ())(result):
+                _check_condition(one, result.samples)
+    except BadFile:
+        raise
     except Exception as error:  # whatever an analysis raises at what it has not stored
         fault = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BadFile(f"its samples do not fit its frame ({fault})") from error
+
+
+def _check_condition(one: Condition, samples: Mapping[str, np.ndarray]) -> None:
+    """Raise `BadFile` where its outcomes are no fractions, or its labels no labels."""
+    n = samples["index"].shape
+    if one.correct.shape != n or not ((one.correct >= 0) & (one.correct <= 1)).all():
+        raise BadFile(f"the outcomes of {one.name} are not one fraction for each sample")
+    for name, labels in (("prediction", one.predictions), ("label", samples.get("label"))):
+        if labels is not None and (
+            labels.shape[:1] != n
+            or labels.dtype.kind not in "iu"
+            or not labels.size
+            or labels.min() < 0
+            or labels.max() >= MOST_CLASSES
+        ):
+            raise BadFile(f"{name} of {one.name} is not from 0 to {MOST_CLASSES:,}")
 
 
 def _check_outcomes(name: str, array: np.ndarray, value: float) -> None:

@@ -129,6 +129,8 @@ class DataInfo(BaseModel, frozen=True):
     classes: Size
     parts: dict[str, Size]
     notes: tuple[str, ...] = ()  # what was assumed or passed over when it was read
+    ood: tuple[str, ...] = ()  # OOD datasets that were added to it, as --ood named them
+    class_names: tuple[str, ...] = ()  # by label; empty where an older version stored the study
 
 
 ABSENT = "is absent: its run has not come so far, or it was deleted"
@@ -369,6 +371,8 @@ def data_info(data: AnySet) -> DataInfo:
         classes=len(data.classes),
         parts={name: len(part) for name, part in data.parts.items()},
         notes=data.notes,
+        ood=data.ood,
+        class_names=data.classes,
     )
 
 

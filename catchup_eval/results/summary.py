@@ -44,7 +44,7 @@ class SummaryRow:
     analysis: str
     title: str
     headline: Headline
-    primary: bool  # whether it is the analysis's first, by which models are compared
+    primary: bool  # whether it is the first that the analysis has, by which models are compared
     unit: str  # of the values
     readings: Mapping[str, Estimate] = field(default_factory=dict)  # by group, in the study's order
 
@@ -66,7 +66,9 @@ def summarize(study: Study, analyses: Mapping[str, HasHeadlines]) -> list[Summar
         if name in analyses
         for headline in analyses[name].HEADLINES
     ]
-    return [line for line in found if line.readings]
+    lines = [line for line in found if line.readings]
+    first = {line.analysis: line.headline for line in reversed(lines)}
+    return [replace(line, primary=line.headline is first[line.analysis]) for line in lines]
 
 
 def _summary_row(study: Study, name: str, analysis: HasHeadlines, headline: Headline) -> SummaryRow:
@@ -85,8 +87,7 @@ def _summary_row(study: Study, name: str, analysis: HasHeadlines, headline: Head
         for group, found in by_group.items()
         if found
     }
-    primary = headline is analysis.HEADLINES[0]
-    return SummaryRow(name, analysis.TITLE, headline, primary, unit, readings)
+    return SummaryRow(name, analysis.TITLE, headline, False, unit, readings)
 
 
 def _estimate(headline: Headline, found: Sequence[tuple[pd.Series, Result]], unit: str) -> Estimate:

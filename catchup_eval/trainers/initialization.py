@@ -19,7 +19,6 @@ from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.preprocessing import normalisation
-from catchup_eval.models.zoo import build
 from catchup_eval.trainers.recipe import Recipe
 
 
@@ -48,8 +47,8 @@ def first_weights(recipe: Recipe, data: TensorDataset, seed: int) -> tuple[Class
         else:
             architecture, options = recipe.architecture, recipe.options
             mean, std = normalisation(recipe.norm) if recipe.norm else (data.mean, data.std)
-            make = loading.build_from_code if names_code(architecture) else build
-            model = make(architecture, mean=mean, std=std, **options | {"classes": classes})
+            own = options | {"classes": classes}
+            model = loading.build_fresh(architecture, mean=mean, std=std, **own)
             if names_code(architecture):
                 _check_outputs(model, architecture, data)
     card = ModelCard(

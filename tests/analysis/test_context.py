@@ -57,9 +57,9 @@ def test_outputs_are_the_models_in_the_parts_order_whatever_the_batch(data):
     torch.testing.assert_close(requested.model.head(outputs.features), logits)
     assert torch.equal(outputs.labels, part.labels) and torch.equal(outputs.index, part.index)
     assert outputs.correct.tolist() == (logits.argmax(1) == part.labels).tolist()
-    assert np.array_equal(
-        requested.correct(part, lambda some: some.images), requested.clean_correct
-    )
+    predicted, correct = requested.outcomes(part, lambda some: some.images)
+    assert predicted.dtype == np.uint8 and np.array_equal(correct, requested.clean_correct)
+    assert predicted.tolist() == logits.argmax(1).tolist()
 
 
 def test_a_head_that_is_not_linear_has_logits_but_no_features(data):

@@ -11,6 +11,7 @@ from catchup_eval.analysis.ood import figures
 from catchup_eval.core.errors import Missing, UnknownName, UserError
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.datasets.readers.imagenet import PLACES, in_imagenet_o
+from catchup_eval.metrics.significance import paired_test
 from catchup_eval.results.result import ModelResult, join
 
 
@@ -228,6 +229,114 @@ def test_a_dataset_without_ood_images_is_recognised(network, few_digits):
     )
     with pytest.raises(Missing, match="out"):
         ood.measure(EvaluationContext(network, inside))
+
+
+@pytest.fixture
+def grouped(network, few_digits):
+    """Two near sets of different sizes, a far one, and one of no group; given logits."""
+    draw, zeros = np.random.default_rng(3), torch.zeros(90, 3, 1, 1, dtype=torch.uint8)
+    sizes = {"out:near/a": 30, "out:near/b": 90, "out:far/c": 50, "out:d": 20}
+    parts = {"test": Split(zeros[:80], torch.arange(80) % 10)}
+    parts |= {name: Split(zeros[:n], torch.full((n,), -1)) for name, n in sizes.items()}
+    logits = {
+        name: draw.normal(0, 3 if name == "test" else 2, (len(part), 10)).astype(np.float32)
+        for name, part in parts.items()
+    }
+    data = TensorDataset("grouped", parts, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
+    return Answers(network, data, logits)
+
+
+def test_the_mean_of_a_group_is_over_its_sets(grouped):
+    """As OpenOOD prints them: every set counts the same, whatever its size."""
+    result = ood.measure(grouped)
+    for score in ood.SCORES:
+        for metric in (*NUMBERS, *(f"{name}_chance" for name in NUMBERS)):
+            both = [result.value(metric, out=f"near/{x}", score=score) for x in "ab"]
+            assert result.value(metric, out="near/mean", score=score) == pytest.approx(
+                np.mean(both), abs=1e-9
+            )
+    alone = result.row("auroc", out="far/c", score="msp")
+    mean = result.row("auroc", out="far/mean", score="msp")
+    assert mean["value"] == alone["value"] and mean["n"] == alone["n"] == 130
+    np.testing.assert_allclose([mean["low"], mean["high"]], [alone["low"], alone["high"]])
+    assert result.value("auroc", out="mean", score="msp") == result.value(
+        "auroc", out="d", score="msp"
+    ), "over what is of no group"
+    near = result.row("auroc", out="near/mean", score="msp")
+    assert near["n"] == 80 + 30 + 90 and near["protocol"] == "full-mean-of-a+b@3"
+    assert near["low"] < near["value"] < near["high"]
+    assert np.isnan(result.row("fpr95_out", out="near/mean", score="msp")["low"])
+
+
+def test_the_strata_of_a_mean_have_its_value_and_its_variance(grouped):
+    result = ood.measure(grouped)
+    samples = result.samples
+    value = result.value("auroc", out="near/mean", score="msp")
+    outside, inside = (samples[f"placement_{side}_near/mean"] for side in ("out", "in"))
+    assert 100 * outside.mean() == pytest.approx(value) == pytest.approx(100 * inside.mean())
+    each = [samples[f"placement_out_near/{name}"] for name in "ab"]
+    of_mean = sum(array.var() / len(array) for array in each) / 4
+    assert outside.var() / len(outside) == pytest.approx(of_mean)
+    other = ood.measure(
+        Answers(
+            grouped.model, grouped.data, {k: v[:, ::-1] * 0.9 for k, v in grouped._logits.items()}
+        )
+    )
+    contrast = paired_test(
+        [outside, inside], [other.samples[f"placement_{side}_near/mean"] for side in ("out", "in")]
+    )
+    gap = value - other.value("auroc", out="near/mean", score="msp")
+    assert 100 * contrast.value == pytest.approx(gap, abs=1e-6)
+
+
+def test_a_suite_is_summarised_by_its_means(grouped, few_digits):
+    labels = {line.where["out"] for line in ood.HEADLINES}
+    assert labels == {"out", "near/mean", "far/mean", "mean"}
+    result = ood.measure(grouped)
+    there = [one.label for one in ood.HEADLINES if len(result.rows(one.metric, **one.where))]
+    assert there == [
+        *("near-OOD AUROC", "near-OOD FPR95", "far-OOD AUROC", "far-OOD FPR95"),
+        *("mean OOD AUROC", "mean OOD FPR95"),
+    ]
+    own = ood.measure(EvaluationContext(grouped.model, few_digits)).frame
+    assert set(own["out"].dropna()) == {"out", "letters"}, "what digits bring is in no mean"
+
+
+def test_a_mean_is_no_dataset_of_figures_and_conventions(grouped):
+    result = ood.measure(grouped)
+    assert set(figures.plot(result)) == {
+        *("detection_near-a", "detection_near-b", "detection_far-c", "detection_d"),
+    }
+    assert {family.about for family in ood.CONVENTIONS([result])} == {
+        "near/a",
+        "near/b",
+        "far/c",
+        "d",
+    }
+
+
+def test_no_dataset_takes_the_name_of_a_mean(grouped, few_digits):
+    for name in ("out:mean", "out:near/mean"):
+        parts = {"test": few_digits.split("test"), name: few_digits.split("out")}
+        data = TensorDataset("x", parts, few_digits.classes, (0.0,) * 3, (1.0,) * 3)
+        with pytest.raises(UserError, match="no OOD dataset may be called mean"):
+            ood.measure(EvaluationContext(grouped.model, data))
+
+
+def test_imagenet_o_s_protocol_is_for_imagenet_o(imagenet):
+    """Not for OOD sets of another name, and not in the mean of a suite; unless it is asked for."""
+    parts, logits = imagenet.data.parts, imagenet._logits
+    for more in ({"out:near/ninco": "out"}, {"out:dtd": "out", "out": None}):
+        names = {"test": "test", "out": "out", **more}
+        split = {name: parts[of] for name, of in names.items() if of}
+        data = TensorDataset("imagenet", split, imagenet.data.classes, (0.0,) * 3, (1.0,) * 3)
+        context = Answers(
+            imagenet.model, data, {name: logits[of] for name, of in names.items() if of}
+        )
+        protocols = set(ood.measure(context).frame["protocol"])
+        assert all(name.startswith("full") for name in protocols)
+        masked = set(ood.measure(context, protocol="hendrycks200").frame["protocol"])
+        assert all(name.startswith("hendrycks200") for name in masked)
 
 
 def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):

@@ -320,13 +320,13 @@ def test_one_bit_of_the_weights_is_found(finished: Path, trained: Path, tmp_path
     bias = loaded.model.head.bias
     bias.data[0] = torch.nextafter(bias.data[0], bias.data[0] + 1)
     checkpoints.save(path, loaded.model, loaded.card)
-    found = contradicted(finished, models=folder, samples=1)
+    found = contradicted(finished, weights=folder, samples=1)
     assert found.keys() == {"weights"} and "baseline-s0" in found["weights"].detail
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
     (damaged,) = (
-        one for one in audit(finished, models=folder, samples=1) if "damaged" in one.detail
+        one for one in audit(finished, weights=folder, samples=1) if "damaged" in one.detail
     )
     assert damaged.check == "weights" and damaged.verdict == AuditStatus.UNKNOWN
 
@@ -384,7 +384,7 @@ def test_a_dataset_that_is_code_is_not_run(copied: Path, tmp_path: Path) -> None
 def test_no_server_that_a_report_names_is_called(copied: Path, weights: str) -> None:
     found = {one.check: one for one in audit(with_spec(copied, f"resnet20@{weights}"))}
     assert found["weights"].verdict == AuditStatus.UNKNOWN
-    assert "with --models" in found["weights"].detail
+    assert "with --weights" in found["weights"].detail
 
 
 def test_what_was_not_evaluated_confirms_nothing() -> None:
@@ -400,7 +400,7 @@ def test_what_was_not_evaluated_confirms_nothing() -> None:
 def test_what_is_missing_is_reported(finished: Path, copied: Path) -> None:
     absent = audit(finished, data="none.npz")
     assert verdicts(absent)["data"] == overall_status(absent) == AuditStatus.UNKNOWN
-    nowhere = audit(finished, models=finished, samples=1)
+    nowhere = audit(finished, weights=finished, samples=1)
     assert overall_status(nowhere) == AuditStatus.CONFIRMED  # the report says where they lay
     info = study.load_info(copied)
     models = [m.model_copy(update={"spec": m.spec.replace("-s0", "-s9")}) for m in info.models]

@@ -90,7 +90,10 @@ def test_data_that_are_absent_name_the_command_that_gets_them(call: Call, tmp_pa
         assert f"catchup-eval data fetch {name.removesuffix('-heldout')}" in done.stderr
 
 
-def test_a_recipe_names_its_data(call: Call, tmp_path: Path) -> None:
+def test_a_recipe_names_its_data(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catchup_eval.jobs.cost.seconds_per_image", lambda *_: 0.02)
     done = call("train", "cifar100-preactresnet18", "--dry-run", folder=tmp_path)
     assert done.returncode == 2 and "catchup-eval data fetch cifar100" in done.stderr
     values = "\n".join(
@@ -99,7 +102,10 @@ def test_a_recipe_names_its_data(call: Call, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(f"{values}\n[schedule]\nkind='one_cycle'\n")
     done = call("train", "mine.toml", "--dry-run")
     assert done.returncode == 2 and "names no dataset; expected --data" in done.stderr
-    assert call("train", "mine.toml", "--data", "digits", "--dry-run").returncode == 0
+    done = call("train", "mine.toml", "--data", "digits", "--dry-run")
+    assert done.returncode == 0
+    # One epoch of 1,297 images, each 0.02 s.
+    assert "train catchup-s0: 1 epoch of 145 steps, about 30 s\nin all about 30 s" in done.stdout
 
 
 def test_data_without_training_images_are_refused(call: Call, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ MISTAKES = {
     "conventions paper --quote mCE=43.76": "a quote needs a finished report",
     "verify nofolder": "nofolder holds no report",
     "verify here --data nodata": "there is no dataset 'nodata'",
-    "verify here --models nofolder": "there is no folder nofolder",
+    "verify here --weights nofolder": "there is no folder nofolder",
 }
 
 

@@ -25,6 +25,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("catchup_eval.cli.evaluate.evaluate_models", "evaluate x.pth"),
     "compare": ("catchup_eval.cli.evaluate.evaluate_models", "compare x.pth"),
     "report": ("catchup_eval.cli.report.redraw_report", "report here"),
+    "check": (
+        "catchup_eval.cli.check.check_report",
+        "check here --require clean.accuracy>3 --no-worse-than there",
+    ),
     "claims": ("catchup_eval.cli.claims.judge_claims", "claims catchup-mix here"),
     "conventions": ("catchup_eval.cli.conventions.show_conventions", "conventions here"),
     "verify": ("catchup_eval.cli.verify.verify_report", "verify here"),
@@ -54,23 +58,29 @@ VALUES: Mapping[str, str] = {
     "--limit": "20",
     "--method": "cutmix",
     "--methods": "baseline cutmix",
-    "--models": "weights",
+    "--margin": "1.5",
+    "--models": "a b",
     "--most": "3",
+    "--no-worse-than": "before",
     "--name": "other",
     "--networks": "5",
     "--on": "digits",
+    "--ood": "near-far digits",
     "--only": "clean ood",
     "--out": "there",
     "--photographs": "frost",
     "--quote": "mCE=43.76",
     "--recipe": "digits",
     "--reference": "x",
+    "--require": "clean.accuracy>5",
     "--samples": "10",
     "--seed": "1",
     "--seeds": "3 4",
     "--set": "clean.bins=5",
     "--shard": "1/2",
     "--skip": "clean ood",
+    "--with": "landscape",
+    "--weights": "weights",
     "reproduce --only": "catchup",
     "reproduce --weights": "Baseline=resnet20",
     "reproduce --skip": "catchup",
@@ -130,13 +140,14 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return asked
 
 
-def test_a_new_recipe_can_be_trained(call: Call, tmp_path: Path) -> None:
+def test_a_new_recipe_is_one(call: Call, tmp_path: Path) -> None:
+    from catchup_eval.trainers.recipe import load_recipe
+
     done = call("recipe", "new", "mine.toml", "--from", "tiny", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "mine.toml\n")
     assert call("recipe", "new", "--from", "tiny").stdout == (tmp_path / "mine.toml").read_text()
-    assert (
-        call("train", "mine.toml", "--dry-run").stdout == "train catchup-s0: 4 epochs of 26 steps\n"
-    )
+    mine, tiny = load_recipe("mine.toml"), load_recipe("tiny")
+    assert mine.training_settings() == tiny.training_settings()
     for words, says in (
         (["mine.toml"], "mine.toml is there already"),
         (["mine.txt"], "expected a file FILE.toml"),

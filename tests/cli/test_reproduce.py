@@ -249,12 +249,15 @@ def test_the_cost_is_printed_before_the_first_step(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catchup_eval.jobs.cost.seconds_per_image", lambda *_: 0.001)
+    monkeypatch.setattr("catchup_eval.jobs.cost.StepTimes.forward_untrained", lambda *_: 0.001)
     printed = call("reproduce", "table8", "--dry-run", folder=tmp_path).stdout
     assert (
         "cifar100: train No Mixup: 3 x 2000 epochs, 300.00 million images, 83 h 20 min" in printed
     )
     seconds = 3 * 3 * (2000 * 50_000 + 1200 * 100_000) * 0.001
     assert f"all trainings: {round(seconds / 60) // 60} h" in printed
+    # Both datasets: 3 x 3 networks, a pass of 10,000 test images for `clean` and little more.
+    assert printed.count("; about 2 min for those that are trained") == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -262,6 +265,7 @@ def test_all_of_them_are_planned_at_once(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catchup_eval.jobs.cost.seconds_per_image", lambda *_: 0.001)
+    monkeypatch.setattr("catchup_eval.jobs.cost.StepTimes.forward_untrained", lambda *_: 0.001)
     printed = call("reproduce", "all", "--dry-run", folder=tmp_path).stdout
     assert all(f"{one.title}: {one.about}" in printed for one in EVERY.values())
     ended = call("reproduce", "all", "--only", "catchup", folder=tmp_path)

@@ -15,6 +15,7 @@ CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 CARD = OutputNames({name: place for place, name in enumerate(CIFAR)})
 ORDER = OutputNames({"n01440764 tench": 0, "n02085620 Chihuahua": 1})
 FILE = OutputNames({"cat": 3, "dog": 5, "ship": 8}, "order.toml")
+SYNONYMS = OutputNames({"French Horn": 0, "Tinca tinca": 1}, "names.txt")
 ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 10, 12, 999)}
 
 
@@ -34,6 +35,7 @@ ZERO_TO = {count: [str(number) for number in range(count)] for count in (8, 9, 1
         (["1", "2", "3"], 3, OutputNames(), (), ""),
         (list("abcdefghij"), 10, CARD, (), "different names; both are taken in order"),
         (["n02085620-a", "n01440764"], 2, ORDER, (1, 0), "by name"),
+        (["n01440764", "n03394916"], 2, SYNONYMS, (1, 0), "names in names.txt"),
         (["n01440764", "n01443537"], 1000, OutputNames(), (0, 1), "2 .* by WordNet number"),
         (["n02085620-Chihuahua", "Goldfish"], 1000, OutputNames(), (151, 1), "by WordNet number"),
     ],
@@ -73,6 +75,21 @@ def test_what_is_not_known_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         match(classes, outputs, names)
+
+
+def test_masked_or_not_is_named() -> None:
+    """Unmasked, the dataset's classes come first and the others compete."""
+    two = ["n01440764", "n02085620"]
+    assert match(two, 1000).protocol == "masked2of1000"
+    assert match(ZERO_TO[9], 1000).protocol == "full1000"
+    assert match(CIFAR, 10).protocol == match(CIFAR[::-1], 10, CARD).protocol == ""
+    for found in (match(two, 1000, mask=False), match(two, 1000, OutputNames(mask=False))):
+        assert found.columns[:3] == (0, 151, 1) and sorted(found.columns) == [*range(1000)]
+        assert found.protocol == "full1000" and "not masked" in found.note
+    assert match(two, 1000, OutputNames(mask=True), mask=False) == match(two, 1000)
+    numbered = match(ZERO_TO[9], 1000, OutputNames(mask=True))
+    assert numbered.columns == (*range(9),) and numbered.protocol == "masked9of1000"
+    assert match(["n01440764"], 1000, mask=False).columns == (*range(1000),)
 
 
 @settings(max_examples=30)

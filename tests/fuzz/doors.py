@@ -165,7 +165,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "report": ("{report}", "--dry-run", "--name"),
     "claims": ("{claims}", "{report}", "--most", "--name", "--limit", "--set"),
     "conventions": ("{report}", "--quote", "--quote"),
-    "verify": ("{report}", "--samples", "--seed", "--device", "--batch-size", "--models", "--data",
+    "verify": ("{report}", "--samples", "--seed", "--device", "--batch-size", "--weights", "--data",
                "--data-root"),
     "reproduce": ("table9", "--dry-run", "--on", "--seeds", "--epochs", "--only", "--skip"),
     "list": ("models",),
@@ -174,8 +174,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "data corrupt": ("{digits}", "--limit", "--corruptions", "--seed", "--photographs"),
     "data cscores": ("{digits}", "--networks", "--recipe", "--device"),
 }  # fmt: skip
-COMMON = ("--device", "--batch-size", "--limit", "--only", "--skip", "--name", "--shard",
-          "--data-root", "--set", "--reference")  # fmt: skip
+COMMON = ("--device", "--batch-size", "--limit", "--only", "--skip", "--with", "--name", "--shard",
+          "--data-root", "--set", "--reference", "--ood")  # fmt: skip
 
 
 def options_case(value: Any, rng: Generator, box: Path, m: Material) -> Case:
@@ -421,6 +421,33 @@ def score_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
     damage.change_file(path, rng) if kind == "bytes" else damage.change_arrays(path, rng, canary)
     words = ["evaluate", m.spec, "--data", str(box / "in" / "mine.npz"), "--only", "cscore"]
     return Case([*words, "-q", "--out", "../out"], about=kind, canary=canary)
+
+
+def ood_case(kind: str, rng: Generator, box: Path, m: Material) -> Case:
+    """OOD images of an archive, or of OpenOOD's lists; they change no accuracy."""
+    from PIL import Image
+
+    inside, canary = box / "in", box / "in" / "canary"
+    data, source = m / "digits.npz", inside / "mine.npz"
+    if kind == "list":
+        data = inside / "cifar10.npz"
+        shutil.copy(m / "digits.npz", data)
+        lists, images = inside / "benchmark_imglist" / "cifar10", inside / "images_classic"
+        lists.mkdir(parents=True)
+        images.mkdir()
+        Image.fromarray(m.images[0]).save(images / "0.png")
+        damaged = damage.change_bytes(b"0.png -1\n" * 3, rng)
+        text = pick(rng, [damaged, damaged, b"../canary -1\n", b"/etc/passwd -1\n", b"0.png\n"])
+        (lists / "test_tin.txt").write_bytes(text)
+    else:
+        np.savez(inside / "mine.npz", images=m.images, labels=m.labels)
+        damage.change_file(source, rng) if kind == "bytes" else damage.change_arrays(
+            source, rng, canary
+        )
+    words = ["evaluate", m.spec, "--data", str(data), "--data-root", "../out/data", "-q"]
+    given = f"near-far={inside}" if kind == "list" else str(source)
+    words += ["--only", "clean", "ood", "--out", "../out", "--ood", given]
+    return Case(words, about=kind, truth=m.truth, canary=canary)
 
 
 # --- checkpoints and specs ----------------------------------------------------------------------
@@ -982,6 +1009,7 @@ def doors() -> Mapping[str, Door]:
         "images": Door(6, kinds(IMAGE_KINDS), image_case),
         "packs": Door(7, kinds(PACK_KINDS), pack_case),
         "scores": Door(3, kinds(["bytes", "arrays"]), score_case),
+        "ood": Door(4, kinds(["bytes", "arrays", "list", "list"]), ood_case),
         "checkpoints": Door(9, kinds(CHECKPOINT_KINDS), checkpoint_case),
         "specs": Door(10, specs, spec_case),
         "reports": Door(7, reports, report_case),

@@ -22,6 +22,7 @@ CASES: list[tuple[str, Any]] = [
     ("images", "junk"),
     ("packs", "arrays"),
     ("scores", "arrays"),
+    ("ood", "list"),
     ("checkpoints", "code"),
     ("checkpoints", "own table"),
     ("specs", (["norm=", "é", "?", "&"], True)),

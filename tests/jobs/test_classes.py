@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from catchup_eval import api
+from catchup_eval.analysis import clean
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets.arrays import from_arrays
 from catchup_eval.datasets.dataset import TensorDataset
@@ -140,3 +141,65 @@ def test_labels_without_names_are_outputs() -> None:
     accuracy = found["clean"].table.set_index("metric")["value"]["accuracy"]
     assert accuracy == by_hand(net, data, [*range(1000)])
     assert "taken as the numbers of its 1,000 outputs" in found.notes[0]
+
+
+def test_masked_and_not_by_name(digits: TensorDataset, tmp_path: Path) -> None:
+    """Of 1,000 outputs, all others compete where it is asked for; the protocol says which."""
+    data, net = chosen(digits, [*WNIDS]), Pooled(1000)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    code = "from tests.jobs.test_classes import Pooled\ndef build():\n    return Pooled(1000)\n"
+    (tmp_path / "nets.py").write_text(code)
+    spec = f"{tmp_path}/nets.py:build@{tmp_path}/net.pth?norm=none"
+    specs = [f"masked={spec}", f"full={spec}&mask=false"]
+    models = {one.info.group: one.model for one in load_models(specs, data)}
+    found = {
+        name: api.evaluate(model, data, only=["clean"], device="cpu")
+        for name, model in models.items()
+    }
+    masked, full = (found[name]["clean"].result for name in ("masked", "full"))
+    split = data.split("test")
+    with torch.no_grad():
+        logits = net(split.images.float() / 255)
+    places = torch.tensor([*WNIDS.values()])
+    expected = 100 * float((logits.argmax(1) == places[split.labels]).double().mean())
+    assert full.value("accuracy") == pytest.approx(expected)
+    assert masked.value("accuracy") == pytest.approx(by_hand(net, data, [*WNIDS.values()]))
+    assert full.value("chance") == 0.1 and masked.value("chance") == pytest.approx(100 / 3)
+    assert set(masked.frame["protocol"]) == {f"clean@{clean.VERSION}+masked3of1000"}
+    assert set(full.frame["protocol"]) == {f"clean@{clean.VERSION}+full1000"}
+    assert any("of its 1,000 outputs, 3 are" in note for note in found["full"].notes)
+    other = replace(data, classes=("n01440764", "n02085620", "n01443537"))
+    with pytest.raises(UserError, match="which output is which class is not known for n01443537"):
+        api.evaluate(models["full"], other, only=["clean"], device="cpu")
+    live = api.evaluate(wrap(net, mask=False), data, only=["clean"], device="cpu")
+    assert live["clean"].result.value("accuracy") == full.value("accuracy")
+    with pytest.raises(UserError, match="expected mask=true or mask=false, got mask=maybe"):
+        load_models([f"{spec}&mask=maybe"], data)
+
+
+def test_any_of_several_correct_classes(digits: TensorDataset) -> None:
+    """An image of a digit may also be called the next one; what needs one label is skipped."""
+    split = digits.split("test").subsample(60)
+    accepted = torch.stack([split.labels, (split.labels + 1) % 10], 1)
+    accepted[::2, 1] = -1
+    data = replace(digits, parts={"test": replace(split, accepted=accepted)})
+    net = Pooled(10)
+    only = ["clean", "deformation", "feature_drop"]
+    found = api.evaluate(wrap(net), data, only=only, device="cpu")
+    with torch.no_grad():
+        logits = net(split.images.float() / 255)
+    correct = (logits.argmax(1)[:, None] == accepted).any(1)
+    assert correct.sum() > (logits.argmax(1) == split.labels).sum()
+    result = found["clean"].result
+    assert result.value("accuracy") == pytest.approx(100 * float(correct.double().mean()))
+    assert result.value("chance") == pytest.approx(15.0)
+    top = logits.topk(5).indices
+    by_top5 = (top[:, :, None] == accepted[:, None]).flatten(1).any(1)
+    assert result.value("top5") == pytest.approx(100 * float(by_top5.double().mean()))
+    for link in clean.row_links(result):
+        value = link.scale * float(np.mean(link.outcomes))
+        assert value == pytest.approx(result.value(link.metric, **link.where))
+    unchanged = found["deformation"].result.value("accuracy", deformation="none")
+    assert unchanged == result.value("accuracy")
+    (skipped,) = found.study.info.skipped
+    assert skipped.reason == "needs one correct class for each image"

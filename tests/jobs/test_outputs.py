@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from catchup_eval import api
+from catchup_eval.analysis import ANALYSES
 from catchup_eval.core.errors import InvalidOutput
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.jobs.evaluate import EvaluationSettings
@@ -106,7 +107,7 @@ def test_outputs_that_are_not_finite_give_no_number(
     assert set(reasons) == {("broken-s0", "clean"), ("broken-s0", "deformation")}
     for reason in reasons.values():
         assert reason == "failed: 40 of 40 outputs of the network are not finite"
-    table = page.summary(finished, api.ANALYSES)
+    table = page.summary(finished, ANALYSES)
     assert set(table["broken"]) == {"failed"}
     api.write_report(finished, tmp_path)
     text = (tmp_path / "report.md").read_text()
@@ -155,7 +156,7 @@ def test_another_form_gives_the_same_numbers_and_is_told(
         "map": "(N, K, 1, 1)",
     }
     assert words.get(kind, "taken") in notes
-    assert " !" in page.summary(finished, api.ANALYSES)["net"].iloc[0]
+    assert " !" in page.summary(finished, ANALYSES)["net"].iloc[0]
     note = plain.notes("net")[0]
     assert "the accuracy, 5.0 %, is not above" in note
 

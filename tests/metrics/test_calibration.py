@@ -9,6 +9,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss, mean_squared_error
 
 from catchup_eval.metrics import calibration
+from catchup_eval.metrics.intervals import reflected
 
 
 @pytest.fixture
@@ -165,3 +166,9 @@ def test_doubt_is_the_logarithm_of_1_less_the_largest_probability() -> None:
     np.testing.assert_allclose(calibration.log_doubt(logits), np.log1p(-largest), rtol=1e-9)
     assert np.array_equal(np.argsort(calibration.log_doubt(logits)), np.argsort(-largest))
     np.testing.assert_allclose(calibration.log_doubt(np.zeros((1, 4))), np.log(3 / 4))
+
+
+def test_a_reflected_interval_stays_a_rate() -> None:
+    """An ECE of 90 % whose resampled ones are 70 or 80 % would reflect to 100 and 110 %."""
+    interval = reflected(lambda chosen: 0.7 + 0.1 * (chosen[:, 0] % 2), 8, 0.9)
+    assert interval == pytest.approx((0.9, 1.0))

@@ -185,7 +185,7 @@ def test_each_interval_holds_its_value_within_0_and_1(inside, outside):
 
 
 def test_intervals_cover_the_truth_near_the_edge():
-    """30 + 30 normal scores at an AUROC of .99: 97 to 99 % (`benchmarks/coverage.py`).
+    """30 + 30 normal scores at an AUROC of .99: 97 to 99 % (`benchmarks/interval_coverage.py`).
 
     Of 400 sets, 90 % is 5 standard deviations below 95 %; a bootstrap would hold 70 to 80 %.
     """

@@ -136,6 +136,36 @@ def test_a_function_may_bring_its_weights(tmp_path: Path) -> None:
         load(f"{target}?norm=none")
 
 
+def test_a_function_may_give_a_classifier(tmp_path: Path) -> None:
+    """It keeps its normalisation, stages and names; the global generators are as they were."""
+    lines = (
+        "import torch",
+        "import catchup_eval as ce",
+        "def build():",
+        "    torch.manual_seed(0)",
+        "    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))",
+        "    how = dict(mean=(0.5,) * 3, std=(0.25,) * 3, stages=['0'], classes=['a', 'b'])",
+        "    return ce.wrap(net, **how)",
+    )
+    (tmp_path / "nets.py").write_text("\n".join(lines))
+    target, state = f"{tmp_path}/nets.py:build", torch.get_rng_state()
+    model = load(f"ours={target}").model
+    assert torch.equal(state, torch.get_rng_state())
+    assert model.preprocessing == "(pixels - (0.5, 0.5, 0.5)) / (0.25, 0.25, 0.25)"
+    assert (model.name, len(model.stages)) == ("ours", 1)
+    assert model.output_names.places == {"a": 0, "b": 1}
+    assert "it sets torch's seed, so that its weights may be random" in model.weight_notes
+    half = load(f"{target}?norm=half").model.preprocessing
+    assert half == "(pixels - (0.5, 0.5, 0.5)) / (0.5, 0.5, 0.5)"
+    weights = {name: value + 1 for name, value in model.net.state_dict().items()}
+    torch.save(weights, tmp_path / "x.pt")
+    other = load(f"{target}@{tmp_path}/x.pt").model
+    assert other.preprocessing == model.preprocessing
+    assert torch.equal(other.net[1].weight, model.net[1].weight + 1)
+    with pytest.raises(UserError, match="gives a classifier, which has its own head"):
+        load(f"{target}?head=1")
+
+
 NETS = """
 from torch import nn, full
 class Norm(nn.Module):

@@ -7,6 +7,7 @@ from torchvision.transforms import v2
 
 from catchup_eval.core.errors import BadFile, Interrupted, UnknownName, UserError
 from catchup_eval.core.settings import check
+from catchup_eval.jobs.cost import StepTimes
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import LazyCheckpoints, load_models
 from catchup_eval.jobs.train import plan_train
@@ -256,6 +257,17 @@ def test_an_own_network_is_trained_and_evaluated(own_network, noise_data, code):
     code("nets.py", NETWORK + "# changed\n")
     (changed,) = load_models([f"{target}@{done.checkpoint}"])
     assert "is not, or no longer, the code that" in changed.model.weight_notes[0]
+
+
+@pytest.mark.trained
+def test_the_time_of_an_own_network_and_method_is_estimated(tmp_path, code, recipe_of, noise_data):
+    recipe = recipe_of(architecture=f"{code('nets.py', NETWORK)}:build", options={})
+    method, data = (
+        f"{code('mine.py', METHOD)}:mine",
+        DataSource("noise", tmp_path, live=noise_data()),
+    )
+    (task,) = plan_train(recipe, [method], [0], data, tmp_path)
+    assert task.seconds(StepTimes(torch.device("cpu"))) > 0
 
 
 @pytest.mark.trained

@@ -33,7 +33,8 @@ runs only where `attacks` names it, which takes the extra `attacks`; its check i
 Samples: `index` (N,), `clean` (N,) bool, `margin` (N,) of its logits, `zero-gradient`, `same-twice`
 and `guess` (N,) bool, whether the label is the commonest one. For each attack and epsilon, whether
 the prediction is still correct: `fgsm@4`, `pgd@4`, `MIFGSM@8`, ... (N,) bool, (M,) for an attack on
-M images; likewise `fgm-l2@0.5`, `pgd-l2@0.5`; for these and FGSM and PGD also `margin-fgsm@4`,
+M images; likewise `fgm-l2@0.5`, `pgd-l2@0.5`; `prediction-fgsm@4`, ... the predicted labels, which
+older results lack; for FGSM, PGD and those in the l_2 ball also `margin-fgsm@4`,
 `margin-pgd@4`, ... (N,), the attacked image's largest logit less the next, the distance of the
 outcome from flipping; `pgd-unbounded` (M,) bool; `Square@4-index` (M,) which images these were;
 `AutoAttack@4-flags` (5,) bool, what it warned of.
@@ -53,15 +54,15 @@ from catchup_eval.analysis.adversarial import attacks as gradient_attacks
 from catchup_eval.analysis.adversarial import libraries, masking
 from catchup_eval.analysis.adversarial.conventions import CONVENTIONS as CONVENTIONS
 from catchup_eval.analysis.adversarial.figures import plot as plot
-from catchup_eval.analysis.base import PerSample, Recheck
-from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.base import PerSample, Recheck, Work
+from catchup_eval.analysis.context import EvaluationContext, as_labels
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import image_rngs
 from catchup_eval.core.settings import MOST, Count, EachOnce, Positive, validate_settings
 from catchup_eval.datasets.dataset import Batch
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import Result, Rows
 
 TITLE = "Adversarial attacks"
@@ -90,12 +91,16 @@ HEADLINES = tuple(
     )
     for attack in ("fgsm", "pgd")
 )
-PER_SAMPLE: PerSample = {"test": ("clean", "fgsm@*", "pgd@*", "*-l2@*", "margin-*")}
+OWN = ("fgsm@*", "pgd@*", "*-l2@*")  # attacks on all test images
+PER_SAMPLE: PerSample = {
+    "test": ("clean", *OWN, "margin-*", *(f"prediction-{attack}" for attack in OWN)),
+}
 RECHECK = Recheck({"unbounded": 0, "attacks": ()})  # their outcomes depend on the batch
 
 L2_REACH = 2.5  # of the radius: all steps of PGD in the l_2 ball together
 FREE_STEPS, FREE_STEP_SIZE = 32, 8  # without a bound, in 1/255: any pixel can cross its whole range
 
+GRADIENT = 3  # passes that a step with a gradient takes
 CALL = 10  # batches that AutoAttack is given at once, since few images reach its slow last attack
 SAME = 1e-3  # of an image's largest logit, by which rounding may change its logits
 HALF_LEVEL = 0.5  # in 1/255: what rounding to 8 bits undoes
@@ -210,6 +215,22 @@ def measure(
     return Result(_rows(samples, settings, specs).frame(), samples)
 
 
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """Steps with a gradient, each three passes; of other libraries' attacks, their steps at least.
+
+    Images that are fooled early are not attacked again, which is not foreseen.
+    """
+    n, steps = images.get("test", 0), settings["pgd_steps"] * settings["pgd_restarts"]
+    pgd = len(settings["pgd_epsilons"]) + len(settings["pgd_l2_epsilons"])
+    single = 5 + len(settings["epsilons"]) + 4 * len(settings["l2_epsilons"])
+    passes = n * (single + pgd * (GRADIENT * steps + 1))
+    for spec in libraries.parse_attacks(settings["attacks"]):
+        passes += GRADIENT * spec.steps * min(n, spec.images or n)
+    if settings["preset"]:
+        passes += n * (GRADIENT * libraries.AUTOATTACK_STEPS + GRADIENT * steps + 4)
+    return Work(passes + GRADIENT * FREE_STEPS * min(n, settings["unbounded"]))
+
+
 def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
     rows = result.rows("accuracy")
@@ -220,6 +241,20 @@ def row_links(result: Result) -> Iterator[RowLink]:
             yield RowLink("accuracy", where, correct)
             if attack == "fgsm":
                 yield RowLink("error", where, ~correct)
+
+
+def conditions(result: Result) -> Iterator[Condition]:
+    """Each attack on all test images."""
+    for attack, epsilon in result.rows("accuracy")[["attack", "epsilon"]].itertuples(index=False):
+        label = attack if np.isnan(epsilon) else f"{attack}@{epsilon:g}"
+        correct = result.samples.get(label)
+        if epsilon == 0 or correct is None or len(correct) != len(result.samples["index"]):
+            continue
+        predicted = result.samples.get(f"prediction-{label}")
+        ball = "" if np.isnan(epsilon) else f" {epsilon:g}{'' if 'l2' in attack else '/255'}"
+        name = attack.upper() if attack in ("fgsm", "pgd") else attack
+        cells = None if predicted is None else predicted[:, None]
+        yield Condition(f"{name}{ball}", correct, cells)
 
 
 def _fgsm_pgd_outcomes(
@@ -304,7 +339,8 @@ def _outcomes(
 ) -> dict[str, np.ndarray]:
     """Who is classified correctly on these images, and by how much the first logit leads."""
     logits = context.logits(images)
-    return {name: _is_correct(logits, labels), f"margin-{name}": margins(logits)}
+    found = {name: _is_correct(logits, labels), f"prediction-{name}": as_labels(logits)}
+    return {**found, f"margin-{name}": margins(logits)}
 
 
 def _library_outcomes(
@@ -316,12 +352,16 @@ def _library_outcomes(
     split = context.data.split("test")
     split = split.subsample(spec.images or len(split))
     size = context.batch_size * (CALL if isinstance(attack, libraries.AutoAttack) else 1)
-    correct = []
+    correct, predicted = [], []
     for batch in split.to(context.device).batches(size):
         generator = context.generator(spec.label, int(batch.index[0]))
-        points = attack(batch.images, batch.labels, generator).clamp(0, 1)
-        correct.append(_is_correct(context.logits(points), batch.labels))
-    found = {spec.label: np.concatenate(correct)}
+        logits = context.logits(attack(batch.images, batch.labels, generator).clamp(0, 1))
+        correct.append(_is_correct(logits, batch.labels))
+        predicted.append(as_labels(logits))
+    found = {
+        spec.label: np.concatenate(correct),
+        f"prediction-{spec.label}": np.concatenate(predicted),
+    }
     if spec.images:
         found[f"{spec.label}-index"] = split.index.cpu().numpy()
     if isinstance(attack, libraries.AutoAttack):

@@ -48,6 +48,9 @@ COUNTS = ("steps", "nb_iter", "n_queries", "n_restarts", "restarts", "eot_iter",
 SIZES = ("eps", "alpha", "max_epsilon")  # in units of [0, 1]
 
 AUTOATTACK = "AutoAttack"
+# Of the standard one on an image that withstands it: APGD-CE 100, APGD-T and FAB-T 9 x 100 each,
+# Square 5,000 passes without a gradient. Of Square alone; of most others by default.
+AUTOATTACK_STEPS, SQUARE_STEPS, USUAL_STEPS = 3500, 1700, 10
 TARGETS = 9  # classes that its targeted attacks try
 FLAGS: Mapping[str, str] = {  # a word of the library's warning: what then does not hold
     "randomized": "AutoAttack: an image gets the same answer every time",
@@ -85,6 +88,12 @@ class AttackSpec:
         ]
         words = ["torchattacks", version("torchattacks"), self.name, *named]
         return re.sub(r"[^\w.+-]", "_", "-".join(words))
+
+    @property
+    def steps(self) -> int:
+        """How many it takes on an image, roughly: those that are set, or the library's."""
+        usual = {AUTOATTACK: AUTOATTACK_STEPS, "Square": SQUARE_STEPS}.get(self.name, USUAL_STEPS)
+        return int(next((self.settings[n] for n in COUNTS if n in self.settings), usual))
 
     def build(self, model: nn.Module, batch_size: int) -> "LibraryAttack | AutoAttack":
         """The attack on this model.

@@ -4,7 +4,7 @@ One row per number, without a condition:
 
 - `accuracy`: top-1 in percent, Wilson interval
 - `top5`: top-5 accuracy in percent, Wilson interval; only where there are more than 5 classes
-- `chance`: accuracy of guessing, 100 / K, in percent
+- `chance`: accuracy of guessing, 100 / K, in percent (times the mean number of correct classes)
 - `nll`: negative log-likelihood in nats, bootstrap over images
 - `brier`: squared error summed over all classes (Brier 1950), 0 to 2; bootstrap over images
 - `ece`: expected calibration error in percent, equal-width bins (Guo et al. 2017)
@@ -30,11 +30,15 @@ Where all images contribute the same (all correct, and confident) a bootstrap ha
 interval is then that of :func:`catchup_eval.metrics.intervals.at_edge`; `nll`, which is not
 bounded, has none. One image has no interval.
 
+Where a dataset has several correct classes for an image, accuracies count any of them (as the
+authors of ImageNet-ReaL and ObjectNet do); NLL, Brier score and temperature go by its label, which
+is one of them.
+
 Common columns: `metric`, `value`, `unit`, `n` images, `low` and `high` (95 % interval),
 `protocol`. Samples, each (N,): `index`, `label`, `prediction`, `correct`, `nll`, `brier`,
 `confidence`, `log_doubt` (the logarithm of 1 less it), `confidence_after_temperature`,
 `temperature`, `margin` (the largest logit less the next: how far the prediction is from another
-one); and `bins` (1,).
+one); `accepted` (N, M), where images have several correct classes: -1 fills the rows; `bins` (1,).
 """
 
 from collections.abc import Iterator
@@ -50,7 +54,7 @@ from catchup_eval.core.settings import Few, validate_settings
 from catchup_eval.metrics import calibration, selective
 from catchup_eval.metrics.calibration import margins
 from catchup_eval.metrics.intervals import Interval, bootstrap, reflected
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import RANGES, Result, Rows
 
 TITLE = "Clean accuracy and calibration"
@@ -73,9 +77,11 @@ HEADLINES = (
 PER_SAMPLE: PerSample = {
     "test": (
         *("label", "prediction", "correct", "nll", "brier", "confidence", "log_doubt", "margin"),
+        "accepted",
     ),
 }
 RECHECK = Recheck()
+SEVERAL_LABELS = True
 
 
 @validate_settings()
@@ -95,6 +101,7 @@ def measure(context: EvaluationContext, *, bins: Few = 15) -> Result:
     samples = {
         "index": outputs.index.numpy(),
         "label": labels,
+        **({} if outputs.accepted is None else {"accepted": outputs.accepted.numpy()}),
         "prediction": logits.argmax(1),
         "correct": outputs.correct,
         "nll": calibration.nll(log_p, labels),
@@ -106,23 +113,30 @@ def measure(context: EvaluationContext, *, bins: Few = 15) -> Result:
         "margin": margins(outputs.logits),
         "bins": np.array([bins]),
     }
-    return Result(_rows(logits, samples).frame(), samples)
+    return Result(_rows(logits, samples, outputs.truth.numpy()).frame(), samples)
 
 
 def row_links(result: Result) -> Iterator[RowLink]:
     """Rows beyond the headlines, and the samples that each is the mean of."""
     yield RowLink("brier", {}, result.samples["brier"], 1.0)
-    yield RowLink("accuracy", {}, result.samples["prediction"] == result.samples["label"])
+    truth = result.samples.get("accepted", result.samples["label"][:, None])
+    yield RowLink("accuracy", {}, (result.samples["prediction"][:, None] == truth).any(1))
 
 
-def _rows(logits: np.ndarray, samples: dict[str, np.ndarray]) -> Rows:
+def conditions(result: Result) -> Iterator[Condition]:
+    """The images as they are."""
+    correct, prediction = result.samples["correct"], result.samples["prediction"]
+    yield Condition("clean", correct, prediction[:, None], changed=False)
+
+
+def _rows(logits: np.ndarray, samples: dict[str, np.ndarray], truth: np.ndarray) -> Rows:
     rows = Rows(f"clean@{VERSION}")
     n, classes = logits.shape
     rows.rate("accuracy", samples["correct"])
     if classes > 5:
         top = np.argpartition(-logits, 5, axis=1)[:, :5]
-        rows.rate("top5", (top == samples["label"][:, None]).any(1))
-    rows.add("chance", 100 / classes, unit="%", n=n)
+        rows.rate("top5", (top[:, :, None] == truth[:, None]).any((1, 2)))
+    rows.add("chance", 100 * float((truth >= 0).sum(1).mean()) / classes, unit="%", n=n)
     for score, unit in (("nll", "nats"), ("brier", "squared error")):
         rows.mean(score, samples[score], unit=unit)
     for confidence in PANELS:

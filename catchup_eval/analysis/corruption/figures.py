@@ -11,7 +11,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from catchup_eval.analysis.corruption.registry import CORRUPTIONS
+from catchup_eval.analysis.corruption.registry import (
+    BENCHMARKS,
+    CORRUPTIONS,
+    find_benchmark,
+)
 from catchup_eval.metrics.intervals import t_interval
 from catchup_eval.plotting import figure, style
 from catchup_eval.results.result import Result, group_by_model
@@ -20,6 +24,7 @@ FEW = 4  # models up to which intervals are drawn
 ABREAST = 3  # heat maps beside each other
 ROW = 0.2  # inches
 MEAN = "mean"
+MEANS = [find_benchmark([name]).metric for name in BENCHMARKS]
 
 
 def plot(result: Result) -> dict[str, Figure]:
@@ -86,7 +91,7 @@ def _places(names: Sequence[str] | pd.Index) -> dict[str, float]:
     places: dict[str, float] = {}
     down, before = 0.0, ""
     for name in names:
-        family = CORRUPTIONS[name].family if name in CORRUPTIONS else MEAN
+        family = CORRUPTIONS[name].family if name in CORRUPTIONS else str(name == MEAN)
         down += 0 if not places else 1 if family == before else 1.35
         places[name], before = down, family
     return places
@@ -122,7 +127,8 @@ def _label_rows(axes: Axes, places: Mapping[str, float]) -> None:
 def _point(results: Sequence[Result], row: str) -> tuple[float, ...]:
     """Value, low, high; of one seed its own interval, of several their mean and Student's."""
     condition = {} if row == MEAN else {"corruption": row}
-    metric = "corruption_error" if condition else "mean_error"
+    means = (metric for metric in MEANS if len(results[0].rows(metric)))
+    metric = "corruption_error" if condition else next(means)
     rows = pd.concat([result.rows(metric, **condition) for result in results])
     if len(rows) == 1:
         return tuple(rows[["value", "low", "high"]].iloc[0])

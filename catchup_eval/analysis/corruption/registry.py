@@ -7,13 +7,17 @@ the image's own number, never on the batch: every model gets the same pixels.
 One more type is a function in a file of its own and a line of `CORRUPTIONS`; it is measured where
 `corruptions` names it, and is in no mean over the benchmark's.
 
+The ten types of ImageNet-C-bar and the ten of CIFAR-C-bar (Mintun et al. 2021), five of which are
+in both lists, are read from files alone.
+
 The released CIFAR-10-C and CIFAR-100-C files were drawn without a seed, so they cannot be drawn
 again; what is computed here follows their distribution.
 """
 
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +43,24 @@ BENCHMARK_19 = (
     *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
     *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 )
+# As `imagenet_c_bar.csv` and `cifar10_c_bar.csv` of facebookresearch/augmentation-corruption have
+# them, whose spelling it is; types that are perceptually far from the nineteen.
+IMAGENET_C_BAR = (
+    *("blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout"),
+    *("cocentric_sine_waves", "inverse_sparkles", "perlin_noise", "plasma_noise"),
+    *("single_frequency_greyscale", "sparkles"),
+)
+CIFAR_C_BAR = (
+    *("blue_noise_sample", "brownish_noise", "checkerboard_cutout", "circular_motion_blur"),
+    *("inverse_sparkles", "lines", "pinch_and_twirl", "ripple", "sparkles"),
+    "transverse_chromatic_abberation",
+)
+NINETEEN = "c"
+BENCHMARKS: Mapping[str, Sequence[str]] = {
+    NINETEEN: BENCHMARK_19,
+    "imagenet-c-bar": IMAGENET_C_BAR,
+    "cifar-c-bar": CIFAR_C_BAR,
+}
 VERSION = 2  # raised when an image comes out differently
 CHUNK = 3 * 224**2  # values at a time: intermediate values stay small, and in the cache
 PRESETS: Mapping[str, int] = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}  # pixels a side
@@ -76,6 +98,56 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "spatter": Corruption(spatter.spatter, "extra", spatter.SPATTER),
     "saturate": Corruption(digital.saturate, "extra", digital.SATURATE),
 }
+
+
+# What may be measured: a type that is computed, one that is in files alone, or a whole list.
+NAMES = ChainMap(
+    cast("dict[str, Any]", CORRUPTIONS),
+    dict.fromkeys([*IMAGENET_C_BAR, *CIFAR_C_BAR]),
+    dict(BENCHMARKS),
+)
+
+
+class Benchmark(NamedTuple):
+    """Types that are measured together, and the list that they are of."""
+
+    name: str  # one of :data:`BENCHMARKS`
+    types: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The mean error over the types: each list's has a name of its own."""
+        end = "" if self.name == NINETEEN else f"_{self.name.replace('-', '_')}"
+        return f"mean_error{end}"
+
+
+def find_benchmark(names: Sequence[str], preset: str = "") -> Benchmark:
+    """The list that these types are of; types that are computed count as of the nineteen.
+
+    Args:
+        names: of types, or of whole lists.
+        preset: of the images, which decides where both lists of C-bar have all types.
+
+    Raises:
+        UserError: there are none, one is there twice, or they are of several lists.
+
+    Example:
+        >>> find_benchmark(["sparkles"], "cifar"), find_benchmark(["fog"]).metric
+        (Benchmark(name='cifar-c-bar', types=('sparkles',)), 'mean_error')
+    """
+    types = tuple(each for name in names for each in BENCHMARKS.get(name, (name,)))
+    if not types or len(set(types)) < len(types):
+        raise UserError(f"expected corruptions, each once, got {list(names)}")
+    if set(types) <= set(CORRUPTIONS):
+        return Benchmark(NINETEEN, types)
+    fitting = [name for name, every in BENCHMARKS.items() if set(types) <= set(every)]
+    if not fitting:
+        raise UserError(
+            "expected corruptions of one benchmark, so that no mean is over several, got "
+            f"{', '.join(types)}; {', '.join(BENCHMARKS)} are evaluated one by one"
+        )
+    own = [name for name in fitting if name in names or name.startswith(preset or "?")]
+    return Benchmark((own or fitting)[0], types)
 
 
 def corrupt(

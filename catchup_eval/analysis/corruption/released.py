@@ -1,10 +1,11 @@
-"""The released CIFAR-10-C, CIFAR-100-C and ImageNet-C as they are, never loaded whole.
+"""The files of CIFAR-10-C, CIFAR-100-C, ImageNet-C and C-bar as they are, never loaded whole.
 
 Of CIFAR each `NAME.npy` is a memory map and holds uint8 (5 N, H, W, 3): all images at severity 1,
 then all at 2, to 5. `labels.npy` holds the N labels five times; the same layout is written by
 :func:`catchup_eval.analysis.corruption.cache.export`.
 
-ImageNet-C lies as files of 224 pixels that are decoded as they are used:
+CIFAR-10-C-bar as its authors' script writes it is the same. ImageNet-C and ImageNet-C-bar lie as
+files of 224 pixels that are decoded as they are used:
 
 FOLDER/NAME/SEVERITY/WNID/*.JPEG    the validation images, under their own names
 
@@ -30,8 +31,13 @@ from catchup_eval.datasets.dataset import Split
 from catchup_eval.datasets.file_dataset import decode_images
 from catchup_eval.datasets.folders import listing
 
-# By dataset: the folder of its corrupted test images in the data root, as the archives have it.
-FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
+# By benchmark and dataset: the folder of its corrupted test images in the data root, as archives
+# and the authors' scripts have it.
+FOLDERS = {
+    "c": {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"},
+    "cifar-c-bar": {"cifar10": "CIFAR-10-C-Bar", "cifar100": "CIFAR-100-C-Bar"},
+    "imagenet-c-bar": {"imagenet": "imagenet-c-bar"},
+}
 SEVERITIES = 5
 LOOKED_AT = 100  # images, for the check that rows belong together
 

@@ -15,11 +15,12 @@ prints the second shear as 57.2 degrees; one radian is 57.3.
 
 Sanity checks: a zoom of 100 % changes nothing; an image's angle does not depend on its batch.
 
-Samples: `index` (N,), `clean` (N,) bool, `correct` (N, 8) bool in the order of the `accuracy` rows
-after "none", and `accuracy` (N,), the fraction of conditions in which each image is correct.
+Samples: `index` (N,), `clean` (N,) bool, `correct` (N, 8) bool and the predicted labels
+`prediction` (N, 8) in the order of the `accuracy` rows after "none", and `accuracy` (N,), the
+fraction of conditions in which each image is correct. Older results lack `prediction`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from catchup_eval.analysis import conventions
-from catchup_eval.analysis.base import PerSample, Recheck
+from catchup_eval.analysis.base import PerSample, Recheck, Work
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.deformation.transforms import (
     AFFINE_CONVENTIONS,
@@ -41,7 +42,7 @@ from catchup_eval.core.settings import one_of, validate_settings
 from catchup_eval.datasets.dataset import Split
 from catchup_eval.plotting import figure, style
 from catchup_eval.plotting.curves import Curve, curve, draw
-from catchup_eval.results.headline import Headline, RowLink
+from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model
 
 TITLE = "Deformations"
@@ -60,8 +61,9 @@ COST = 3
 HEADLINES = (
     Headline("mean_accuracy", "accuracy under deformation", "higher", outcomes=("accuracy",)),
 )
-PER_SAMPLE: PerSample = {"test": ("clean", "correct")}
+PER_SAMPLE: PerSample = {"test": ("clean", "correct", "prediction")}
 RECHECK = Recheck()
+SEVERAL_LABELS = True
 PANELS = {
     "rotation": "rotation up to (degrees)",
     "shear": "shear up to (degrees)",
@@ -89,20 +91,25 @@ def measure(
     split = context.data.split("test")
     change = partial(_deform_split, seed=context.seed, convention=convention)
     columns = [
-        context.correct(split, partial(change, deformation=deformation))
+        context.outcomes(split, partial(change, deformation=deformation))
         for deformation in context.track(DEFORMATIONS, len(DEFORMATIONS))
     ]
-    correct = np.stack(columns, axis=1)
+    prediction, correct = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
     clean, accuracy = context.clean_correct, correct.mean(1)
     rows = Rows(f"{convention}{len(DEFORMATIONS)}@{VERSION}")
     rows.mean("mean_accuracy", 100 * accuracy, unit="%")
     rows.rate("accuracy", clean, deformation="none", strength=0.0)
-    for column, (kind, strength, _) in zip(columns, DEFORMATIONS, strict=True):
+    for column, (kind, strength, _) in zip(correct.T, DEFORMATIONS, strict=True):
         rows.rate("accuracy", column, deformation=kind, strength=float(strength))
     _add_checks(rows, split[:8], change)
     index = split.index.numpy()
     samples = {"index": index, "clean": clean, "correct": correct, "accuracy": accuracy}
-    return Result(rows.frame(), samples)
+    return Result(rows.frame(), {**samples, "prediction": prediction})
+
+
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """Each image as it is and under each deformation."""
+    return Work((1 + len(DEFORMATIONS)) * images.get("test", 0))
 
 
 def row_links(result: Result) -> Iterator[RowLink]:
@@ -112,6 +119,16 @@ def row_links(result: Result) -> Iterator[RowLink]:
     for column, (kind, strength, _) in enumerate(DEFORMATIONS):
         where = {"deformation": kind, "strength": float(strength)}
         yield RowLink("accuracy", where, result.samples["correct"][:, column])
+
+
+def conditions(result: Result) -> Iterator[Condition]:
+    """All deformations, and each."""
+    correct, prediction = result.samples["correct"], result.samples.get("prediction")
+    yield Condition("all deformations", correct.mean(1), prediction)
+    for column, (kind, strength, _) in enumerate(DEFORMATIONS):
+        own = None if prediction is None else prediction[:, [column]]
+        name = f"{kind} {strength:g} {'%' if kind == 'zoom' else 'degrees'}"
+        yield Condition(name, correct[:, column], own)
 
 
 def _deform_split(split: Split, deformation: Deformation, seed: int, convention: str) -> Tensor:

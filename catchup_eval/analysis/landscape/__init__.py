@@ -64,6 +64,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
+from catchup_eval.analysis.base import Work
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.landscape import hessian, losses
 from catchup_eval.analysis.landscape.figures import AXES, CLUSTER, PLANE, SETTLED
@@ -90,7 +91,7 @@ REFERENCE = (
 )
 NEEDS = frozenset({"test"})
 VERSION = 3
-COST = 14
+COST = 20
 HEADLINES = (
     Headline("loss_rise", "Mean loss rise on the plane", "lower", outcomes=("rise",), scale=1.0),
     Headline(
@@ -108,6 +109,7 @@ FILTER_VERSION = 2
 RANKS = ("top", "second", "third")  # eigenvalues; the third shows whether the plane is unique
 
 
+SOLVER_PRODUCTS, PRODUCT = 100, 9  # products that a solver takes; passes of a product
 MOST_LOSSES = 2 * 10**8  # that are kept, 1.6 GB
 AtLeastTwo = Annotated[int, Field(ge=2, le=1000)]
 
@@ -184,6 +186,15 @@ def measure(
     check_eigenpairs(rows, pairs, samples=n)
     _check_centre(rows, context, batch, float(arrays["surface"][points // 2, points // 2]))
     return Result(rows.frame(), arrays)
+
+
+def work(settings: Mapping[str, Any], images: Mapping[str, int]) -> Work:
+    """A pass for each step, and products with the Hessian, of which the solver's are a guess."""
+    n = min(settings["samples"], images.get(settings["part"], 0))
+    points = settings["points"]
+    steps = (points**2 + settings["directions"] * points) * settings["batches"]
+    products = SOLVER_PRODUCTS + settings["probes"] + settings["lanczos"]
+    return Work(float(n * (steps + PRODUCT * products)))
 
 
 def _loss_surface(

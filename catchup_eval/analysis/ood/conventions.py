@@ -21,6 +21,7 @@ from catchup_eval.metrics.detection import Sweep
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
 from catchup_eval.results.result import Result
 
+MEAN = "mean"  # what a mean over OOD datasets is called, after its group and a slash
 CLASSES = (  # name, protocol of `ood`, and what a result under another one needs
     (
         "200 classes",
@@ -173,9 +174,10 @@ def families(outs: Iterable[str]) -> Iterator[ConventionFamily]:
 
 
 def measured_families(results: Iterable[Result]) -> Iterator[ConventionFamily]:
-    """Those of the OOD datasets that these results are about."""
+    """Those of the OOD datasets that these results are about, means over several aside."""
     columns = [result.frame["out"].dropna() for result in results]
-    return families(dict.fromkeys(str(name) for column in columns for name in column))
+    names = dict.fromkeys(str(name) for column in columns for name in column)
+    return families(name for name in names if name.rpartition("/")[2] != MEAN)
 
 
 CONVENTIONS: conventions.Conventions = measured_families

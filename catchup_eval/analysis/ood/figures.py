@@ -25,9 +25,19 @@ def name_suffix(out: str) -> str:
 def plot(result: Result) -> dict[str, Figure]:
     """For each OOD dataset: histograms of confidence, ROC and precision-recall curves of `msp`."""
     models = group_by_model(result)
-    names = result.frame["out"].dropna().unique()
+    names = [name for name in result.frame["out"].dropna().unique() if _is_set(result, name)]
     with style.figure_style():
-        return {f"detection{name_suffix(name)}": _figure(models, name) for name in names}
+        return {figure_name(name): _figure(models, name) for name in names}
+
+
+def figure_name(out: str) -> str:
+    """The name of the figure of an OOD dataset, which is a file's, too."""
+    return f"detection{name_suffix(out)}".replace("/", "-")
+
+
+def _is_set(result: Result, name: str) -> bool:
+    """Whether this is one OOD dataset, and no mean over several."""
+    return any(key.endswith(f"score_out{name_suffix(name)}") for key in result.samples)
 
 
 def _figure(models: dict[str, list[Result]], out: str) -> Figure:

@@ -19,6 +19,7 @@ from catchup_eval.datasets.arrays import from_npy
 from catchup_eval.datasets.dataset import Split, TensorDataset
 
 MEAN_10, STD_10 = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+MEAN_100, STD_100 = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -47,8 +48,7 @@ def cifar100(root: Path) -> TensorDataset:
     """
     from torchvision.datasets import CIFAR100
 
-    mean, std = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
-    return _read(Path(root), "cifar100", CIFAR100, mean, std)
+    return _read(Path(root), "cifar100", CIFAR100, MEAN_100, STD_100)
 
 
 def cifar10_1(root: Path) -> TensorDataset:

@@ -1,5 +1,8 @@
 """ImageNet-1k from folders by WordNet number, with ImageNet-O as images of none of its classes.
 
+Cue-conflict images (:mod:`catchup_eval.datasets.readers.cue_conflict`) are taken where they lie
+beside it.
+
 `imagenet_o.txt` has the 200 classes of ImageNet-1k whose names ImageNet-O's folders bear, from the
 list in hendrycks/natural-adv-examples, `eval_many_models.py` (Hendrycks et al. 2021, Natural
 Adversarial Examples). They are not the 200 classes of ImageNet-A.
@@ -15,6 +18,7 @@ from catchup_eval.core.errors import BadFile
 from catchup_eval.datasets import folders
 from catchup_eval.datasets.file_dataset import FileDataset
 from catchup_eval.datasets.files import require_folder
+from catchup_eval.datasets.readers import cue_conflict
 
 LOGITS = 1000  # classes, and logits of a network for them
 FOLDER, OOD_FOLDER = "imagenet", "imagenet-o"
@@ -29,9 +33,9 @@ def imagenet(root: Path) -> FileDataset:
     """50,000 validation images of 1,000 classes (Russakovsky et al. 2015), and what lies beside.
 
     The training images are the split `train` where they are there, ImageNet-O's (Hendrycks et al.
-    2021) the split `out`. Classes are named by WordNet number, in sorted order, which is the order
-    of the logits in every published network. Sample numbers follow the sorted paths, so that they
-    are rows of ImageNet-C's folders, too.
+    2021) the split `out`, cue-conflict images the split `cue`. Classes are named by WordNet number,
+    in sorted order, which is the order of the logits in every published network. Sample numbers
+    follow the sorted paths, so that they are rows of ImageNet-C's folders, too.
 
     Raises:
         BadFile: its folder is absent, or holds no 1,000 class folders.
@@ -51,6 +55,8 @@ def imagenet(root: Path) -> FileDataset:
         parts["out"] = folders.ood_files(
             root / OOD_FOLDER, folders.listing(root / OOD_FOLDER, root)
         )
+    if (root / cue_conflict.FOLDER).is_dir():
+        parts["cue"] = cue_conflict.read_cues(root)
     return FileDataset(
         name="imagenet",
         parts=parts,

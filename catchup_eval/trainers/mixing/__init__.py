@@ -139,19 +139,30 @@ def build(name: str, model: "nn.Module", **settings: Any) -> "Method":
         UserError: a value or a model that the method refuses.
     """
     check_settings(name, {key: settings[key] for key in settings if key != "criterion"})
-    make = find(name)
-    if "criterion" in settings and "criterion" not in signature(make).parameters:
-        own = short_name(name)
-        raise UserError(f"expected {name} to take a criterion: def {own}(model, *, criterion)")
-    with guard(name):
-        built = make(model, **settings)
-    if names_code(name) and not hasattr(built, "close"):
-        from catchup_eval.trainers.base import StatelessMethod
-
-        return StatelessMethod(built)
+    if names_code(name):
+        return _build_own(name, model, settings)
+    with METHODS.guard(name):
+        built = METHODS[name](model, **settings)
     if not (callable(built) and callable(getattr(built, "close", None))):
         METHODS.expect(name, built, "a method, which can be called and closed,")
     return built
+
+
+def _build_own(name: str, model: "nn.Module", settings: Mapping[str, Any]) -> "Method":
+    """The method of a user's own function, which may give a plain function of the batch.
+
+    Raises:
+        UserError: it takes no criterion, which regularizers may change, or it fails.
+    """
+    from torch.nn.functional import cross_entropy
+
+    from catchup_eval.trainers.base import StatelessMethod
+
+    make, own = find(name), short_name(name)
+    if "criterion" not in signature(make).parameters:
+        raise UserError(f"expected {name} to take a criterion: def {own}(model, *, criterion)")
+    built = make(model, **{"criterion": cross_entropy, **settings})
+    return built if hasattr(built, "close") else StatelessMethod(built)
 
 
 def default_settings(name: str) -> dict[str, Any]:

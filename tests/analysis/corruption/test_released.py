@@ -13,12 +13,17 @@ from torch import nn
 from catchup_eval.analysis import corruption
 from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.analysis.corruption.cache import CorruptionVariant, corrupt_split, export
+from catchup_eval.analysis.corruption.registry import (
+    BENCHMARK_19,
+    CIFAR_C_BAR,
+    IMAGENET_C_BAR,
+)
 from catchup_eval.analysis.corruption.released import (
     ReleasedFolders,
     find_released,
     matches_originals,
 )
-from catchup_eval.core.errors import BadFile
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.datasets.folders import from_folder
 from catchup_eval.datasets.preprocessing import Preprocess
@@ -180,3 +185,110 @@ def test_faults_of_folders_are_named(photographs, tmp_path):
     path.unlink()
     with pytest.raises(BadFile, match=rf"{path} cannot be decoded: No such file"):
         source.read_cell(split, "fog", 3)
+
+
+def write_cifar_c_bar(folder: Path, split: Split, types=CIFAR_C_BAR) -> None:
+    """As `make_cifar10_c_bar.py` does: NAME.npy and labels.npy, the severities behind each other.
+
+    Type k at severity s darkens the images by k + 10 s levels, so that each cell is another one.
+    """
+    folder.mkdir(parents=True)
+    images = split.images.permute(0, 2, 3, 1).numpy().astype(int)
+    for number, name in enumerate(types):
+        darker = [images - number - 10 * severity for severity in range(1, 6)]
+        np.save(folder / f"{name}.npy", np.concatenate(darker).clip(0, 255).astype(np.uint8))
+    np.save(folder / "labels.npy", np.tile(split.labels.numpy().astype(int), 5))
+
+
+def numbered(few_digits, name="cifar10"):
+    split = few_digits.split("test")[torch.arange(20)]
+    test = Split(split.images, split.labels, torch.arange(20))
+    return TensorDataset(name, {"test": test}, few_digits.classes, (0.25,) * 3, (0.2,) * 3)
+
+
+def test_cifar_c_bar_is_measured_by_itself(few_digits, network, tmp_path):
+    data = numbered(few_digits)
+    write_cifar_c_bar(tmp_path / "CIFAR-10-C-Bar", data.split("test"))
+    whole = {"corruptions": ["cifar-c-bar"]}
+    settings = corruption.resolve(whole, "cifar10", tmp_path)
+    assert settings == {**whole, "files": "released"}
+    assert corruption.resolve(whole, "cifar100", tmp_path) == whole
+    assert corruption.resolve({}, "cifar10", tmp_path) == {}, "these are none of the nineteen"
+    result = corruption.measure(EvaluationContext(network, data, data_root=tmp_path), **settings)
+    assert set(result.frame["protocol"]) == {"cifar-c-bar10of10@2"}
+    cells = result.rows("error")
+    expected = [(name, severity) for name in CIFAR_C_BAR for severity in range(1, 6)]
+    assert [*zip(cells["corruption"], cells["severity"])] == expected
+    split = data.split("test")
+    darker = (split.images.int() - CIFAR_C_BAR.index("ripple") - 30).clip(0, 255)
+    wrong = network(darker.float() / 255).argmax(1) != split.labels
+    error = 100 * wrong.double().mean().item()
+    assert result.value("error", corruption="ripple", severity=3) == pytest.approx(error)
+    mean = result.value("mean_error_cifar_c_bar")
+    assert mean == pytest.approx(cells["value"].mean())
+    assert result.rows("mean_error").empty and result.rows("mean_error_15").empty
+    assert result.checks["value"].all()
+    there = [one.label for one in corruption.HEADLINES if len(result.rows(one.metric))]
+    assert there == ["cifar-c-bar error"]
+    link = next(link for link in corruption.row_links(result) if link.metric.startswith("mean"))
+    assert link.metric == "mean_error_cifar_c_bar"
+    assert 100 * link.outcomes.mean() == pytest.approx(mean)
+    drawn = corruption.plot(result)["corruption"]
+    assert "transverse chromatic abberation" in [
+        label.get_text() for label in drawn.axes[0].get_yticklabels()
+    ]
+
+
+def test_imagenet_c_bar_lies_as_imagenet_c_does(few_digits, network, tmp_path):
+    """FOLDER/NAME/SEVERITY/WNID/*.JPEG, for its own ten types."""
+    split = few_digits.split("test").subsample(10)
+    root, severities = tmp_path / "imagenet-c-bar", (1, 5)
+    for row, (image, label) in enumerate(zip(split.images, split.labels)):
+        name = f"n{label:08}/ILSVRC2012_val_{row:08}.JPEG"
+        save(tmp_path / "val" / name, image)
+        for number, kind in enumerate(IMAGENET_C_BAR):
+            for severity in severities:
+                darker = (image.int() - number - 5 * severity).clip(0, 255).to(torch.uint8)
+                save(root / kind / str(severity) / name, darker)
+    data = replace(from_folder(tmp_path / "val", tmp_path), name="imagenet").transform()
+    settings = {"corruptions": ["imagenet-c-bar"], "severities": severities, "preset": "imagenet"}
+    resolved = corruption.resolve(settings, "imagenet", tmp_path)
+    assert resolved["files"] == "released"
+    context = EvaluationContext(network, data, data_root=tmp_path)
+    result = corruption.measure(context, **resolved)
+    assert set(result.frame["protocol"]) == {"imagenet-c-bar10of10s15@2"}
+    errors = result.rows("corruption_error").set_index("corruption")["value"]
+    assert tuple(errors.index) == IMAGENET_C_BAR
+    assert result.value("mean_error_imagenet_c_bar") == pytest.approx(errors.mean())
+    assert result.checks["value"].all()
+    only = corruption.measure(context, **resolved | {"corruptions": ["sparkles", "perlin_noise"]})
+    protocol = str(only.frame["protocol"].iloc[0])
+    assert protocol.startswith("imagenet-c-bar2of10-") and protocol.endswith("s15@2")
+    ambiguous = corruption.measure(context, **resolved | {"corruptions": ["sparkles"]})
+    assert ambiguous.frame["protocol"].iloc[0].startswith("imagenet-c-bar1of10-")
+
+
+def test_no_mean_is_over_two_benchmarks(few_digits, network, tmp_path):
+    context = EvaluationContext(network, numbered(few_digits))
+    for names in (["fog", "sparkles"], ["c", "cifar-c-bar"], ["lines", "perlin_noise"]):
+        with pytest.raises(UserError, match="expected corruptions of one benchmark, so that no"):
+            corruption.measure(context, corruptions=names)
+    with pytest.raises(UserError, match="expected corruptions, each once"):
+        corruption.measure(context, corruptions=["cifar-c-bar", "lines"])
+    with pytest.raises(UnknownName, match="there is no corruption 'sparkle'; did you mean 'spar"):
+        corruption.measure(context, corruptions=["sparkle"])
+    with pytest.raises(BadFile, match=r"types of cifar-c-bar are read from files, .* --set corrup"):
+        corruption.measure(context, corruptions=["cifar-c-bar"])
+    few = tmp_path / "few"
+    write_cifar_c_bar(few, context.data.split("test"), CIFAR_C_BAR[:2])
+    with pytest.raises(BadFile, match=r"there is no .*checkerboard_cutout.npy; .npy files beside"):
+        corruption.measure(context, corruptions=["cifar-c-bar"], files=str(few))
+
+
+def test_the_lists_are_ten_each_and_share_five():
+    assert len(set(IMAGENET_C_BAR)) == len(set(CIFAR_C_BAR)) == 10
+    assert set(IMAGENET_C_BAR) & set(CIFAR_C_BAR) == {
+        *("blue_noise_sample", "brownish_noise", "checkerboard_cutout"),
+        *("inverse_sparkles", "sparkles"),
+    }
+    assert not set(BENCHMARK_19) & {*IMAGENET_C_BAR, *CIFAR_C_BAR}

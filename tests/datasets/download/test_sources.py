@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from catchup_eval.analysis.corruption.registry import BENCHMARK_19
+from catchup_eval.analysis.corruption.registry import BENCHMARK_19, IMAGENET_C_BAR
 from catchup_eval.analysis.corruption.transforms.frost import NAMES as PHOTOGRAPHS
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.datasets import DATASETS
@@ -12,7 +12,10 @@ from catchup_eval.datasets.download.sources import find, load
 SOURCES = load()
 EXPECTED = """
 digits cifar10 cifar100 cifar10-c cifar100-c cifar10.1 tiny-imagenet cub cars aircraft imagenet
-imagenet-c imagenet-o frost cifar10-cscores cifar100-cscores
+imagenet-c imagenet-c-bar imagenet-o imagenet-real imagenet-a imagenet-r imagenet-sketch
+imagenetv2-matched-frequency imagenetv2-threshold-0.7 imagenetv2-top-images objectnet cue-conflict
+frost cifar10-cscores cifar100-cscores
+openood-cifar10 openood-cifar100 openood-imagenet200 openood-imagenet
 """
 
 
@@ -46,6 +49,8 @@ def test_all_19_types_of_each_corrupted_set() -> None:
         assert len({member.md5 for member in members.values()}) == 20
     tops = [top for file in SOURCES["imagenet-c"].files for top in file.top]
     assert sorted(tops) == sorted(BENCHMARK_19)
+    (file,) = SOURCES["imagenet-c-bar"].files
+    assert file.top == IMAGENET_C_BAR
 
 
 def test_the_photographs_are_those_that_frost_reads() -> None:

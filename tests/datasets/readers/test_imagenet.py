@@ -57,6 +57,12 @@ def test_training_and_ood_images_where_they_are(
     assert [path.name for path in data.split("out")] == ["b.JPEG", "a.JPEG"]
 
 
+def test_cue_conflict_images_where_they_are(root: Path, photograph: Callable[..., Path]) -> None:
+    photograph(root / "cue-conflict" / "cat" / "cat1-dog1.png", 7)
+    data = load("imagenet", root)
+    assert set(data.parts) == {"test", "cue"} and len(data.split("cue")) == 1
+
+
 def test_what_is_missing_is_reported(root: Path, tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"ImageNet is not here: .* expected imagenet/val/WNID"):
         load("imagenet", tmp_path / "nowhere")

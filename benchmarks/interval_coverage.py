@@ -1,6 +1,6 @@
 """How often the intervals of detection hold the truth: a simulation, without network or data.
 
-    python benchmarks/coverage.py
+    python benchmarks/interval_coverage.py
 
 For each family of scores, n + n of them and each AUROC: the fraction of simulated sets whose 95 %
 interval holds the true AUROC, average precision and false positive rate at a recall of 95 % (rule
