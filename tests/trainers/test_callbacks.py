@@ -1,7 +1,6 @@
 import sys
 
 import pytest
-import torch
 
 from catchup_eval.core.errors import Interrupted, UserError
 from catchup_eval.trainers.callbacks import TensorBoard
@@ -39,4 +38,3 @@ def test_tensorboard_has_the_history_and_goes_on_where_it_is_resumed(
         assert values == pytest.approx(done.history.frame["top1"].tolist())
         assert [each.step for each in events.Scalars("step/loss")] == [1, 2, 3, 4, 5, 6]
     assert whole.checkpoint.read_bytes() == resumed.checkpoint.read_bytes()
-    assert torch.is_grad_enabled()
