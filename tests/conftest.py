@@ -46,6 +46,8 @@ HINTS = {
     "C++ compiler": "apt-get install g++",
     "extra `attacks`": "pip install -e '.[attacks]'",
     "extra `autoattack`": "pip install -e '.[autoattack]'",
+    "extra `tensorboard`": "pip install -e '.[tensorboard]'",
+    "Lightning": "pip install lightning",
     "extra `ood`": "pip install -e '.[ood]'",
     "opencv": "pip install -e '.[test]'",
 }

@@ -12,7 +12,7 @@ PACKAGE = Path(catchup_eval.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = (
     "core", "metrics", "datasets", "models", "results", "plotting", "trainers", "analysis",
-    "feature_learning", "jobs", "report", "paper", "audit", "api", "cli",
+    "feature_learning", "jobs", "report", "paper", "audit", "api", "integrations", "cli",
 )  # fmt: skip
 AT_THE_ROOT = {"__init__.py", "__main__.py", "api.py", "py.typed"}
 PRINT = {"cli"}

@@ -8,7 +8,8 @@ epochs behind the number:
 - `last_top1`: top-1 in percent after the last epoch, whose weights all other analyses evaluate
 - `best_top1`: the highest of all epochs, in percent, and its first `epoch`; it was chosen on the
   images it is measured on, so it is too good
-- `median_of_last_10_top1`: median over the last 10 epochs (all, where there are fewer), in percent
+- `median_of_last_10_top1`: median over the last 10 epochs (all, where there are fewer), in percent;
+  over those of them that have a top-1, where it was not measured after each
 
 Of each epoch, with `n` = 1, where the history has it:
 
@@ -103,7 +104,7 @@ def _add_summary(rows: Rows, history: pd.DataFrame) -> None:
     n, best = len(top1), int(top1.argmax())
     rows.add("last_top1", top1[-1], unit="%", n=1, epoch=epochs[-1])
     rows.add("best_top1", top1[best], unit="%", n=n, epoch=epochs[best])
-    tail = top1[-TAIL:]
+    tail = top1[epochs > epochs[-1] - TAIL]
     rows.add("median_of_last_10_top1", float(np.median(tail)), unit="%", n=len(tail))
 
 
@@ -152,7 +153,7 @@ def _plot_accuracy(
     draw(axes, line, look, dash=look.dash, shade=pale)
     last, best, median = (mean_value(results, metric) for metric in MARKED)
     peak = np.mean([result.rows("best_top1")["epoch"].iloc[0] for result in results])
-    tail = line.x[-TAIL:]
+    tail = line.x[line.x > line.x[-1] - TAIL]
     axes.plot(tail[[0, -1]], [median, median], color=look.color, **BAR)
     axes.plot(peak, best, color=look.color, **STAR)
     axes.plot(tail[-1], last, color=look.color, marker=look.marker, **LAST)

@@ -103,7 +103,11 @@ class Remeasurement:
             device=self.device,
             batch_size=self.batch_size,
             seed=key.seed,
-            checkpoints=LazyCheckpoints(self.candidate.epoch_checkpoints, self.candidate.model),
+            checkpoints=LazyCheckpoints(
+                self.candidate.epoch_checkpoints,
+                self.candidate.model,
+                self.candidate.info.spec,
+            ),
             history=self.candidate.history,
             data_root=self.data_root,
             auditing=True,

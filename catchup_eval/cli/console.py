@@ -156,8 +156,12 @@ class ProgressBars:
         if self._progress:
             self._progress.reset(self._current, description=task.label, visible=True)
 
-    def update(self, task: "Task", done: int, total: int, note: str = "") -> None:
-        """A task has come so far."""
+    def update(
+        self, task: "Task", done: int, total: int, note: str = "", *, line: str = ""
+    ) -> None:
+        """A task has come so far; the line is printed where there are no bars."""
+        if line and not self._progress:
+            self._console.info(f"{task.unit}: {line}")
         if self._progress:
             fraction = done / max(total, 1)
             text = f"{task.label}  {note}".rstrip()

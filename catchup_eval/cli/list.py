@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catchup_eval.core.errors import UnknownName
+from catchup_eval.core.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
     from catchup_eval.core.registry import Registry
@@ -68,27 +68,54 @@ def _simulations() -> Rows:
     return _describe(SIMULATIONS)
 
 
-def _settings() -> Rows:
-    """All settings, each with its default and what is expected, as its signature has them."""
-    from catchup_eval.analysis import ANALYSES, setting_defaults
-    from catchup_eval.core.settings import describe_keywords
-    from catchup_eval.core.toml import brief
+def _configurable() -> dict[str, Callable[..., Any]]:
+    """What has settings, by name: a function whose signature has them."""
+    from catchup_eval.analysis import ANALYSES
     from catchup_eval.feature_learning import SIMULATIONS
-    from catchup_eval.trainers import mixing
-    from catchup_eval.trainers.regularizers import REGULARIZERS, fill_defaults
+    from catchup_eval.trainers.mixing import METHODS
+    from catchup_eval.trainers.regularizers import REGULARIZERS
 
-    every: list[tuple[str, Callable[..., Any], Mapping[str, Any]]] = [
-        *((n, one.measure, setting_defaults(one)) for n, one in ANALYSES.items()),
-        *((n, one.measure, setting_defaults(one)) for n, one in SIMULATIONS.items()),
-        *((n, one, mixing.default_settings(n)) for n, one in mixing.METHODS.items()),
-        *((n, one, fill_defaults({n: {}})[n]) for n, one in REGULARIZERS.items()),
-    ]
     return {
-        f"{name}.{key}": f"{brief(default)}: {words.get(key, 'anything')}"
-        for name, function, defaults in every
-        for words in [describe_keywords(function)]
-        for key, default in defaults.items()
+        **{name: one.measure for name, one in ANALYSES.items()},
+        **{name: one.measure for name, one in SIMULATIONS.items()},
+        **dict(METHODS.items()),
+        **dict(REGULARIZERS.items()),
     }
+
+
+def _settings() -> Rows:
+    """All settings but those of recipes, each with its default and what is expected."""
+    from catchup_eval.core.settings import describe_settings
+    from catchup_eval.core.toml import brief
+
+    return {
+        f"{name}.{setting.name}": f"{brief(setting.default)}: {setting.expected or 'anything'}"
+        for name, function in _configurable().items()
+        for setting in describe_settings(function)
+        if setting.name != "criterion"
+    }
+
+
+def _settings_of(name: str) -> Rows:
+    """Those of one analysis, simulation, method, regularizer or recipe, each with its meaning.
+
+    Raises:
+        UnknownName: there is none of this name.
+    """
+    from catchup_eval.core.settings import describe_settings
+    from catchup_eval.core.toml import SUFFIX, brief
+    from catchup_eval.trainers.shipped import RECIPES
+
+    known = _configurable()
+    if name in known:
+        settings = describe_settings(known[name])
+        return {s.name: f"{brief(s.default)}: {s}" for s in settings if s.name != "criterion"}
+    if name not in RECIPES and not name.endswith(SUFFIX):
+        raise UnknownName("list of settings", name, [*known, *RECIPES, "FILE.toml"])
+    from catchup_eval.trainers.annotation import entries
+    from catchup_eval.trainers.recipe import load_recipe
+
+    return {e.key: f"{brief(e.value)}: {e.setting}" for e in entries(load_recipe(name))}
 
 
 def _data() -> Rows:
@@ -146,13 +173,23 @@ def list_(
         str,
         typer.Argument(metavar="KIND", help=f"One of: {', '.join(LISTS)}."),
     ],
+    of: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME]",
+            help="With settings: those of this analysis, method, regularizer or recipe alone, with "
+            "their meaning.",
+        ),
+    ] = "",
 ) -> None:
     """List models, methods, analyses, data and more, one line each."""
+    if of and kind != "settings":
+        raise UserError(f"expected list {kind} alone, or list settings {of}")
     if kind == "data":
         from catchup_eval.cli.datasets import list_sets
 
         raise typer.Exit(list_sets(Path(os.environ.get("CATCHUP_EVAL_DATA", "data"))))
-    rows = listing(kind)
+    rows = _settings_of(of) if of else listing(kind)
     width = max(map(len, rows), default=0)
     for name, about in rows.items():
         print(f"{name:<{width}}  {about}".rstrip())

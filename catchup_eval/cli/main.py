@@ -8,7 +8,9 @@ from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
+from catchup_eval.cli.arguments import MOST
 from catchup_eval.cli.check import check
 from catchup_eval.cli.claims import claims
 from catchup_eval.cli.conventions import conventions
@@ -17,6 +19,7 @@ from catchup_eval.cli.doctor import doctor
 from catchup_eval.cli.evaluate import compare, evaluate
 from catchup_eval.cli.list import list_
 from catchup_eval.cli.options import expand_repeated_options
+from catchup_eval.cli.recipe import recipe
 from catchup_eval.cli.report import report
 from catchup_eval.cli.reproduce import reproduce
 from catchup_eval.cli.run import run
@@ -25,7 +28,28 @@ from catchup_eval.cli.verify import verify
 from catchup_eval.core.environment import __version__
 from catchup_eval.core.errors import Interrupted, UserError
 
+
+class Commands(typer.core.TyperGroup):
+    """Help that shows no upper bound where it is only there to keep numbers within 64 bits."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name."""
+        found = super().get_command(ctx, cmd_name)
+        _hide_bounds(found)
+        return found
+
+
+def _hide_bounds(command: Any) -> None:
+    for inner in getattr(command, "commands", {}).values():
+        _hide_bounds(inner)
+    for parameter in getattr(command, "params", ()):
+        # What is checked is apart from what is shown.
+        if (getattr(parameter, "max", None) or 0) >= MOST:
+            parameter.max = None
+
+
 app = typer.Typer(
+    cls=Commands,
     name="catchup-eval",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,6 +81,7 @@ for command in commands:
     app.command()(command)
 app.command(name="list")(list_)
 app.add_typer(data, name="data")
+app.add_typer(recipe, name="recipe")
 app.command()(doctor)
 
 PLAIN = {"↑": "^", "↓": "v", "−": "-", "–": "-", "…": "...", "×": "x", "±": "+-", "≤": "<="}  # noqa: RUF001

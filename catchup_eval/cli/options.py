@@ -31,9 +31,48 @@ SEVERAL = (
 )  # take all words up to the next option
 
 
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options of a file as defaults: those that are typed win.
+
+    Raises:
+        BadFile: no such file, or no TOML.
+        UnknownName: the command has no such option.
+    """
+    if path is None:
+        return None
+    from catchup_eval.core import toml
+    from catchup_eval.core.errors import UnknownName
+
+    known = {
+        option.removeprefix("--").replace("-", "_"): parameter
+        for parameter in context.command.params
+        for option in parameter.opts
+        if option.startswith("--") and option not in ("--config", "--help")
+    }
+    values = {}
+    for key, value in toml.read("options", path).items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise UnknownName(f"option of {context.info_name} in {path}", key, sorted(known))
+        alone = getattr(known[name], "multiple", False) and not isinstance(value, list)
+        values[known[name].name] = [value] if alone else value
+    context.default_map = values
+    return path
+
+
 @dataclass(frozen=True)
 class Options:
     """The options that computing commands have in common."""
+
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            is_eager=True,
+            callback=_read_config,
+            help="Options from a file, as in seeds = [0, 1, 2]; those that are typed win.",
+        ),
+    ] = None
 
     device: Annotated[
         str,

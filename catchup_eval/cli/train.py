@@ -39,12 +39,26 @@ def train(
             "--method",
             "--methods",
             metavar="METHOD...",
-            help="Methods to train (see: list methods).",
+            help="Methods to train (see: list methods), or FILE.py:NAME, a function of yours.",
         ),
     ] = ["catchup"],  # noqa: B006
     seeds: Seeds = [0],  # noqa: B006
     epochs: Epochs = None,
     data: RecipeData = "",
+    architecture: Annotated[
+        str,
+        typer.Option(
+            metavar="ARCH",
+            help="A network with fresh weights, instead of the recipe's (see: list models), or "
+            "FILE.py:NAME, a function of yours that takes the number of classes.",
+        ),
+    ] = "",
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard", help="Also write event files for TensorBoard beside each checkpoint."
+        ),
+    ] = False,
     *,
     options: Options,
 ) -> None:
@@ -52,7 +66,7 @@ def train(
 
     Writes a checkpoint and its history for each method and seed.
     """
-    train_networks(recipe, methods, seeds, epochs, data, options)
+    train_networks(recipe, methods, seeds, epochs, data, options, architecture, tensorboard)
 
 
 def train_networks(
@@ -62,6 +76,8 @@ def train_networks(
     epochs: int | None,
     data: str,
     options: Options,
+    architecture: str = "",
+    tensorboard: bool = False,
 ) -> None:
     """Train and stop there.
 
@@ -78,17 +94,20 @@ def train_networks(
     from catchup_eval.results import shards
     from catchup_eval.results.store import MemoryStore
     from catchup_eval.trainers.history import read_history
-    from catchup_eval.trainers.recipe import load_recipe, with_epochs
+    from catchup_eval.trainers.recipe import load_recipe, with_architecture, with_epochs
 
     console = Console(quiet=options.quiet)
     chosen = with_epochs(load_recipe(recipe), epochs)
+    if architecture:
+        chosen = with_architecture(chosen, architecture)
     if not (data or chosen.data):
         raise UserError(f"the recipe {recipe} names no dataset; expected --data, or data in it")
     source = DataSource(data or chosen.data, options.data_root)
     source.training  # noqa: B018 (raises where there is nothing to learn from)
     folder = options.out / (options.name or Path(recipe).stem)
     tasks = engine.shard_tasks(
-        plan_train(chosen, methods, seeds, source, folder), shards.parse(options.shard)
+        plan_train(chosen, methods, seeds, source, folder, tensorboard=tensorboard),
+        shards.parse(options.shard),
     )
     if options.dry_run:
         device = resolve_device(options.device)

@@ -163,6 +163,12 @@ def names_code(target: str) -> bool:
     return ".py:" in target
 
 
+def code_label(target: str) -> str:
+    """`FILE.py:NAME` without the folders, which differ from machine to machine."""
+    path, mark, name = target.rpartition(":")
+    return f"{Path(path).name}{mark}{name}"
+
+
 def load_user_function(target: str, expected: str, *kinds: type) -> Callable[..., Any]:
     """The function that `FILE.py:NAME` names; the file is run, with its folder importable.
 

@@ -4,6 +4,7 @@ Nothing in the toolkit seeds or draws from a global generator; libraries that do
 :func:`fork_global_rng`, which restores the global states.
 """
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from zlib import crc32
@@ -44,14 +45,16 @@ def image_rngs(seed: int, name: str, index: np.ndarray) -> Iterator[np.random.Ge
 @contextmanager
 def fork_global_rng(source: np.random.Generator) -> Iterator[None]:
     """Run code that draws from the global generators: seeded from `source`, states restored."""
-    numpy_state = np.random.get_state()
+    numpy_state, python_state = np.random.get_state(), random.getstate()
     seed = int(source.integers(2**31))
     cuda_is_on = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if cuda_is_on else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         np.random.seed(seed)
+        random.seed(seed)
         try:
             yield
         finally:
             np.random.set_state(numpy_state)
+            random.setstate(python_state)

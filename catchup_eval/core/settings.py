@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from types import SimpleNamespace
-from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar, get_args, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -310,3 +310,76 @@ def _tables(annotation: Any) -> list[type[Settings]]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return [annotation]
     return [table for inner in get_args(annotation) for table in _tables(inner)]
+
+
+class Setting(NamedTuple):
+    """One setting, in words.
+
+    Attributes:
+        name: its key.
+        default: None where there is none.
+        expected: its type and bounds; empty for a table.
+        meaning: what the docstring says of it, in one line.
+        required: whether it has no default.
+        tables: the kinds of table that it may be.
+    """
+
+    name: str
+    default: Any
+    expected: str
+    meaning: str
+    required: bool = False
+    tables: tuple[type[Settings], ...] = ()
+
+    def __str__(self) -> str:
+        expected = f" ({self.expected})" if self.meaning and self.expected else self.expected
+        return self.meaning.rstrip(".") + expected
+
+
+def describe_table(kind: type[Settings]) -> list[Setting]:
+    """Each setting of a table, in words, in its order."""
+    meanings = describe_arguments(kind)
+    return [
+        Setting(
+            name,
+            None if field.is_required() else field.get_default(call_default_factory=True),
+            _describe(_schema_of(field)).removeprefix("none"),
+            meanings.get(name, ""),
+            field.is_required(),
+            tuple(_tables(field.annotation)),
+        )
+        for name, field in kind.model_fields.items()
+    ]
+
+
+def describe_settings(function: Callable[..., Any]) -> list[Setting]:
+    """Each keyword-only argument of a function that takes plain values, in words."""
+    meanings, expected = describe_arguments(function), describe_keywords(function)
+    return [
+        Setting(name, p.default, expected.get(name, ""), meanings.get(name, ""))
+        for name, p in _parameters(function).items()
+        if name in expected
+    ]
+
+
+def describe_arguments(documented: Any) -> dict[str, str]:
+    """What a docstring says of each argument or attribute, in one line.
+
+    Example:
+        >>> describe_arguments(describe_keywords)
+        {}
+    """
+    found: dict[str, str] = {}
+    names: list[str] = []
+    lines = (inspect.getdoc(documented) or "").splitlines()
+    starts = [place for place, line in enumerate(lines) if line in ("Args:", "Attributes:")]
+    for line in lines[starts[0] + 1 :] if starts else ():
+        if line and not line.startswith("    "):
+            break
+        head = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
+        if head:
+            names = head[1].split(", ")
+            found |= dict.fromkeys(names, head[2])
+        elif line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return found

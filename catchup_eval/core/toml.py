@@ -124,8 +124,16 @@ def brief(value: Any) -> str:
     return _SHORT.repr(value)
 
 
+def write_key(key: str) -> str:
+    """A key as TOML spells it."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
 def write_value(value: Any) -> str:
     """A plain value as TOML spells it."""
+    if isinstance(value, Mapping):
+        pairs = (f"{write_key(key)} = {write_value(each)}" for key, each in value.items())
+        return f"{{ {', '.join(pairs)} }}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(write_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | str) else repr(value)

@@ -24,9 +24,9 @@ from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets import DatasetSize
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.loading import build_fresh
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.spec import parse
-from catchup_eval.models.zoo import build
 from catchup_eval.trainers import mixing
 from catchup_eval.trainers.recipe import Recipe
 
@@ -159,9 +159,9 @@ def _network_key(recipe: Recipe, size: DatasetSize) -> tuple[Any, ...]:
 def _network(recipe: Recipe, size: DatasetSize) -> Classifier:
     """With fresh weights also where the recipe goes on from others."""
     architecture = recipe.architecture or parse(recipe.weights).architecture
-    ones = (1.0, 1.0, 1.0)
+    own = {"mean": (1.0,) * 3, "std": (1.0,) * 3, "classes": size.classes, **recipe.options}
     with fork_global_rng(generator(0, "cost")):
-        return build(architecture, classes=size.classes, mean=ones, std=ones, **recipe.options)
+        return build_fresh(architecture, **own)
 
 
 def _step(model: Classifier, loss: Callable[..., torch.Tensor]) -> Callable[[], float]:

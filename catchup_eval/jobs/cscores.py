@@ -24,8 +24,8 @@ from catchup_eval.jobs.cost import StepTimes, dataset_size
 from catchup_eval.jobs.plan import CScoreSettings
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
 from catchup_eval.models import loading, spec
-from catchup_eval.trainers.recipe import Recipe, load_recipe
-from catchup_eval.trainers.train import train
+from catchup_eval.trainers.recipe import Recipe, checkpoint_spec, load_recipe
+from catchup_eval.trainers.train import code_digests, train
 
 METHOD = "baseline"
 STEP_COST = 0.015  # of one training step, on the scale of the analyses' `COST`
@@ -80,8 +80,9 @@ class CScoreEstimation:
         return tuple(self._output(number, size) for number, size in enumerate(self.sizes))
 
     def _output(self, number: int, size: int) -> Path:
+        recipe = self.recipe(size)
         depends = {
-            "recipe": self.recipe(size).training_settings(),
+            "recipe": recipe.training_settings() | code_digests(recipe, METHOD),
             "data": self.data.fingerprint,
             "size": size,
             "seed": number,
@@ -117,8 +118,9 @@ class CScoreTask(Task):
         data, size = self._estimation.data, self._estimation.sizes[self._number]
         subset = data.split("train").subsample(size, seed=self._number)
         (path,) = self.outputs
+        recipe = self._estimation.recipe(size)
         trained = train(
-            self._estimation.recipe(size),
+            recipe,
             METHOD,
             replace(data, parts={"train": subset}),
             folder=path.parent,
@@ -128,7 +130,8 @@ class CScoreTask(Task):
             fresh=fresh,
             progress=progress,
         )
-        model = loading.load(spec.parse(str(trained.checkpoint))).model.to(worker.device)
+        found = loading.load(spec.parse(checkpoint_spec(recipe, trained.checkpoint)))
+        model = found.model.to(worker.device)
         correct = EvaluationContext(model, data, device=worker.device).clean_correct
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, correct=correct)

@@ -31,8 +31,8 @@ class Display(Protocol):
     def start(self, task: Task) -> None:
         """A task has begun."""
 
-    def update(self, task: Task, done: int, total: int, note: str = "") -> None:
-        """A task has come so far."""
+    def update(self, task: Task, done: int, total: int, note: str = "", *, line: str = "") -> None:
+        """A task has come so far; the line says what it has reached, for a log."""
 
     def finish(self, task: Task, result: TaskResult) -> None:
         """A task has ended."""
@@ -46,7 +46,9 @@ class Silent:
 
     def begin(self, tasks: Sequence[Task]) -> None: ...
     def start(self, task: Task) -> None: ...
-    def update(self, task: Task, done: int, total: int, note: str = "") -> None: ...
+    def update(
+        self, task: Task, done: int, total: int, note: str = "", *, line: str = ""
+    ) -> None: ...
     def finish(self, task: Task, result: TaskResult) -> None: ...
     def end(self) -> None: ...
 

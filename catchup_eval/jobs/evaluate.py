@@ -303,7 +303,7 @@ def _make_context(
         device=settings.device,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model),
+        checkpoints=LazyCheckpoints(model.epoch_checkpoints, model.model, model.info.spec),
         history=model.history,
         data_root=settings.data_root,
     )

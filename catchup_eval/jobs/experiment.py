@@ -91,8 +91,8 @@ def plan_experiment(
     if trainings:
         data.training  # noqa: B018 (raises where there is nothing to learn from)
     others = load_models(plan.models, data.given, access=access)
-    trained = {(task.model.group, task.seed): task.model for task in trainings}
-    ordered = [trained[method, seed] for method in plan.methods for seed in plan.seeds]
+    methods = len(dict.fromkeys(plan.methods))  # of each seed, in this order
+    ordered = [task.model for first in range(methods) for task in trainings[first::methods]]
     models = [*ordered, *map(ModelSource.of, others)]
     tasks: list[Task] = [*trainings, *(plan_cscores(estimation) if estimation else [])]
     tasks += plan_evaluate(models, data, settings)

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,11 @@ class ModelSource:
         return cls(model.info.group, model.info.seed, live=model)
 
     @classmethod
-    def of_checkpoint(cls, group: str, seed: int, path: Path) -> "ModelSource":
-        """A model that a training is going to write."""
+    def of_checkpoint(cls, group: str, seed: int, path: Path, spec: str = "") -> "ModelSource":
+        """A model that a training is going to write; its spec where the path alone is none."""
 
         def load() -> ModelUnderTest:
-            (loaded,) = load_models([f"{group}={path}"])
+            (loaded,) = load_models([f"{group}={spec or path}"])
             return loaded
 
         return cls(group, seed, load, (path,))
@@ -104,13 +104,15 @@ class LazyCheckpoints(Mapping[int, Classifier]):
     Args:
         paths: by epoch.
         like: the last, whose outputs and precision the others have.
+        spec: of the last; its code and its keys, such as `ema`, are the others' too.
     """
 
-    def __init__(self, paths: Mapping[int, Path], like: Classifier | None = None):
+    def __init__(self, paths: Mapping[int, Path], like: Classifier | None = None, spec: str = ""):
         self._paths, self._like = paths, like
+        self._spec = specs.parse(spec) if spec and paths else specs.ModelSpec("", "", {}, "")
 
     def __getitem__(self, epoch: int) -> Classifier:
-        model = loading.load(specs.parse(str(self._paths[epoch]))).model
+        model = loading.load(replace(self._spec, weights=str(self._paths[epoch]))).model
         if self._like:
             model.columns = self._like.columns
             model.set_precision(self._like.dtype)
@@ -157,7 +159,12 @@ def load_models(
         model = it.model if data is None else match_classes(it.model, data)
         info = describe(model, one.name, seed, _format_spec(one), card, claimed, kind, code)
         weights = Path(one.weights)
-        beside = find_history(weights), find_epoch_checkpoints(weights)
+        history = find_history(weights)
+        averaged = one.options.get("ema", "").lower() == "true"
+        if history is not None and averaged and "ema_top1" in history:
+            # The average is evaluated; its loss was not measured.
+            history = history.assign(top1=history["ema_top1"], validation_loss=float("nan"))
+        beside = history, find_epoch_checkpoints(weights)
         candidates.append(ModelUnderTest(info, model, it.notes, *beside))
     check_groups(candidate.info for candidate in candidates)
     return candidates

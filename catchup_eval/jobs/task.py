@@ -12,7 +12,7 @@ from catchup_eval.jobs.cost import NOT_KNOWN, StepTimes
 from catchup_eval.results.store import MemoryStore, Store
 from catchup_eval.results.study import DataInfo, ModelInfo
 
-Progress = Callable[..., None]  # (done, total, note="")
+Progress = Callable[..., None]  # (done, total, note="", *, line=""), the line for a log
 AnyStore = Store | MemoryStore
 
 
@@ -82,7 +82,8 @@ class Task(ABC):
         """Do the work.
 
         Args:
-            progress: called with steps done, steps in all, and words.
+            progress: called with steps done, steps in all, and words; now and then with a `line`
+                of what was reached, for a log.
             fresh: do not resume a stopped call.
         """
 

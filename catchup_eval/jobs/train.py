@@ -4,16 +4,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from catchup_eval.core.errors import UserError
 from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.cost import StepTimes, dataset_size
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
-from catchup_eval.trainers.recipe import Recipe
+from catchup_eval.trainers.callbacks import Callback, EpochInfo, TensorBoard
+from catchup_eval.trainers.mixing import short_name
+from catchup_eval.trainers.recipe import Recipe, checkpoint_spec
 from catchup_eval.trainers.regularizers import split_combination
 from catchup_eval.trainers.train import TrainingOutput, train
 
 EPOCH_COST = 1.1  # of one epoch, on the scale of the analyses' `COST`
+
+
+class EpochLines(Callback):
+    """Gives a line for each epoch to a task's progress."""
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+
+    def on_epoch(self, info: EpochInfo) -> None:
+        """Give its numbers."""
+        steps = info.step // info.epoch * info.epochs
+        self._progress(info.step, steps, f"epoch {info.epoch}/{info.epochs}", line=info.describe())
 
 
 class TrainTask(Task):
@@ -28,6 +43,7 @@ class TrainTask(Task):
         group: how the model is called; the method where it is empty.
         stem: of the checkpoint's file; `METHOD-sSEED` where it is empty.
         settings: of the method; they win over the recipe's.
+        tensorboard: write event files beside the checkpoint, into STEM.tensorboard.
     """
 
     kind = "train"
@@ -43,18 +59,24 @@ class TrainTask(Task):
         group: str = "",
         stem: str = "",
         settings: Mapping[str, Any] | None = None,
+        tensorboard: bool = False,
     ):
         self.recipe, self.method, self.seed, self.data = recipe, method, seed, data
-        self.settings = dict(settings or {})
+        self.settings, self.tensorboard = dict(settings or {}), tensorboard
         self.name = "training"
         self.cost = EPOCH_COST * recipe.epochs
         stem = stem or f"{method}-s{seed}"
         self.outputs = (folder / f"{stem}.safetensors",)
-        self.model = ModelSource.of_checkpoint(group or method, seed, self.outputs[0])
+        path = self.outputs[0]
+        spec = checkpoint_spec(recipe, path)
+        self.model = ModelSource.of_checkpoint(group or method, seed, path, spec)
         self.unit = self.model.key
 
     def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
-        self._train(worker, fresh=fresh, progress=progress)
+        callbacks: list[Callback] = [EpochLines(progress)]
+        if self.tensorboard:
+            callbacks.append(TensorBoard(self.outputs[0].with_suffix(".tensorboard")))
+        self._train(worker, fresh=fresh, progress=progress, callbacks=callbacks)
         return TaskResult("done")
 
     def reuse(self, worker: Worker) -> TaskResult:
@@ -85,17 +107,28 @@ class TrainTask(Task):
 
 
 def plan_train(
-    recipe: Recipe, methods: Sequence[str], seeds: Sequence[int], data: DataSource, folder: Path
+    recipe: Recipe,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    data: DataSource,
+    folder: Path,
+    *,
+    tensorboard: bool = False,
 ) -> list[TrainTask]:
     """Each method with each seed, seed by seed, so that an interrupted run has compared something.
 
     Args:
         methods: each alone or with regularizers beside the recipe's, as in "cutmix+cutout".
+        tensorboard: as of :class:`TrainTask`.
 
     Raises:
         UnknownName: no such method or regularizer.
+        UserError: two methods of different files have one name.
     """
-    combined = {name: split_combination(name) for name in methods}
+    names = {short_name(name): name for name in methods}
+    if len(names) < len({*methods}):
+        raise UserError(f"expected methods of different names, got {', '.join(methods)}")
+    combined = {short: split_combination(name) for short, name in names.items()}
     return [
         TrainTask(
             _with_regularizers(recipe, beside),
@@ -105,6 +138,7 @@ def plan_train(
             folder,
             group=name,
             stem=f"{name}-s{seed}",
+            tensorboard=tensorboard,
         )
         for seed in seeds
         for name, (method, beside) in combined.items()

@@ -82,13 +82,22 @@ class ModelCard(BaseModel, frozen=True):
         return value
 
 
-def save(path: Path | str, model: Classifier, card: ModelCard) -> None:
+def save(
+    path: Path | str,
+    model: Classifier,
+    card: ModelCard,
+    average: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write the network's weights with their card, whole or not at all.
+
+    Args:
+        average: of the weights over the training, by the same names; `ema.NAME` in the file.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    tensors = {name: value.contiguous().cpu() for name, value in model.net.state_dict().items()}
+    every = {**model.net.state_dict(), **{f"ema.{n}": v for n, v in (average or {}).items()}}
+    tensors = {name: value.contiguous().cpu() for name, value in every.items()}
     text = card.model_dump_json()
     # One entry, as safetensors writes several in any order, and equal files have equal bytes.
     sealed = f'{text[:-1]},"sha256":"{_hash_tensors(tensors, text)}"}}'
@@ -167,8 +176,10 @@ def _read_safetensors(path: Path, ema: bool) -> CheckpointContent:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise BadFile(f"the card of {path} cannot be read: {reason}") from error
+    content = _select_state_dict(weights, path, ema)
     unchecked = f"{path.name} carries no hash of its weights, so that damage would not be noticed"
-    return CheckpointContent(weights, card, unchecked if seal is None else "")
+    notes = (content.note, unchecked if seal is None else "")
+    return CheckpointContent(content.weights, card, "; ".join(filter(None, notes)))
 
 
 def _as_tensor(value: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """From a spec to a model that is ready to be evaluated."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -154,7 +155,7 @@ def _load_file(spec: ModelSpec, classes: int | None, access: WeightsAccess) -> L
         return _load_logits(spec, found.path)
     ema = spec.options.get("ema", "").lower() == "true"
     content = checkpoints.read_content(found.path, ema=ema, trust_pickle=access.trust_pickle)
-    if content.card is not None and not spec.architecture:
+    if content.card is not None and _is_of(content.card, spec.architecture):
         return _load_own(spec, content, content.card)
     return _load_foreign(spec, content, found, classes)
 
@@ -232,18 +233,44 @@ def _load_built(spec: ModelSpec) -> LoadedModel:
     return LoadedModel(model, None, 0, spec.architecture, options)
 
 
+def _is_of(card: ModelCard, architecture: str) -> bool:
+    """Whether an own checkpoint is asked for: without an architecture, or with a user's own."""
+    own = readers.names_code(card.architecture) and readers.names_code(architecture)
+    return own or not architecture
+
+
 def _load_own(spec: ModelSpec, content: CheckpointContent, card: ModelCard) -> LoadedModel:
+    """The network of the card.
+
+    Raises:
+        UserError: a user's code builds it, and a card alone runs none.
+    """
+    architecture, changed = spec.architecture or card.architecture, ""
     plain: dict[str, Any] = {"mean": card.mean, "std": card.std, "name": spec.name}
+    own = readers.names_code(architecture)
+    if own and not spec.architecture:
+        raise UserError(
+            f"code of a user builds the network of {spec.weights}, and a file of weights alone "
+            f"runs none; if you trust it, write {card.architecture}@{spec.weights}"
+        )
+    if own:
+        code = card.recipe.get("code")
+        before = code.get(readers.code_label(card.architecture)) if isinstance(code, dict) else ""
+        if before != readers.hash_user_code(architecture):
+            changed = f"{architecture} is not, or no longer, the code that {spec.weights} is of"
 
     def make() -> Classifier:
-        return build(card.architecture, **plain, **card.options)
+        if own:
+            return build_from_code(architecture, **plain, **card.options)
+        return build(architecture, **plain, **card.options)
 
     matching.check_description(lambda: make().net, content.weights, spec.weights)
     model = make()
     InputSettings(card.mean, card.std, card.channels, card.preprocess).apply_to(model)
     matching.load_state(model.net, content.weights, spec.weights)
-    model.weight_notes = tuple(filter(None, (content.note, _precision_note(spec, content.weights))))
-    return LoadedModel(model, card, card.seed or 0, card.architecture, card.options)
+    precision = _precision_note(spec, content.weights)
+    model.weight_notes = tuple(filter(None, (content.note, changed, precision)))
+    return LoadedModel(model, card, card.seed or 0, architecture, card.options)
 
 
 def _load_foreign(
@@ -385,14 +412,48 @@ def _build(
     return model
 
 
-def _build_from_factory(target: str, options: dict[str, Any], plain: dict[str, Any]) -> Classifier:
+def build_fresh(architecture: str, **options: Any) -> Classifier:
+    """A classifier with fresh weights, of any architecture that a recipe may name.
+
+    Args:
+        options: as of :func:`~catchup_eval.models.zoo.build`, `classes`, `mean` and `std` included.
+
+    Raises:
+        UnknownName, BadFile, UserError: it cannot be built.
+    """
+    make = build_from_code if readers.names_code(architecture) else build
+    return make(architecture, **options)
+
+
+def build_from_code(target: str, *, classes: int, **options: Any) -> Classifier:
+    """A classifier with fresh weights, which a user's `FILE.py:NAME` builds.
+
+    Args:
+        classes: given to the function as `classes` or `num_classes`, if it takes either.
+        options: of the function, and `mean`, `std` and `name`, as of a shipped one.
+
+    Raises:
+        UnknownName, BadFile, UserError: there is no such function, or it fails.
+    """
+    plain: dict[str, Any] = {
+        key: options.pop(key) for key in ("mean", "std", "name") if key in options
+    }
+    return _build_from_factory(target, options, plain, classes)
+
+
+def _build_from_factory(
+    target: str, options: dict[str, Any], plain: dict[str, Any], classes: int | None = None
+) -> Classifier:
     names = ("head", "pool", "last", "pooled_norm", "layout")
     parts: dict[str, Any] = {key: str(options.pop(key)) for key in names if key in options}
     if "class_token" in options:
         parts["class_token"] = options.pop("class_token") is True
     if "stages" in options:
-        parts["stages"] = str(options.pop("stages")).split(",")
+        stages = options.pop("stages")  # of a spec, or a list of a recipe
+        parts["stages"] = stages if isinstance(stages, list) else str(stages).split(",")
     make = readers.load_user_function(target, "a network, an nn.Module,", nn.Module)
+    known = inspect.signature(make).parameters if classes is not None else ()
+    options |= {key: classes for key in ("classes", "num_classes") if key in known}
     check_options(target, make, options)
     made = make(**options)
     if not isinstance(made, Classifier):

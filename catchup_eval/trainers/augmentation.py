@@ -1,12 +1,17 @@
-"""Random crops, flips, colours and resized windows of a whole batch at once.
+"""Random crops, flips, colours and resized windows of a whole batch at once; others one by one.
 
 Windows have random area and shape and are brought to one size: torchvision's `RandomResizedCrop`,
 with Pillow's antialiased filters as matrices. A resized window is `rows @ image @ columns.T`, with
 weights of its own for each image.
 """
 
+import json
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import reduce
 from math import log
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -14,9 +19,15 @@ from numpy.random import Generator
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms import v2
 
-from catchup_eval.core.errors import UserError
-from catchup_eval.core.settings import Fraction, Pair, PositiveFraction, Settings
+from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.foreign import foreign_code
+from catchup_eval.core.readers import load_user_function, names_code
+from catchup_eval.core.rng import fork_global_rng
+from catchup_eval.core.settings import Fraction, Pair, PositiveFraction, Settings, Several
+from catchup_eval.core.toml import brief
+from catchup_eval.models.zoo import check_options
 
 # Eigenvectors (columns) and values of the covariance of ImageNet's colours in [0, 1]: the figures
 # of facebook/fb.resnet.torch, which clovaai/CutMix-PyTorch has too.
@@ -68,6 +79,9 @@ class Augmentation(Settings):
             1 + jitter.
         lighting: standard deviation of a shift along ImageNet's principal colours (Krizhevsky et
             al. 2012), in units of their own.
+        transforms: after crop and flip, each image goes through these: tables with the `name` of a
+            class of torchvision.transforms.v2, or `FILE.py:NAME` of a function that makes a
+            transform, and its arguments.
     """
 
     padding: PixelCount = 0
@@ -77,12 +91,109 @@ class Augmentation(Settings):
     flip: bool = False
     jitter: Fraction = 0.0
     lighting: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    transforms: Several[dict[str, Any]] = ()
+
+    @field_validator("transforms")
+    @classmethod
+    def _check_names(cls, transforms: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for each in transforms:
+            if not isinstance(each.get("name"), str):
+                raise ValueError(
+                    "expected augmentation.transforms as tables with a name and its arguments, as "
+                    f'in {{name = "RandAugment", magnitude = 9}}, got {brief(each)}'
+                )
+            try:
+                json.dumps(each)
+            except (TypeError, ValueError, RecursionError):
+                raise ValueError(
+                    f"expected the arguments of {each['name']} as plain values, which a recipe can "
+                    f"hold, got {brief(each)}"
+                ) from None
+        return transforms
 
     @model_validator(mode="after")
     def _check_single_crop(self) -> Self:
         if self.padding and self.resized_crop:
             raise ValueError("expected either augmentation.padding or resized_crop, got both")
         return self
+
+
+Transform = Callable[[Tensor], Tensor]  # (C, H, W) -> (C, H, W), in bytes or in [0, 1]
+
+
+def build_transform(settings: Mapping[str, Any]) -> Transform:
+    """A transform of one image, as a table of :class:`Augmentation` says.
+
+    Raises:
+        UnknownName: no transform of this name, or no such argument.
+        BadFile, UserError: it cannot be made of these arguments.
+    """
+    name, own = settings["name"], {key: settings[key] for key in settings if key != "name"}
+    if names_code(name):
+        root, expected = Path(name.rpartition(":")[0]), "a transform, which can be called,"
+        make = load_user_function(name, expected, cast(type, Callable))
+    else:
+        root = Path(v2.__file__).parent
+        known = [each for each in dir(v2) if _is_transform(getattr(v2, each))]
+        if name not in known:
+            raise UnknownName("transform", name, [*known, "FILE.py:NAME"])
+        make = getattr(v2, name)
+        own |= {key: WORDS[key](own[key]) for key in WORDS if isinstance(own.get(key), str)}
+    check_options(name, make, own)
+    with foreign_code(f"the transform {name}", root):
+        transform = make(**own)
+
+    def apply(image: Tensor) -> Tensor:
+        with foreign_code(f"the transform {name}", root):
+            return transform(image)  # type: ignore[no-any-return]
+
+    return apply
+
+
+def _of(kind: type[Enum]) -> Callable[[str], Enum]:
+    """By its value, as TOML spells what torchvision has a class of names for."""
+
+    def find(word: str) -> Enum:
+        known = {str(each.value): each for each in kind}
+        if word not in known:
+            raise UnknownName(kind.__name__, word, known)
+        return known[word]
+
+    return find
+
+
+WORDS = {"interpolation": _of(v2.InterpolationMode), "policy": _of(v2.AutoAugmentPolicy)}
+
+
+def _is_transform(entry: Any) -> bool:
+    return isinstance(entry, type) and issubclass(entry, v2.Transform)
+
+
+def apply_transforms(images: Tensor, transforms: Sequence[Transform], rng: Generator) -> Tensor:
+    """Each image of a batch (N, C, H, W) through all of them, one after the other.
+
+    What they draw from the global generators follows from `rng`, and these are restored. They must
+    remember nothing from one image to the next.
+
+    Raises:
+        UserError: what comes out are no images of one size, in bytes or in [0, 1].
+    """
+    if not transforms:
+        return images
+    with fork_global_rng(rng):
+        done = [reduce(lambda image, change: change(image), transforms, one) for one in images]
+    shapes = {tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in done}
+    if len(shapes) > 1 or not isinstance(done[0], Tensor) or done[0].shape[:-2] != (3,):
+        found = ", ".join(sorted(map(str, shapes)))
+        raise UserError(f"expected images (3, H, W) of one size from the transforms, got {found}")
+    changed = torch.stack(done)
+    low, high = (0, 0) if changed.dtype == torch.uint8 else map(float, changed.aminmax())
+    if not 0 <= low <= high <= 1:
+        raise UserError(
+            "expected bytes or numbers in [0, 1] from the transforms, got "
+            f"{low:.3g} to {high:.3g}; the network normalises by itself"
+        )
+    return changed
 
 
 def augment(images: Tensor, settings: Augmentation, rng: Generator) -> Tensor:

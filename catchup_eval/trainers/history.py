@@ -1,7 +1,7 @@
 """The history of a training, epoch by epoch."""
 
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ class Epoch(NamedTuple):
     top1: float  # accuracy on the validation split after the epoch, in %; NaN likewise
     seconds: float  # of training, validation apart
     learning_rate: float  # of the epoch's last step
+    ema_top1: float = nan  # as `top1`, of the average of the weights; NaN where there is none
 
 
 @dataclass
@@ -33,23 +34,28 @@ class History:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row per epoch, the columns of :class:`Epoch`."""
-        return pd.DataFrame(self.epochs, columns=list(Epoch._fields))
+        """One row per epoch, the columns of :class:`Epoch`; `ema_top1` where there is any."""
+        frame = pd.DataFrame(self.epochs, columns=list(Epoch._fields))
+        return frame.drop(columns="ema_top1") if frame["ema_top1"].isna().all() else frame
 
     @property
     def summary(self) -> dict[str, float]:
         """Top-1 in %: `best`, `last` and `median_of_last_10`; empty without a validation split.
 
         Papers differ in which of the three they print. The best was chosen on the validation split,
-        so it flatters.
+        so it flatters. Epochs without a validation are left out. `last_ema` is of the average of
+        the weights, where there is one.
         """
-        top1 = [epoch.top1 for epoch in self.epochs if not isnan(epoch.top1)]
-        if not top1:
+        seen = [epoch for epoch in self.epochs if not isnan(epoch.top1)]
+        if not seen:
             return {}
+        tail = [epoch.top1 for epoch in seen if epoch.epoch > seen[-1].epoch - WINDOW]
+        averages = {} if isnan(seen[-1].ema_top1) else {"last_ema": seen[-1].ema_top1}
         return {
-            "best": max(top1),
-            "last": top1[-1],
-            "median_of_last_10": float(np.median(top1[-WINDOW:])),
+            "best": max(epoch.top1 for epoch in seen),
+            "last": seen[-1].top1,
+            "median_of_last_10": float(np.median(tail)),
+            **averages,
         }
 
     def write(self, path: Path) -> None:
@@ -66,7 +72,8 @@ def read_history(path: Path | str) -> History:
     """
     try:
         frame = pd.read_csv(path)
-        rows = [Epoch(*row) for row in frame[list(Epoch._fields)].itertuples(index=False)]
+        names = [name for name in Epoch._fields if name != "ema_top1" or name in frame]
+        rows = [Epoch(*row) for row in frame[names].itertuples(index=False)]
     except (OSError, ValueError, KeyError) as error:
         raise BadFile(f"cannot read the training history {path}: {error}") from error
     return History(rows)

@@ -4,18 +4,21 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from catchup_eval.core import environment
 from catchup_eval.core.errors import UserError
+from catchup_eval.core.foreign import foreign_code
+from catchup_eval.core.readers import names_code
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.classes import OutputNames
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.models import loading, spec
 from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.modes import eval_mode
 from catchup_eval.models.preprocessing import normalisation
-from catchup_eval.models.zoo import build
 from catchup_eval.trainers.recipe import Recipe
 
 
@@ -44,7 +47,10 @@ def first_weights(recipe: Recipe, data: TensorDataset, seed: int) -> tuple[Class
         else:
             architecture, options = recipe.architecture, recipe.options
             mean, std = normalisation(recipe.norm) if recipe.norm else (data.mean, data.std)
-            model = build(architecture, mean=mean, std=std, **options | {"classes": classes})
+            own = options | {"classes": classes}
+            model = loading.build_fresh(architecture, mean=mean, std=std, **own)
+            if names_code(architecture):
+                _check_outputs(model, architecture, data)
     card = ModelCard(
         architecture=architecture,
         options=options | {"classes": classes},
@@ -68,6 +74,19 @@ def _check_labels(data: TensorDataset) -> None:
                 f"{data.name} has {len(data.classes)} classes, so its labels should be 0 to "
                 f"{len(data.classes) - 1}; the split {name} has {low} to {high}"
             )
+
+
+@torch.no_grad()
+def _check_outputs(model: Classifier, architecture: str, data: TensorDataset) -> None:
+    """Raise `UserError` where a user's network has not one output for each class."""
+    image, file = data.split("train").images[:1].float() / 255, architecture.rpartition(":")[0]
+    with eval_mode(model), foreign_code(f"the network of {architecture}", Path(file)):
+        outputs = len(model(image)[0])
+    if outputs != len(data.classes):
+        raise UserError(
+            f"expected {architecture} to give {len(data.classes)} outputs, the classes of "
+            f"{data.name}, got {outputs}; an argument `classes` of the function is their number"
+        )
 
 
 def _shortest_decimals(buffer: Tensor) -> tuple[float, ...]:

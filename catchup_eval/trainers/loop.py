@@ -11,7 +11,7 @@ class, those on the next network of the same class. So a method is built on what
 gives before any call, and its steps are made inside :func:`compile_settings`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
@@ -27,9 +27,11 @@ from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.modes import eval_mode
-from catchup_eval.trainers.augmentation import augment, recolour
+from catchup_eval.trainers.augmentation import apply_transforms, augment, recolour
 from catchup_eval.trainers.base import Loss
+from catchup_eval.trainers.callbacks import Callback, EpochInfo, StepInfo, call_all
 from catchup_eval.trainers.history import History
+from catchup_eval.trainers.optimization import WeightAverage
 from catchup_eval.trainers.recipe import Recipe
 from catchup_eval.trainers.state import Pause, TrainingState, resume_from
 
@@ -49,7 +51,9 @@ def fit(
     device: torch.device | str = "cpu",
     resume: Path | None = None,
     identity: Mapping[str, Any] | None = None,
+    average: WeightAverage | None = None,
     after_epoch: Callable[[History], None] | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: Progress | None = None,
 ) -> History:
     """Train `model` in place; the weights of the last epoch stay in it.
@@ -75,14 +79,17 @@ def fit(
         resume: a file to go on from and to save the state in; SIGINT and SIGTERM then end the
             training after a step, with everything saved. The caller deletes it.
         identity: what else a resume file must agree in, such as the method's name and settings.
+        average: of the weights of `model`, to read it afterwards; where it is None and the recipe
+            has one, it is made.
         after_epoch: called with the history after each epoch.
+        callbacks: told of each step and each epoch; they cannot change what is trained.
         progress: called after each step.
 
     Raises:
         Interrupted: by a signal; the same call goes on.
-        UserError: the loss is no number any more or more than one, the resume file is another
-            training's, or there is nothing to train on, or only batches of one image that the
-            network cannot be trained on.
+        UserError: a callback is none, the loss is no number any more or more than one, the resume
+            file is another training's, or there is nothing to train on, or only batches of one
+            image that the network cannot be trained on.
         BadFile: the resume file is damaged.
     """
     if not len(train):
@@ -102,8 +109,14 @@ def fit(
     train = move_to_device(train, device)
     validation = None if validation is None else move_to_device(validation, device)
 
-    with fork_global_rng(rng), _train_mode(model):
-        run = TrainingState(model, method, recipe, len(train), rng, device)
+    if average is None and recipe.ema:
+        average = WeightAverage(model, recipe.ema)
+    for each in callbacks:
+        if not isinstance(each, Callback):
+            raise UserError(f"expected callbacks of the class Callback, got {type(each).__name__}")
+    of_steps = [each for each in callbacks if type(each).on_step is not Callback.on_step]
+    with fork_global_rng(rng), _train_mode(model), _closing(callbacks):
+        run = TrainingState(model, method, recipe, len(train), rng, device, average)
         with resume_from(run, resume, claims) as pause:
             join = _needs_joining(run, train)
             while run.epoch < recipe.epochs:
@@ -111,14 +124,18 @@ def fit(
                 batches = run.batches(train.images.device)
                 for rows in _join_last(batches) if join else batches:
                     with run.measure_time():
-                        _step(run, train, rows)
+                        loss = _step(run, train, rows)
+                    if of_steps:
+                        call_all(of_steps, "on_step", _step_info(run, loss))
                     _report_progress(run, progress)
                     pause()
                 with run.measure_time():  # waits for the device, so that the time is complete
                     run.check_weights()
-                run.finish_epoch(*validate(model, validation, recipe.batch_size, pause))
+                run.finish_epoch(*_validate(run, validation, pause))
                 if after_epoch:
                     after_epoch(run.history)
+                row = run.history.epochs[-1]
+                call_all(callbacks, "on_epoch", EpochInfo.of(row, recipe.epochs, run.step))
                 _report_progress(run, progress)
                 pause()
     return run.history
@@ -131,7 +148,8 @@ def move_to_device(split: Split, device: torch.device) -> Split:
     return split.to(device)
 
 
-def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> None:
+def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> torch.Tensor:
+    """One step; gives its loss ()."""
     run.set_learning_rates()
     if hasattr(run.method, "set_progress"):  # for schedules other than the learning rate's
         run.method.set_progress(run.step / run.steps)
@@ -142,19 +160,24 @@ def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> None:
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
         raise UserError(f"expected the loss of a batch as one number, got {got}")
-    run.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    run.optimiser.step()
+    run.take_step(loss)
     run.record_step(loss, len(rows))
     if run.step % GUARD == 0:
         run.check_loss()
+    return loss.detach()
+
+
+def _step_info(run: TrainingState, loss: torch.Tensor) -> StepInfo:
+    return StepInfo(run.step, run.steps, run.epoch + 1, run.learning_rate, loss)
 
 
 def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, rng: Generator) -> torch.Tensor:
     """(N, C, H, W) in [0, 1]: these images, changed at random."""
     settings = run.recipe.augmentation
     pixels = augment(train.images[rows].to(run.device), settings, rng)  # still bytes
-    images = pixels.contiguous(memory_format=_layout(run.model, run.device)).float() / 255
+    pixels = apply_transforms(pixels, run.transforms, rng)
+    images = pixels.contiguous(memory_format=_layout(run.model, run.device))
+    images = images if images.is_floating_point() else images.float() / 255
     return recolour(images, settings, rng)
 
 
@@ -233,6 +256,28 @@ def validate(
             correct += (logits.argmax(1) == batch.labels).sum()
             pause()
     return float(loss) / len(split), 100 * float(correct) / len(split)
+
+
+def _validate(run: TrainingState, split: Split | None, pause: Pause) -> tuple[float, float, float]:
+    """Cross-entropy and top-1 in %, and the latter of the average of the weights; NaN where none.
+
+    No pause while the network has the average, which the state would be saved with.
+    """
+    if not run.recipe.is_validated(run.epoch + 1):
+        return nan, nan, nan
+    loss, top1 = validate(run.model, split, run.recipe.batch_size, pause)
+    if run.average is None:
+        return loss, top1, nan
+    with run.average.in_the_network():
+        return loss, top1, validate(run.model, split, run.recipe.batch_size)[1]
+
+
+@contextmanager
+def _closing(callbacks: Sequence[Callback]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        call_all(callbacks, "close")
 
 
 def _report_progress(run: TrainingState, progress: Progress | None) -> None:

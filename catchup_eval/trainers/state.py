@@ -23,9 +23,14 @@ from catchup_eval.core.settings import flatten
 from catchup_eval.core.signals import SignalFlag, catch_signals
 from catchup_eval.models.checkpoints import check_archive
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.trainers.augmentation import build_transform
 from catchup_eval.trainers.base import Loss
 from catchup_eval.trainers.history import Epoch, History
-from catchup_eval.trainers.optimization import load_optimiser_state, make_optimiser
+from catchup_eval.trainers.optimization import (
+    WeightAverage,
+    load_optimiser_state,
+    make_optimiser,
+)
 from catchup_eval.trainers.recipe import Recipe
 
 
@@ -38,6 +43,7 @@ class TrainingState:
         samples: in the training split.
         rng: the one generator of the training.
         device: where model and method are.
+        average: of the weights, where the recipe has one.
         history: the finished epochs.
         order: (N,) the rows of the present epoch, in its order; None between epochs.
         position: how many of them are done.
@@ -53,6 +59,7 @@ class TrainingState:
     samples: int
     rng: Generator
     device: torch.device
+    average: WeightAverage | None = None
     history: History = field(default_factory=History)
     order: Tensor | None = None
     position: int = 0
@@ -62,6 +69,18 @@ class TrainingState:
     def __post_init__(self) -> None:
         self.loss = torch.zeros((), device=self.device)
         self.optimiser = make_optimiser(self.model, self.method, self.recipe.optimiser)
+        self.transforms = [build_transform(e) for e in self.recipe.augmentation.transforms]
+
+    def take_step(self, loss: Tensor) -> None:
+        """Move all parameters against the gradient of the loss (), then their average."""
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            moved = [each for group in self.optimiser.param_groups for each in group["params"]]
+            nn.utils.clip_grad_norm_(moved, self.recipe.clip_norm)
+        self.optimiser.step()
+        if self.average:
+            self.average.update(self.step + 1)
 
     @property
     def epoch(self) -> int:
@@ -123,10 +142,10 @@ class TrainingState:
         self.loss += loss.detach() * samples
         self.position += samples
 
-    def finish_epoch(self, validation_loss: float, top1: float) -> None:
+    def finish_epoch(self, validation_loss: float, top1: float, ema_top1: float) -> None:
         """Put the epoch into the history."""
         train_loss = float(self.loss) / self.position
-        numbers = (train_loss, validation_loss, top1, self.seconds, self.learning_rate)
+        numbers = (train_loss, validation_loss, top1, self.seconds, self.learning_rate, ema_top1)
         self.history.epochs.append(Epoch(self.epoch + 1, *numbers))
         self.order, self.position, self.seconds = None, 0, 0.0
         self.loss.zero_()
@@ -161,6 +180,7 @@ class TrainingState:
             "model": self.model.state_dict(),
             "method": self.method.state_dict() if isinstance(self.method, nn.Module) else {},
             "optimiser": self.optimiser.state_dict(),
+            "average": self.average.tensors if self.average else {},
             "draw": self.rng.bit_generator.state,
             "torch": _global_states(self.device),
             "history": [tuple(epoch) for epoch in self.history.epochs],
@@ -176,6 +196,8 @@ class TrainingState:
         if isinstance(self.method, nn.Module):
             self.method.load_state_dict(state["method"])
         load_optimiser_state(self.optimiser, state["optimiser"])
+        if self.average:
+            self.average.load(state["average"])
         self.rng.bit_generator.state = state["draw"]
         _set_global_states(state["torch"], self.device)
         self.history.epochs[:] = [Epoch(*row) for row in state["history"]]

@@ -5,12 +5,13 @@ FOLDER/NAME.history.csv              the history, after every epoch
 FOLDER/NAME-epoch010.safetensors     the epochs that the recipe keeps
 FOLDER/NAME.samples.json             which images it learned from, where these are only a fraction
 FOLDER/NAME.resume.pt                during the training
+FOLDER/NAME.tensorboard/             event files, where the command is asked for them
 
 One process trains NAME at a time; a second one is refused, and none changes what is finished.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import locked
+from catchup_eval.core.readers import code_label, hash_user_code, names_code
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.datasets.subset import class_fraction, digest_of, write_list
@@ -27,9 +29,11 @@ from catchup_eval.models import checkpoints
 from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers import mixing
+from catchup_eval.trainers.callbacks import Callback
 from catchup_eval.trainers.history import History, read_history
 from catchup_eval.trainers.initialization import first_weights, weights_digest
 from catchup_eval.trainers.loop import Progress, compile_settings, compiled, fit
+from catchup_eval.trainers.optimization import WeightAverage
 from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.regularizers import fill_defaults, regularize
 from catchup_eval.trainers.regularizers.base import Regularizers
@@ -92,13 +96,14 @@ def train(
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     fresh: bool = False,
+    callbacks: Sequence[Callback] = (),
     progress: Progress | None = None,
 ) -> TrainingOutput:
     """Train one network, go on with it, or find it finished.
 
     Args:
         recipe: or its name, or the path of its file.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or `FILE.py:NAME`, a function of your own.
         data: its split "train" is learned from; "test", if there is one, is only watched. Images
             of varying size are preprocessed as in the recipe, else as in the dataset.
         folder: of the checkpoint and all that belongs to it.
@@ -106,6 +111,7 @@ def train(
         name: of the files; `METHOD-sSEED` where it is not given.
         settings: of the method; they win over the recipe's.
         fresh: start over, whatever lies there.
+        callbacks: told of each step and each epoch; they cannot change what is trained.
         progress: called after each step with steps done, steps in all, and words.
 
     Raises:
@@ -120,7 +126,8 @@ def train(
     # With every setting of its regularizers, so that a card has also what was a default.
     regularizers = _to_json_types(fill_defaults(recipe.regularizers))
     recipe = recipe.model_copy(update={"regularizers": regularizers})
-    files = TrainingOutput(Path(folder) / f"{name or f'{method}-s{seed}'}.safetensors")
+    name = name or f"{mixing.short_name(method)}-s{seed}"
+    files = TrainingOutput(Path(folder) / f"{name}.safetensors")
     claims = _identity(recipe, method, data, seed, settings or {})
     if not fresh and _is_finished(files, claims):
         return replace(files, skipped=True)
@@ -140,6 +147,7 @@ def train(
         if fresh:
             _clear(files)
         resumed = files.resume_path.exists()
+        average = WeightAverage(model, recipe.ema) if recipe.ema else None
         if recipe.share < 1:
             split = splits.split("train")
             write_list(files.samples_path, data.name, split, recipe.share, seed)
@@ -149,10 +157,10 @@ def train(
             _expect_unfinished(files)
             history.write(files.history_path)
             if len(history.epochs) in recipe.keep:
-                _save(files.epoch_path(len(history.epochs)), model, card, history, on)
+                _save(files.epoch_path(len(history.epochs)), model, card, history, on, average)
 
         compiling = compile_settings() if recipe.compile else nullcontext()
-        with _without_leftover(files), compiling, mixing.METHODS.guard(method, surely=False):
+        with _without_leftover(files), compiling, mixing.guard(method, surely=False):
             history = fit(
                 model,
                 built,
@@ -162,12 +170,17 @@ def train(
                 seed=seed,
                 device=device,
                 resume=files.resume_path,
-                identity={"method": method, "settings": card.settings},
+                identity={
+                    **{key: claims[key] for key in ("method", "settings")},
+                    **code_digests(recipe, method),
+                },
+                average=average,
                 after_epoch=save_epoch,
+                callbacks=callbacks,
                 progress=progress,
             )
         _expect_unfinished(files)
-        _save(files.checkpoint, model, card, history, on)
+        _save(files.checkpoint, model, card, history, on, average)
         files.resume_path.unlink(missing_ok=True)
     return replace(files, resumed=resumed)
 
@@ -234,11 +247,20 @@ def _transform_splits(
 
 
 def _save(
-    path: Path, model: Classifier, card: ModelCard, history: History, on: Regularizers
+    path: Path,
+    model: Classifier,
+    card: ModelCard,
+    history: History,
+    on: Regularizers,
+    average: WeightAverage | None,
 ) -> None:
     facts = {"epoch": len(history.epochs), "history": history.summary}
+    card, averaged = card.model_copy(update=facts), None
+    if average is not None:
+        with average.in_the_network(), on.fold_into_weights():
+            averaged = {name: value.clone() for name, value in model.net.state_dict().items()}
     with on.fold_into_weights():  # a file's weights are those of the plain network
-        checkpoints.save(path, model, card.model_copy(update=facts))
+        checkpoints.save(path, model, card, averaged)
 
 
 def _clear(files: TrainingOutput) -> None:
@@ -263,11 +285,21 @@ def _identity(
     return {
         "data": data.name,
         "data_fingerprint": replace(data, parts=used).fingerprint,
-        "method": method,
+        "method": code_label(method) if names_code(method) else method,
         "settings": _to_json_types({**mixing.default_settings(method), **own}),
-        "recipe": recipe.training_settings() | weights_digest(recipe),
+        "recipe": recipe.training_settings()
+        | weights_digest(recipe)
+        | code_digests(recipe, method),
         "seed": seed,
     }
+
+
+def code_digests(recipe: Recipe, method: str) -> dict[str, dict[str, str]]:
+    """Hashes of the user's own code, which may change under the same name; empty without any."""
+    transforms = (each["name"] for each in recipe.augmentation.transforms)
+    targets = (method, recipe.architecture, *transforms)
+    code = {code_label(each): hash_user_code(each) for each in targets if names_code(each)}
+    return {"code": code} if code else {}
 
 
 def _to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:

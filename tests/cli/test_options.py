@@ -1,5 +1,6 @@
 """Every option of every command does something; a new one without a case fails here."""
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -32,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "conventions": ("catchup_eval.cli.conventions.show_conventions", "conventions here"),
     "verify": ("catchup_eval.cli.verify.verify_report", "verify here"),
     "reproduce": ("catchup_eval.cli.reproduce.reproduce_paper", "reproduce table1"),
+    "recipe new": ("catchup_eval.cli.recipe.write_recipe", "recipe new"),
     "doctor": ("catchup_eval.cli.doctor.examine", "doctor"),
     "data list": ("catchup_eval.cli.datasets.list_sets", "data list"),
     "data fetch": ("catchup_eval.cli.datasets.fetch_sets", "data fetch digits"),
@@ -43,13 +45,16 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 # A value for each option; a command's own where it means something else there.
 VALUES: Mapping[str, str] = {
     "--archives": "list.toml",
+    "--architecture": "resnet20",
     "--batch-size": "7",
+    "--config": str(Path(__file__).with_name("options.toml")),
     "--corruptions": "fog snow",
     "--data": "mine.npz",
     "--data-root": "elsewhere",
     "--device": "cpu",
     "--epochs": "3",
     "--epochs-scale": "0.5",
+    "--from": "tiny",
     "--limit": "20",
     "--method": "cutmix",
     "--methods": "baseline cutmix",
@@ -125,6 +130,88 @@ def test_an_option_reaches_what_does_the_work(
     for more in ([], [option, *value]):
         app(expand_repeated_options([*words.split(), *more]), standalone_mode=False)
     assert len(calls) == 1 if (name, option) == ("claims", "--dry-run") else calls[0] != calls[1]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What `train` is asked to do."""
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("catchup_eval.cli.train.train_networks", lambda *all_: asked.append(all_))
+    return asked
+
+
+def test_a_new_recipe_is_one(call: Call, tmp_path: Path) -> None:
+    from catchup_eval.trainers.recipe import load_recipe
+
+    done = call("recipe", "new", "mine.toml", "--from", "tiny", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "mine.toml\n")
+    assert call("recipe", "new", "--from", "tiny").stdout == (tmp_path / "mine.toml").read_text()
+    mine, tiny = load_recipe("mine.toml"), load_recipe("tiny")
+    assert mine.training_settings() == tiny.training_settings()
+    for words, says in (
+        (["mine.toml"], "mine.toml is there already"),
+        (["mine.txt"], "expected a file FILE.toml"),
+        (["--from", "tinny"], "did you mean 'tiny'"),
+    ):
+        done = call("recipe", "new", *words)
+        assert done.returncode == 2 and says in done.stderr
+
+
+def test_settings_are_listed_with_their_meaning(call: Call, tmp_path: Path) -> None:
+    for name, says in {
+        "catchup": "alpha          10.0: within the network the weight is from Beta(alpha, alpha)",
+        "landscape": "(a whole number from 3 to 501)",
+        "cutout": "length  8: ",
+        "digits": "batch_size                 100: images in a step",
+        "feature_learning": "seeds",
+    }.items():
+        assert says in call("list", "settings", name).stdout
+    call("recipe", "new", "mine.toml", folder=tmp_path)
+    assert "optimiser.lr" in call("list", "settings", "mine.toml").stdout
+    assert "did you mean 'cutmix'" in call("list", "settings", "cutmx").stderr
+    assert "expected list models alone, or list settings x" in call("list", "models", "x").stderr
+
+
+def test_options_stand_in_a_file(call: Call, tmp_path: Path, trained: list[Any]) -> None:
+    """What is typed wins, whole; one word is a list of one; hyphens are as good as underscores."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'seeds = [3, 4]\nmethod = "cutmix"\nepochs = 5\ndata-root = "there"\nquiet = true\n'
+    )
+    words = ["train", "digits", "--config", str(path)]
+    assert call(*words).returncode == 0
+    assert call(*words, "--seeds", "7", "--epochs", "6").returncode == 0
+    first, second = trained
+    assert first[:5] == ("digits", ["cutmix"], [3, 4], 5, "")
+    assert (first[5].data_root, first[5].quiet) == (Path("there"), True)
+    assert second[:5] == ("digits", ["cutmix"], [7], 6, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed = [1]", "there is no option of train in .*mine.toml 'seed'; did you mean 'seeds'"),
+        ("help = true", "no option of train"),
+        ('epochs = "many"', "Invalid value for '--epochs'"),
+        ("epochs = 0", "Invalid value for '--epochs'"),
+        ("epochs = [", "is no valid TOML"),
+    ],
+)
+def test_options_of_a_file_are_checked(
+    call: Call, tmp_path: Path, trained: list[Any], text: str, says: str
+) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    done = call("train", "digits", "--config", "mine.toml", folder=tmp_path)
+    assert done.returncode == 2 and re.search(says, done.stderr) and not trained
+    assert done.stderr.count("\n") == 1
+    assert call("train", "digits", "--config", "absent.toml").returncode == 2
+
+
+def test_help_shows_only_bounds_that_mean_something(call: Call) -> None:
+    shown = call("train", "-h").stdout
+    assert "[default: 0; x>=0]" in shown and "[x>=1]" in shown
+    assert not re.search(r"\d{7}", "".join(call(*name.split(), "-h").stdout for name in LEAVES))
+    assert call("train", "digits", "--seeds", str(2**63)).returncode == 2
 
 
 def test_help_is_not_clipped(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,20 @@ def test_train_writes_a_checkpoint_for_each_seed(tmp_path: Path) -> None:
     assert names == ["baseline-s0.safetensors", "baseline-s1.safetensors"]
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_training_in_a_file_has_a_line_for_each_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: bool
+) -> None:
+    how = Options(out=tmp_path, quiet=quiet)
+    train_networks("digits", ["baseline"], [0], 2, "", how)
+    lines = capsys.readouterr().out.splitlines()
+    begins = ["baseline-s0: epoch 1/2: train loss ", "baseline-s0: epoch 2/2: train loss "]
+    shown = [line for line in lines if "epoch" in line]
+    assert [line[: len(begins[0])] for line in shown] == ([] if quiet else begins)
+    assert quiet or all(" %, " in line and " s, learning rate " in line for line in shown)
+    assert str(tmp_path / "digits" / "baseline-s0.safetensors") in lines[-1]
+
+
 def test_a_killed_run_goes_on(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,7 +158,8 @@ def settings_case(value: Any, rng: Generator, box: Path, m: Material) -> Case:
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "run": ("{plan}", "--dry-run", "--seeds", "--methods", "--epochs", "*"),
     "train": ("{recipe}", "--data", "{digits}", "--dry-run", "--method", "--seeds", "--epochs",
-              "--name", "--shard", "--device", "--data-root"),
+              "--name", "--shard", "--device", "--data-root", "--config", "--architecture"),
+    "recipe new": ("--from",),
     "evaluate": ("{net}", "--data", "{digits}", "--only", "clean", "*"),
     "compare": ("{net}", "--data", "{digits}", "--only", "clean", "--reference", "*"),
     "report": ("{report}", "--dry-run", "--name"),
@@ -207,7 +208,8 @@ def options_case(value: Any, rng: Generator, box: Path, m: Material) -> Case:
         words += ["--out", f"../out/{'x.npz' if 'cscores' in command else 'c'}"]
         if "cscores" in command and "--networks" not in words:
             words += ["--networks", "2"]  # too few: to train takes long
-    elif command not in ("list", "data list", "data check", "conventions", "verify", "reproduce"):
+    elif command not in ("list", "recipe new", "data list", "data check", "conventions", "verify",
+                         "reproduce"):  # fmt: skip
         words += ["--out", "../out"]
     outputs = ("out", "in") if command in ("report", "claims") else ("out",)
     return Case(words, outputs, about=shorten(words))

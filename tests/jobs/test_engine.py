@@ -64,7 +64,7 @@ class Listening(Silent):
     def start(self, task: Task) -> None:
         self.events.append(f"start {task.name}")
 
-    def update(self, task: Task, done: int, total: int, note: str = "") -> None:
+    def update(self, task: Task, done: int, total: int, note: str = "", *, line: str = "") -> None:
         self.events.append(f"{task.name} {done}/{total} {note}")
 
     def finish(self, task: Task, result: TaskResult) -> None:

@@ -138,7 +138,9 @@ def test_progress_is_reported_while_images_are_decoded(
     reported: list[tuple[int, int]] = []
 
     class Listening(Silent):
-        def update(self, task: Task, done: int, total: int, note: str = "") -> None:
+        def update(
+            self, task: Task, done: int, total: int, note: str = "", *, line: str = ""
+        ) -> None:
             reported.append((done, total))
 
     evaluate([candidate(network)], with_boxes, EvaluationSettings(["clean"]), display=Listening())

@@ -20,6 +20,20 @@ def test_fewer_than_ten_epochs_are_all_taken():
     assert history_of(10, 30, 20).summary["median_of_last_10"] == 20
 
 
+def test_epochs_without_a_validation_are_left_out():
+    # The last ten are 3 to 12; of those, the even ones have a top-1.
+    history = history_of(*[nan, 99, nan, 10, nan, 50, nan, 30, nan, 40, nan, 20])
+    assert history.summary == {"best": 99, "last": 20, "median_of_last_10": 30}
+
+
+def test_the_average_of_the_weights_has_a_column_where_there_is_one(tmp_path):
+    history = history_of(10, 20)
+    history.epochs[1] = history.epochs[1]._replace(ema_top1=25.0)
+    history.write(tmp_path / "history.csv")
+    assert history.summary["last_ema"] == 25
+    assert read_history(tmp_path / "history.csv").summary == history.summary
+
+
 def test_no_validation_no_summary():
     assert history_of(nan, nan).summary == {}
     assert History().summary == {}

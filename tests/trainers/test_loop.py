@@ -1,3 +1,5 @@
+import random
+import re
 import threading
 from collections import Counter
 from contextlib import nullcontext
@@ -6,6 +8,7 @@ from itertools import chain, count
 import numpy as np
 import pytest
 import torch
+from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,8 +17,14 @@ from catchup_eval.core.rng import generator
 from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.wrapping import wrap
 from catchup_eval.models.zoo import build
+from catchup_eval.trainers.callbacks import Callback
 from catchup_eval.trainers.loop import _step, fit, validate
-from catchup_eval.trainers.optimization import Optimiser, load_optimiser_state, make_optimiser
+from catchup_eval.trainers.optimization import (
+    SGD,
+    WeightAverage,
+    load_optimiser_state,
+    make_optimiser,
+)
 from catchup_eval.trainers.state import TrainingState
 
 pytestmark = pytest.mark.trained
@@ -70,6 +79,40 @@ def test_one_step_is_torchs_own(recipe_of, noise_split, small_net):
     for name, value in weights_of(model).items():
         torch.testing.assert_close(value, reference.state_dict()[name], rtol=1e-4, atol=1e-6)
     assert history.epochs[0].train_loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_steps_of_adamw_with_all_that_goes_with_it_are_those_of_plain_torch(
+    recipe_of, noise_split, small_net
+):
+    """Warm-up, a cosine, clipping and an average of the weights; all images in each step."""
+    part, model, reference = noise_split(8), small_net(0), small_net(0)
+    for one in (model, reference):  # a bias before a batch norm has a gradient of rounding errors
+        one.net[0].bias.requires_grad_(False)
+    recipe = recipe_of(
+        epochs=4,
+        augmentation={},
+        optimiser={"kind": "adamw", "lr": 0.01, "weight_decay": 0.1, "betas": [0.8, 0.95]},
+        schedule={"kind": "cosine", "warmup_epochs": 1, "warmup_start": 0.1},
+        clip_norm=0.05,
+        ema={"decay": 0.7},
+    )
+    average = WeightAverage(model, recipe.ema)
+    fit(model, plain(model), part, None, recipe, average=average)
+
+    settings = {"weight_decay": 0.1, "betas": (0.8, 0.95)}
+    optimiser = torch.optim.AdamW(reference.parameters(), lr=0.01, **settings)
+    expected = ModelEmaV3(reference, decay=0.7)
+    for step, lr in enumerate((0.001, 0.01, 0.0075, 0.0025), start=1):  # cos(pi / 3) is a half
+        optimiser.param_groups[0]["lr"] = lr
+        optimiser.zero_grad()
+        F.cross_entropy(reference(part.images.float() / 255), part.labels).backward()
+        assert nn.utils.clip_grad_norm_(reference.parameters(), 0.05) > 0.05
+        optimiser.step()
+        expected.update(reference, step)
+    for name, value in reference.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    for name, value in expected.module.state_dict().items():
+        torch.testing.assert_close(average.tensors[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_each_epoch_shows_each_sample_once_the_last_batch_being_smaller(
@@ -133,6 +176,92 @@ def test_the_schedule_is_followed_and_reported(recipe_of, noise_split, small_net
     assert history.frame["top1"].isna().all()
 
 
+def test_gradients_are_clipped_by_the_norm_of_all_of_them(recipe_of, noise_split, small_net):
+    """One step without momentum: it is as long as the rate times the longest gradient."""
+    lengths = []
+    for clip in (None, 1e-3):
+        model = small_net(0)
+        before = weights_of(model)
+        recipe = recipe_of(
+            epochs=1, optimiser={"lr": 0.5, "momentum": 0.0}, augmentation={}, clip_norm=clip
+        )
+        fit(model, plain(model), noise_split(8), None, recipe)
+        steps = [value.detach() - before[name] for name, value in model.named_parameters()]
+        lengths.append(torch.cat([step.flatten() for step in steps]).norm().item())
+    assert lengths[0] > 0.01
+    assert lengths[1] == pytest.approx(0.5 * 1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize(("every", "seen"), [(1, [1, 2, 3, 4, 5]), (2, [2, 3, 4, 5]), (0, [3, 5])])
+def test_the_validation_split_is_looked_at_as_often_as_asked(
+    recipe_of, noise_split, small_net, every, seen
+):
+    model, recipe = small_net(), recipe_of(epochs=5, validate_every=every, keep=[3])
+    frame = fit(model, plain(model), noise_split(), noise_split(6, 1), recipe).frame
+    assert frame["epoch"][frame["top1"].notna()].tolist() == seen
+    always = small_net()
+    whole = fit(always, plain(always), noise_split(), noise_split(6, 1), recipe_of(epochs=5))
+    assert same(weights_of(model), weights_of(always))
+    assert frame["top1"].iloc[-1] == whole.epochs[-1].top1
+
+
+def test_the_average_of_the_weights_is_validated_and_changes_none(
+    recipe_of, noise_split, small_net
+):
+    """With a decay of 0 it is the weights themselves; with 0.9 it is behind them."""
+    finals = []
+    for ema in (None, {"decay": 0.0}, {"decay": 0.9}):
+        model = small_net()
+        history = fit(
+            model, plain(model), noise_split(), noise_split(12, 1), recipe_of(ema=ema, epochs=3)
+        )
+        finals.append(weights_of(model))
+        if ema == {"decay": 0.0}:
+            assert history.frame["ema_top1"].equals(history.frame["top1"].rename("ema_top1"))
+    assert same(finals[0], finals[1]) and same(finals[0], finals[2])
+
+
+class Nosy(Callback):
+    """Draws from every global generator, and notes what it is told."""
+
+    def __init__(self):
+        self.steps, self.epochs, self.closed = [], [], 0
+
+    def on_step(self, info):
+        torch.rand(3), np.random.rand(), random.random()
+        self.steps.append((info.step, info.steps, info.epoch, info.loss))
+
+    def on_epoch(self, info):
+        torch.manual_seed(info.epoch)
+        self.epochs.append(info)
+
+    def close(self):
+        self.closed += 1
+
+
+def test_callbacks_are_told_what_happens_and_change_nothing(recipe_of, noise_split, small_net):
+    model, watched, nosy = small_net(), small_net(), Nosy()
+    splits = noise_split(), noise_split(6, 1)
+    plainly = fit(model, plain(model), *splits, recipe_of())
+    history = fit(watched, plain(watched), *splits, recipe_of(), callbacks=[nosy, Callback()])
+    assert same(weights_of(model), weights_of(watched))
+    assert [step[:3] for step in nosy.steps] == [(n, 6, 1 + (n > 3)) for n in range(1, 7)]
+    sizes = [8, 8, 4]  # of the batches
+    mean = sum(size * step[3] for size, step in zip(sizes, nosy.steps[:3], strict=True)) / 20
+    assert mean == pytest.approx(history.epochs[0].train_loss)
+    assert [(one.epoch, one.epochs, one.step) for one in nosy.epochs] == [(1, 2, 3), (2, 2, 6)]
+    assert nosy.epochs[1].numbers["top1"] == plainly.epochs[1].top1
+    assert "ema_top1" not in nosy.epochs[1].numbers
+    assert nosy.closed == 1
+    with pytest.raises(UserError, match="expected callbacks of the class Callback, got function"):
+        fit(model, plain(model), *splits, recipe_of(), callbacks=[plain])
+    assert re.fullmatch(
+        r"epoch 1/2: train loss [\d.]+, validation loss [\d.]+, top-1 [\d.]+ %, [\d.]+ s, "
+        r"learning rate 0.05",
+        nosy.epochs[0].describe(),
+    )
+
+
 def moved(model, before):
     return {
         name for name, value in model.named_parameters() if not torch.equal(value, before[name])
@@ -157,9 +286,7 @@ def test_head_and_backbone_have_their_own_rates(recipe_of, noise_split, small_ne
 
 def test_what_a_method_adds_has_the_heads_rate(small_net):
     model = small_net()
-    optimiser = make_optimiser(
-        model, Scaled(model), Optimiser(lr=0.01, head_lr=0.1, weight_decay=1e-4)
-    )
+    optimiser = make_optimiser(model, Scaled(model), SGD(lr=0.01, head_lr=0.1, weight_decay=1e-4))
     sizes = {group["base_lr"]: len(group["params"]) for group in optimiser.param_groups}
     assert sizes == {0.01: 4, 0.1: 3}  # two layers' weights and biases; the head's and the scale
     assert {group["weight_decay"] for group in optimiser.param_groups} == {1e-4}
@@ -167,7 +294,7 @@ def test_what_a_method_adds_has_the_heads_rate(small_net):
 
 def test_an_update_is_computed_as_is_best_here_whatever_a_saved_state_says(small_net):
     model = small_net()
-    optimiser = make_optimiser(model, plain(model), Optimiser(lr=0.1))
+    optimiser = make_optimiser(model, plain(model), SGD(lr=0.1))
     state = optimiser.state_dict()
     for group in state["param_groups"]:
         group |= {"fused": True, "lr": 0.02}  # as saved on a GPU

@@ -2,9 +2,21 @@ from itertools import pairwise
 
 import pytest
 import torch
+from timm.utils import ModelEmaV3
+from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from catchup_eval.trainers.optimization import CosineSchedule, OneCycleSchedule, StepSchedule
+from catchup_eval.core.settings import check
+from catchup_eval.trainers.optimization import (
+    AdamW,
+    AverageSettings,
+    CosineSchedule,
+    OneCycleSchedule,
+    StepSchedule,
+    WeightAverage,
+    make_optimiser,
+)
 
 
 def optimiser(lr=0.1):
@@ -89,3 +101,83 @@ def test_one_cycle_ends_where_it_says():
 def test_the_shortest_trainings_have_a_rate(schedule, steps_per_epoch, epochs):
     rates = rates_of(schedule, steps_per_epoch, epochs)
     assert all(0 < rate <= 0.1 for rate in rates)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.1])
+def test_a_cosine_after_a_warm_up_as_torch_has_it(end):
+    first = optimiser()
+    rise = lr_scheduler.LinearLR(first, start_factor=0.01, total_iters=4)
+    fall = lr_scheduler.CosineAnnealingLR(first, T_max=8, eta_min=0.1 * end)
+    expected = rates_of_torch(lr_scheduler.SequentialLR(first, [rise, fall], [4]), 12)
+    schedule = CosineSchedule(warmup_epochs=4, warmup_start=0.01, end=end)
+    assert rates_of(schedule, 1, 12) == pytest.approx(expected)
+    by_step = CosineSchedule(every="step", warmup_epochs=2, warmup_start=0.01, end=end)
+    assert rates_of(by_step, 2, 6) == pytest.approx(expected)
+
+
+@pytest.mark.trained
+def test_a_step_of_adamw_by_hand():
+    """Both means are corrected to the first gradient itself: the sign moves each weight by lr."""
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    model = nn.Module()
+    model.weight = weight
+    settings = check(AdamW, {"kind": "adamw", "lr": 0.1, "weight_decay": 0.5}, "test")
+    steps = make_optimiser(model, lambda *_: None, settings)
+    weight.grad = torch.tensor([0.25, -3.0])
+    steps.step()
+    # 1 * (1 - 0.1 * 0.5) - 0.1 and -2 * (1 - 0.1 * 0.5) + 0.1
+    torch.testing.assert_close(weight.detach(), torch.tensor([0.85, -1.8]))
+
+
+@pytest.fixture
+def moving():
+    """A network and a function that changes its weights and its batch norm's statistics."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    source = torch.Generator().manual_seed(0)
+
+    def move():
+        net(torch.rand(4, 1, 5, 5, generator=source))
+        with torch.no_grad():
+            for value in net.parameters():
+                value.add_(torch.randn(value.shape, generator=source))
+
+    return net, move
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+def test_the_average_is_timms(moving, warmup):
+    net, move = moving
+    average = WeightAverage(net, AverageSettings(decay=0.5, warmup=warmup))
+    reference = ModelEmaV3(net, decay=0.5, use_warmup=warmup)
+    for step in range(1, 6):
+        move()
+        average.update(step)
+        reference.update(net, step)
+    for name, value in reference.module.state_dict().items():
+        assert torch.equal(average.tensors[name], value), name
+
+
+def test_the_average_is_torchs(moving):
+    net, move = moving
+    average = WeightAverage(net, AverageSettings(decay=0.9))
+    reference = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for step in range(1, 6):
+        move()
+        average.update(step)
+        reference.update_parameters(net)
+    for name, value in reference.module.state_dict().items():
+        if value.is_floating_point():  # it averages counters too, and rounds them
+            torch.testing.assert_close(average.tensors[name], value)
+
+
+def test_the_network_has_the_average_for_a_while(moving):
+    net, move = moving
+    average = WeightAverage(net, AverageSettings(decay=0.9))
+    for step in (1, 2):
+        move()
+        average.update(step)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with average.in_the_network():
+        assert all(torch.equal(v, average.tensors[n]) for n, v in net.state_dict().items())
+        assert not torch.equal(net[0].weight, before["0.weight"])
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

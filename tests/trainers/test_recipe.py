@@ -54,6 +54,7 @@ def test_the_papers_settings():
     recipe = load_recipe("cifar100-preactresnet18")
     assert (recipe.epochs, recipe.batch_size, recipe.norm) == (2000, 128, "cifar10")
     assert recipe.optimiser.model_dump() == {
+        "kind": "sgd",
         "lr": 0.1,
         "head_lr": None,
         "momentum": 0.9,
@@ -145,6 +146,17 @@ def test_an_unknown_key_names_the_nearest(tmp_path, old, new, place, near):
         ('kind = "step"', 'kind = "steps"', "did you mean 'step'? There are: cosine, one_cycle"),
         ('"preactresnet10"', '""', "either architecture (fresh weights) or weights"),
         ("keep", 'weights = "x.pt"\nkeep', "(a model to go on from), got both"),
+        ("lr = 1", 'lr = 1\nkind = "adam"', "did you mean 'adamw'? There are: adamw, sgd"),
+        ("lr = 1", 'kind = "adamw"', "optimiser.lr is missing"),
+        ("lr = 1", 'lr = 1\nkind = "adamw"\nbetas = [0.9, 1]', "expected optimiser.betas"),
+        ("keep", "clip_norm = 0\nkeep", "expected clip_norm as a number above 0"),
+        ("keep", "ema = { decay = 1 }\nkeep", "expected ema.decay as a number from 0"),
+        ("keep", "validate_every = -1\nkeep", "validate_every as a whole number from 0"),
+        (
+            'kind = "step"\nmilestones = [2, 4]',
+            'kind = "cosine"\nwarmup_epochs = 6',
+            "expected schedule.warmup_epochs below the 6 epochs, got 6",
+        ),
         ("keep", "share = 0\nkeep", "expected share as a number above 0 up to 1, got 0"),
         (
             "keep",
@@ -216,7 +228,11 @@ def test_a_table_of_another_kind_replaces_the_whole_one(tmp_path):
     assert load_recipe(folder / "mine.toml").schedule.model_dump() == {
         "kind": "cosine",
         "every": "epoch",
+        "warmup_epochs": 0,
+        "warmup_start": 0.01,
+        "end": 0.0,
     }
+    assert load_recipe(folder / "whole.toml", {"optimiser": {"kind": "sgd"}}).optimiser.lr == 1
     same = {"schedule": {"kind": "step", "gamma": 0.5}}
     assert load_recipe(folder / "whole.toml", same).schedule.milestones == (2, 4)
 

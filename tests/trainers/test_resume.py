@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from catchup_eval.core.errors import BadFile, Interrupted, UserError
 from catchup_eval.core.signals import catch_signals
 from catchup_eval.trainers.loop import fit
+from catchup_eval.trainers.optimization import WeightAverage
 
 pytestmark = pytest.mark.trained
 STEPS = 3  # in an epoch
@@ -63,6 +64,7 @@ class Training:
     def run(self, seed=0, identity=None, validation=True):
         model = self.method.model
         part = self.noise_split(6, 1) if validation else None
+        self.average = WeightAverage(model, self.recipe.ema) if self.recipe.ema else None
         self.history = fit(
             model,
             self.method,
@@ -72,6 +74,7 @@ class Training:
             seed=seed,
             resume=self.path,
             identity=identity,
+            average=self.average,
             progress=self._watch,
         )
         return self
@@ -81,8 +84,13 @@ class Training:
             self.how()
 
     def outcome(self):
-        frame = self.history.frame.drop(columns="seconds")
-        return {**self.method.state_dict(), "history": torch.from_numpy(frame.to_numpy())}
+        frame = self.history.frame.drop(columns="seconds").fillna(-1)
+        averages = self.average.tensors if self.average else {}
+        return {
+            **self.method.state_dict(),
+            **{f"ema.{name}": value for name, value in averages.items()},
+            "history": torch.from_numpy(frame.to_numpy()),
+        }
 
 
 def terminate():
@@ -125,6 +133,35 @@ def test_stopped_and_gone_on_it_ends_with_the_very_same_weights(
 ):
     with pytest.raises(Interrupted):
         training(path, step, terminate).run()
+    assert_same(training(path).run().outcome(), uninterrupted)
+
+
+OTHERWISE = {
+    "optimiser": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.1},
+    "schedule": {"kind": "cosine", "every": "step", "warmup_epochs": 1},
+    "clip_norm": 0.5,
+    "ema": {"decay": 0.9, "warmup": True},
+    "validate_every": 2,
+}
+
+
+def test_with_adamw_clipping_and_an_average_it_is_resumed_alike(path, training):
+    whole = training(**OTHERWISE).run().outcome()
+    for step in (2, 3, 7, 12):  # the last one while all is done
+        with pytest.raises(Interrupted):
+            training(path, step, terminate, **OTHERWISE).run()
+    again = training(path, **OTHERWISE).run()
+    assert_same(again.outcome(), whole)
+    assert again.history.frame["ema_top1"].notna().tolist() == [False, True, False, True]
+
+
+def test_a_state_from_before_there_were_averages_is_resumed(uninterrupted, path, training):
+    with pytest.raises(Interrupted):
+        training(path, 4, terminate).run()
+    state = torch.load(path, weights_only=True)
+    del state["average"]
+    state["history"] = [row[:6] for row in state["history"]]
+    torch.save(state, path)
     assert_same(training(path).run().outcome(), uninterrupted)
 
 

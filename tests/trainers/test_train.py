@@ -5,9 +5,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import safetensors.torch
 import torch
 
 from catchup_eval.core.errors import BadFile, Interrupted, Missing, UnknownName, UserError
+from catchup_eval.jobs.networks import load_models
 from catchup_eval.models import checkpoints, loading, preprocessing
 from catchup_eval.models.zoo import build
 from catchup_eval.trainers import initialization, mixing
@@ -206,6 +208,44 @@ def test_fresh_leaves_nothing_of_the_old(folder, recipe, noise_data):
     done = train(recipe(keep=[3]), "baseline", noise_data(), folder=folder, fresh=True)
     assert list(done.epoch_checkpoints) == [3]
     assert len(list(folder.glob("*epoch*"))) == 1
+
+
+def test_the_average_of_the_weights_is_stored_beside_them(folder, recipe, noise_data):
+    """Of the plain network: what a regularizer scales in evaluation is in the weights."""
+    data = noise_data()
+    tricks = {"ema": {"decay": 0.8}, "regularizers": {"shakedrop": {}}, "keep": [2]}
+    done = train(recipe(**tricks), "baseline", data, folder=folder)
+    labels = data.split("test").labels
+    for query, column in (("", "top1"), ("?ema=true", "ema_top1")):
+        logits = logits_of(f"{done.checkpoint}{query}", data)
+        right = 100 * (logits.argmax(1) == labels).float().mean().item()
+        assert done.history.frame[column].iloc[-1] == pytest.approx(right), column
+    plain, average = (loading.load(f"{done.checkpoint}{query}") for query in ("", "?ema=true"))
+    assert plain.model.weight_notes == (
+        "baseline-s0.safetensors holds weights and their average over the training; taken: the "
+        "weights; ?ema=true takes the other",
+    )
+    assert average.card.recipe["ema"] == {"decay": 0.8, "warmup": False}
+    for query, column in (("", "top1"), ("?ema=true", "ema_top1")):
+        (evaluated,) = load_models([f"{done.checkpoint}{query}"])
+        assert evaluated.history["top1"].tolist() == done.history.frame[column].tolist()
+    assert not torch.equal(plain.model.net.conv1.weight, average.model.net.conv1.weight)
+    assert "ema.conv1.weight" in safetensors.torch.load_file(done.epoch_checkpoints[2])
+
+
+def test_an_average_that_is_not_there_is_missed(finished):
+    with pytest.raises(BadFile, match="holds no average of the weights beside them"):
+        loading.load(f"{finished['baseline'].checkpoint}?ema=true")
+
+
+def test_what_is_off_is_not_stored(finished):
+    """So that what was trained before there were such settings is still found finished."""
+    recipe = loading.load(str(finished["baseline"].checkpoint)).card.recipe
+    assert recipe["optimiser"].keys() == {
+        "lr", "head_lr", "momentum", "weight_decay", "nesterov",
+    }  # fmt: skip
+    assert recipe["schedule"] == {"kind": "cosine", "every": "epoch"}
+    assert not {"clip_norm", "ema", "validate_every"} & recipe.keys()
 
 
 def test_stopped_and_gone_on_with(folder, recipe, noise_data, stop_after):

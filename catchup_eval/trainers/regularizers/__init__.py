@@ -65,7 +65,9 @@ def split_combination(name: str) -> tuple[str, tuple[str, ...]]:
         >>> split_combination("cutmix+cutout")
         ('cutmix', ('cutout',))
     """
-    method, *beside = name.split("+")
+    file, mark, rest = name.rpartition(".py:")  # a folder's name may have a plus
+    method, *beside = rest.split("+")
+    method = file + mark + method
     check_name(method)
     for each in beside:
         if each not in REGULARIZERS:
