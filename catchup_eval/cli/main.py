@@ -54,7 +54,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
 )
 
 
@@ -76,13 +76,18 @@ def _root(
     """
 
 
-commands = (run, train, evaluate, compare, report, check, claims, conventions, verify, reproduce)
-for command in commands:
-    app.command()(command)
-app.command(name="list")(list_)
-app.add_typer(data, name="data")
-app.add_typer(recipe, name="recipe")
-app.command()(doctor)
+PANELS = {
+    "Train and evaluate": (run, train, evaluate, compare),
+    "Reports": (report, check, claims, conventions, verify),
+    "The paper": (reproduce,),
+    "Look up and prepare": (doctor,),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.command(name="list", rich_help_panel="Look up and prepare")(list_)
+app.add_typer(data, name="data", rich_help_panel="Look up and prepare")
+app.add_typer(recipe, name="recipe", rich_help_panel="Look up and prepare")
 
 PLAIN = {"↑": "^", "↓": "v", "−": "-", "–": "-", "…": "...", "×": "x", "±": "+-", "≤": "<="}  # noqa: RUF001
 

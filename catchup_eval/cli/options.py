@@ -60,6 +60,18 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+PANELS = {  # of the help; what is in none concerns the command itself
+    **dict.fromkeys(
+        ("limit", "only", "skip", "quick", "include", "set", "ood"), "What is evaluated"
+    ),
+    **dict.fromkeys(("name", "out", "data_root"), "Where it is"),
+    **dict.fromkeys(
+        ("device", "batch_size", "trust_pickle", "shard", "dry_run", "fresh", "quiet", "verbose"),
+        "How it runs",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Options:
     """The options that computing commands have in common."""
@@ -74,22 +86,6 @@ class Options:
         ),
     ] = None
 
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.",
-        ),
-    ] = "auto"
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=MOST,
-            help="Images per evaluation batch; changes speed and memory, not the numbers.",
-        ),
-    ] = 100
     limit: Annotated[
         int | None,
         typer.Option(
@@ -149,6 +145,22 @@ class Options:
             metavar="FOLDER", envvar="CATCHUP_EVAL_DATA", help="Folder of downloaded datasets."
         ),
     ] = Path("data")
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.",
+        ),
+    ] = "auto"
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MOST,
+            help="Images per evaluation batch; changes speed and memory, not the numbers.",
+        ),
+    ] = 100
     trust_pickle: Annotated[
         bool,
         typer.Option(
@@ -265,6 +277,9 @@ def with_common_options(
 def _parameter(each: Any, helps: Mapping[str, str | tuple[str, str]]) -> inspect.Parameter:
     kind, declared = get_args(get_type_hints(Options, include_extras=True)[each.name])
     own = copy(declared)
+    own.rich_help_panel = PANELS.get(each.name)
+    if kind is bool:
+        own.metavar = " "  # instead of "<bool>", which a flag does not take
     own.help = helps.get(each.name, declared.help)
     if isinstance(own.help, tuple):
         own.metavar, own.help = own.help
