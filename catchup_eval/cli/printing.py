@@ -126,9 +126,13 @@ def print_summary(
     for warning in [*output_notes(finished), *published.warnings(finished)]:
         console.result(warning)
     lacking = [skip for skip in finished.info.skipped if not skip.by_design]
+    skipped: dict[str, list[str]] = {}
     for skip in lacking:
         if not skip.reason.startswith(FAILED):  # that was printed above
-            console.info(f"skipped {skip.model}: {skip.analysis}: {skip.reason}")
+            skipped.setdefault(f"skipped {skip.analysis}: {skip.reason}", []).append(skip.model)
+    for text, models in skipped.items():
+        every = len(models) == len(finished.info.models)
+        console.info(text if every else f"{text} ({', '.join(models)})")
     console.result(str(path))
     failed = [
         skip for skip in lacking if skip.analysis in requested or not skip.reason.startswith(NEEDS)
