@@ -120,7 +120,7 @@ def _format_pair(pair: tuple[str, str]) -> str:
 
 
 FOLDERS = ("tables", "figures")
-PAGES = ("index.html", "report.md")
+PAGES = ("index.html", "report.md", "results.csv", "results.json")
 PICTURE = re.compile(rb"data:image/[^\"']*")
 DRAWN = (".png", ".pdf", ".svg")
 

@@ -24,7 +24,10 @@ SEVERAL = (
     "--only",
     "--skip",
     "--corruptions",
+    "--order",
+    "--rename",
 )  # take all words up to the next option
+REPORT = (*SEVERAL, "--models")  # of `report`; elsewhere it is one folder
 
 
 @dataclass(frozen=True)
@@ -203,9 +206,10 @@ def expand_repeated_options(words: list[str]) -> list[str]:
     """
     spelled: list[str] = []
     option = ""
+    several = REPORT if words[:1] == ["report"] else SEVERAL
     for word in words:
         if word.startswith("-"):
-            option = word if word in SEVERAL else ""
+            option = word if word in several else ""
             spelled += [] if option else [word]
         else:
             spelled += [option, word] if option else [word]

@@ -4,6 +4,7 @@ Rates in percent have one decimal; everything else has three significant digits,
 as many decimals as the value.
 """
 
+import re
 from collections.abc import Sequence
 from math import floor, isfinite, log10
 
@@ -134,6 +135,19 @@ def format_duration(value: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_large(value: float) -> str:
+    """Three digits of a number of any size; a dash where there is none.
+
+    Example:
+        >>> format_large(1_234_567), format_large(0.0789)
+        ('1.23e6', '0.0789')
+    """
+    if value != value:
+        return NONE
+    text = f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 or not value else f"{value:.2e}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", text)
 
 
 def format_count(values: Sequence[int]) -> str:

@@ -128,6 +128,22 @@ def members(result: Result, name: str = "model") -> list[ModelResult]:
     return found
 
 
+def rearrange(result: Result, names: Mapping[str, str]) -> Result:
+    """A joined result with its models in the order of `names`, under the names they are given."""
+    if list(names) == list(names.values()) == list(dict.fromkeys(result.frame["model"])):
+        return result
+    place = {model: number for number, model in enumerate(names)}
+    frame = result.frame.sort_values(
+        "model", key=lambda column: column.map(place), kind="stable", ignore_index=True
+    )
+    split = {key: key.partition(SEPARATOR) for key in result.samples}
+    samples = {
+        SEPARATOR.join((names[model], rest)): result.samples[key]
+        for key, (model, _, rest) in split.items()
+    }
+    return Result(frame.assign(model=frame["model"].map(names)), samples)
+
+
 def group_by_model(result: Result) -> dict[str, list[Result]]:
     """The results of each model, one for each of its seeds, in order of appearance."""
     models: dict[str, list[Result]] = {}
