@@ -292,6 +292,7 @@ def _limits(clouds: Sequence[np.ndarray]) -> np.ndarray:
 def _cloud(axes: Axes, points: np.ndarray, limits: np.ndarray) -> None:
     if len(points):
         style: dict[str, Any] = {"bins": "log", "mincnt": 1, "cmap": SEQUENTIAL}
+        style["rasterized"] = True  # thousands of hexagons are slow as vectors
         style["extent"] = tuple(limits.ravel())
         axes.hexbin(*points.T, gridsize=CELLS, linewidths=0, **style)
     axes.set(xlim=limits[0], ylim=limits[1])
@@ -312,22 +313,25 @@ def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
 def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     count = len(next(iter(models.values())).samples["images"])
     gaps = [LINE] * len(models)
-    fig, axes = figure.sheet(len(models) * count, 2 + 2 * MAPS, gaps=[LINE, *gaps])
+    sheet = figure.Sheet(len(models) * count, 2 + 2 * MAPS, gaps=[LINE, *gaps])
     about = f"image, saliency, {MAPS} strongest and {MAPS} weakest maps, each on its own scale"
-    axes.text(1 + MAPS, LINE / 2, about + note, ha="center", va="center")
+    sheet.axes.text(1 + MAPS, LINE / 2, about + note, ha="center", va="center")
     top = LINE
     for name, result in models.items():
         moment = result.samples["pictured"][0] if "pictured" in result.samples else LAST
         after = "" if moment == LAST else f", {moment}"
-        axes.text(0.02, top + LINE / 2, name + after, va="center")
+        sheet.axes.text(0.02, top + LINE / 2, name + after, va="center")
         top += LINE
         for place in range(count):
-            _draw_maps(axes, top, result.samples, place)
+            _draw_maps(sheet, top, result.samples, place)
             top += 1
-    return fig
+    return sheet.finish()
 
 
-def _draw_maps(axes: Axes, top: float, samples: Mapping[str, np.ndarray], place: int) -> None:
+def _draw_maps(
+    sheet: figure.Sheet, top: float, samples: Mapping[str, np.ndarray], place: int
+) -> None:
+    sheet.put(samples["images"][place], 0, top)
     maps = [samples["saliency"][place], *samples["strongest"][place], *samples["weakest"][place]]
-    for left, picture in enumerate([samples["images"][place], *maps]):
-        figure.small_picture(axes, picture, left, top, cmap=SEQUENTIAL)
+    for left, values in enumerate(maps, 1):
+        sheet.put(figure.in_color(values), left, top)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from catchup_eval.models.modes import eval_mode
 
@@ -31,6 +30,8 @@ def measure_complexity(model: nn.Module, image: Tensor) -> Complexity:
         >>> measure_complexity(nn.Linear(3, 2), torch.ones(1, 3)).flops
         12
     """
+    from torch.utils.flop_counter import FlopCounterMode  # a third of a second, for triton
+
     with eval_mode(model):
         with FlopCounterMode(display=False) as counter:
             model(image)

@@ -53,12 +53,13 @@ def save(figure: Figure, folder: Path, name: str, alt: str) -> SavedFigure:
         contents["png"] = draw_png(figure)
         figure.set_layout_engine("none")  # laid out once, not once for each file
         contents |= {suffix: draw_vectors(figure, suffix) for suffix in formats[1:]}
-    contents["csv"] = figure_data(figure).encode()
+    data = figure_data(figure)
+    contents |= {"csv": data.encode()} if data.count("\n") > 1 else {}  # not of photographs
     for suffix, content in contents.items():
         with atomic_path(folder / "figures" / f"{name}.{suffix}") as temporary:
             temporary.write_bytes(content)
     width, height = (round(SCREEN_PIXELS * inches) for inches in figure.get_size_inches())
-    return SavedFigure(name, alt, width, height, contents["png"], (*formats, "csv"))
+    return SavedFigure(name, alt, width, height, contents["png"], tuple(contents))
 
 
 def draw_vectors(figure: Figure, suffix: str) -> bytes:

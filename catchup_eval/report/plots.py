@@ -21,7 +21,7 @@ from catchup_eval.results.summary import PERCENT, SummaryRow
 
 Styles = Mapping[str, PlotStyle]
 
-ROW, MARK = 0.24, 0.085  # inches: a row of the summary figure, and of each mark in it
+ROW, MARK, MOST = 0.24, 0.085, 0.36  # inches: a row of the summary figure, of a mark, of many
 LONG = 1.5  # times the usual interval, from where an interval is cut
 SHARP = 6  # models up to which each has its own interval
 
@@ -53,7 +53,7 @@ def summary_plot(
     rates = [rows for rows in lines if rows[0].line.unit == PERCENT]
     panels = [*([rates] if rates else []), *([rows] for rows in lines if rows not in rates)]
     marks = max((len(rows) for rows in lines), default=1)
-    row = max(ROW if width > 4 else 0.3, 0.1 + MARK * marks)
+    row = max(ROW if width > 4 else 0.3, 0.1 + min(MARK * marks, MOST))
     heights = [row * len(panel) + 0.42 for panel in panels]
     fig = figure.figure(width, sum(heights) + 0.2 * ceil((marks + 2) / (4 if width > 4 else 2)))
     grid = fig.subplots(max(1, len(panels)), 1, squeeze=False, height_ratios=heights or None)
@@ -78,7 +78,9 @@ def _draw_improvements(
         step = 0.76 / max(len(rows), 1)
         for place, one in enumerate(rows):
             down = y + step * (place - (len(rows) - 1) / 2)
-            _draw_improvement(axes, one, down, limit, styles[one.group], len(rows) <= SHARP)
+            look = styles[one.group]
+            bar = len(rows) <= SHARP or look.color != style.GREY
+            _draw_improvement(axes, one, down, limit, look, bar)
         line = rows[0].line
         short = label(line) if line.unit != PERCENT else line.headline.label
         names.append(fill(line.title, 20) if narrow else f"{line.title}: {short}")

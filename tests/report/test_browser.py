@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.api import write_report
 from catchup_eval.report import page as report_page
 from catchup_eval.report.formatting import MINUS, NONE
+from catchup_eval.results import study
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -293,3 +296,45 @@ def test_without_the_script_the_page_is_whole(tab, page):
     found = tab.call("DOM.getDocument", depth=-1)
     tab.call("Emulation.setScriptExecutionDisabled", value=False)
     assert "model-29" in str(found) and "'nodeName': 'BUTTON'" not in str(found)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, finished_report) -> Path:
+    """The page of a run with three models, its figures drawn."""
+    folder = Path(shutil.copytree(finished_report, tmp_path_factory.mktemp("drawn") / "example"))
+    return write_report(study.load(folder, ANALYSES), folder)
+
+
+@pytest.mark.parametrize(("width", "most"), [(1400, 8_000), (390, 12_000)])
+def test_a_page_of_three_models_has_few_screens(tab, drawn, width, most):
+    tab.resize(width, 1000, phone=width < 500)
+    tab.open(drawn)
+    assert 2_000 < tab.run("document.documentElement.scrollHeight") <= most
+
+
+def test_the_first_screen_shows_the_message(tab, drawn):
+    tab.resize(1400, 1000)
+    tab.open(drawn)
+    ends = "['.finding', '.top .card', '.chips'].map((name) => "
+    ends += "document.querySelector(name).getBoundingClientRect().bottom)"
+    assert max(tab.run(ends)) <= 1000
+
+
+def test_on_a_phone_no_number_of_the_table_is_cut(tab, drawn):
+    tab.resize(390, 844, phone=True)
+    tab.open(drawn)
+    cells = "[...document.querySelectorAll('#summary td, #summary tbody th')].filter("
+    cells += "(one) => one.offsetParent !== null)"
+    edges = tab.run(f"{cells}.map((one) => one.getBoundingClientRect().right)")
+    assert len(edges) > 50 and max(edges) <= 390
+    assert tab.run(f"{cells}.every((one) => one.scrollWidth <= one.clientWidth)")
+    named = tab.run(
+        "getComputedStyle(document.querySelector('#summary tbody td'), '::before').content"
+    )
+    assert named == '"baseline"'
+
+
+def test_without_a_click_there_are_few_words(tab, drawn):
+    tab.resize(1400, 1000)
+    tab.open(drawn)
+    assert tab.run("document.body.innerText.split(/\\s+/).length") < 1_200

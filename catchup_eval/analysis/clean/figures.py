@@ -28,7 +28,7 @@ def plot(result: Result) -> dict[str, Figure]:
 
 def _reliability(models: dict[str, list[Result]]) -> Figure:
     """Both diagrams, with the fraction of images below."""
-    fig = figure.figure(style.PAGE, 2.9 + 0.16 * len(models))
+    fig = figure.figure(style.PAGE, 2.9 + 0.16 * min(len(models), 6))
     grid = fig.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
     for (top, strip), (confidence, title) in zip(grid.T, PANELS.items(), strict=True):
         _panel(top, strip, models, confidence)
@@ -46,7 +46,7 @@ def _reliability(models: dict[str, list[Result]]) -> Figure:
 
 
 def _selective(models: dict[str, list[Result]]) -> Figure:
-    fig = figure.figure(figure.COLUMN, 2.4 + 0.16 * len(models))
+    fig = figure.figure(figure.COLUMN, 2.4 + 0.16 * min(len(models), 6))
     axes = fig.subplots()
     looks = style.plot_styles(list(models))
     for name, results in models.items():

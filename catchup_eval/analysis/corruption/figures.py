@@ -151,7 +151,9 @@ def _heat(
             axes.add_patch(Rectangle((x - 0.5, down - 0.5), 1, 1, color=color, linewidth=0))
             ink = "white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < 0.5 else "black"
             label = text.format(value)
-            axes.text(x, down, label, ha="center", va="center", color=ink, fontsize=6.5)
+            axes.text(
+                x, down, label, ha="center", va="center", color=ink, fontsize=6.5, in_layout=False
+            )
     axes.set_xticks(across, table.columns)
     _label_rows(axes, places)
     axes.set_xlim(-0.5, across[-1] + 0.5)

@@ -64,7 +64,7 @@ def _abreast(models: Models) -> int:
 def _contours(models: Models) -> Figure:
     columns = _abreast(models)
     lines = -(-len(models) // columns)
-    heights = (0.1 + 6.6 / max(columns, 3) * lines, 2.0 + 0.16 * len(models))
+    heights = (0.1 + 6.6 / max(columns, 3) * lines, 2.0 + 0.16 * min(len(models), 6))
     fig = figure.figure(style.PAGE, sum(heights))
     grid = fig.add_gridspec(2, 1, height_ratios=heights)
     upper, lower = fig.add_subfigure(grid[0]), fig.add_subfigure(grid[1])

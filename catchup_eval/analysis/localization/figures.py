@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
 from catchup_eval.plotting import figure
 from catchup_eval.plotting.curves import curve, draw, mean_value
-from catchup_eval.plotting.style import GREY, SEQUENTIAL, plot_styles, styled
+from catchup_eval.plotting.style import GREY, plot_styles, styled
 from catchup_eval.results.result import Result, group_by_model
 
 BASELINES = ("centred_box", "whole_image")
@@ -75,28 +76,28 @@ def _contact_sheet(models: dict[str, list[Result]]) -> Figure:
     lines = 2 if len(models) == 1 else 1
     columns = -(-count // lines)
     gap = LINE * (len(models) > 1)
-    fig, axes = figure.sheet(len(models) * lines, columns, gaps=[LINE, *[gap] * len(models)])
+    sheet = figure.Sheet(len(models) * lines, columns, gaps=[LINE, *[gap] * len(models)])
     top = LINE
     for name, result in firsts.items():
         if len(models) > 1:
-            axes.text(0.02, top + gap / 2, name, va="center")
+            sheet.axes.text(0.02, top + gap / 2, name, va="center")
         top += gap
         for place in range(len(result.samples["sheet_rows"])):
-            _example(axes, result, place, place % columns, top + place // columns)
+            _example(sheet, result, place, place % columns, top + place // columns)
         top += lines
     marks = f"solid: object; dashed: box of the map; number: IoU; last {WORST}: the worst others"
     seeds = "; first seed" if max(map(len, models.values())) > 1 else ""
-    axes.text(columns / 2, LINE / 2, marks + seeds, ha="center", va="center")
-    return fig
+    sheet.axes.text(columns / 2, LINE / 2, marks + seeds, ha="center", va="center")
+    return sheet.finish()
 
 
-def _example(axes: Axes, result: Result, place: int, left: float, top: float) -> None:
+def _example(sheet: figure.Sheet, result: Result, place: int, left: float, top: float) -> None:
     samples = result.samples
     row = int(samples["sheet_rows"][place])
-    image = samples["sheet_images"][place]
-    figure.small_picture(axes, image, left, top)
-    heat = samples["sheet_maps"][place].astype(float)
-    figure.small_picture(axes, heat, left, top, cmap=SEQUENTIAL, alpha=0.5)
+    image, axes = samples["sheet_images"][place], sheet.axes
+    heat = figure.in_color(samples["sheet_maps"][place].astype(float))
+    heat = np.asarray(Image.fromarray((255 * heat).astype(np.uint8)).resize(image.shape[1::-1]))
+    sheet.put((image / 255 + heat / 255) / 2, left, top)
     at = _Place(left + 0.02, top + 0.02, 0.96 / image.shape[1], 0.96 / image.shape[0])
     outline = [withStroke(linewidth=2.4, foreground="black")]
     _rectangle(
