@@ -1,5 +1,6 @@
 """The figures of :mod:`catchup_eval.analysis.landscape`, from its results alone."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ PLANE = (
     f"the plane is unique: the second and third eigenvalue differ by {100 * CLUSTER:g} % or more"
 )
 AXES = f"the axes are unique: the first two eigenvalues differ by {100 * CLUSTER:g} % or more"
+PARTS = {"test": "test", "train": "training"}  # by what a protocol calls them
 NOTES = {  # text of the figure where a check fails
     SETTLED: "eigenvalues not converged",
     PLANE: "one of many planes",
@@ -48,6 +50,13 @@ def _title(name: str, results: Sequence[Result]) -> str:
     return name + (" (first seed)" if len(results) > 1 else "")
 
 
+def _caption(fig: Figure, models: Models) -> None:
+    """Of which images the loss is, above the figure."""
+    rows = [result.rows("loss_rise") for results in models.values() for result in results]
+    parts = dict.fromkeys(re.split("[-@]", str(name))[-2] for r in rows for name in r["protocol"])
+    fig.suptitle(f"loss on {' and '.join(PARTS[part] for part in parts)} images", fontsize=8)
+
+
 def _levels(models: Models) -> np.ndarray:
     """1, 2, 5, 10 ... around the losses of all models; at most four decades, from the top."""
     surfaces = [results[0].samples["surface"] for results in models.values()]
@@ -66,6 +75,7 @@ def _contours(models: Models) -> Figure:
     lines = -(-len(models) // columns)
     heights = (0.1 + 6.6 / max(columns, 3) * lines, 2.0 + 0.16 * min(len(models), 6))
     fig = figure.figure(style.PAGE, sum(heights))
+    _caption(fig, models)
     grid = fig.add_gridspec(2, 1, height_ratios=heights)
     upper, lower = fig.add_subfigure(grid[0]), fig.add_subfigure(grid[1])
     panels = upper.subplots(lines, columns, squeeze=False)
@@ -176,6 +186,7 @@ def _surfaces(models: Models) -> Figure:
     lines = -(-len(models) // columns)
     width = style.PAGE if columns > 1 else figure.COLUMN
     fig = figure.figure(width, 6.9 / max(columns, 3) * lines)
+    _caption(fig, models)
     top = max(float(results[0].samples["surface"].max()) for results in models.values())
     for place, (name, results) in enumerate(models.items(), 1):
         axes = fig.add_subplot(lines, columns, place, projection="3d")
@@ -201,6 +212,7 @@ def _surface(axes: Any, result: Result, top: float) -> None:
 def _densities(models: Models, names: Sequence[str]) -> Figure:
     """Smoothed spectral density of each model's first seed, on a log axis."""
     fig = figure.figure(figure.COLUMN, 2.2 + 0.16 * len(models))
+    _caption(fig, models)
     axes = fig.subplots()
     densities = {
         name: Density(*(rs[0].samples[key] for key in Density._fields))
