@@ -63,6 +63,19 @@ class Drawing:
     only: Sequence[str] = field(default=())
     skip: Sequence[str] = field(default=())
 
+    @property
+    def words(self) -> str:
+        """The options in words; empty where all is shown as by default."""
+        values = {name: value for name, value in vars(self).items() if value}
+        texts = {
+            name: " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            for name, value in values.items()
+        }
+        return " ".join(
+            f"--{name}" if values[name] is True else f"--{name} {text}"
+            for name, text in texts.items()
+        )
+
     def styled(self, study: "Study") -> "Style":
         """The style of the file and the options, which come first.
 
@@ -145,6 +158,7 @@ def redraw_report(folders: Sequence[Path], options: Options, drawing: Drawing = 
         "style": drawing.styled(shown),
         "published": read_published(drawing.published, known) if drawing.published else (),
         "complete_latex": drawing.latex,
+        "options": drawing.words,
     }
     if options.dry_run:
         before = "" if alone else f"merge {', '.join(map(str, folders))}, then "

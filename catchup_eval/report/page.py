@@ -47,6 +47,7 @@ def write(
     style: Style = DEFAULT_STYLE,
     published: Sequence[PublishedRow] = (),
     complete_latex: bool = False,
+    options: str = "",
 ) -> Path:
     """Write a study's report from its results alone; the same study gives the same bytes.
 
@@ -60,6 +61,7 @@ def write(
         style: of the figures; names, order and colours of the models.
         published: rows from the literature, beside the study's own.
         complete_latex: tables with environment, caption and label.
+        options: in words, which the page names: not all of the report is shown, or otherwise.
 
     Returns:
         The path of `index.html`.
@@ -75,7 +77,7 @@ def write(
         _write_tables(page, folder, complete_latex)
         write_text(folder / "results.json", write_json(page.numbers, page.study))
         write_text(folder / "report.md", report_contents.render(page))
-        write_text(index, render(page))
+        write_text(index, render(page, options))
         for name in before - _linked_files(index):
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
@@ -110,7 +112,7 @@ def summary(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
     return frame(summary_table(lines, compared, study))
 
 
-def render(page: ReportContents) -> str:
+def render(page: ReportContents, options: str = "") -> str:
     """The whole page as HTML; every name and text is escaped."""
     css, script = part("page.css"), part("page.js")
     digest = b64encode(sha256(f"\n{script}\n".encode()).digest()).decode()
@@ -122,6 +124,7 @@ def render(page: ReportContents) -> str:
         script=script,
         script_hash=f"sha256-{digest}",  # for the content security policy: no other script runs
         excerpt=EXCERPT,
+        options=options,
         anchors={section.analysis.TITLE: section.anchor for section in page.analyses},
     )
 

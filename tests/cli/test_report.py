@@ -9,6 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from catchup_eval.audit.checks import check_pages
+from catchup_eval.audit.findings import AuditStatus
+
 pytestmark = pytest.mark.usefixtures("sketches")
 Report = Callable[..., Any]
 ROWS = """
@@ -49,6 +52,19 @@ def test_models_their_order_and_their_names(report: Report, folder: Path) -> Non
     assert set(numbers["analysis"]) == {"clean", "corruption", "cost"}
     assert "cutmix" not in (folder / "index.html").read_text().partition('id="appendix"')[0]
     assert "Ours is significantly better than baseline" in (folder / "report.md").read_text()
+
+
+def test_the_page_says_how_it_was_drawn_and_verify_does_not_call_it_false(
+    report: Report, folder: Path
+) -> None:
+    assert report(*SHOWN, "--models", "catchup", "cutmix", "--pdf").returncode == 0
+    options = "--models catchup cutmix --pdf --only clean corruption"
+    assert f"<code>{options}</code>" in (folder / "index.html").read_text()
+    checks = {
+        one.check: one for one in check_pages(folder, folder / "none", code=True, libraries=True)
+    }
+    assert checks["page and tables"].verdict == AuditStatus.UNKNOWN
+    assert checks["page and tables"].detail.endswith(options)
 
 
 def test_the_study_stays_whole(report: Report, folder: Path) -> None:
