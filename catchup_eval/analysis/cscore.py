@@ -139,8 +139,9 @@ def _add_mistakes(rows: Rows, scores: np.ndarray) -> None:
 def plot(result: Result) -> dict[str, Figure]:
     """Accuracy by fifth of the C-scores, and the distribution of the mistakes' C-scores."""
     models = group_by_model(result)
-    fig = figure.figure(style.PAGE, 2.4 + 0.16 * len(models))
-    accuracy, distribution = fig.subplots(1, 2)
+    abreast = figure.abreast(2, 2.6)
+    fig = figure.figure(style.PAGE, 2.4 * (3 - abreast) + 0.16 * len(models))
+    accuracy, distribution = fig.subplots(3 - abreast, abreast)
     samples = next(iter(models.values()))[0].samples
     label = f"all images: mean {samples['cscore'].mean():.3f}"
     distribution.ecdf(samples["cscore"], color=style.GREY, label=label)

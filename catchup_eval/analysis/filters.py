@@ -67,7 +67,6 @@ COST = 2
 HEADLINES: tuple[Headline, ...] = ()  # even is not better
 LAST = "last"
 PAIRS = 20_000  # saved for the figure
-LINE = 0.3  # of a map's height: a line of text above them
 MAPS = 3  # strongest and weakest ones in a figure
 MOST = 6  # models in a picture
 CELLS = 28  # hexagons across
@@ -312,16 +311,14 @@ def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
 
 def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     count = len(next(iter(models.values())).samples["images"])
-    gaps = [LINE] * len(models)
-    sheet = figure.Sheet(len(models) * count, 2 + 2 * MAPS, gaps=[LINE, *gaps])
     about = f"image, saliency, {MAPS} strongest and {MAPS} weakest maps, each on its own scale"
-    sheet.axes.text(1 + MAPS, LINE / 2, about + note, ha="center", va="center")
-    top = LINE
+    sheet = figure.Sheet(len(models) * count, 2 + 2 * MAPS, lines=len(models), title=about + note)
+    top = sheet.top
     for name, result in models.items():
         moment = result.samples["pictured"][0] if "pictured" in result.samples else LAST
         after = "" if moment == LAST else f", {moment}"
-        sheet.axes.text(0.02, top + LINE / 2, name + after, va="center")
-        top += LINE
+        sheet.axes.text(0.02, top + sheet.line / 2, name + after, va="center")
+        top += sheet.line
         for place in range(count):
             _draw_maps(sheet, top, result.samples, place)
             top += 1

@@ -121,8 +121,9 @@ CONVENTIONS: conventions.Conventions = (
 def plot(result: Result) -> dict[str, Figure]:
     """Loss and accuracy over the epochs, bands over seeds; best, last and median of ten marked."""
     models = group_by_model(result)
-    fig = figure.figure(PAGE, 2.4 + 0.16 * (min(len(models), 6) // 2))
-    losses, accuracy = fig.subplots(1, 2)
+    abreast = figure.abreast(2, 2.6)
+    fig = figure.figure(PAGE, 2.4 * (3 - abreast) + 0.16 * (min(len(models), 6) // 2))
+    losses, accuracy = fig.subplots(3 - abreast, abreast)
     for name, look in plot_styles(list(models)).items():
         _plot_losses(losses, models[name], look, band_alpha(len(models)))
         _plot_accuracy(accuracy, models[name], look, band_alpha(len(models)), name)

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from itertools import zip_longest
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,6 +25,7 @@ from catchup_eval.plotting.style import GREY, PAGE, SIX, PlotStyle, current_styl
 
 COLUMN = style.COLUMN
 LETTERS = 18  # of a legend, to an inch
+TEXT = 0.17  # inches of a line of text
 MARGIN = 2  # pixels around a picture of a sheet
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LABEL, LINE = 6.5, 1.25  # points of a label at the end of a line, and of its height to these
@@ -50,16 +51,26 @@ class Sheet:
     Its axes have the picture's side as unit; y goes down.
 
     Args:
-        gaps: the extra height above some rows, for text.
+        lines: of text between the rows.
+        title: above all.
+
+    Attributes:
+        line: the height of a line of text.
+        top: where the first row or line begins.
     """
 
-    def __init__(self, rows: int, columns: int, *, gaps: Sequence[float]):
-        side = (current_style().inches or PAGE) / columns
-        self._tall = rows + sum(gaps)
+    def __init__(self, rows: int, columns: int, *, lines: int, title: str):
+        side = available() / columns
+        wrapped = wrap(title, int(LETTERS * available()))
+        self.line = TEXT / side
+        self.top = self.line * len(wrapped)
+        self._tall = rows + self.line * lines + self.top
         self.figure = Figure(figsize=(side * columns, side * self._tall))
         self.axes = self.figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=(), yticks=())
         self.axes.set(xlim=(0, columns), ylim=(self._tall, 0))
         self.axes.grid(visible=False)
+        middle: dict[str, Any] = {"ha": "center", "va": "center"}
+        self.axes.text(columns / 2, self.top / 2, "\n".join(wrapped), **middle)
         self._pixels = round(side * self.figure.dpi)  # of a picture's side
         shape = round(self._tall * self._pixels), columns * self._pixels, 3
         self._canvas = np.full(shape, 255, np.uint8)
@@ -87,9 +98,14 @@ def in_color(values: np.ndarray) -> np.ndarray:
     return np.asarray(mpl.colormaps[style.SEQUENTIAL]((values - values.min()) / span)[..., :3])
 
 
+def available() -> float:
+    """Inches across the page, or a figure where the style has a width."""
+    return current_style().inches or PAGE
+
+
 def abreast(panels: int, wide: float = 1.6) -> int:
     """How many panels of at least so many inches fit beside each other."""
-    return max(1, min(panels, int((current_style().inches or 99) / wide)))
+    return max(1, min(panels, int(available() / wide)))
 
 
 def legend_below(fig: Figure, axes: Axes, columns: int = 3) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,16 @@ def _levels(models: Models) -> np.ndarray:
     return steps[below : np.searchsorted(steps, high) + 1]
 
 
-def _abreast(models: Models) -> int:
-    return min(len(models), figure.abreast(3 if len(models) <= 6 else 4, 1.5))
+def _grid(models: Models) -> tuple[int, int, float]:
+    """Lines and columns of a panel for each model, and a panel's inches."""
+    most = figure.abreast(3 if len(models) <= 6 else 4, 1.5)
+    columns = min(len(models), most)
+    return -(-len(models) // columns), columns, figure.available() / most
 
 
 def _contours(models: Models) -> Figure:
-    columns = _abreast(models)
-    lines = -(-len(models) // columns)
-    heights = (0.1 + 6.6 / max(columns, 3) * lines, 2.0 + 0.16 * min(len(models), 6))
+    lines, columns, side = _grid(models)
+    heights = (0.1 + 0.96 * side * lines, 2.0 + 0.16 * min(len(models), 6))
     fig = figure.figure(style.PAGE, sum(heights))
     _caption(fig, models)
     grid = fig.add_gridspec(2, 1, height_ratios=heights)
@@ -128,10 +131,12 @@ def _cuts(panels: Sequence[Axes], models: Models) -> None:
     batches = len(np.unique(first["batch"]))
     units = "images" if batches == 1 else f"{batches} batches"
     bands = "mean, range over seeds" if several else f"bands: 95 % over {units}"
-    panels[0].set_title(bands, loc="left")
-    panels[2].set_xlabel("filter-normalised step")
     lines = len(first["filter_cuts"])
-    panels[2].set_title(bands if several else f"range over {lines} directions", loc="left")
+    wide = int(figure.LETTERS * figure.available() / 3)
+    panels[0].set_title(fill(bands, wide), loc="left")
+    title = bands if several else f"range over {lines} directions"
+    panels[2].set_title(fill(title, wide), loc="left")
+    panels[2].set_xlabel(fill("filter-normalised step", wide))
 
 
 def _cut_curve(results: Sequence[Result], number: int) -> Limits:
@@ -182,10 +187,8 @@ def _range(curves: Sequence[np.ndarray] | np.ndarray) -> Limits:
 
 
 def _surfaces(models: Models) -> Figure:
-    columns = _abreast(models)
-    lines = -(-len(models) // columns)
-    width = style.PAGE if columns > 1 else figure.COLUMN
-    fig = figure.figure(width, 6.9 / max(columns, 3) * lines)
+    lines, columns, side = _grid(models)
+    fig = figure.figure(style.PAGE if columns > 1 else figure.COLUMN, side * lines)
     _caption(fig, models)
     top = max(float(results[0].samples["surface"].max()) for results in models.values())
     for place, (name, results) in enumerate(models.items(), 1):

@@ -15,7 +15,6 @@ from catchup_eval.plotting.style import GREY, plot_styles, styled
 from catchup_eval.results.result import Result, group_by_model
 
 BASELINES = ("centred_box", "whole_image")
-LINE = 0.3  # of an image's height: a line of text above them
 WORST = 3  # images at the end of the contact sheet
 
 
@@ -75,19 +74,18 @@ def _contact_sheet(models: dict[str, list[Result]]) -> Figure:
     count = max(len(result.samples["sheet_rows"]) for result in firsts.values())
     lines = 2 if len(models) == 1 else 1
     columns = -(-count // lines)
-    gap = LINE * (len(models) > 1)
-    sheet = figure.Sheet(len(models) * lines, columns, gaps=[LINE, *[gap] * len(models)])
-    top = LINE
+    marks = f"solid: object; dashed: box of the map; number: IoU; last {WORST}: the worst others"
+    seeds = "; first seed" if max(map(len, models.values())) > 1 else ""
+    names = len(models) * (len(models) > 1)
+    sheet = figure.Sheet(len(models) * lines, columns, lines=names, title=marks + seeds)
+    top = sheet.top
     for name, result in firsts.items():
-        if len(models) > 1:
-            sheet.axes.text(0.02, top + gap / 2, name, va="center")
-        top += gap
+        if names:
+            sheet.axes.text(0.02, top + sheet.line / 2, name, va="center")
+            top += sheet.line
         for place in range(len(result.samples["sheet_rows"])):
             _example(sheet, result, place, place % columns, top + place // columns)
         top += lines
-    marks = f"solid: object; dashed: box of the map; number: IoU; last {WORST}: the worst others"
-    seeds = "; first seed" if max(map(len, models.values())) > 1 else ""
-    sheet.axes.text(columns / 2, LINE / 2, marks + seeds, ha="center", va="center")
     return sheet.finish()
 
 
