@@ -11,7 +11,7 @@ from typing import Any
 from catchup_eval.core.settings import flatten
 from catchup_eval.report import formatting
 from catchup_eval.results import published
-from catchup_eval.results.comparison import PairwiseComparison
+from catchup_eval.results.comparison import PairwiseComparison, overall_ranking
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import SummaryRow
 
@@ -42,7 +42,9 @@ def finding(
         name = next(iter(groups)) if len(groups) == 1 else "No model"
         verb = "does not differ" if len(groups) == 1 else "differs"
         return f"{name} {verb} significantly from {reference} in {analyses}."
-    order = sorted(decided, key=lambda group: -_balance(decided[group]))
+    ranking = overall_ranking(lines, study.groups)
+    ranked = [one.group for one in ranking.ranks] if ranking else study.groups
+    order = sorted(decided, key=lambda group: (-_balance(decided[group]), ranked.index(group)))
     choices = [
         f"{_phrases(order[:named], decided, reference, titles)}{_rest(order[named:])}."
         for titles in (True, False)

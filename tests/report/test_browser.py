@@ -338,3 +338,13 @@ def test_without_a_click_there_are_few_words(tab, drawn):
     tab.resize(1400, 1000)
     tab.open(drawn)
     assert tab.run("document.body.innerText.split(/\\s+/).length") < 1_200
+
+
+def test_every_figure_in_sight_has_its_full_size(tab, drawn):
+    tab.resize(1400, 1000)
+    tab.open(drawn)
+    sizes = tab.run(
+        """[...document.images].filter((one) => one.checkVisibility()).map(
+          (one) => one.width / Number(one.getAttribute("width")))"""
+    )
+    assert len(sizes) > 10 and min(sizes) > 0.99

@@ -291,7 +291,7 @@ def test_what_only_the_previous_page_linked_to_is_removed(tmp_path, monkeypatch)
     monkeypatch.setattr(page, "_write_tables", lambda *_: None)
     monkeypatch.setattr(page, "write_json", lambda *_: "")
     monkeypatch.setattr(page.report_contents, "render", lambda _: "")
-    monkeypatch.setattr(page, "render", lambda _: '<a href="tables/new.csv">')
+    monkeypatch.setattr(page, "render", lambda *_: '<a href="tables/new.csv">')
     page.write(None, {}, tmp_path)
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"new.csv", "users.csv"}
     assert outside.is_file()
