@@ -148,18 +148,14 @@ def redraw_report(folders: Sequence[Path], options: Options, drawing: Drawing = 
 
     console = Console(quiet=options.quiet)
     known = feature_learning.KNOWN
-    studies = [study.load(folder, known) for folder in folders]
     alone = len(folders) == 1 and options.name is None
+    studies = [] if alone else [study.load(folder, known) for folder in folders]
     folder = folders[0] if alone else options.out / (options.name or "merged")
     page = folder / "index.html"
-    whole = merge_studies(studies, folders)
-    shown = select(whole, drawing.models, drawing.only, drawing.skip)
-    how = {
-        "style": drawing.styled(shown),
-        "published": read_published(drawing.published, known) if drawing.published else (),
-        "complete_latex": drawing.latex,
-        "options": drawing.words,
-    }
+    chosen = drawing.models, drawing.only, drawing.skip
+    if studies:  # a wrong name is told before anything is merged
+        drawing.styled(select(merge_studies(studies, folders), *chosen))
+    published = read_published(drawing.published, known) if drawing.published else ()
     if options.dry_run:
         before = "" if alone else f"merge {', '.join(map(str, folders))}, then "
         console.result(f"{before}write {page}{' again' if alone else ''}")
@@ -169,5 +165,13 @@ def redraw_report(folders: Sequence[Path], options: Options, drawing: Drawing = 
             for source in filter(is_written, folders):
                 console.result(f"{source} is being written by a run at this moment")
             merge(studies, folders, folder, order=known)
-        finished = select(study.load(folder, known), drawing.models, drawing.only, drawing.skip)
-        return print_summary(console, *report_usable(finished, folder, **how))
+        finished = select(study.load(folder, known), *chosen)
+        finished, page = report_usable(
+            finished,
+            folder,
+            style=drawing.styled(finished),
+            published=published,
+            complete_latex=drawing.latex,
+            options=drawing.words,
+        )
+        return print_summary(console, finished, page)

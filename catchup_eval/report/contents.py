@@ -9,7 +9,7 @@ import pandas as pd
 
 from catchup_eval.analysis.base import Analysis
 from catchup_eval.plotting.style import DEFAULT_STYLE, SIX, Style, figure_style, unwritable
-from catchup_eval.report import evidence, formatting
+from catchup_eval.report import evidence
 from catchup_eval.report import summary as summaries
 from catchup_eval.report.comparison import (
     ComparisonSection,
@@ -156,7 +156,6 @@ def chips(study: Study) -> list[SummaryFact]:
         SummaryFact("subset", data.subset.removeprefix("subset: "), "caution"),
         SummaryFact("seeds", f"{each}: {about}" if about and len(groups) > 1 else each),
         SummaryFact("device", ", ".join(devices)),
-        SummaryFact("time", formatting.format_duration(info.seconds) if info.seconds else ""),
         SummaryFact("date", info.date[:10]),
     ]
     return [chip for chip in facts if chip.text]
