@@ -85,7 +85,7 @@ def _summary_row(
         Cell(line.title),
         Cell(metric, note=f"{line.headline.better} is better"),
         *(_value(line, group, compared.get((id(line), group)), study) for group in study.groups),
-        *(_quoted(quoted.get(name), line.unit) for name in theirs),
+        *(_quoted(quoted.get(name)) for name in theirs),
         Cell(" to ".join(dict.fromkeys(ends)) or formatting.NONE),
         Cell(formatting.format_count([one.n for one in readings])),
         Cell("; ".join(dict.fromkeys(one.protocol for one in readings))),
@@ -113,10 +113,13 @@ def _noted(cell: Cell, one: Estimate) -> Cell:
     return cell._replace(text=f"{cell.text} !" if one.note else cell.text, note=note)
 
 
-def _quoted(row: PublishedRow | None, unit: str) -> Cell:
+def _quoted(row: PublishedRow | None) -> Cell:
+    """With the decimals that it is given with."""
     if row is None:
         return Cell(formatting.NONE, "paper")
-    return Cell(formatting.format_with_interval(row.value, row.interval, unit), "paper", row.source)
+    places = len(f"{row.value!r}".partition(".")[2])
+    text = formatting.format_with_interval(row.value, row.interval, "", places)
+    return Cell(text, "paper", row.source)
 
 
 def _best(line: SummaryRow) -> float:
