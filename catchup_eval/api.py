@@ -44,10 +44,11 @@ from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.live import as_classifier, given_back
 from catchup_eval.models.sources import WeightsAccess
 from catchup_eval.paper.tables import paper_tables
-from catchup_eval.plotting import style
+from catchup_eval.plotting.style import DEFAULT_STYLE, Style, figure_style
 from catchup_eval.report import page
 from catchup_eval.report.comparison import ComparisonSection
 from catchup_eval.report.findings import output_notes
+from catchup_eval.report.numbers import numeric_frame
 from catchup_eval.report.tables import frame, link_csv
 from catchup_eval.report.usable import leave_out_unusable
 from catchup_eval.results import study
@@ -159,7 +160,7 @@ class FigureDict(dict[str, Figure]):
 
 def _data_uri(figure: Figure) -> str:
     buffer = BytesIO()
-    with style.figure_style():
+    with figure_style():
         figure.savefig(buffer, format="png")
     return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
 
@@ -180,9 +181,10 @@ class AnalysisResult:
         """One row per number, without sanity checks."""
         return self.result.table
 
-    def plot(self) -> FigureDict:
-        """The figures of this analysis."""
-        return FigureDict(feature_learning.KNOWN[self._name].plot(self.result))
+    def plot(self, style: Style = DEFAULT_STYLE) -> FigureDict:
+        """The figures of this analysis, in a style of yours."""
+        with figure_style(style):
+            return FigureDict(feature_learning.KNOWN[self._name].plot(self.result))
 
     def _repr_html_(self) -> str:
         return self.plot()._repr_html_() + self.result._repr_html_()
@@ -225,6 +227,11 @@ class Evaluation(Mapping[str, AnalysisResult]):
         :func:`catchup_eval.results.by_class.by_class` says what the columns are.
         """
         return by_class(self.study, feature_learning.KNOWN)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Every number as a number, one row each; :mod:`catchup_eval.report.numbers` says how."""
+        return numeric_frame(self.study, feature_learning.KNOWN)
 
     @property
     def notes(self) -> list[str]:
@@ -469,8 +476,11 @@ def train(
         return Training(model, read_history(task.outputs[0].with_suffix(".history.csv")).frame)
 
 
-def write_report(study: Study, folder: Path) -> Path:
+def write_report(study: Study, folder: Path, **how: Any) -> Path:
     """Write a study's page with the tables of the paper and the other conventions.
+
+    Args:
+        how: of :func:`catchup_eval.report.write`: `style`, `published`, `complete_latex`.
 
     Raises:
         UserError: the folder cannot be written.
@@ -478,11 +488,14 @@ def write_report(study: Study, folder: Path) -> Path:
     several = len(study.groups) > 1
     found = section(rankings.evaluate_conventions(study), study.groups) if several else None
     extra = partial(_extra_sections, found)
-    return page.write(study, feature_learning.KNOWN, folder, extra)
+    return page.write(study, feature_learning.KNOWN, folder, extra, **how)
 
 
-def report_usable(study: Study, folder: Path) -> tuple[Study, Path]:
+def report_usable(study: Study, folder: Path, **how: Any) -> tuple[Study, Path]:
     """Write the page of what was stored, with what cannot be shown left out and listed as failed.
+
+    Args:
+        how: as for :func:`write_report`.
 
     Returns:
         the study that the page shows, and the page.
@@ -493,18 +506,19 @@ def report_usable(study: Study, folder: Path) -> tuple[Study, Path]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # of numpy, about numbers that are none
         try:
-            return study, write_report(study, folder)
+            return study, write_report(study, folder, **how)
         except CatchupError:
             raise
         except Exception:  # whatever drawing altered numbers may raise
             usable = leave_out_unusable(study, feature_learning.KNOWN)
         warnings.simplefilter("ignore", RuntimeWarning)
-        return usable, write_report(usable, folder)
+        return usable, write_report(usable, folder, **how)
 
 
 PAPER_TABLES = (
     "Rows and columns as in the Catch-up Mix paper, as far as the analyses were run. The "
-    "numbers are comparable with the paper's only on its data and with its training."
+    "numbers are comparable with the paper's, in italics, only on its data and with its training. "
+    "The command catchup-eval claims, for this folder, judges what the paper claims."
 )
 MORE_CONVENTIONS = (
     "The command catchup-eval conventions, for this folder, lists who uses which, and what is not "

@@ -207,6 +207,8 @@ def unpacked(sprite: np.ndarray) -> np.ndarray:
 def _sketch(patch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
+    from catchup_eval.report import figures
+
     def savefig(figure: Figure, file: BytesIO, *, format: str, **_: object) -> None:
         if format == "png":
             width, height = (round(20 * side) for side in figure.get_size_inches())
@@ -214,7 +216,14 @@ def _sketch(patch: pytest.MonkeyPatch) -> None:
         else:
             file.write({"svg": b"<svg><path/></svg>", "pdf": b"%PDF-1.4"}[format])
 
+    def draw(figure: Figure, suffix: str = "png") -> bytes:
+        buffer = BytesIO()
+        savefig(figure, buffer, format=suffix)
+        return buffer.getvalue()
+
     patch.setattr(Figure, "savefig", savefig)
+    patch.setattr(figures, "draw_png", draw)
+    patch.setattr(figures, "draw_vectors", draw)
     patch.setattr(Figure, "draw_without_rendering", lambda _figure: None)
 
 

@@ -14,6 +14,7 @@ from torch.utils import data as td
 from torchvision import transforms as v1
 
 import catchup_eval as ce
+from catchup_eval.plotting.style import Style
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,16 @@ def test_evaluate_gives_findings(data: ce.TensorDataset, networks) -> None:
     assert "data:image/png;base64," in clean.plot()._repr_html_()
     with pytest.raises(ce.UnknownName, match="did you mean 'clean'"):
         findings["claen"]
+
+
+def test_every_number_and_every_figure_in_a_style(data: ce.TensorDataset, networks) -> None:
+    findings = ce.evaluate(networks(0, name="ours"), data, only=["clean"])
+    row = findings.frame.query("analysis == 'clean' and metric == 'accuracy'").iloc[0]
+    assert row["value"] == findings["clean"].result.value("accuracy")
+    cost = findings.frame.query("analysis == 'cost'").set_index("metric")["value"]
+    assert cost["flops"] > cost["parameters"] > 0 and cost["latency"] > 0
+    narrow = findings["clean"].plot(Style(width=2.5))
+    assert {figure.get_figwidth() for figure in narrow.values()} == {2.5}
 
 
 def test_what_is_missing_is_reported(data: ce.TensorDataset, networks) -> None:

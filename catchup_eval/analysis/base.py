@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from catchup_eval.plotting.style import Style
     from catchup_eval.results.headline import Condition, Headline, RowLink
     from catchup_eval.results.result import Result
 
@@ -50,7 +51,10 @@ class Analysis(Protocol):
         VERSION: raised when a number it gives changes.
         HEADLINES: the headline metric, which comparisons go by, then secondary metrics.
         measure: numbers, from a context; settings are keyword-only, their defaults the paper's.
-        plot: figures by name, from a result alone: a single one or several models joined.
+        plot: figures by name, from a result alone: a single one or several models joined; the
+            first is the one that a page shows without a click. `style` is a
+            :class:`catchup_eval.plotting.style.Style`, which
+            :func:`catchup_eval.plotting.style.styled` takes care of.
 
     Optional, read by :func:`declaration`:
 
@@ -84,7 +88,7 @@ class Analysis(Protocol):
     def HEADLINES(self) -> "tuple[Headline, ...]":  # noqa: N802
         """What summaries and comparisons show."""
 
-    def plot(self, result: "Result") -> "dict[str, Figure]":
+    def plot(self, result: "Result", style: "Style | None" = None) -> "dict[str, Figure]":
         """Figures by name."""
 
 

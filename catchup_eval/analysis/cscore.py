@@ -135,31 +135,32 @@ def _add_mistakes(rows: Rows, scores: np.ndarray) -> None:
         rows.add(f"wrong_{name}", value, unit=SCORE, n=len(scores), interval=interval)
 
 
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
     """Accuracy by fifth of the C-scores, and the distribution of the mistakes' C-scores."""
-    with style.figure_style():
-        models = group_by_model(result)
-        fig = figure.figure(style.PAGE, 2.5 + 0.16 * len(models))
-        accuracy, distribution = fig.subplots(1, 2)
-        samples = next(iter(models.values()))[0].samples
-        label = f"all images: mean {samples['cscore'].mean():.3f}"
-        distribution.ecdf(samples["cscore"], color=style.GREY, label=label)
-        for name, look in style.plot_styles(list(models)).items():
-            results = models[name]
-            line, pale = curve(results, "accuracy", "fifth"), band_alpha(len(models))
-            draw(accuracy, line, look, dash=look.dash, shade=pale, marker=look.marker)
-            _plot_mistakes(distribution, results, look, _label(name, results))
-        _name_axes(accuracy, distribution, samples)
-        figure.legend_below(fig, distribution, columns=2 if len(models) > 2 else 1)
-        return {"cscore": fig}
+    models = group_by_model(result)
+    abreast = figure.abreast(2, 2.6)
+    fig = figure.figure(style.PAGE, 2.4 * (3 - abreast) + 0.16 * len(models))
+    accuracy, distribution = fig.subplots(3 - abreast, abreast)
+    samples = next(iter(models.values()))[0].samples
+    label = f"all images: mean {samples['cscore'].mean():.3f}"
+    distribution.ecdf(samples["cscore"], color=style.GREY, label=label)
+    for name, look in style.plot_styles(list(models)).items():
+        results = models[name]
+        line, pale = curve(results, "accuracy", "fifth"), band_alpha(len(models))
+        draw(accuracy, line, look, dash=look.dash, shade=pale, marker=look.marker)
+        _plot_mistakes(distribution, results, look, _label(name, results))
+    _name_axes(accuracy, distribution, samples)
+    figure.zoom(accuracy)
+    figure.legend_below(fig, distribution, columns=2 if len(models) > 2 else 1)
+    return {"cscore": fig}
 
 
 def _label(name: str, results: Sequence[Result]) -> str:
-    label = style.escape_label(name)
     if not all(len(result.rows("wrong_mean")) for result in results):
-        return f"{label}: no mistakes"
+        return f"{name}: no mistakes"
     mean, error = (mean_value(results, metric) for metric in ("wrong_mean", "error"))
-    return f"{label}: mean {mean:.3f}, error {error:.1f} %"
+    return f"{name}: mean {mean:.3f}, error {error:.1f} %"
 
 
 def _plot_mistakes(
@@ -180,6 +181,5 @@ def _name_axes(accuracy: Axes, distribution: Axes, samples: Mapping[str, np.ndar
     means = [samples["cscore"][samples["fifth"] == n].mean() for n in numbers]
     accuracy.set_xticks(numbers, [f"{n}\n{mean:.2f}" for n, mean in zip(numbers, means)])
     accuracy.set(xlabel="fifth of the images by C-score; its mean", ylabel="accuracy (%)")
-    accuracy.set(ylim=(-3, 103))
     distribution.set(xlabel="C-score", ylabel="images up to this score (%)", ylim=(0, 1.02))
     distribution.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))

@@ -54,7 +54,7 @@ from catchup_eval.core.settings import validate_settings
 from catchup_eval.metrics import inequality
 from catchup_eval.plotting import figure
 from catchup_eval.plotting.curves import band_alpha, curve, draw, mean_value
-from catchup_eval.plotting.style import GREY, PlotStyle, escape_label, figure_style, plot_styles
+from catchup_eval.plotting.style import GREY, PlotStyle, plot_styles, styled
 from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model
 
@@ -249,36 +249,33 @@ CONVENTIONS: conventions.Conventions = (
 )
 
 
+@styled
 def plot(result: Result) -> dict[str, Figure]:
     """Accuracy over the fraction dropped, from both ends, with the Lorenz curve of influence."""
-    with figure_style():
-        models = group_by_model(result)
-        looks = plot_styles(list(models))
-        columns = 2 if max(map(len, models)) < 10 else 1
-        fig = figure.figure(figure.COLUMN, 2.8 + 0.16 * (len(models) + 2) / columns)
-        axes = fig.subplots()
-        for name, results in models.items():
-            _plot_lines(axes, results, looks[name], name, band_alpha(len(models)))
-        axes.set(
-            xlabel="features dropped (%)", ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103)
-        )
-        _add_inset(axes, models, looks)
-        for by in OTHER:
-            if any(len(r.rows(f"area_by_{by}")) for results in models.values() for r in results):
-                label = f"top, by {by}"
-                axes.plot([], [], color=GREY, linestyle=":", label=label)
-        axes.plot([], [], color=GREY, linestyle="-", label="from the top")
-        axes.plot([], [], color=GREY, linestyle=DASHED, label="from the bottom")
-        figure.legend_below(fig, axes, columns=columns)
-        title = "area from the top / from the bottom / filters for 90 %"
-        fig.legends[0].set_title(title, FontProperties(size=7))
-        return {"curve": fig}
+    models = group_by_model(result)
+    looks = plot_styles(list(models))
+    columns = 2 if max(map(len, models)) < 10 else 1
+    fig = figure.figure(figure.COLUMN, 2.7 + 0.16 * (len(models) + 2) / columns)
+    axes = fig.subplots()
+    for name, results in models.items():
+        _plot_lines(axes, results, looks[name], name, band_alpha(len(models)))
+    axes.set(xlabel="features dropped (%)", ylabel="accuracy (%)", xlim=(-2, 102), ylim=(-3, 103))
+    _add_inset(axes, models, looks)
+    for by in OTHER:
+        if any(len(r.rows(f"area_by_{by}")) for results in models.values() for r in results):
+            axes.plot([], [], color=GREY, linestyle=":", label=f"top, by {by}")
+    axes.plot([], [], color=GREY, linestyle="-", label="from the top")
+    axes.plot([], [], color=GREY, linestyle=DASHED, label="from the bottom")
+    figure.legend_below(fig, axes, columns=columns)
+    title = "area from the top / from the bottom / filters for 90 %"
+    fig.legends[0].set_title(title, FontProperties(size=7))
+    return {"curve": fig}
 
 
 def _plot_lines(axes: Axes, results: list[Result], look: PlotStyle, name: str, pale: float) -> None:
     top, bottom = (mean_value(results, "area", drop_from=end) for end in ENDS)
     filters = mean_value(results, "filters_for_90")
-    label = f"{escape_label(name)}: {top:.1f} / {bottom:.1f} / {filters:.0f}"
+    label = f"{name}: {top:.1f} / {bottom:.1f} / {filters:.0f}"
     for end, dash in zip(ENDS, ("-", DASHED), strict=True):
         line = curve(results, "accuracy", "fraction", drop_from=end)
         line = line._replace(x=100 * line.x)

@@ -53,7 +53,7 @@ from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.hooks import StageHooks
 from catchup_eval.models.modes import eval_mode, freeze_parameters
 from catchup_eval.plotting import figure
-from catchup_eval.plotting.style import PAGE, SEQUENTIAL, escape_label, figure_style
+from catchup_eval.plotting.style import PAGE, SEQUENTIAL, styled
 from catchup_eval.results.headline import Headline
 from catchup_eval.results.result import Result, Rows, group_by_model
 
@@ -259,20 +259,20 @@ def _pictures(model: Classifier, few: Batch, stage: int) -> dict[str, np.ndarray
     return {name: array.cpu().numpy() for name, array in arrays.items()}
 
 
+@styled
 def plot(result: Result) -> dict[str, Figure]:
     """Gradient against activation norms at each moment, and strongest and weakest maps."""
     models = group_by_model(result)
     plotted = {name: results[0] for name, results in [*models.items()][:MOST]}
     note = "; first seed of each" if max(map(len, models.values())) > 1 else ""
     note += f"; the first {MOST} of {len(models)} models" if len(models) > MOST else ""
-    with figure_style():
-        return {"norms": _norms_figure(plotted, note), "maps": _maps_figure(plotted, note)}
+    return {"norms": _norms_figure(plotted, note), "maps": _maps_figure(plotted, note)}
 
 
 def _norms_figure(models: dict[str, Result], note: str) -> Figure:
     columns = max(len(result.samples["moments"]) for result in models.values())
     width = figure.COLUMN if columns == 1 else PAGE
-    fig = figure.figure(width, 0.6 + 1.5 * len(models))
+    fig = figure.figure(width, 0.6 + 1.15 * len(models))
     panels = fig.subplots(len(models), columns, squeeze=False, sharex=True, sharey=True)
     logs = {
         name: [np.log10(cloud[(cloud > 0).all(1)]) for cloud in result.samples["norms"]]
@@ -282,7 +282,7 @@ def _norms_figure(models: dict[str, Result], note: str) -> Figure:
     for (name, result), line in zip(models.items(), panels, strict=True):
         for axes, moment, points in zip(line, result.samples["moments"], logs[name]):
             _cloud(axes, points, limits)
-            axes.set_title(f"{escape_label(name)}, {moment}", pad=2, fontsize=7)
+            axes.set_title(f"{name}, {moment}", pad=2, fontsize=7)
         for axes in line[len(logs[name]) :]:
             axes.set_axis_off()
     fig.supxlabel("activation norm", fontsize=8)
@@ -302,6 +302,7 @@ def _limits(clouds: Sequence[np.ndarray]) -> np.ndarray:
 def _cloud(axes: Axes, points: np.ndarray, limits: np.ndarray) -> None:
     if len(points):
         style: dict[str, Any] = {"bins": "log", "mincnt": 1, "cmap": SEQUENTIAL}
+        style["rasterized"] = True  # thousands of hexagons are slow as vectors
         style["extent"] = tuple(limits.ravel())
         axes.hexbin(*points.T, gridsize=CELLS, linewidths=0, **style)
     axes.set(xlim=limits[0], ylim=limits[1])
@@ -315,35 +316,30 @@ def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
     exponents = range(int(np.floor(low)), int(np.ceil(high)) + 1)
     values = [step * 10.0**exponent for exponent in exponents for step in steps]
     ticks = [value for value in values if low <= np.log10(value) <= high]
-    labels = [f"{v:g}" if len(steps) > 1 else f"$10^{{{np.log10(v):.0f}}}$" for v in ticks]
+    labels = [f"{v:g}" if len(steps) > 1 else figure.power_of_ten(v) for v in ticks]
     return [float(np.log10(value)) for value in ticks], labels
 
 
 def _maps_figure(models: dict[str, Result], note: str) -> Figure:
     count = len(next(iter(models.values())).samples["images"])
-    columns = 2 + 2 * MAPS
-    side = PAGE / columns
-    fig = figure.figure(PAGE, 0.35 + len(models) * (count * side + 0.2))
-    fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    panels = fig.subplots(len(models) * count, columns, squeeze=False)
-    for panel in panels.ravel():
-        panel.set(xticks=(), yticks=(), frame_on=False)
-    blocks = panels.reshape(len(models), count, columns)
-    for (name, result), lines in zip(models.items(), blocks, strict=True):
-        for place, line in enumerate(lines):
-            _draw_maps(line, result.samples, place)
+    about = f"image, saliency, {MAPS} strongest and {MAPS} weakest maps, each on its own scale"
+    sheet = figure.Sheet(len(models) * count, 2 + 2 * MAPS, lines=len(models), title=about + note)
+    top = sheet.top
+    for name, result in models.items():
         moment = result.samples["pictured"][0] if "pictured" in result.samples else LAST
         after = "" if moment == LAST else f", {moment}"
-        lines[0][0].set_title(escape_label(name) + after, loc="left", pad=2)
-    fig.suptitle(
-        f"image, saliency, {MAPS} strongest and {MAPS} weakest maps, each on its own scale{note}",
-        fontsize=8,
-    )
-    return fig
+        sheet.axes.text(0.02, top + sheet.line / 2, name + after, va="center")
+        top += sheet.line
+        for place in range(count):
+            _draw_maps(sheet, top, result.samples, place)
+            top += 1
+    return sheet.finish()
 
 
-def _draw_maps(line: Sequence[Axes], samples: Mapping[str, np.ndarray], place: int) -> None:
-    line[0].imshow(samples["images"][place])
-    maps = [*samples["strongest"][place], *samples["weakest"][place]]
-    for axes, picture in zip(line[1:], [samples["saliency"][place], *maps], strict=True):
-        axes.imshow(picture, cmap=SEQUENTIAL)
+def _draw_maps(
+    sheet: figure.Sheet, top: float, samples: Mapping[str, np.ndarray], place: int
+) -> None:
+    sheet.put(samples["images"][place], 0, top)
+    maps = [samples["saliency"][place], *samples["strongest"][place], *samples["weakest"][place]]
+    for left, values in enumerate(maps, 1):
+        sheet.put(figure.in_color(values), left, top)

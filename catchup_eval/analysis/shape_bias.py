@@ -33,7 +33,7 @@ from catchup_eval.core.settings import validate_settings
 from catchup_eval.datasets.classes import imagenet_wnids
 from catchup_eval.datasets.readers.cue_conflict import CATEGORIES
 from catchup_eval.plotting import figure
-from catchup_eval.plotting.style import GREY, escape_label, figure_style, plot_styles
+from catchup_eval.plotting.style import GREY, plot_styles, styled
 from catchup_eval.results.headline import Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model, interval_of
 from catchup_eval.results.summary import estimate
@@ -110,32 +110,32 @@ def row_links(result: Result) -> Iterator[RowLink]:
             yield RowLink("shape_bias", {"category": category}, by_shape[some])
 
 
+@styled
 def plot(result: Result) -> dict[str, Figure]:
     """Shape bias by category of the shape, a row for each; the line is that of all images."""
     models = group_by_model(result)
     names = [*CATEGORIES, ALL]
     step = min(0.22, 0.75 / len(models))  # models are a little below each other
-    with figure_style():
-        fig = figure.figure(figure.COLUMN, 3.4 + 0.16 * len(models))
-        axes = fig.subplots()
-        looks = plot_styles(list(models))
-        for row, (model, results) in enumerate(models.items()):
-            look, shift = looks[model], step * (row - (len(models) - 1) / 2)
-            for height, category in enumerate(names):
-                found = pd.concat([one.rows("shape_bias", category=category) for one in results])
-                if found.empty:
-                    continue
-                value = estimate(found["value"].tolist(), interval_of(found.iloc[0]), "%")
-                at = height + shift
-                axes.plot(value.mean, at, look.marker, color=look.color, clip_on=False)
-                if len(models) <= FEW:
-                    axes.hlines(at, *value.interval, color=look.color, linewidth=0.7)
-            label = f"{escape_label(model)}: {value.mean:.1f} %"
-            axes.axvline(value.mean, color=look.color, linestyle=look.dash, label=label)
-        axes.axvline(50, color=GREY, linewidth=0.8, zorder=0)
-        axes.axhline(len(names) - 1.5, color=GREY, linewidth=0.8)
-        axes.set_yticks(range(len(names)), names)
-        axes.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.6))
-        axes.set_xlabel("decisions for the shape (%)")
-        figure.legend_below(fig, axes, columns=1)
-        return {"shape_bias": fig}
+    fig = figure.figure(figure.COLUMN, 3.4 + 0.16 * len(models))
+    axes = fig.subplots()
+    looks = plot_styles(list(models))
+    for row, (model, results) in enumerate(models.items()):
+        look, shift = looks[model], step * (row - (len(models) - 1) / 2)
+        for height, category in enumerate(names):
+            found = pd.concat([one.rows("shape_bias", category=category) for one in results])
+            if found.empty:
+                continue
+            value = estimate(found["value"].tolist(), interval_of(found.iloc[0]), "%")
+            at = height + shift
+            axes.plot(value.mean, at, look.marker, color=look.color, clip_on=False)
+            if len(models) <= FEW:
+                axes.hlines(at, *value.interval, color=look.color, linewidth=0.7)
+        label = f"{model}: {value.mean:.1f} %"
+        axes.axvline(value.mean, color=look.color, linestyle=look.dash, label=label)
+    axes.axvline(50, color=GREY, linewidth=0.8, zorder=0)
+    axes.axhline(len(names) - 1.5, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.6))
+    axes.set_xlabel("decisions for the shape (%)")
+    figure.legend_below(fig, axes, columns=1)
+    return {"shape_bias": fig}

@@ -40,9 +40,8 @@ from catchup_eval.plotting.style import (
     GREY,
     PAGE,
     PlotStyle,
-    escape_label,
-    figure_style,
     plot_styles,
+    styled,
 )
 from catchup_eval.results.headline import Headline
 from catchup_eval.results.result import Result, Rows, group_by_model
@@ -120,23 +119,25 @@ CONVENTIONS: conventions.Conventions = (
 )
 
 
+@styled
 def plot(result: Result) -> dict[str, Figure]:
     """Loss and accuracy over the epochs, bands over seeds; best, last and median of ten marked."""
-    with figure_style():
-        models = group_by_model(result)
-        fig = figure.figure(PAGE, 2.5 + 0.16 * (len(models) // 2))
-        losses, accuracy = fig.subplots(1, 2)
-        for name, look in plot_styles(list(models)).items():
-            _plot_losses(losses, models[name], look, band_alpha(len(models)))
-            _plot_accuracy(accuracy, models[name], look, band_alpha(len(models)), name)
-        losses.set(ylabel="loss (nats)", yscale="log")
-        accuracy.set(ylabel="top-1 (%)")
-        for axes in (losses, accuracy):
-            axes.set_xlabel("epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend_below(fig, accuracy, columns=2)
-        _add_keys(losses, accuracy)
-        return {"curves": fig}
+    models = group_by_model(result)
+    abreast = figure.abreast(2, 2.6)
+    fig = figure.figure(PAGE, 2.4 * (3 - abreast) + 0.16 * (min(len(models), 6) // 2))
+    losses, accuracy = fig.subplots(3 - abreast, abreast)
+    for name, look in plot_styles(list(models)).items():
+        _plot_losses(losses, models[name], look, band_alpha(len(models)))
+        _plot_accuracy(accuracy, models[name], look, band_alpha(len(models)), name)
+    losses.set(ylabel="loss (nats)", yscale="log")
+    figure.power_ticks(losses.yaxis)
+    accuracy.set(ylabel="top-1 (%)")
+    for axes in (losses, accuracy):
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend_below(fig, accuracy, columns=2)
+    _add_keys(losses, accuracy)
+    return {"curves": fig}
 
 
 def _plot_losses(axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float) -> None:
@@ -150,15 +151,14 @@ def _plot_accuracy(
     axes: Axes, results: Sequence[Result], look: PlotStyle, pale: float, name: str
 ) -> None:
     line = curve(results, "top1", "epoch", band=extent)
-    draw(axes, line, look, dash=look.dash, shade=pale)
     last, best, median = (mean_value(results, metric) for metric in MARKED)
+    label = f"{name}: last {last:.1f}, best {best:.1f}, median {median:.1f}"
+    draw(axes, line, look, dash=look.dash, shade=pale, label=label)
     peak = np.mean([result.rows("best_top1")["epoch"].iloc[0] for result in results])
     tail = line.x[line.x > line.x[-1] - TAIL]
     axes.plot(tail[[0, -1]], [median, median], color=look.color, **BAR)
     axes.plot(peak, best, color=look.color, **STAR)
     axes.plot(tail[-1], last, color=look.color, marker=look.marker, **LAST)
-    label = f"{escape_label(name)}: last {last:.1f}, best {best:.1f}, median {median:.1f}"
-    axes.plot([], [], color=look.color, linestyle=look.dash, marker=look.marker, label=label)
 
 
 def _add_keys(losses: Axes, accuracy: Axes) -> None:

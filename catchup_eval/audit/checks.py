@@ -120,7 +120,8 @@ def _format_pair(pair: tuple[str, str]) -> str:
 
 
 FOLDERS = ("tables", "figures")
-PAGES = ("index.html", "report.md")
+OPTIONS = re.compile(rb'<meta name="options" content="([^"]{1,400})">')  # of a page
+PAGES = ("index.html", "report.md", "results.csv", "results.json")
 PICTURE = re.compile(rb"data:image/[^\"']*")
 DRAWN = (".png", ".pdf", ".svg")
 
@@ -134,6 +135,10 @@ def check_pages(folder: Path, redrawn: Path, *, code: bool, libraries: bool) -> 
         code: whether the package is the one that measured; only then does another page contradict.
         libraries: likewise those that write tables and pictures.
     """
+    drawing = OPTIONS.search(_content(folder, "index.html"))
+    if drawing and not OPTIONS.search(_content(redrawn, "index.html")):
+        why = f"the page was drawn with options, which are not repeated: {drawing[1].decode()}"
+        return [AuditCheck("page and tables", AuditStatus.UNKNOWN, why)]
     names = sorted(set(_files(folder)) | set(_files(redrawn)))
     texts = [name for name in names if not name.endswith(DRAWN)]
     pictures = [name for name in names if name.endswith(DRAWN)]
@@ -145,6 +150,13 @@ def check_pages(folder: Path, redrawn: Path, *, code: bool, libraries: bool) -> 
         _compared("page and tables", other, len(texts), same=code),
         _compared("figures", drawn, len(pictures), same=code and libraries),
     ]
+
+
+def _content(folder: Path, name: str) -> bytes:
+    try:
+        return read_stored(folder, name, MOST_PAGE)
+    except BadFile:
+        return b""
 
 
 def _compared(check: str, faults: Iterable[str], files: int, *, same: bool) -> AuditCheck:

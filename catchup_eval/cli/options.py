@@ -28,7 +28,10 @@ SEVERAL = (
     "--ood",
     "--with",
     "--corruptions",
+    "--order",
+    "--rename",
 )  # take all words up to the next option
+REPORT = (*SEVERAL, "--models")  # of `report`; elsewhere it is one folder
 
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -301,9 +304,10 @@ def expand_repeated_options(words: list[str]) -> list[str]:
     """
     spelled: list[str] = []
     option = ""
+    several = REPORT if words[:1] == ["report"] else SEVERAL
     for word in words:
         if word.startswith("-"):
-            option = word if word in SEVERAL else ""
+            option = word if word in several else ""
             spelled += [] if option else [word]
         else:
             spelled += [option, word] if option else [word]

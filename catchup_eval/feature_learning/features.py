@@ -205,13 +205,13 @@ def decline_from_peak(curve: np.ndarray) -> float:
     return 100 * (peak - float(curve[-1])) / peak if peak > 0 else 0.0
 
 
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
     """Outputs over the training, test accuracy, and in how many seeds the paper's claims hold."""
-    with style.figure_style():
-        methods = group_by_model(result)
-        figures = {"outputs": plots.trajectories(methods), "accuracy": plots.accuracies(methods)}
-        tested = claims(result)
-        return figures | ({"claims": _plot_claims(tested)} if tested else {})
+    methods = group_by_model(result)
+    figures = {"outputs": plots.trajectories(methods), "accuracy": plots.accuracies(methods)}
+    tested = claims(result)
+    return figures | ({"claims": _plot_claims(tested)} if tested else {})
 
 
 def _plot_claims(tested: Sequence[Mapping[str, bool]]) -> Figure:

@@ -145,16 +145,16 @@ def _gini(responses: np.ndarray) -> float:
     return 100 * float(gini(sorted_fractions(magnitudes)).mean())
 
 
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
     """Outputs over the training, test accuracy, filter responses of one seed, and evenness."""
-    with style.figure_style():
-        methods = group_by_model(result)
-        return {
-            "outputs": plots.trajectories(methods),
-            "accuracy": plots.accuracies(methods),
-            "filters": _maps(methods),
-            "evenness": _evenness(methods),
-        }
+    methods = group_by_model(result)
+    return {
+        "outputs": plots.trajectories(methods),
+        "accuracy": plots.accuracies(methods),
+        "filters": _maps(methods),
+        "evenness": _evenness(methods),
+    }
 
 
 def _maps(methods: Methods) -> Figure:

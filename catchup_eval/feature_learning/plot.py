@@ -27,13 +27,13 @@ NAMES = {
 
 def display_name(method: str) -> str:
     """A method as figures call it."""
-    return NAMES.get(method, style.escape_label(method))
+    return NAMES.get(method, method)
 
 
 def method_styles(methods: Methods) -> dict[str, PlotStyle]:
     """The styles of these methods, the same in the figures of all simulations."""
     styles = style.plot_styles([*NAMES, *methods])
-    return {method: styles[method] for method in methods}
+    return {method: styles[method]._replace(name=display_name(method)) for method in methods}
 
 
 def kinds_of(methods: Methods) -> list[str]:
@@ -87,8 +87,7 @@ def accuracies(methods: Methods) -> Figure:
 
 def add_legend(fig: Figure, methods: Methods) -> None:
     """A legend under the figure, in lines of up to three."""
-    styles = {display_name(name): look for name, look in method_styles(methods).items()}
-    figure.names_below(fig, styles, columns=3)
+    figure.names_below(fig, method_styles(methods), columns=3)
 
 
 def height_of_dots(methods: Methods, rows: int) -> float:

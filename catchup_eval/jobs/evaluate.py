@@ -25,6 +25,7 @@ from catchup_eval.jobs.cost import StepTimes, analysis_seconds, dataset_size
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import LazyCheckpoints, ModelSource, ModelUnderTest
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
+from catchup_eval.models.complexity import Complexity, measure_complexity
 from catchup_eval.models.modes import full_precision
 from catchup_eval.results import agreement, study
 from catchup_eval.results.result import Result
@@ -190,7 +191,9 @@ class EvaluateTask(Task):
         except (Exception, SystemExit) as error:  # whatever one meets, the others go on
             return self._result("failed", f"failed: {_log(error, self, worker.store)}")
         seconds = monotonic() - started
+        flops, latency = _complexity(worker, context)
         how = provenance(seconds, worker.device, (*context.notes, *own_notes, *result.notes))
+        how = how.model_copy(update={"flops": flops, "latency": latency})
         record = ResultRecord(key=self.key(), provenance=how)
         worker.store.put(self.unit, result, record)
         return self._result("done")
@@ -288,6 +291,19 @@ def preprocessing(model: ModelUnderTest, data: AnySet) -> str:
     assumed = model.model.preprocess is None and data.preprocessing_for(None)
     declared = model.info.preprocessing
     return f"{assumed} (assumed); {declared}" if assumed else declared
+
+
+def _complexity(worker: Worker, context: EvaluationContext) -> Complexity:
+    """Measured once for each model; 0 where that fails."""
+    if _complexity not in worker.cache:
+        first = next(iter(context.data.parts.values()))[:1].to(context.device)
+        try:
+            found = measure_complexity(context.model, first.batch(slice(None)).images)
+        except Exception:  # the network is a stranger's
+            found = Complexity(0, 0.0)
+        worker.cache[_complexity] = found
+    cached: Complexity = worker.cache[_complexity]
+    return cached
 
 
 def _make_context(

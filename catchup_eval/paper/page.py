@@ -299,7 +299,7 @@ def _paper_cells(own: Sequence[ReproducedCell]) -> list[Cell]:
     ranks = sorted({float(c.paper) for c in _ranking(own, "paper")})
     if own[0].column.better == "higher":
         ranks.reverse()
-    tones = dict(zip(ranks, ("paper best", "paper second"), strict=False))
+    tones = dict(zip(ranks, ("paper", "paper second"), strict=False))
     found = []
     for cell in own:
         text = formatting.format_number(cell.paper, "", places)
@@ -307,7 +307,8 @@ def _paper_cells(own: Sequence[ReproducedCell]) -> list[Cell]:
             decimals = 1 if round(cell.paper.spread, 1) == cell.paper.spread else 2
             text += f" ± {cell.paper.spread:.{decimals}f}"
         text += cell.paper.mark + ("" if cell.comparable else "‡")
-        found.append(Cell(text, tones.get(float(cell.paper), "paper")))
+        best = bool(ranks) and float(cell.paper) == ranks[0]
+        found.append(Cell(text, tones.get(float(cell.paper), "paper"), best=best))
     return found
 
 

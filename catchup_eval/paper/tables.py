@@ -25,7 +25,7 @@ from catchup_eval.results.summary import PERCENT, estimate
 
 DECIMALS = 2  # as the paper prints most of its numbers
 FEW = 5  # columns up to which there are intervals
-BOLD = "Bold: significantly better than {reference}, after Holm's correction."
+MARKED = "Bold is best; ▲ is significantly better than {reference}, after Holm's correction."
 EVERYWHERE = {"clean", "training"}  # analyses that are no reason to show a table
 
 
@@ -34,7 +34,7 @@ class LayoutValue(NamedTuple):
 
     value: float = nan
     interval: Interval = NO_INTERVAL
-    bold: bool = False
+    better: bool = False  # significantly than the reference
     protocol: str = ""
 
 
@@ -66,19 +66,51 @@ def _fill(
             for group, row in values.items()
         }
     name = "paper-" + wanted.title.lower().replace(" ", "-")
-    bold = BOLD.format(reference=study.info.reference)
-    caption = [f"As {wanted.title}: {layout.caption}.", bold, layout.note, _protocols(values)]
+    marked = MARKED.format(reference=study.info.reference)
+    caption = [f"As {wanted.title}: {layout.caption}.", marked, layout.note, _protocols(values)]
     wide = len(columns)
+    printed = {group: _printed(study, group, wanted, columns) for group in study.groups}
+    quoted = [any(row[i] == row[i] for row in printed.values()) for i in range(wide)]
+    headings, groups, cells = ["Method"], [""], [[Cell(group)] for group in values]
+    for i, column in enumerate(columns):
+        headings.append(column.name)
+        groups.append(column.group)
+        best = _best([row[i].value for row in values.values()], column.better)
+        for row, one in zip(cells, values.values(), strict=True):
+            row.append(_cell(one[i], best=one[i].value == best))
+        if quoted[i]:
+            headings.append(column.paper)
+            groups.append(column.group)
+            for row, theirs in zip(cells, printed.values(), strict=True):
+                row.append(Cell(formatting.format_number(theirs[i], "", DECIMALS), "paper"))
     table = Table(
         name,
         " ".join(filter(None, caption)),
-        ["Method", *(column.name for column in columns)],
-        [[[Cell(group), *map(_cell, row)]] for group, row in values.items()],
-        groups=["", *(c.group for c in columns)] if any(c.group for c in columns) else (),
+        headings,
+        [[row] for row in cells],
+        groups=groups if any(groups) else (),
         file=name,
         lines=[list(range(2 + i * wide, 2 + (i + 1) * wide)) for i in range(len(values))],
     )
     return table, _frame(columns, values)
+
+
+def _printed(
+    study: Study, group: str, wanted: Reproduction, columns: Sequence[ReproductionColumn]
+) -> list[float]:
+    """What the paper prints for a group's method, by its name or that of its training."""
+    trained = {str(model.card.get("method", "")) for model in study.models_of(group)} - {""}
+    names = {group.lower(), *trained}
+    row = next((r for r in wanted.rows if names & {r.method, r.name.lower()}), None)
+    places = {column.name + column.group: place for place, column in enumerate(wanted.columns)}
+    numbers = [places.get(column.name + column.group) for column in columns]
+    return [nan if row is None or at is None else float(row.paper[at]) for at in numbers]
+
+
+def _best(values: Sequence[float], better: str) -> float:
+    """The best value of several models; NaN where there is nothing to compare."""
+    known = [value for value in values if value == value]
+    return nan if len(known) < 2 else max(known) if better == "higher" else min(known)
 
 
 def _protocols(values: Mapping[str, Sequence[LayoutValue]]) -> str:
@@ -120,11 +152,11 @@ def _value(
         return LayoutValue()
     one = estimate([float(row["value"]) for row in found], interval_of(found[0]), PERCENT)
     protocol = ", ".join(dict.fromkeys(str(row["protocol"]) for row in found))
-    bold = any(_is_about(verdict, column) and verdict.group == group for verdict in better)
+    marked = any(_is_about(verdict, column) and verdict.group == group for verdict in better)
     if column.complement:
         low, high = one.interval
-        return LayoutValue(100 - one.mean, Interval(100 - high, 100 - low), bold, protocol)
-    return LayoutValue(one.mean, one.interval, bold, protocol)
+        return LayoutValue(100 - one.mean, Interval(100 - high, 100 - low), marked, protocol)
+    return LayoutValue(one.mean, one.interval, marked, protocol)
 
 
 def _is_about(verdict: PairwiseComparison, column: ReproductionColumn) -> bool:
@@ -133,9 +165,9 @@ def _is_about(verdict: PairwiseComparison, column: ReproductionColumn) -> bool:
     return tested == (column.measure, column.where)
 
 
-def _cell(one: LayoutValue) -> Cell:
+def _cell(one: LayoutValue, *, best: bool) -> Cell:
     text = formatting.format_with_interval(one.value, one.interval, "", DECIMALS)
-    return Cell(text, "better" if one.bold else "")
+    return Cell(text, "better" if one.better else "", best=best)
 
 
 def _frame(
@@ -150,7 +182,7 @@ def _frame(
             "value": one.value,
             "low": one.interval.low,
             "high": one.interval.high,
-            "significantly_better": one.bold,
+            "significantly_better": one.better,
             "protocol": one.protocol,
         }
         for group, row in values.items()

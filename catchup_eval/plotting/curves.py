@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from catchup_eval.metrics.intervals import Interval
-from catchup_eval.plotting.style import PlotStyle
+from catchup_eval.plotting import figure
+from catchup_eval.plotting.style import GREY, PlotStyle
 from catchup_eval.results.result import Result
 from catchup_eval.results.summary import seeds_interval
 
@@ -70,7 +71,14 @@ def draw(
         dash: of the line; pass `look.dash` where it distinguishes models.
         style: further arguments of :meth:`matplotlib.axes.Axes.plot`.
     """
-    axes.plot(line.x, line.value, color=look.color, linestyle=dash, **style)
+    above = 1.9 if look.color == GREY else 2  # of the many in grey
+    shown = {"color": look.color, "linestyle": dash, "linewidth": look.width, "zorder": above}
+    shown |= style
+    (drawn,) = axes.plot(line.x, line.value, **shown)
+    figure.owners[drawn] = look
+    if np.isfinite(line.low).any():
+        figure.intervals[drawn] = (line.low, line.high)
     limits = axes.dataLim.frozen()
-    axes.fill_between(line.x, line.low, line.high, color=look.color, alpha=shade, linewidth=0)
-    axes.dataLim.set(limits)
+    if shade and look.color != GREY:
+        axes.fill_between(line.x, line.low, line.high, color=look.color, alpha=shade, linewidth=0)
+        axes.dataLim.set(limits)

@@ -13,7 +13,7 @@ from catchup_eval.analysis.base import Analysis
 from catchup_eval.metrics.intervals import Interval
 from catchup_eval.metrics.significance import Difference
 from catchup_eval.plotting import figure, style
-from catchup_eval.plotting.style import SIX, escape_label
+from catchup_eval.plotting.style import SIX, figure_name, figure_names
 from catchup_eval.report.comparison import ComparisonSection
 from catchup_eval.report.figures import save
 from catchup_eval.report.formatting import (
@@ -167,23 +167,23 @@ def accuracy_map(
         [0, *(before[0] != after[0] for before, after in pairwise(columns))]
     )
     found = {(one.group, one.analysis, one.condition): one for one in outcomes}
-    longest = max(len(escape_label(name)) for _, name in columns)
-    with style.figure_style():
-        height = len(groups) * (ROW * len(classes) + 0.25) + 0.3 + 0.06 * longest
-        fig = figure.figure(style.PAGE, height)
-        panels = fig.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, group in zip(panels, groups, strict=True):
-            values = np.full((len(classes), len(columns)), np.nan)
-            for column, key in enumerate(columns):
-                if (group, *key) in found:
-                    values[:, column] = found[group, *key].accuracy[list(classes)]
-            _draw_map(axes, values, places)
-            names = [escape_label(_name(study, label)) for label in classes]
-            axes.set_yticks(range(len(classes)), names, size=6.5)
-            axes.set_title(f"accuracy (%) of {escape_label(group)}", size=7)
-        labels = [escape_label(name) for _, name in columns]
-        panels[-1].set_xticks(places, labels, rotation=90, size=6.5)
-        return fig
+    longest = max(len(name) for _, name in columns)
+    shown = figure_names(groups)
+    height = len(groups) * (ROW * len(classes) + 0.25) + 0.3 + 0.06 * longest
+    fig = figure.figure(style.PAGE, height)
+    panels = fig.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, group in zip(panels, groups, strict=True):
+        values = np.full((len(classes), len(columns)), np.nan)
+        for column, key in enumerate(columns):
+            if (group, *key) in found:
+                values[:, column] = found[group, *key].accuracy[list(classes)]
+        _draw_map(axes, values, places)
+        names = [figure_name(_name(study, label)) for label in classes]
+        axes.set_yticks(range(len(classes)), names, size=6.5)
+        axes.set_title(f"accuracy (%) of {shown[group]}", size=7)
+    labels = [name for _, name in columns]
+    panels[-1].set_xticks(places, labels, rotation=90, size=6.5)
+    return fig
 
 
 def _draw_map(axes: Axes, values: np.ndarray, places: np.ndarray) -> None:

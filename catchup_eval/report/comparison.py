@@ -1,4 +1,4 @@
-"""The part of a page that compares models: differences, ranks, trade-offs, agreement."""
+"""The parts of a page that compare models: the summary figure, trade-offs, ranks, agreement."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ import pandas as pd
 from catchup_eval.core.errors import BadFile
 from catchup_eval.plotting import style
 from catchup_eval.plotting.style import PlotStyle
-from catchup_eval.report import plots, summary
+from catchup_eval.report import evidence, formatting, plots, summary
 from catchup_eval.report.figures import SavedFigure, save
 from catchup_eval.report.tables import Table, cells, frame, link_csv
 from catchup_eval.results import agreement, comparison
 from catchup_eval.results.agreement import LISTED, choose, load_examples
 from catchup_eval.results.comparison import PairwiseComparison
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import SEEDS, SummaryRow
+from catchup_eval.results.summary import PERCENT, SEEDS, SummaryRow
 
 OVER_SEEDS = (
     f"Both groups have {SEEDS} or more seeds: the difference is tested over the seeds with Welch's "
@@ -35,25 +35,16 @@ UNDECIDED = (
     "missed. Interval and p are as tested, before Holm's correction: the interval excludes 0 "
     "exactly where that p is below 0.05, and may do so although Holm's p cannot tell."
 )
-DIFFERENCES = (
-    "One row for each metric, with signs such that right is better; also in the numbers beside it. "
-    "The bar is the 95 % interval before Holm's correction; a filled diamond is significant after "
-    "it, an open circle is not; a caret marks an interval that extends beyond the panel."
-)
-DIFFERENCE_MAP = (
-    "A row for each model, a column for each metric: the difference to {reference} in the metric's "
-    "unit, with signs such that positive is better. Orange is worse, violet better, darker is "
-    "larger within the column. Bold is significant after Holm's correction."
-)
-RANKS = (
-    "The marker is the rank by value, the bar the 95 % interval of the rank. A bracket joins a "
-    "statistical tie: no two of its members differ significantly. All pairs are tested, with "
-    "Holm's correction over all pairs of all analyses; these are more tests than those against the "
-    "reference, so a pair may differ there and be tied here."
-)
 TRADEOFFS = (
-    "Top right is better. Crosses are 95 % intervals. The dotted line is the Pareto front: the "
+    "Top right is better; crosses are 95 % intervals; the dotted line is the Pareto front, the "
     "models that no other one exceeds in both numbers."
+)
+EQUAL = "All models have {}."
+RANKED = 4  # models from which on there is an overall rank
+RANKS = (
+    "Mean of the ranks over the analyses' first metrics. Bars are intervals of half a critical "
+    "difference to either side; a bracket joins models that are tied: Nemenyi's test after "
+    "Friedman's, at 5 %. Ranks depend on which models are compared."
 )
 KAPPA = (
     "Cohen's kappa of {of} between two models, image by image: 1 is full agreement, 0 the "
@@ -67,7 +58,7 @@ OWN_SEEDS = (
 
 @dataclass(frozen=True)
 class ComparisonSection:
-    """One section of the comparison: how to read it, with a figure, tables or neither."""
+    """One section: how to read it, with a figure, tables or neither."""
 
     title: str
     text: str
@@ -76,95 +67,98 @@ class ComparisonSection:
     frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # the tables' CSV files
 
 
-@dataclass(frozen=True)
-class ComparisonPart:
-    """The comparison of two or more groups."""
-
-    reference: str  # the group that the others are compared with
-    primary: Table  # the differences in headline metrics
-    secondary: Table  # in secondary metrics; may be empty
-    tests: str  # how the differences were tested
-    sections: Sequence[ComparisonSection]
-
-    @property
-    def tables(self) -> list[Table]:
-        """All of its tables, some of which may be empty."""
-        return [self.primary, self.secondary, *(t for one in self.sections for t in one.tables)]
-
-    @property
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """The CSV files of its sections."""
-        return {name: frame for one in self.sections for name, frame in one.frames.items()}
-
-
-# What others add to a comparison.
+# What others add to the appendix.
 Further = Callable[[Study, Sequence[PairwiseComparison]], Iterable[ComparisonSection]]
 
 
-def build_comparison(
+def summary_pictures(
     study: Study,
     lines: Sequence[SummaryRow],
+    comparisons: Sequence[PairwiseComparison],
+    folder: Path,
+) -> list[SavedFigure]:
+    """The summary figure for a screen and for a phone; none where nothing was measured."""
+    primary = [one for one in comparisons if one.line.primary]
+    reference, looks = study.info.reference, style.group_styles(study.groups)
+    own_width = style.current_style().inches
+    pictures = []
+    for name, width in (("summary", style.PAGE), ("summary-narrow", style.COLUMN)):
+        width = own_width or width
+        if primary:
+            figure = plots.summary_plot(primary, reference, looks, width)
+            alt = f"Improvement over {reference} in each analysis; the table has the numbers."
+        elif len(study.groups) == 1 and any(line.unit == PERCENT for line in lines):
+            figure = plots.values_plot(lines, study.groups[0], width)
+            alt = f"The first metric of each analysis, of {study.groups[0]}."
+        else:
+            return []
+        pictures.append(save(figure, folder, name, alt))
+    return pictures
+
+
+def decision_sections(
+    study: Study, lines: Sequence[SummaryRow], folder: Path
+) -> Iterator[ComparisonSection]:
+    """What helps to choose among two models and more: trade-offs, and the overall rank."""
+    looks = style.group_styles(study.groups)
+    if len(looks) < 2:
+        return
+    costs, equal = _costs(study)
+    rates = [line for line in lines if line.primary and line.unit == PERCENT]
+    if rates and (len(rates) > 1 or costs):
+        figure = plots.decision_plot(lines, costs, looks)
+        alt = f"{summary.label(rates[0])} of each model against other rates and its cost."
+        picture = save(figure, folder, "decision", alt)
+        text = " ".join([TRADEOFFS, *([EQUAL.format(" and ".join(equal))] if equal else [])])
+        yield ComparisonSection("Trade-offs", text, picture)
+    ranking = comparison.overall_ranking(lines, study.groups)
+    if ranking and len(looks) >= RANKED:
+        texts = [f"{one.group} {one.mean:.1f}" for one in ranking.ranks]
+        picture = save(
+            plots.rank_plot(ranking, looks), folder, "ranks", f"Mean ranks: {', '.join(texts)}."
+        )
+        yield ComparisonSection("Overall rank", RANKS, picture)
+
+
+def _costs(study: Study) -> tuple[list[plots.Cost], list[str]]:
+    """What is known of the cost and differs, and in words what is the same for all."""
+    different, equal = [], []
+    for name, text, values in evidence.costs(study):
+        known = {group: value for group, value in values.items() if np.isfinite(value)}
+        if len(known) == len(study.groups) and len(set(known.values())) == 1:
+            equal.append(text.format(formatting.format_large(next(iter(known.values())))))
+        elif len(known) > 1:
+            different.append(plots.Cost(name, values))
+    return different, equal
+
+
+def appendix_sections(
+    study: Study,
     comparisons: Sequence[PairwiseComparison],
     folder: Path,
     further: Further,
-) -> ComparisonPart:
-    """Lay out the comparison and save its figures."""
-    reference = study.info.reference
-    tested = {one.over for one in comparisons}
-    how = {"seeds": OVER_SEEDS, "samples": OVER_SAMPLES}
-    tests = [text for over, text in how.items() if over in tested]
-    return ComparisonPart(
-        reference,
-        summary.comparison_table(comparisons, reference, primary=True),
-        summary.comparison_table(comparisons, reference, primary=False),
-        " ".join([*tests, UNDECIDED]),
-        [*_sections(study, lines, comparisons, folder), *further(study, comparisons)],
-    )
-
-
-def _sections(
-    study: Study,
-    lines: Sequence[SummaryRow],
-    comparisons: Sequence[PairwiseComparison],
-    folder: Path,
 ) -> Iterator[ComparisonSection]:
-    reference, styles = study.info.reference, style.plot_styles(study.groups)
-    if len(styles) > len(style.SIX):
-        figure, text = plots.difference_map(comparisons), DIFFERENCE_MAP.format(reference=reference)
-    else:
-        figure, text = plots.difference_plot(comparisons, reference, styles), DIFFERENCES
-    alt = f"Difference of every metric to {reference}; the tables have the numbers."
-    yield ComparisonSection(
-        "Differences", text, save(figure, folder, "comparison-differences", alt)
-    )
-    yield from _ranks(lines, styles, folder)
-    tradeoffs = plots.tradeoff_plot(lines, styles)
-    if tradeoffs is not None:
-        alt = "Rate of the first analysis against that of each other one, a marker for each model."
-        picture = save(tradeoffs, folder, "comparison-tradeoffs", alt)
-        yield ComparisonSection("Trade-offs", TRADEOFFS, picture)
-    yield from _agreement(study, folder)
-    yield from _unique_examples(study, folder)
+    """The tests, what others add, agreement, and the images only one model gets right."""
+    looks = style.group_styles(study.groups)
+    if comparisons:
+        reference, tested = study.info.reference, {one.over for one in comparisons}
+        how = {"seeds": OVER_SEEDS, "samples": OVER_SAMPLES}
+        text = " ".join([*(text for over, text in how.items() if over in tested), UNDECIDED])
+        tables = [
+            summary.comparison_table(comparisons, reference, primary=primary)
+            for primary in (True, False)
+        ]
+        frames = {"verdicts": summary.comparison_frame(comparisons, reference)}
+        shown = [table for table in tables if table.blocks]
+        yield ComparisonSection("Significance tests", text, tables=shown, frames=frames)
+        yield from further(study, comparisons)
+    yield from _agreement(study, folder, looks)
+    yield from _unique_examples(study, folder, looks)
 
 
-def _ranks(
-    lines: Sequence[SummaryRow], styles: Mapping[str, PlotStyle], folder: Path
+def _agreement(
+    study: Study, folder: Path, looks: Mapping[str, PlotStyle]
 ) -> Iterator[ComparisonSection]:
-    """Nothing for two groups: there, the comparison is the ranking."""
-    shared = [line for line in lines if line.primary and len(line.readings) > 1]
-    if len(styles) < 3 or not shared:
-        return
-    rankings = comparison.rankings(shared)
-    texts = [
-        f"{one.line.headline.label}: "
-        + ", ".join(f"{rank.group} {rank.best} to {rank.worst}" for rank in one.ranks)
-        for one in rankings
-    ]
-    figure, alt = plots.ranking_plot(rankings, styles), f"Rank intervals. {'; '.join(texts)}."
-    yield ComparisonSection("Ranks", RANKS, save(figure, folder, "comparison-ranks", alt))
-
-
-def _agreement(study: Study, folder: Path) -> Iterator[ComparisonSection]:
     """A figure from three numbers on; a single number is in the text."""
     found = agreement.agreement(study)
     if found is None:
@@ -180,14 +174,16 @@ def _agreement(study: Study, folder: Path) -> Iterator[ComparisonSection]:
         yield ComparisonSection("Agreement", f"{text} Here: {texts[0]}.")
         return
     alt = f"Cohen's kappa of {found.of}: {', '.join(texts)}."
-    picture = save(plots.agreement_plot(found), folder, "comparison-agreement", alt)
+    picture = save(plots.agreement_plot(found, looks), folder, "agreement", alt)
     yield ComparisonSection("Agreement", f"{text} {OWN_SEEDS}" if own else text, picture)
 
 
-def _unique_examples(study: Study, folder: Path) -> Iterator[ComparisonSection]:
+def _unique_examples(
+    study: Study, folder: Path, looks: Mapping[str, PlotStyle]
+) -> Iterator[ComparisonSection]:
     """The images that only one model classifies correctly, as far as they were saved."""
     found = agreement.uniquely_correct(study)
-    if not found:
+    if not any(len(numbers) for numbers in found.values()):
         return
     rows = [
         cells([group, len(numbers), ", ".join(map(str, numbers[:LISTED]))])
@@ -208,6 +204,6 @@ def _unique_examples(study: Study, folder: Path) -> Iterator[ComparisonSection]:
     if images:
         named = ", ".join(f"{number} ({correct[number]})" for number in images)
         alt = f"Images that only one model classifies correctly: {named}."
-        picture = save(plots.example_plot(correct, images), folder, "comparison-alone", alt)
+        picture = save(plots.example_plot(correct, images, looks), folder, "alone", alt)
     title = "Classified correctly by only one model"
     yield ComparisonSection(title, text, picture, [table], {table.name: frame(table)})

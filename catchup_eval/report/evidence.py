@@ -132,25 +132,55 @@ def provenance_frame(study: Study) -> pd.DataFrame:
 
 def models_table(study: Study) -> Table:
     """Each network with weights: where it came from and how its training ended."""
-    left = ["Model", "Seed", "Method", "Parameters", "Epochs"]
+    left = ["Model", "Seed", "Method", "Parameters", "FLOPs", "Latency (ms)", "Epochs"]
     columns = [*left, "Best", "Last", "Median", "Weights"]
     blocks = [
-        [_model_row(model) for model in study.models_of(group) if model.fingerprint]
+        [_model_row(study, model) for model in study.models_of(group) if model.fingerprint]
         for group in study.groups
     ]
     caption = (
-        "The models. Best, last and median of the last ten epochs are top-1 in percent during "
-        "training, where the checkpoint holds them."
+        "The models. FLOPs and latency are of one image in a batch of one; a multiplication and "
+        "an addition are two FLOPs. Best, last and median of the last ten epochs are top-1 in "
+        "percent during training, where the checkpoint holds them."
     )
     return link_csv(Table("models", caption, columns, list(filter(None, blocks)), 3, notes=1))
 
 
-def _model_row(model: ModelInfo) -> list[Cell]:
+def _model_row(study: Study, model: ModelInfo) -> list[Cell]:
+    flops, latency = complexity(study, model)
+    size = formatting.NONE if model.parameters is None else f"{model.parameters:,}"
+    sizes = [size, *map(formatting.format_large, (flops, 1000 * latency))]
     card, history = model.card, model.card.get("history") or {}
     method, epoch = (card.get(key) or formatting.NONE for key in ("method", "epoch"))
-    size = formatting.NONE if model.parameters is None else f"{model.parameters:,}"
     ends = [_top1(history, key) for key in ("best", "last", "median")]
-    return cells([model.group, model.seed, method, size, epoch, *ends, model.fingerprint])
+    return cells([model.group, model.seed, method, *sizes, epoch, *ends, model.fingerprint])
+
+
+def complexity(study: Study, model: ModelInfo) -> tuple[float, float]:
+    """FLOPs and seconds of one image; NaN where neither was measured."""
+    runs = [run for (key, _), run in study.provenance.items() if key == model.key and run.flops]
+    seconds = sorted(run.latency for run in runs)
+    return (runs[0].flops, seconds[len(seconds) // 2]) if runs else (np.nan, np.nan)
+
+
+def costs(study: Study) -> list[tuple[str, str, dict[str, float]]]:
+    """(name, a phrase for the number where all have it, each group's mean): what models cost."""
+    found = {
+        group: np.mean(
+            [(m.parameters or np.nan, *complexity(study, m)) for m in study.models_of(group)],
+            axis=0,
+        )
+        for group in study.groups
+    }
+    names = (
+        ("parameters (millions)", "{} million parameters", 1e-6),
+        ("GFLOPs of one image", "{} GFLOPs per image", 1e-9),
+        ("latency (ms per image)", "a latency of {} ms", 1e3),
+    )
+    return [
+        (name, phrase, {group: float(scale * row[i]) for group, row in found.items()})
+        for i, (name, phrase, scale) in enumerate(names)
+    ]
 
 
 def _top1(history: Mapping[str, Any], word: str) -> str:

@@ -1,7 +1,7 @@
-"""The main finding in one sentence, and the notes at the top of the page.
+"""The main finding in one sentence, and the notes of the page.
 
-The sentence follows rules: "better" and "worse" only where Holm's p is below the level. The
-notes name what is missing, failed, or differs between the models.
+The sentence follows rules: "better" and "worse" only where Holm's p is below the level. The banner
+says what could mislead a reader, the remarks what else differs between the models.
 """
 
 import json
@@ -11,18 +11,20 @@ from typing import Any
 from catchup_eval.core.settings import flatten
 from catchup_eval.report import formatting
 from catchup_eval.results import published
-from catchup_eval.results.comparison import PairwiseComparison
+from catchup_eval.results.comparison import PairwiseComparison, overall_ranking
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import SEEDS, SummaryRow
+from catchup_eval.results.summary import SummaryRow
 
-NAMED = 2  # models that get a phrase of their own
-TITLES = 3  # analyses up to which they are named
+WORDS = 25  # of the sentence, names of models counted as one
 
 
 def finding(
     study: Study, lines: Sequence[SummaryRow], comparisons: Sequence[PairwiseComparison]
 ) -> str:
-    """One sentence about the whole study; of many models, about those that differ most."""
+    """One sentence about the whole study: which model leads where, and whether significantly.
+
+    The most detailed one that has no more than 25 words, each model's name counted as one.
+    """
     reference, primary = study.info.reference, [one for one in comparisons if one.line.primary]
     if not lines:
         return "Nothing was measured."
@@ -36,82 +38,118 @@ def finding(
     decided = {group: own for group, own in groups.items() if any(c.significant for c in own)}
     count = len({one.line.analysis for one in primary})
     analyses = "1 analysis" if count == 1 else f"{count} analyses"
-    scope = _scope(study, primary)
     if not decided:
-        names = " or ".join(groups) if len(groups) <= NAMED else f"{len(groups)} models"
-        return f"No significant difference of {names} to {reference} in {analyses} ({scope})."
-    order = sorted(decided, key=lambda group: -sum(c.label == "better" for c in decided[group]))
-    naming = len(groups) == 1 and sum(one.significant for one in primary) <= TITLES
-    phrases = [_phrase(group, decided[group], naming) for group in order[:NAMED]]
-    if len(order) > NAMED:
-        phrases.append(f"{len(order) - NAMED} more differ")
-    return f"Over {analyses} against {reference}, {'; '.join(phrases)} ({scope})."
+        name = next(iter(groups)) if len(groups) == 1 else "No model"
+        verb = "does not differ" if len(groups) == 1 else "differs"
+        return f"{name} {verb} significantly from {reference} in {analyses}."
+    ranking = overall_ranking(lines, study.groups)
+    ranked = [one.group for one in ranking.ranks] if ranking else study.groups
+    order = sorted(decided, key=lambda group: (-_balance(decided[group]), ranked.index(group)))
+    choices = [
+        f"{_phrases(order[:named], decided, reference, titles)}{_rest(order[named:])}."
+        for titles in (True, False)
+        for named in (3, 2, 1)
+        if named <= len(order)
+    ]
+    short = [text for text in choices if _count_words(text, study.groups) <= WORDS]
+    return short[0] if short else choices[-1]
+
+
+def _balance(comparisons: Sequence[PairwiseComparison]) -> int:
+    labels = [one.label for one in comparisons]
+    return labels.count("better") - labels.count("worse")
+
+
+def _phrases(
+    groups: Sequence[str],
+    decided: Mapping[str, Sequence[PairwiseComparison]],
+    reference: str,
+    titles: bool,
+) -> str:
+    """In what each of some groups differs significantly; a phrase each."""
+    phrases: list[str] = []
+    for group in groups:
+        parts: list[str] = []
+        for word in ("better", "worse"):
+            own = [_in_sentence(c.line.title) for c in decided[group] if c.label == word]
+            if not own:
+                continue
+            count = f"{len(own)} of {len(decided[group])} analyses"
+            where = _listed(own) if titles else str(len(own)) if phrases or parts else count
+            than = "" if phrases or parts else f" than {reference}"
+            parts.append(f"{word}{than} on {where}")
+        phrases.append(f"{group} is significantly {', '.join(parts)}")
+    return "; ".join(phrases)
+
+
+def _rest(groups: Sequence[str]) -> str:
+    return f"; {len(groups)} more differ{'s' * (len(groups) == 1)}" if groups else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _count_words(text: str, names: Sequence[str]) -> int:
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, "name")
+    return len(text.split())
 
 
 def _single_model_sentence(study: Study, lines: Sequence[SummaryRow]) -> str:
     line = next((line for line in lines if line.primary), lines[0])
     (group,) = study.groups
+    one = line.readings[group]
     unit = f" {line.unit}" if line.unit else ""
-    value = formatting.format_estimate(line.readings[group], line.unit)
+    value = formatting.format_estimate(one, line.unit)
     number, bracket, limits = value.partition(" [")
+    guess = formatting.format_number(one.chance, line.unit)
+    chance = "" if guess == formatting.NONE else f", where chance is {guess}{unit}"
     return (
         f"{group} reaches {line.headline.label} {number}{unit}{bracket}{limits} on "
-        f"{study.info.data.name}; there is no second model to compare it with."
+        f"{study.info.data.name}{chance}."
     )
 
 
-def _phrase(group: str, comparisons: Sequence[PairwiseComparison], naming: bool) -> str:
-    """How many analyses are significantly better and worse for one group, and which ones."""
-    parts = []
-    for word in ("better", "worse"):
-        titles = [_lowercase_title(one.line.title) for one in comparisons if one.label == word]
-        if titles:
-            parts.append(f"{word} on {len(titles)}" + (f" ({', '.join(titles)})" if naming else ""))
-    return f"{group} is significantly {' and '.join(parts)}"
-
-
-def _lowercase_title(title: str) -> str:
+def _in_sentence(title: str) -> str:
     """A title within a sentence: small first letter, unless it is an abbreviation."""
     return title if title[1:2].isupper() else title[:1].lower() + title[1:]
-
-
-def _scope(study: Study, comparisons: Sequence[PairwiseComparison]) -> str:
-    """Whether the tests compare methods, over seeds, or only these models."""
-    over = {one.over for one in comparisons} - {""}
-    seeds = [len(study.models_of(group)) for group in study.groups]
-    if not over:
-        return "no difference could be tested"
-    if over == {"seeds"}:
-        low, high = min(seeds), max(seeds)
-        return f"comparing methods over {low if low == high else f'{low} to {high}'} seeds"
-    if "seeds" in over:
-        return f"comparing methods where both have {SEEDS} seeds or more, else models"
-    return "comparing models, not methods"
 
 
 OWN = {"method", "seed", "settings", "name"}  # entries of a recipe that are meant to differ
 
 
-def caveats(study: Study, lines: Sequence[SummaryRow], failed: Sequence[str]) -> list[str]:
-    """One sentence each, for the notes on top of the page.
+def banner(study: Study, lines: Sequence[SummaryRow], failed: Sequence[str]) -> list[str]:
+    """What could mislead a reader, one sentence each.
 
-    Args:
-        failed: the sanity checks that do not hold.
+    Preprocessing, data or protocol that differ, odd outputs, analyses that failed, accuracies that
+    are not the published ones, and the sanity checks that `failed`.
     """
-    subset = study.info.data.subset
+    models = study.info.models
+    trained = [(model.group, model.card) for model in models if model.card]
+    preprocessing = _difference("preprocessing", [(m.group, m.preprocessing) for m in models])
     return [
-        *([f"Not the whole dataset: {subset.removeprefix('subset: ')}."] if subset else []),
         *output_notes(study),
-        *published.warnings(study),
-        *_model_differences(study),
-        *_run_differences(study),
+        *published.mismatches(study),
+        *preprocessing,
+        *(
+            text
+            for key, what in (("data", "training data"), ("data_fingerprint", "training images"))
+            for text in _difference(what, [(g, str(card.get(key) or "")) for g, card in trained])
+        ),
         *_line_differences(lines),
         *(f"A sanity check failed. {claim}." for claim in failed),
     ]
 
 
+def remarks(study: Study) -> list[str]:
+    """What else differs between the models, one sentence each: no reason to distrust a number."""
+    return [*published.undecided(study), *_model_differences(study), *_run_differences(study)]
+
+
 def output_notes(study: Study) -> list[str]:
-    """What is odd about the data and the models' outputs, one sentence each."""
+    """What is odd about the data and the models' outputs, and what failed; one sentence each."""
     notes = [f"{study.info.data.name}: {note}." for note in study.info.data.notes]
     notes += [f"{group}: {note}." for group in study.groups for note in study.notes(group)]
     failed = [
@@ -126,11 +164,8 @@ def output_notes(study: Study) -> list[str]:
 def _model_differences(study: Study) -> Iterator[str]:
     models = study.info.models
     trained = [(model.group, model.card) for model in models if model.card]
-    yield from _difference("preprocessing", [(m.group, m.preprocessing) for m in models])
     sizes = [(m.group, f"{m.parameters:,}") for m in models if m.parameters is not None]
     yield from _difference("number of parameters", sizes)
-    for key, what in (("data", "training data"), ("data_fingerprint", "training images")):
-        yield from _difference(what, [(group, str(card.get(key) or "")) for group, card in trained])
     recipes = [(group, _recipe_texts(card.get("recipe") or {})) for group, card in trained]
     for key in dict.fromkeys(key for _, recipe in recipes for key in recipe):
         values = [(group, recipe.get(key, "not set")) for group, recipe in recipes]

@@ -4,6 +4,7 @@ Rates in percent have one decimal; everything else has three significant digits,
 as many decimals as the value.
 """
 
+import re
 from collections.abc import Sequence
 from math import floor, isfinite, log10
 
@@ -152,6 +153,19 @@ def format_roughly(value: float) -> str:
     count = max(1.0, value / size)
     count = round(count) if count < 20 else round(count, -int(log10(count)))
     return f"about {count:.0f} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+
+
+def format_large(value: float) -> str:
+    """Three digits of a number of any size; a dash where there is none.
+
+    Example:
+        >>> format_large(1_234_567), format_large(0.0789)
+        ('1.23e6', '0.0789')
+    """
+    if value != value:
+        return NONE
+    text = f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 or not value else f"{value:.2e}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", text)
 
 
 def format_count(values: Sequence[int]) -> str:

@@ -3,10 +3,11 @@
 Other packages write small pages of their own in the same look (:func:`write_page`).
 """
 
+import gc
 import re
 from base64 import b64encode
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,18 @@ from markupsafe import Markup
 from catchup_eval.analysis.base import Analysis
 from catchup_eval.core.errors import BadFile
 from catchup_eval.core.files import atomic_path, write_text
+from catchup_eval.plotting.style import DEFAULT_STYLE, Style
 from catchup_eval.report import contents as report_contents
 from catchup_eval.report import formatting
 from catchup_eval.report.comparison import Further
 from catchup_eval.report.contents import ReportContents, contents
 from catchup_eval.report.names import readable
+from catchup_eval.report.numbers import write_json
 from catchup_eval.report.summary import summary_table
 from catchup_eval.report.tables import frame, latex
 from catchup_eval.results import comparison
 from catchup_eval.results.folder import MOST_PAGE, read_stored, writing
+from catchup_eval.results.literature import PublishedRow
 from catchup_eval.results.study import Study
 from catchup_eval.results.summary import summarize
 
@@ -39,15 +43,25 @@ def write(
     analyses: Mapping[str, Analysis],
     folder: Path | str,
     further: Further = lambda study, comparisons: (),
+    *,
+    style: Style = DEFAULT_STYLE,
+    published: Sequence[PublishedRow] = (),
+    complete_latex: bool = False,
+    options: str = "",
 ) -> Path:
     """Write a study's report from its results alone; the same study gives the same bytes.
 
-    Into `folder` go `index.html` (self-contained), `report.md`, `tables/*.csv|tex` and
-    `figures/*.png|pdf|svg`. Tables and figures that only the previous page linked to are removed.
+    Into `folder` go `index.html` (self-contained), `report.md`, `tables/*.csv|tex`,
+    `figures/*.png|svg` with a CSV of each one's data, and all numbers as `results.csv` and
+    `results.json`. Tables and figures that only the previous page linked to are removed.
 
     Args:
         analyses: by name; results of others are listed as unknown.
-        further: sections of the comparison beside its own.
+        further: sections of the appendix beside its own.
+        style: of the figures; names, order and colours of the models.
+        published: rows from the literature, beside the study's own.
+        complete_latex: tables with environment, caption and label.
+        options: in words, which the page names: not all of the report is shown, or otherwise.
 
     Returns:
         The path of `index.html`.
@@ -57,16 +71,28 @@ def write(
     """
     folder = Path(folder)
     index = folder / "index.html"
-    with writing(folder):
+    with writing(folder), _rare_collections():
         before = _linked_files(index)
-        page = contents(study, analyses, folder, further)
-        _write_tables(page, folder)
+        page = contents(study, analyses, folder, further, style, published)
+        _write_tables(page, folder, complete_latex)
+        write_text(folder / "results.json", write_json(page.numbers, page.study))
         write_text(folder / "report.md", report_contents.render(page))
-        write_text(index, render(page))
+        write_text(index, render(page, options))
         for name in before - _linked_files(index):
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
     return index
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Figures are many small objects, among which the collector of cycles takes a tenth longer."""
+    usual = gc.get_threshold()
+    gc.set_threshold(50 * usual[0], *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def _linked_files(index: Path) -> set[str]:
@@ -86,7 +112,7 @@ def summary(study: Study, analyses: Mapping[str, Analysis]) -> pd.DataFrame:
     return frame(summary_table(lines, compared, study))
 
 
-def render(page: ReportContents) -> str:
+def render(page: ReportContents, options: str = "") -> str:
     """The whole page as HTML; every name and text is escaped."""
     css, script = part("page.css"), part("page.js")
     digest = b64encode(sha256(f"\n{script}\n".encode()).digest()).decode()
@@ -98,6 +124,8 @@ def render(page: ReportContents) -> str:
         script=script,
         script_hash=f"sha256-{digest}",  # for the content security policy: no other script runs
         excerpt=EXCERPT,
+        options=options,
+        anchors={section.analysis.TITLE: section.anchor for section in page.analyses},
     )
 
 
@@ -127,17 +155,13 @@ def keep_units_together(text: str) -> str:
     return re.sub(rf" (?=\(%\)|[{arrows}])|(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)
 
 
-def _write_tables(page: ReportContents, folder: Path) -> None:
-    for name, rows in page.frames.items():
-        with atomic_path(folder / "tables" / f"{name}.csv") as temporary:
+def _write_tables(page: ReportContents, folder: Path, complete: bool) -> None:
+    files = {f"tables/{name}.csv": rows for name, rows in page.frames.items()}
+    for name, rows in {**files, "results.csv": page.numbers}.items():
+        with atomic_path(folder / name) as temporary:
             rows.to_csv(temporary, index=False)
-    compared = page.comparison.tables if page.comparison else []
-    compared = [*compared, *(page.by_class.tables if page.by_class else [])]
-    numbers = [section.numbers for section in page.analyses]
-    tables = [page.summary, page.overview, *compared, page.checks, page.cost, page.models, *numbers]
-    for table in tables:
-        if table and table.blocks:
-            write_text(folder / "tables" / f"{table.name}.tex", latex(table))
+    for table in page.tables:
+        write_text(folder / "tables" / f"{table.name}.tex", latex(table, complete=complete))
 
 
 def render_page(package: str, template: str, title: str, page: Any) -> str:

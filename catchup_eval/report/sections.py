@@ -1,25 +1,25 @@
 """The section of a page about one analysis: its figures and all of its numbers."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import pandas as pd
 
 from catchup_eval.analysis.base import Analysis
 from catchup_eval.core.files import slugify
-from catchup_eval.plotting.style import escape_label
+from catchup_eval.metrics.intervals import Interval
+from catchup_eval.plotting import style
 from catchup_eval.report import formatting
 from catchup_eval.report.figures import SavedFigure, save
-from catchup_eval.report.names import headings, rename_groups
-from catchup_eval.report.summary import analysis_table
+from catchup_eval.report.names import headings
 from catchup_eval.report.tables import Table, cells
-from catchup_eval.results.comparison import PairwiseComparison
-from catchup_eval.results.result import CHECK, COLUMNS, Result, interval_of
+from catchup_eval.results.result import CHECK, COLUMNS, Result, rearrange
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import SummaryRow, estimate
+from catchup_eval.results.summary import estimate
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class AnalysisSection:
 
     name: str
     analysis: Analysis  # for its title, description, interpretation and reference
-    headlines: Table  # its lines of the summary
     numbers: Table  # every row of its results
-    pictures: Sequence[SavedFigure]
+    checks: Table  # its sanity checks
+    pictures: Sequence[SavedFigure]  # the first is shown, the others behind a click
     stored: Sequence[tuple[str, str]]  # (model key, path) of the results as they were measured
 
     @property
@@ -40,18 +40,19 @@ class AnalysisSection:
 
 
 def build_section(
-    study: Study,
-    name: str,
-    analysis: Analysis,
-    lines: Sequence[SummaryRow],
-    comparisons: Sequence[PairwiseComparison],
-    folder: Path,
+    study: Study, name: str, analysis: Analysis, checks: Table, folder: Path
 ) -> AnalysisSection:
-    """Save one analysis's figures in the folder and lay out its numbers."""
+    """Save one analysis's figures in the folder and lay out its numbers.
+
+    Args:
+        checks: of all analyses.
+    """
     measured = tuple(model for model in study.info.models if (model.key, name) in study.results)
     study = replace(study, info=study.info.model_copy(update={"models": measured}))
-    figures = analysis.plot(with_display_names(study).joined_result(name))
+    joined = study.joined_result(name)
+    figures = analysis.plot(rearrange(joined, style.figure_names(study.groups)))
     models = ", ".join(study.groups)
+    own = [block for block in checks.blocks if block[0][0].text == analysis.TITLE]
     pictures = [
         save(
             figure,
@@ -65,19 +66,11 @@ def build_section(
     return AnalysisSection(
         name,
         analysis,
-        analysis_table(name, lines, comparisons, study),
-        numbers_table(study.joined_result(name), name, analysis.TITLE, study.groups),
+        numbers_table(joined, name, analysis.TITLE, study.groups),
+        replace(checks, blocks=own, lines=()),
         pictures,
         [(key, quote(path)) for key, path in paths if (folder / path).is_file()],
     )
-
-
-def with_display_names(study: Study) -> Study:
-    """The same study, with names that a figure can show; full names where short ones collide."""
-    names = {group: escape_label(group) for group in study.groups}
-    if len(set(names.values())) < len(names):
-        names = {group: group.replace("$", r"\$") for group in study.groups}
-    return rename_groups(study, names)
 
 
 def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) -> Table:
@@ -89,29 +82,34 @@ def numbers_table(joined: Result, name: str, title: str, groups: Sequence[str]) 
         if column not in ("model", "seed", *COLUMNS) and frame[column].notna().any()
     ]
     keys = [*conditions, "metric", "unit"]
-    frame = frame.assign(_turn=frame.groupby(["model", "seed", *keys], dropna=False).cumcount())
-    found = list(frame.groupby([*keys, "_turn"], sort=False, dropna=False))
+    found: dict[tuple[str, ...], list[Mapping[Any, Any]]] = {}
+    turns: Counter[tuple[object, ...]] = Counter()
+    for place, row in zip(frame.index, frame.to_dict("records"), strict=True):
+        key = tuple(_condition(row[name]) for name in keys)
+        whose = (row["model"], row["seed"], *key)
+        found.setdefault((*key, str(turns[whose])), []).append(row | {"place": place})
+        turns[whose] += 1
     blocks = []
-    for key, rows in found:
-        *condition, metric, unit, _ = map(_condition, key)
-        values = [_value(rows[rows["model"] == group], unit) for group in groups]
-        n = formatting.format_count(list(rows["n"]))
+    for (*condition, metric, unit, _), rows in found.items():
+        values = [_value([row for row in rows if row["model"] == g], unit) for g in groups]
+        n = formatting.format_count([row["n"] for row in rows])
         texts = [*condition, metric.replace("_", " "), unit, *values, n]
         blocks.append([cells(texts)])
     left = [*(text.replace("_", " ") for text in conditions), "metric", "unit"]
     columns = [*left, *headings(groups, [*left, "n"]), "n"]
     several = joined.frame.groupby("model")["seed"].nunique().max() > 1
     note = "Means over the seeds." if several else "Brackets are 95 % intervals."
-    at = [[2 + int(place) for place in rows.index] for _, rows in found]
+    at = [[2 + int(row["place"]) for row in rows] for rows in found.values()]
     caption = f"{title}, all numbers. {note}"
     return Table(name, caption, columns, blocks, len(conditions) + 2, file=name, lines=at)
 
 
-def _value(rows: pd.DataFrame, unit: str) -> str:
-    if rows.empty:
+def _value(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
+    if not rows:
         return formatting.NONE
-    values = [float(value) for value in rows["value"]]
-    return formatting.format_estimate(estimate(values, interval_of(rows.iloc[0]), unit), unit)
+    values = [float(row["value"]) for row in rows]
+    own = Interval(float(rows[0]["low"]), float(rows[0]["high"]))
+    return formatting.format_estimate(estimate(values, own, unit), unit)
 
 
 def _condition(value: object) -> str:

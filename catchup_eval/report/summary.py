@@ -1,7 +1,6 @@
-"""The tables of the summary and of the differences to the reference."""
+"""The table of all first and secondary metrics, and the table of the tests."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate, groupby, pairwise
 
 import numpy as np
@@ -9,17 +8,22 @@ import pandas as pd
 
 from catchup_eval.report import formatting
 from catchup_eval.report.names import headings
-from catchup_eval.report.tables import Cell, Table, cells
-from catchup_eval.results.comparison import PairwiseComparison
+from catchup_eval.report.tables import MARKS, Cell, Table, cells
+from catchup_eval.results.comparison import LEVEL, PairwiseComparison
+from catchup_eval.results.literature import PublishedRow
 from catchup_eval.results.study import Study
-from catchup_eval.results.summary import SummaryRow
+from catchup_eval.results.summary import Estimate, SummaryRow
 
 TONES = {"better": "better", "worse": "worse", "cannot tell": "unknown"}
 INTERVALS = (
     "Brackets are 95 % intervals: over the samples for one network, over the seeds for the mean of "
     "three or more; the values of two seeds are in parentheses."
 )
-Marks = Mapping[tuple[int, str], Cell]  # by a line's identity and a group: what is significant
+IMPROVEMENTS = (
+    "Below is the improvement over {reference}, positive is better, as tested. Bold is best; {up} "
+    f"significantly better, {{down}} significantly worse (Holm p < {LEVEL})."
+)
+Compared = Mapping[tuple[int, str], PairwiseComparison]  # by a line's identity and a group
 
 
 def label(line: SummaryRow) -> str:
@@ -28,66 +32,35 @@ def label(line: SummaryRow) -> str:
 
 
 def summary_table(
-    lines: Sequence[SummaryRow], comparisons: Iterable[PairwiseComparison], study: Study
-) -> Table:
-    """The headline and secondary metrics of every analysis, for all groups."""
-    marks = _marks(comparisons, lines, study)
-    blocks = [
-        [_summary_row(line, marks, study.groups) for line in block]
-        for _, block in groupby(lines, key=lambda line: line.analysis)
-    ]
-    left, right = ["Analysis", "Metric"], ["Chance", "n", "Protocol"]
-    columns = [*left, *headings(study.groups, [*left, *right]), *right]
-    noted = any(one.note for line in lines for one in line.readings.values())
-    caption = f"Headline and secondary metrics on {study.info.data.name}. {INTERVALS}"
-    caption += " An exclamation mark refers to the notes on this report." if noted else ""
-    at = csv_lines(lines)
-    return Table("summary", caption, columns, blocks, words=2, notes=1, file="summary", lines=at)
-
-
-def analysis_table(
-    name: str,
     lines: Sequence[SummaryRow],
     comparisons: Iterable[PairwiseComparison],
     study: Study,
+    published: Sequence[PublishedRow] = (),
 ) -> Table:
-    """One analysis's rows of the summary, without the column that names the analysis."""
-    whole = summary_table([line for line in lines if line.analysis == name], comparisons, study)
-    return replace(
-        whole,
-        name="headlines",
-        caption="Headline and secondary metrics of the analysis.",
-        columns=whole.columns[1:],
-        blocks=[[row[1:]] for row in whole.rows],
-        words=1,
-        lines=[at for line, at in zip(lines, csv_lines(lines)) if line.analysis == name],
-    )
+    """The first and secondary metrics of every analysis, for all groups.
 
-
-def model_table(
-    lines: Sequence[SummaryRow], comparisons: Iterable[PairwiseComparison], study: Study
-) -> Table:
-    """The summary transposed, for many groups: a row for each, a column for each metric."""
-    marks, at = _marks(comparisons, lines, study), csv_lines(lines)
-    return Table(
-        "overview",
-        f"Every model, on {study.info.data.name}; arrows point to better values. {INTERVALS}",
-        ["Model", *(_label_with_arrow(line) for line in lines)],
-        [
-            [[Cell(group), *(_value(line, group, marks) for line in lines)]]
-            for group in study.groups
-        ],
-        groups=["", *(line.title for line in lines)],
-        file="summary",
-        lines=[
-            [
-                own[list(line.readings).index(group)]
-                for line, own in zip(lines, at)
-                if group in line.readings
-            ]
-            for group in study.groups
-        ],
-    )
+    Args:
+        published: numbers from elsewhere, in columns of their own, in italics.
+    """
+    compared = {(id(one.line), one.group): one for one in comparisons}
+    theirs = list(dict.fromkeys(row.model for row in published))
+    blocks = [
+        [_summary_row(line, compared, study, published, theirs) for line in block]
+        for _, block in groupby(lines, key=lambda line: line.analysis)
+    ]
+    left, right = ["Analysis", "Metric"], ["Chance", "n", "Protocol"]
+    columns = [*left, *headings([*study.groups, *theirs], [*left, *right]), *right]
+    noted = any(one.note for line in lines for one in line.readings.values())
+    caption = f"All metrics on {study.info.data.name}. {INTERVALS}"
+    if compared:
+        signs = {"up": MARKS["better"], "down": MARKS["worse"]}
+        caption += " " + IMPROVEMENTS.format(reference=study.info.reference, **signs)
+    caption += " An exclamation mark refers to the notes on this report." if noted else ""
+    if published:
+        sources = dict.fromkeys(f"{row.model}: {row.source}" for row in published)
+        caption += f" In italics, as published: {'; '.join(sources)}."
+    at = csv_lines(lines)
+    return Table("summary", caption, columns, blocks, words=2, notes=1, file="summary", lines=at)
 
 
 def csv_lines(lines: Iterable[SummaryRow]) -> list[list[int]]:
@@ -96,50 +69,62 @@ def csv_lines(lines: Iterable[SummaryRow]) -> list[list[int]]:
     return [list(range(start, end)) for start, end in pairwise(ends)]
 
 
-def _marks(
-    comparisons: Iterable[PairwiseComparison], lines: Iterable[SummaryRow], study: Study
-) -> Marks:
-    failures = {
-        (id(line), group): Cell("failed", "failed", reason)
-        for line in lines
-        for group in study.groups
-        if (reason := study.failure(group, line.analysis))
-    }
-    return failures | {
-        (id(one.line), one.group): Cell(
-            "", one.label, f"significantly {one.label} than the reference"
-        )
-        for one in comparisons
-        if one.significant
-    }
-
-
-def _label_with_arrow(line: SummaryRow) -> str:
-    return f"{label(line)} {formatting.ARROWS[line.headline.better]}"
-
-
-def _value(line: SummaryRow, group: str, marks: Marks) -> Cell:
-    one, cell = line.readings.get(group), marks.get((id(line), group), Cell(""))
-    if one is None and cell.text:  # it failed
-        return cell
-    text = formatting.format_estimate(one, line.unit)
-    if one is not None and one.note:
-        return cell._replace(text=f"{text} !", note="; ".join(filter(None, (cell.note, one.note))))
-    return cell._replace(text=text)
-
-
-def _summary_row(line: SummaryRow, marks: Marks, groups: Sequence[str]) -> list[Cell]:
+def _summary_row(
+    line: SummaryRow,
+    compared: Compared,
+    study: Study,
+    published: Sequence[PublishedRow],
+    theirs: Sequence[str],
+) -> list[Cell]:
     readings = list(line.readings.values())
     chances = sorted({one.chance for one in readings if np.isfinite(one.chance)})
     ends = [formatting.format_number(chance, line.unit) for chance in (chances[:1] + chances[-1:])]
+    metric = f"{label(line)} {formatting.ARROWS[line.headline.better]}"
+    quoted = {row.model: row for row in published if row.is_about(line)}
     return [
         Cell(line.title),
-        Cell(_label_with_arrow(line), note=f"{line.headline.better} is better"),
-        *(_value(line, group, marks) for group in groups),
+        Cell(metric, note=f"{line.headline.better} is better"),
+        *(_value(line, group, compared.get((id(line), group)), study) for group in study.groups),
+        *(_quoted(quoted.get(name)) for name in theirs),
         Cell(" to ".join(dict.fromkeys(ends)) or formatting.NONE),
         Cell(formatting.format_count([one.n for one in readings])),
         Cell("; ".join(dict.fromkeys(one.protocol for one in readings))),
     ]
+
+
+def _value(line: SummaryRow, group: str, compared: PairwiseComparison | None, study: Study) -> Cell:
+    one = line.readings.get(group)
+    if one is None:
+        reason = study.failure(group, line.analysis)
+        return Cell("failed", "failed", reason) if reason else Cell(formatting.NONE)
+    best = len(line.readings) > 1 and line.sign * one.mean >= _best(line)
+    cell = Cell(formatting.format_estimate(one, line.unit), best=best)
+    if compared is not None:
+        below = formatting.format_difference(compared.gain, line.unit)
+        cell = cell._replace(below="" if below == formatting.NONE else below)
+        if compared.significant:
+            note = f"significantly {compared.label} than the reference"
+            cell = cell._replace(tone=compared.label, note=note)
+    return _noted(cell, one)
+
+
+def _noted(cell: Cell, one: Estimate) -> Cell:
+    note = "; ".join(filter(None, (cell.note, one.note)))
+    return cell._replace(text=f"{cell.text} !" if one.note else cell.text, note=note)
+
+
+def _quoted(row: PublishedRow | None) -> Cell:
+    """With the decimals that it is given with."""
+    if row is None:
+        return Cell(formatting.NONE, "paper")
+    places = len(f"{row.value!r}".partition(".")[2])
+    text = formatting.format_with_interval(row.value, row.interval, "", places)
+    return Cell(text, "paper", row.source)
+
+
+def _best(line: SummaryRow) -> float:
+    values = [line.sign * one.mean for one in line.readings.values()]
+    return max((value for value in values if np.isfinite(value)), default=np.inf)
 
 
 def summary_frame(lines: Iterable[SummaryRow]) -> pd.DataFrame:
@@ -170,18 +155,18 @@ def summary_frame(lines: Iterable[SummaryRow]) -> pd.DataFrame:
 def comparison_table(
     comparisons: Sequence[PairwiseComparison], reference: str, *, primary: bool
 ) -> Table:
-    """The differences in all headline metrics, or in all secondary ones: one family of tests."""
+    """The tests of all first metrics, or of all secondary ones: one family."""
     family = [one for one in comparisons if one.line.primary is primary]
     blocks = [
         [_comparison_row(one) for one in block]
         for _, block in groupby(family, key=lambda one: one.line.analysis)
     ]
     caption = (
-        f"Difference to {reference} with its 95 % interval and p, both as tested, and p after "
-        f"Holm's correction over the {len(family)} tests of the "
-        f"{'headline' if primary else 'secondary'} metrics."
+        f"Improvement over {reference}, positive is better, with its 95 % interval and p, both as "
+        f"tested, and p after Holm's correction over the {len(family)} tests of the "
+        f"{'first' if primary else 'secondary'} metrics. The CSV file has the raw difference."
     )
-    columns = ["Analysis", "Metric", "Model", "Result", "Difference", "p", "Holm p"]
+    columns = ["Analysis", "Metric", "Model", "Result", "Improvement", "p", "Holm p"]
     name = "verdicts" if primary else "verdicts-further"
     at = [[2 + i] for i, one in enumerate(comparisons) if one.line.primary is primary]
     return Table(name, caption, columns, blocks, 4, file="verdicts", lines=at)
@@ -192,13 +177,13 @@ def _comparison_row(one: PairwiseComparison) -> list[Cell]:
     return [
         *cells([one.line.title, label(one.line), one.group]),
         Cell(text, TONES[one.label]),
-        Cell(formatting.format_difference(one.difference, one.line.unit)),
+        Cell(formatting.format_difference(one.gain, one.line.unit)),
         *cells(map(formatting.format_p_value, (one.difference.p, one.adjusted))),
     ]
 
 
 def comparison_frame(comparisons: Iterable[PairwiseComparison], reference: str) -> pd.DataFrame:
-    """All differences in full precision."""
+    """All differences in full precision: the raw ones, whose sign is not that of better."""
     rows = [
         {
             "analysis": one.line.analysis,
@@ -207,9 +192,9 @@ def comparison_frame(comparisons: Iterable[PairwiseComparison], reference: str) 
             "first": one.line.primary,
             "group": one.group,
             "reference": reference,
-            "difference": one.difference.value,
-            "low": one.difference.low,
-            "high": one.difference.high,
+            "raw_difference": one.difference.value,
+            "raw_low": one.difference.low,
+            "raw_high": one.difference.high,
             "unit": one.line.unit,
             "interval": "95 %, of p, not of holm_p" if np.isfinite(one.difference.low) else "",
             "p": one.difference.p,

@@ -20,6 +20,7 @@ TEX = str.maketrans({
     "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "○": r"$\circ$",
     "✓": "yes", "✗": "no",
 })  # fmt: skip
+MARKS = {"better": "▲", "worse": "▼"}
 MARKDOWN = str.maketrans({
     **{character: f"\\{character}" for character in "\\|*_`[]~$"},
     "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ",
@@ -30,15 +31,17 @@ class Cell(NamedTuple):
     """One cell of a table."""
 
     text: str
-    # "better", "worse", "unknown", "passed", "failed" or "paper", of which "paper best" is the
-    # best of its column and "paper second" the next.
+    # "better", "worse", "unknown", "passed", "failed" or "paper", of which "paper second" is the
+    # second best of its column.
     tone: str = ""
     note: str = ""  # a tooltip, also for screen readers
+    best: bool = False  # of its row or column
+    below: str = ""  # a second line
 
     @property
-    def bold(self) -> bool:
-        """Whether it differs significantly from the reference."""
-        return self.tone in ("better", "worse")
+    def mark(self) -> str:
+        """What a number has behind it that differs significantly from the reference."""
+        return MARKS.get(self.tone, "")
 
     @property
     def italic(self) -> bool:
@@ -130,21 +133,35 @@ def escape_tex(text: str) -> str:
     return text.translate(TEX)
 
 
-def latex(table: Table) -> str:
-    r"""The table for a paper that loads `booktabs` and `amssymb`; bold only where significant."""
-    kinds = "".join("r" if number else "l" for number in table.numeric_columns)
+def latex(table: Table, *, complete: bool = False) -> str:
+    r"""The table for a paper that loads `booktabs` and `amssymb`; bold is best.
+
+    Args:
+        complete: with the `table` environment, caption and label.
+    """
+    numbers = table.numeric_columns
+    kinds = "".join("r" if number else "l" for number in numbers)
     gap = "\\addlinespace\n" if any(len(block) > 1 for block in table.blocks) else ""
-    blocks = ["".join(_tex_row(row) + "\n" for row in _blank_repeats(b)) for b in table.blocks]
+    blocks = [
+        "".join(_tex_row(line, numbers) + "\n" for row in _blank_repeats(b) for line in _split(row))
+        for b in table.blocks
+    ]
+    caption = " ".join(table.caption.split())
+    above = [
+        *(r"\begin{table}", r"\centering", rf"\caption{{{escape_tex(caption)}}}"),
+        rf"\label{{tab:{table.name}}}",
+    ]
     lines = [
-        f"% {' '.join(table.caption.split())}",
+        *(above if complete else [f"% {caption}"]),
         rf"\begin{{tabular}}{{{kinds}}}",
         r"\toprule",
         *_tex_groups(table),
-        _tex_row(_heading(table)),
+        _tex_row(_heading(table), [False] * len(numbers)),
         r"\midrule",
         gap.join(blocks).rstrip(),
         r"\bottomrule",
         r"\end{tabular}",
+        *([r"\end{table}"] if complete else []),
     ]
     return "\n".join(line for line in lines if line) + "\n"
 
@@ -169,17 +186,24 @@ def _blank_repeats(block: Sequence[Sequence[Cell]]) -> list[Sequence[Cell]]:
     return [row if i == 0 else [Cell(""), *row[1:]] for i, row in enumerate(block)]
 
 
-def _tex_row(row: Sequence[Cell]) -> str:
-    return " & ".join(map(_tex_cell, row)) + r" \\"
+def _split(row: Sequence[Cell]) -> list[Sequence[Cell]]:
+    """A row, and what stands below its cells as another one."""
+    below = [Cell(cell.below) for cell in row]
+    return [row, below] if any(cell.text for cell in below) else [row]
 
 
-def _tex_cell(cell: Cell) -> str:
+def _tex_row(row: Sequence[Cell], numbers: Sequence[bool]) -> str:
+    return " & ".join(map(_tex_cell, row, numbers)) + r" \\"
+
+
+def _tex_cell(cell: Cell, number: bool) -> str:
     text = escape_tex(cell.text)
     if cell.tone == "paper second":
         text = rf"\underline{{{text}}}"
-    if cell.bold or cell.tone == "paper best":
+    if cell.best:
         text = rf"\textbf{{{text}}}"
-    return rf"\textit{{{text}}}" if cell.italic else text
+    text = rf"\textit{{{text}}}" if cell.italic else text
+    return f"{text} {escape_tex(cell.mark)}" if number and cell.mark else text
 
 
 def escape_markdown(text: str) -> str:
@@ -191,7 +215,9 @@ def markdown(table: Table) -> str:
     """The table in Markdown."""
     rules = ["--:" if number else "---" for number in table.numeric_columns]
     rows = [row for block in table.blocks for row in _blank_repeats(block)]
-    head, *body = [[_markdown_cell(cell) for cell in row] for row in [_flat_headings(table), *rows]]
+    numbers = table.numeric_columns
+    head = [_markdown_cell(cell, False) for cell in _flat_headings(table)]
+    body = [list(map(_markdown_cell, row, numbers)) for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, rules, *body])
 
 
@@ -204,8 +230,10 @@ def _flat_headings(table: Table) -> list[Cell]:
     ]
 
 
-def _markdown_cell(cell: Cell) -> str:
+def _markdown_cell(cell: Cell, number: bool) -> str:
     text = escape_markdown(cell.text)
-    if cell.bold or cell.tone == "paper best":
+    if cell.best:
         text = f"**{text}**"
-    return f"*{text}*" if cell.italic else text
+    text = f"*{text}*" if cell.italic else text
+    text = f"{text} {cell.mark}" if number and cell.mark else text
+    return f"{text}<br>{escape_markdown(cell.below)}" if cell.below else text

@@ -11,6 +11,7 @@ metrics a second one; Holm's correction holds within each.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -91,68 +92,55 @@ def compare_to_reference(lines: Iterable[SummaryRow], reference: str) -> list[Pa
     return [replace(one, adjusted=float(p)) for one, p in zip(untested, adjusted)]
 
 
-@dataclass(frozen=True)
-class Rank:
-    """The place of a group in one headline; 1 is best, equal values have their mean rank."""
+class OverallRank(NamedTuple):
+    """The mean of a group's ranks over the analyses; 1 is best."""
 
     group: str
-    place: float  # by the values as they are
-    best: int  # 1 + how many groups are significantly better
-    worst: int  # how many groups there are, less those that are significantly worse
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """All groups of one line, from the best place to the worst."""
+class OverallRanking:
+    """All groups from the best mean rank to the worst."""
 
-    line: SummaryRow
-    ranks: tuple[Rank, ...]
+    ranks: tuple[OverallRank, ...]
     ties: tuple[tuple[str, ...], ...]  # the largest runs of neighbours that do not differ
+    analyses: int
 
 
-def rankings(lines: Iterable[SummaryRow]) -> list[Ranking]:
-    """Each line's ranks, with intervals that hold together at 95 %.
+def overall_ranking(lines: Iterable[SummaryRow], groups: Sequence[str]) -> OverallRanking | None:
+    """The mean ranks of the groups over the analyses' first metrics, where all have a value.
 
-    All pairs of groups are tested, with Holm's correction over all pairs of all lines; a group's
-    interval is what the significant pairs leave open (Al Mohamad, Goeman and van Zwet 2022). More
-    pairs are tested here than against the reference, so that a pair may differ there and be tied
-    here. A group without a value has no rank.
+    Two groups differ where their mean ranks are a critical difference apart: Nemenyi's test after
+    Friedman's, at 5 % (Demsar 2006). The intervals reach half of it to either side, so that two of
+    them overlap where the groups are tied. None with fewer than two such analyses.
     """
-    ordered = [(line, _order(line)) for line in lines]
-    pairs = [(line, pair) for line, order in ordered for pair in combinations(order, 2)]
-    tested = [difference(line.readings[a], line.readings[b])[0] for line, (a, b) in pairs]
-    significant = holm([one.p for one in tested]) < LEVEL
-    above: dict[int, set[tuple[str, str]]] = {id(line): set() for line, _ in ordered}
-    for (line, pair), differs in zip(pairs, significant):
-        if differs:
-            above[id(line)].add(pair)
-    return [_ranking(line, order, above[id(line)]) for line, order in ordered]
-
-
-def _order(line: SummaryRow) -> list[str]:
-    """The groups from best to worst."""
-    known = [group for group, reading in line.readings.items() if not np.isnan(reading.mean)]
-    return sorted(known, key=lambda group: -line.sign * line.readings[group].mean)
-
-
-def _ranking(line: SummaryRow, order: Sequence[str], above: set[tuple[str, str]]) -> Ranking:
-    """The ranks where the first of each pair of `above` is significantly better."""
-    ranks = []
-    places = stats.rankdata([-line.sign * line.readings[group].mean for group in order])
-    for group, place in zip(order, places):
-        best = 1 + sum((other, group) in above for other in order)
-        worst = len(order) - sum((group, other) in above for other in order)
-        ranks.append(Rank(group, float(place), best, worst))
-    return Ranking(line, tuple(ranks), _ties(order, above))
-
-
-def _ties(order: Sequence[str], above: set[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
+    tables = [
+        [-line.sign * line.readings[group].mean for group in groups]
+        for line in lines
+        if line.primary and all(group in line.readings for group in groups)
+    ]
+    ranks = [stats.rankdata(values) for values in tables if np.isfinite(values).all()]
+    k, n = len(groups), len(ranks)
+    if n < 2 or k < 2:
+        return None
+    quantile = float(stats.studentized_range.ppf(1 - LEVEL, k, np.inf)) / np.sqrt(2)
+    reach = quantile * np.sqrt(k * (k + 1) / (6 * n)) / 2
+    means = dict(zip(groups, np.mean(ranks, axis=0).tolist(), strict=True))
+    order = sorted(groups, key=lambda group: means[group])
+    found = tuple(
+        OverallRank(name, means[name], max(1.0, means[name] - reach), min(k, means[name] + reach))
+        for name in order
+    )
     runs = [
         tuple(order[start:stop])
-        for start, stop in combinations(range(len(order) + 1), 2)
-        if stop - start > 1 and not above & set(combinations(order[start:stop], 2))
+        for start, stop in combinations(range(k + 1), 2)
+        if stop - start > 1 and means[order[stop - 1]] - means[order[start]] < 2 * reach
     ]
-    return tuple(run for run in runs if not any(set(run) < set(other) for other in runs))
+    ties = tuple(run for run in runs if not any(set(run) < set(other) for other in runs))
+    return OverallRanking(found, ties, n)
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -17,11 +17,26 @@ ANALYSIS, METRIC = "clean", "accuracy"
 
 
 def warnings(study: Study) -> list[str]:
+    """A sentence for each model whose published accuracy is not, or cannot be told to be, met."""
+    return [*mismatches(study), *undecided(study)]
+
+
+def mismatches(study: Study) -> list[str]:
     """A sentence for each model whose published accuracy is not what was measured."""
-    return [text for model in study.info.models for text in _compare(study, model)]
+    return [text for differs, text in _compared(study) if differs]
 
 
-def _compare(study: Study, model: ModelInfo) -> Iterator[str]:
+def undecided(study: Study) -> list[str]:
+    """A sentence for each model of which too few images were evaluated to tell."""
+    return [text for differs, text in _compared(study) if not differs]
+
+
+def _compared(study: Study) -> list[tuple[bool, str]]:
+    return [pair for model in study.info.models for pair in _compare(study, model)]
+
+
+def _compare(study: Study, model: ModelInfo) -> Iterator[tuple[bool, str]]:
+    """Whether it differs, and a sentence."""
     result = study.results.get((model.key, ANALYSIS))
     if model.published is None or result is None:
         return
@@ -32,13 +47,14 @@ def _compare(study: Study, model: ModelInfo) -> Iterator[str]:
     difference = float(row["value"]) - model.published
     if not study.info.data.subset:
         if abs(difference) > ALLOWED:
-            yield _mismatch_message(model, row, "all")
+            yield True, _mismatch_message(model, row, "all")
     elif not row["low"] <= model.published <= row["high"]:
-        yield _mismatch_message(model, row, "a subset of")
+        yield True, _mismatch_message(model, row, "a subset of")
     else:
         yield (
+            False,
             f"{model.key}: {model.published:.2f} % accuracy are published; {int(row['n']):,} "
-            f"images, which gave {row['value']:.2f} %, cannot tell whether it is reproduced."
+            f"images, which gave {row['value']:.2f} %, cannot tell whether it is reproduced.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,18 @@ class Result:
         """The rows of `metric` under this condition, in order; none where it names no column."""
         if not condition.keys() <= set(self.frame.columns):
             return self.frame.iloc[:0]
-        chosen = (self.frame["metric"] == metric).to_numpy()
+        found = self.frame.iloc[self._places.get(metric, [])]
         for column, value in condition.items():
-            chosen = chosen & (self.frame[column] == value).to_numpy()
-        return self.frame[chosen]
+            found = found[(found[column] == value).to_numpy()]
+        return found
+
+    @cached_property
+    def _places(self) -> Mapping[str, list[int]]:
+        """The rows of each metric: figures and tables ask for hundreds."""
+        places: dict[str, list[int]] = {}
+        for place, metric in enumerate(self.frame["metric"].tolist()):
+            places.setdefault(metric, []).append(place)
+        return places
 
     @property
     def checks(self) -> pd.DataFrame:
@@ -128,6 +137,22 @@ def members(result: Result, name: str = "model") -> list[ModelResult]:
         bare = frame.drop(columns=["model", "seed"]).reset_index(drop=True)
         found.append(ModelResult(str(model), int(seed), Result(bare, samples)))
     return found
+
+
+def rearrange(result: Result, names: Mapping[str, str]) -> Result:
+    """A joined result with its models in the order of `names`, under the names they are given."""
+    if list(names) == list(names.values()) == list(dict.fromkeys(result.frame["model"])):
+        return result
+    place = {model: number for number, model in enumerate(names)}
+    frame = result.frame.sort_values(
+        "model", key=lambda column: column.map(place), kind="stable", ignore_index=True
+    )
+    split = {key: key.partition(SEPARATOR) for key in result.samples}
+    samples = {
+        SEPARATOR.join((names[model], rest)): result.samples[key]
+        for key, (model, _, rest) in split.items()
+    }
+    return Result(frame.assign(model=frame["model"].map(names)), samples)
 
 
 def group_by_model(result: Result) -> dict[str, list[Result]]:

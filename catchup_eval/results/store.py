@@ -57,6 +57,9 @@ class Provenance(BaseModel, frozen=True):
         0  # of torch on the CPU; 0 where an older version stored the result
     )
     notes: tuple[str, ...] = ()  # what is odd about the network's outputs, a sentence each
+    # Of one image; 0 where it could not be counted, or an older version stored the result.
+    flops: Annotated[int, Field(ge=0)] = 0
+    latency: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # seconds, in a batch of one
 
 
 class Hashes(BaseModel, frozen=True):

@@ -98,7 +98,7 @@ def _estimate(headline: Headline, found: Sequence[tuple[pd.Series, Result]], uni
         unit,
         n=int(rows[0]["n"]),
         protocol=", ".join(dict.fromkeys(str(row["protocol"]) for row in rows)),
-        chance=float(np.mean([_chance(result, headline) for result in results])),
+        chance=float(np.mean([chance_of(result, headline) for result in results])),
         outcomes=_outcomes(headline, results),
     )
 
@@ -119,7 +119,8 @@ def seeds_interval(values: Sequence[float], unit: str) -> Interval:
     return Interval(low, high)
 
 
-def _chance(result: Result, headline: Headline) -> float:
+def chance_of(result: Result, headline: Headline) -> float:
+    """The value of guessing; NaN where there is none."""
     chance = headline.chance
     if not isinstance(chance, str):
         return np.nan if chance is None else float(chance)

@@ -388,10 +388,10 @@ def test_the_figure_warns_where_gradients_may_be_masked() -> None:
     assert not figures.plot(faked(0.6, 0.5))["accuracy"].get_suptitle()
 
 
-def test_the_figure_names_protocols_and_shows_other_attacks_as_points() -> None:
+def test_the_figure_names_attacks_and_shows_other_ones_as_points() -> None:
     figure = figures.plot(faked(0.6, 0.5, square=0.4))["accuracy"]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["model", "fgsm@1", "pgd-20x2@1", "Square"]
+    assert names == ["model", "FGSM", "PGD", "Square"]
     (bars,) = figure.axes[0].containers
     assert bars.lines[0].get_xydata().tolist() == [[4, 40]]
 
@@ -403,7 +403,8 @@ def test_seeds_are_drawn_at_their_mean() -> None:
     axes = figures.plot(seeds)["accuracy"].axes[0]
     line = next(line for line in axes.lines if line.get_label() == "a")
     np.testing.assert_allclose(line.get_xydata(), [[0, 100], [4, 60]])
-    assert axes.get_ylim() == (-3, 103)
+    low, high = axes.get_ylim()
+    assert 0 < low < 20 and 100 < high < 106, "the axis goes as far as the lines do"
 
 
 MNIST_NET = """

@@ -223,18 +223,25 @@ def test_mistakes_are_named(settings: dict[str, Any], error: type[UserError], me
 
 
 def test_the_difference_is_drawn_only_between_models(result: Result) -> None:
-    assert set(figures.plot(result)) == {"corruption"}
+    assert set(figures.plot(result)) == {"corruption", "severities"}
     one = join([ModelResult("a", 0, result), ModelResult("a", 1, result)])
-    assert set(figures.plot(one)) == {"corruption"}
+    assert set(figures.plot(one)) == {"corruption", "severities"}
     two = join([ModelResult("a", 0, result), ModelResult("b", 0, result)])
     pictures = figures.plot(two)
-    assert set(pictures) == {"corruption", "difference"}
+    assert set(pictures) == {"corruption", "severities", "difference"}
     numbers = {text.get_text() for text in pictures["difference"].axes[0].texts}
     assert numbers == {"+0.0"}, "the same network differs by nothing"
 
 
+def test_positive_differences_are_fewer_errors(result: Result) -> None:
+    worse = Result(result.frame.assign(value=result.frame["value"] + 5), result.samples)
+    two = join([ModelResult("a", 0, worse), ModelResult("b", 0, result)])
+    numbers = {text.get_text() for text in figures.plot(two)["difference"].axes[0].texts}
+    assert numbers == {"+5.0"}
+
+
 def test_the_heat_map_shows_the_measured_errors_and_their_means(result: Result) -> None:
-    heat = figures.plot(result)["corruption"].axes[1]
+    heat = figures.plot(result)["severities"].axes[0]
     printed = [float(text.get_text()) for text in heat.texts]
     table = result.rows("error")["value"].to_numpy().reshape(2, 2)[::-1]  # noise comes first
     expected = np.vstack([table, table.mean(0)])

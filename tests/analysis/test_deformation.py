@@ -77,7 +77,7 @@ def test_the_figure_names_the_convention_and_anchors_each_panel(result: Result) 
     fig = deformation.plot(join([ModelResult("a", 0, result), ModelResult("b", 0, result)]))[
         "deformation"
     ]
-    assert "manifold convention" in fig.get_suptitle()
+    assert "Manifold Mixup convention" in fig.get_suptitle()
     assert [len(axes.lines[0].get_xdata()) for axes in fig.axes] == [3, 3, 5]
     clean = result.value("accuracy", deformation="none")
     for axes in fig.axes:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.analysis.context import EvaluationContext, require
@@ -221,6 +222,23 @@ def test_it_draws_several_models_and_seeds(name: str, measured: Measured) -> Non
         for figure in drawn.values():
             figure.draw_without_rendering()
     assert drawn
+
+
+@everyone
+def test_it_draws_in_a_style(name: str, measured: Measured) -> None:
+    """At a column's width, with other names, in another order; the size of the text stays."""
+    several = join(ModelResult(model, 0, measured(name)) for model in ("base", "ours"))
+    own = style.Style(columns=1, names={"base": "$Vanilla_1$"}, order=("ours",))
+    for key, figure in ANALYSES[name].plot(several, own).items():
+        with style.figure_style(own):
+            figure.draw_without_rendering()
+        texts = [text for text in figure.findobj(Text) if text.get_text()]
+        assert figure.get_figwidth() == pytest.approx(style.COLUMN)
+        assert min(text.get_fontsize() for text in texts) >= 6.5
+        words = " ".join(text.get_text() for text in texts)
+        assert "base" not in words.replace("baseline", "")
+        if "$Vanilla_1$" in words and "ours" in words and key != "difference":
+            assert words.index("ours") < words.index("$Vanilla_1$")
 
 
 @everyone

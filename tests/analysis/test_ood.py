@@ -353,7 +353,7 @@ def test_pictures_of_one_network_and_of_seeds(network, networks, few_digits):
     mean = joined.rows("auroc", model="a", out="out", score="msp")["value"].mean()
     assert labels[0].startswith(f"a: AUROC {mean:.1f} %")
     title = pictures["detection_letters"].get_suptitle()
-    assert title == "protocol full@3: letters is the positive class"
+    assert title == "letters images are the positive class"
 
 
 def test_a_published_network_tells_photographs_of_imagenet_from_textures(

@@ -434,13 +434,13 @@ def test_edited_pages_and_tables_are_found(trained: Path, tmp_path: Path) -> Non
     edit(folder / "index.html", "NLL", "NLI")
     edit(folder / "figures/clean-selective.svg", "<path", "<Path")
     (folder / "tables/extra.csv").write_text("a,b\n")
-    (folder / "figures/clean-reliability.pdf").unlink()
+    (folder / "figures/clean-reliability.svg").unlink()
     found = contradicted(folder, samples=1)
     printed = found["page and tables"].detail
     for name in ("tables/clean.csv", "tables/summary.tex", "report.md", "index.html", "extra.csv"):
         assert name in printed, name
     assert "clean-selective.svg differs" in found["figures"].detail
-    assert "clean-reliability.pdf is absent" in found["figures"].detail
+    assert "clean-reliability.svg is absent" in found["figures"].detail
 
 
 def test_exit_codes_and_the_json(

@@ -39,6 +39,7 @@ from catchup_eval.paper.reproduction import (
     shipped_reproductions,
     transfer,
 )
+from catchup_eval.report.tables import Cell
 from catchup_eval.results import summary
 from catchup_eval.trainers.mixing import default_settings
 from catchup_eval.trainers.recipe import load_recipe
@@ -155,8 +156,8 @@ def test_numbers_are_marked_as_the_paper_prints_them() -> None:
     own = [ReproducedCell(r, table.columns[2], None, "", r.paper[2]) for r in table.rows]
     printed = {cell.row.name: found for cell, found in zip(own, _paper_cells(own), strict=True)}
     assert printed["AlignMixup"].text == "81.23†" and printed["AlignMixup"].tone == "paper"
-    assert printed["RecursiveMix"] == ("81.27", "paper second", "")
-    assert printed["Catch-up Mix"] == ("81.64", "paper best", "")
+    assert printed["RecursiveMix"] == Cell("81.27", "paper second")
+    assert printed["Catch-up Mix"] == Cell("81.64", "paper", best=True)
     time = find("table1").rows[0].paper[2]
     assert (float(time), time.spread) == (103.8, 0.5)
     own = [

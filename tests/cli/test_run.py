@@ -71,7 +71,7 @@ def test_a_run_leaves_all_that_a_report_has(finished: Path) -> None:
         "results/catchup-s0/clean.npz",
     ):
         assert name in there
-    assert any(name.startswith("figures/") and name.endswith(".pdf") for name in there)
+    assert any(name.startswith("figures/") and name.endswith(".svg") for name in there)
     assert any(name.startswith("tables/") and name.endswith(".tex") for name in there)
     assert not any(name.endswith(".resume.pt") for name in there)
     assert "subset" in study.load(finished).info.data.subset

@@ -57,7 +57,7 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes no pages, which takes longer than all simulations here together."""
-    monkeypatch.setattr(page, "write", lambda _study, _analyses, folder, _further: folder)
+    monkeypatch.setattr(page, "write", lambda _study, _analyses, folder, *_, **__: folder)
 
 
 def stored(folder: Path) -> dict[str, int]:
@@ -94,7 +94,7 @@ def test_stored_results_are_those_of_the_simulation(finished: Path) -> None:
 
 def test_the_page_shows_all_and_says_what_a_simulation_is_not_about(finished: Path) -> None:
     names = {path.name for path in finished.rglob("*.*")}
-    for name in ("feature-learning-outputs.pdf", "filter-learning-filters.svg", "verdicts.tex"):
+    for name in ("feature-learning-outputs.png", "filter-learning-filters.svg", "verdicts.tex"):
         assert name in names
     text = (finished / "report.md").read_text()
     for simulation in SIMULATIONS.values():

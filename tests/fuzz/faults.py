@@ -37,9 +37,17 @@ from tests.fuzz.fuzz import EXAMPLE, last_line, new_box, where
 from tests.fuzz.material import Material
 from tests.fuzz.server import serve
 
-TIMES = ("seconds", "date", "seal")  # what two runs may differ in; the seal is a hash over them
+TIMES = (
+    "seconds",
+    "latency",
+    "date",
+    "seal",
+)  # what two runs may differ in; the seal is a hash over them
 # Files that have them: they must be there.
-PAGES = (".html", ".md", ".png", ".pdf", ".svg", ".tex", "/cost.csv", "/provenance.csv")
+PAGES = (
+    *(".html", ".md", ".png", ".pdf", ".svg", ".tex", "/cost.csv", "/provenance.csv"),
+    *("/models.csv", "figures/decision.csv", "results.csv", "results.json"),
+)
 NOBODY = 65534
 Prepare = Callable[[], None]
 

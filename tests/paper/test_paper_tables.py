@@ -1,4 +1,4 @@
-"""The paper's tables from a study: its numbers and no others, bold only where a verdict says so."""
+"""The paper's tables from a study: its numbers, the best bold, the paper's own in italics."""
 
 from types import SimpleNamespace
 
@@ -50,13 +50,16 @@ class Answers(SimpleNamespace):
     def members(self, analysis):
         return iter(self.results.get(analysis, []))
 
+    def models_of(self, group):
+        return [SimpleNamespace(card={"method": {"ours": self.method}.get(group, "")})]
 
-def study(**results: list[Result]) -> Answers:
+
+def study(method: str = "", **results: list[Result]) -> Answers:
     named = {
         name: [ModelResult(GROUPS[i % 2], i // 2, one) for i, one in enumerate(many)]
         for name, many in results.items()
     }
-    return Answers(results=named)
+    return Answers(results=named, method=method)
 
 
 def better(analysis: str, metric: str, p: float, **where: object) -> PairwiseComparison:
@@ -93,17 +96,29 @@ def test_accuracy_alone_is_no_table_of_the_papers():
     assert texts(study(clean=[clean(70.0), clean(80.0)])) == {}
 
 
-@pytest.mark.parametrize(("p", "bold"), [(0.01, ["ours"]), (0.2, [])])
-def test_bold_is_what_is_significantly_better_and_nothing_else(p, bold):
+@pytest.mark.parametrize(("p", "marked"), [(0.01, ["ours"]), (0.2, [])])
+def test_what_is_significantly_better_has_a_mark_and_the_best_is_bold(p, marked):
     one = study(clean=[clean(70.0), clean(80.0)], adversarial=[attacked(50.0), attacked(60.0)])
     verdicts = [
         better("adversarial", "accuracy", p, attack="fgsm", epsilon=4.0),
         better("adversarial", "accuracy", 0.001, attack="fgsm", epsilon=0.0),
     ]
     ((table, frame),) = paper_tables(one, verdicts)
-    assert [row[0].text for row in table.rows if row[2].bold] == bold
-    assert not any(row[1].bold for row in table.rows)
-    assert frame["significantly_better"].sum() == len(bold)
+    assert [row[0].text for row in table.rows if row[2].mark] == marked
+    assert not any(row[1].mark for row in table.rows)
+    assert [[cell.best for cell in row] for row in table.rows] == [[False] * 3, [False, True, True]]
+    assert frame["significantly_better"].sum() == len(marked)
+
+
+def test_the_papers_numbers_stand_beside_in_italics_for_the_method_they_are_of():
+    """Catch-up Mix on CIFAR-100, Table 1: the paper's Top-1 error and FGSM error."""
+    wanted = shipped_reproductions()["table1"]
+    printed = next(row.paper for row in wanted.rows if row.method == "catchup")
+    results = {"clean": [clean(70.0), clean(80.0)], "adversarial": [attacked(50.0), attacked(60.0)]}
+    ((table, _),) = paper_tables(study("catchup", **results), [])
+    assert table.columns == ["Method", "Top-1 Err (%)", "paper", "FGSM Err (%)", "paper"]
+    assert table.quoted == [False, False, True, False, True]
+    assert [row[2].text for row in table.rows] == [NONE, f"{printed[0]:.2f}"]
 
 
 def deformed(value: float) -> Result:
@@ -121,7 +136,8 @@ def test_a_group_of_columns_has_a_heading_and_each_cell_a_line_of_the_csv():
     ((table, frame),) = paper_tables(one, [better("deformation", "mean_accuracy", 0.01)])
     assert table.columns == ["Method", "Top-1 Err (%)", "rotation 20", "rotation 40", "mean"]
     assert table.spans == [("", 2), ("accuracy under deformation (%)", 3)]
-    assert r"\cmidrule(lr){3-5}" in latex(table) and latex(table).count(r"\textbf") == 1
+    assert latex(table).count(r"$\blacktriangle$") == 1
+    assert r"\cmidrule(lr){3-5}" in latex(table) and latex(table).count(r"\textbf") == 4
     assert "| accuracy under deformation (%): mean |" in markdown(table)
     assert table.links == [f"tables/paper-table-2.csv#row={lines}" for lines in ("2-5", "6-9")]
     mine = frame.iloc[9 - 2]

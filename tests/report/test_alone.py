@@ -36,11 +36,11 @@ def test_the_saved_image_is_the_samples_own_wherever_it_stands(three, images, tm
 
 def test_the_page_shows_them_or_only_their_numbers(three, analyses, images, tmp_path):
     text = page.write(three, analyses, tmp_path / "without").read_text()
-    assert "comparison-alone" not in text and "correctly by only one model" in text
+    assert "figures/alone.png" not in text and "correctly by only one model" in text
     agreement.save_examples(three, images, np.arange(N), tmp_path)
     text = page.write(three, analyses, tmp_path).read_text()
     number, name = next(iter(agreement.choose(agreement.uniquely_correct(three)).items()))
-    assert (tmp_path / "figures" / "comparison-alone.svg").is_file()
+    assert (tmp_path / "figures" / "alone.svg").is_file()
     assert f"classifies correctly: {number} ({name})" in text
 
 

@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 
+from catchup_eval.analysis import ANALYSES
+from catchup_eval.api import write_report
 from catchup_eval.report import page as report_page
 from catchup_eval.report.formatting import MINUS, NONE
+from catchup_eval.results import study
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -175,6 +178,7 @@ def tab(tmp_path_factory, page) -> Iterator[Tab]:
 
 def column(tab: Tab, figure: str, back: int) -> list[str]:
     """The texts of a column, counted from the last one."""
+    tab.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     return tab.run(COLUMN.format(figure=figure, back=back))
 
 
@@ -195,24 +199,28 @@ def numbers(texts: list[str]) -> list[float]:
 
 
 def test_a_press_sorts_by_value_and_another_one_turns_it(tab):
-    before = column(tab, "table-overview", 5)
-    assert press(tab, "table-overview", "accuracy") == "ascending"
-    assert numbers(column(tab, "table-overview", 5)) == sorted(numbers(before))
-    assert press(tab, "table-overview", "accuracy") == "descending"
-    assert numbers(column(tab, "table-overview", 5)) == sorted(numbers(before), reverse=True)
+    before = column(tab, "table-models", 7)
+    assert press(tab, "table-models", "Latency") == "ascending"
+    assert press(tab, "table-models", "Parameters") == "ascending"
+    assert sorted(column(tab, "table-models", 7)) == sorted(before)
+    names = column(tab, "table-models", 10)
+    assert press(tab, "table-models", "Method") == "ascending"
+    assert column(tab, "table-models", 10) == sorted(names)
+    assert press(tab, "table-models", "Method") == "descending"
+    assert column(tab, "table-models", 10) == sorted(names, reverse=True)
 
 
 def test_only_the_column_pressed_last_says_that_it_is_in_order(tab):
-    press(tab, "table-overview", "accuracy")
-    press(tab, "table-overview", "error")
-    assert tab.run("document.querySelectorAll('#table-overview ~ .scroll [aria-sort]').length") == 1
+    press(tab, "table-models", "Method")
+    press(tab, "table-models", "Epochs")
+    assert tab.run("document.querySelectorAll('#table-models ~ .scroll [aria-sort]').length") == 1
 
 
 def test_blocks_stay_together_under_their_names(tab):
     bodies = "[...document.querySelectorAll('#table-verdicts ~ .scroll tbody')]"
     names = f"{bodies}.map((one) => one.rows[0].cells[0].innerText)"
     before, rows = tab.run(names), sorted(column(tab, "table-verdicts", 4))
-    press(tab, "table-verdicts", "Difference")
+    press(tab, "table-verdicts", "Improvement")
     assert tab.run(names) == before
     assert sorted(column(tab, "table-verdicts", 4)) == rows
     first = numbers(column(tab, "table-verdicts", 4)[: MANY - 1])
@@ -258,10 +266,10 @@ def test_tables_scroll_inside_their_card_and_the_page_does_not(tab, width):
 
 
 def test_the_names_of_rows_stay_in_sight(tab):
-    tab.resize(390, 844, phone=True)
+    tab.resize(1280, 844)
     left = tab.run(
         """(() => {
-          const box = document.querySelector("#table-overview ~ .scroll");
+          const box = document.querySelector("#summary .scroll");
           box.scrollLeft = 200;
           const name = box.querySelector("tbody th").getBoundingClientRect();
           return [box.scrollLeft, name.left - box.getBoundingClientRect().left];
@@ -288,3 +296,55 @@ def test_without_the_script_the_page_is_whole(tab, page):
     found = tab.call("DOM.getDocument", depth=-1)
     tab.call("Emulation.setScriptExecutionDisabled", value=False)
     assert "model-29" in str(found) and "'nodeName': 'BUTTON'" not in str(found)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, finished_report) -> Path:
+    """The page of a run with three models, its figures drawn."""
+    folder = Path(shutil.copytree(finished_report, tmp_path_factory.mktemp("drawn") / "example"))
+    return write_report(study.load(folder, ANALYSES), folder)
+
+
+@pytest.mark.parametrize(("width", "most"), [(1400, 8_000), (390, 12_000)])
+def test_a_page_of_three_models_has_few_screens(tab, drawn, width, most):
+    tab.resize(width, 1000, phone=width < 500)
+    tab.open(drawn)
+    assert 2_000 < tab.run("document.documentElement.scrollHeight") <= most
+
+
+def test_the_first_screen_shows_the_message(tab, drawn):
+    tab.resize(1400, 1000)
+    tab.open(drawn)
+    ends = "['.finding', '.top .card', '.chips'].map((name) => "
+    ends += "document.querySelector(name).getBoundingClientRect().bottom)"
+    assert max(tab.run(ends)) <= 1000
+
+
+def test_on_a_phone_no_number_of_the_table_is_cut(tab, drawn):
+    tab.resize(390, 844, phone=True)
+    tab.open(drawn)
+    cells = "[...document.querySelectorAll('#summary td, #summary tbody th')].filter("
+    cells += "(one) => one.offsetParent !== null)"
+    edges = tab.run(f"{cells}.map((one) => one.getBoundingClientRect().right)")
+    assert len(edges) > 50 and max(edges) <= 390
+    assert tab.run(f"{cells}.every((one) => one.scrollWidth <= one.clientWidth)")
+    named = tab.run(
+        "getComputedStyle(document.querySelector('#summary tbody td'), '::before').content"
+    )
+    assert named == '"baseline"'
+
+
+def test_without_a_click_there_are_few_words(tab, drawn):
+    tab.resize(1400, 1000)
+    tab.open(drawn)
+    assert tab.run("document.body.innerText.split(/\\s+/).length") < 1_200
+
+
+def test_every_figure_in_sight_has_its_full_size(tab, drawn):
+    tab.resize(1400, 1000)
+    tab.open(drawn)
+    sizes = tab.run(
+        """[...document.images].filter((one) => one.checkVisibility()).map(
+          (one) => one.width / Number(one.getAttribute("width")))"""
+    )
+    assert len(sizes) > 10 and min(sizes) > 0.99

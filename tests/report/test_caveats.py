@@ -1,9 +1,9 @@
-"""Differences between the models are noted before any number."""
+"""What could mislead a reader stands before any number, what else differs in the appendix."""
 
 from dataclasses import replace
 
 from catchup_eval.report import contents
-from catchup_eval.report.findings import caveats
+from catchup_eval.report.findings import banner, remarks
 from catchup_eval.results import summary
 
 
@@ -18,11 +18,12 @@ def measured(study, key, analysis, **update):
 
 
 def notes(study, analyses, failed=()):
-    return caveats(study, summary.summarize(study, analyses), failed)
+    return banner(study, summary.summarize(study, analyses), failed)
 
 
 def test_like_models_need_no_warning(three, methods, analyses):
     assert notes(three, analyses) == notes(methods, analyses) == []
+    assert remarks(three) == remarks(methods) == []
 
 
 def test_preprocessing(three, analyses):
@@ -36,7 +37,8 @@ def test_preprocessing(three, analyses):
 
 def test_recipes_and_training_data(three, analyses):
     card = {**three.info.models[0].card, "recipe": {"epochs": 60, "seed": 9}, "data": "other"}
-    first, second = notes(changed(three, "m0-s0", card=card), analyses)
+    study = changed(three, "m0-s0", card=card)
+    (first,), (second,) = notes(study, analyses), remarks(study)
     assert (
         first == "The models differ in training data: other (baseline); unknown (cutmix, catchup)."
     )
@@ -52,8 +54,8 @@ def test_protocols_and_samples(three, analyses):
     assert "600 (baseline, cutmix); 10 (catchup)" in samples
 
 
-def test_devices(three, analyses):
-    (sentence,) = notes(measured(three, "m0-s0", "right", device="cuda"), analyses)
+def test_devices(three):
+    (sentence,) = remarks(measured(three, "m0-s0", "right", device="cuda"))
     assert (
         sentence == "The models differ in device: cuda (baseline); cpu (baseline, cutmix, catchup)."
     )
@@ -62,30 +64,32 @@ def test_devices(three, analyses):
 def test_a_subset_and_a_failed_check(made, three, analyses):
     data = three.info.data.model_copy(update={"subset": "subset: test n=40 of 500"})
     study = made(data=data)
-    first, second = notes(study, analyses, ["Clean: it adds up"])
-    assert first == "Not the whole dataset: test n=40 of 500."
-    assert second == "A sanity check failed. Clean: it adds up."
+    assert notes(study, analyses, ["Clean: it adds up"]) == [
+        "A sanity check failed. Clean: it adds up."
+    ]
+    subset = contents.SummaryFact("subset", "test n=40 of 500", "caution")
+    assert subset in contents.chips(study)
 
 
-def test_unlike_software_and_threads_are_one_line(three, analyses, tmp_path):
+def test_unlike_software_and_threads_are_one_line(three, tmp_path):
     study = measured(three, "m0-s0", "right", versions={"torch": "3", "numpy": "2"}, threads=1)
     study = measured(study, "m1-s0", "right", versions={"torch": "2", "numpy": "2"}, threads=8)
-    (sentence,) = notes(study, analyses)
+    (sentence,) = remarks(study)
     assert sentence == (
         "The models were measured with different software or threads, which may change pixels "
         "or rounding: torch 3 (baseline), 2 (cutmix, catchup); threads 1 (baseline), 8 (cutmix). "
         "tables/provenance.csv lists every result."
     )
     page = contents.contents(study, {}, tmp_path, lambda *_: ())
-    assert page.caveats[0] == sentence
+    assert page.remarks == [sentence] and page.banner == []
     assert contents.escape_markdown(sentence) in contents.render(page)
     rows = page.frames["provenance"].query("analysis == 'right'").set_index("model")
     assert rows["threads"].to_dict() == {"baseline": 1, "cutmix": 8, "catchup": 0}
     assert rows["torch"].to_dict() == {"baseline": "3", "cutmix": "2", "catchup": "2"}
 
 
-def test_software_that_differs_between_analyses_alone_is_no_difference_of_models(three, analyses):
+def test_software_that_differs_between_analyses_alone_is_no_difference_of_models(three):
     study = three
     for model in three.info.models:
         study = measured(study, model.key, "right", versions={"torch": "3"}, threads=4)
-    assert notes(study, analyses) == []
+    assert remarks(study) == []

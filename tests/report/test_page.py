@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pandas as pd
@@ -122,7 +123,7 @@ def test_a_row_of_the_summary_links_the_lines_that_hold_its_numbers(pages, kind)
     rows = re.findall(r'summary.csv#row=(\d+)-(\d+)"', text)
     printed = [{line.split(",")[2] for line in csv[int(a) - 1 : int(b)]} for a, b in rows]
     names = [{"accuracy"}, {"error"}, {"AUROC"}, {"top eigenvalue"}]
-    assert printed == names + names  # once in the summary, once below their analyses
+    assert printed == names
 
 
 def test_names_are_shown_and_never_run(pages):
@@ -137,8 +138,8 @@ def test_names_are_shown_and_never_run(pages):
 
 def test_sections_stand_in_order(pages):
     ids = [a["id"] for a in Html(pages["three"].read_text()).all("section")]
-    assert ids == ["summary", "comparison", "checks", "skipped", "analyses", "provenance"]
-    assert 'id="comparison"' not in pages["one"].read_text()
+    assert ids == ["summary", "decision", "analyses", "skipped", "appendix"]
+    assert 'id="decision"' not in pages["one"].read_text()
     text = Html(pages["three"].read_text()).text
     assert "needs boxes (baseline)" in text and "catchup-eval run" in text
 
@@ -216,15 +217,12 @@ def test_a_study_from_disk_gives_the_same_page(pages, three, analyses, stored, t
         assert path.read_bytes() == (tmp_path / "tables" / path.name).read_bytes()
 
 
-def test_a_failed_check_is_on_top_and_in_its_section_with_its_likely_cause(
-    made, analyses, tmp_path
-):
+def test_a_failed_check_is_on_top_with_its_likely_cause(made, analyses, tmp_path):
     one = made(abilities=ONE)
     frame = one.results["m0-s0", "right"].frame
     frame.loc[frame["unit"] == "check", "value"] = 0.0
     text = Html(write(one, analyses, tmp_path).read_text()).text
     assert "A sanity check failed. Clean accuracy: accuracy and error make 100." in text
-    assert "1 of 1 sanity checks failed" in text
     frame["cause"] = pd.Series(index=frame.index, dtype=object)
     frame.loc[frame["unit"] == "check", "cause"] = "dropout is on"
     text = Html(write(one, analyses, tmp_path).read_text()).text
@@ -245,7 +243,7 @@ def test_an_analysis_without_headlines_has_figures_and_numbers(made, analyses, t
     curves = {**analyses, "sharp": Curves("Curvature of the loss", "How sharp is it?", ())}
     text = Html(write(made(abilities=ONE), curves, tmp_path).read_text()).text
     assert "Curvature of the loss" in text
-    assert "All 2 rows of numbers" in text
+    assert "curvature" in text
 
 
 def colors(css: str) -> dict[str, str]:
@@ -288,10 +286,12 @@ def test_what_only_the_previous_page_linked_to_is_removed(tmp_path, monkeypatch)
     outside.write_text("another's")
     names = ("old.csv", "new.csv#row=2", "../../outside.csv", "gone.csv")
     (tmp_path / "index.html").write_text("".join(f'<a href="tables/{name}">' for name in names))
-    monkeypatch.setattr(page, "contents", lambda *_: None)
+    contents = SimpleNamespace(numbers=None, study=None)
+    monkeypatch.setattr(page, "contents", lambda *_: contents)
     monkeypatch.setattr(page, "_write_tables", lambda *_: None)
+    monkeypatch.setattr(page, "write_json", lambda *_: "")
     monkeypatch.setattr(page.report_contents, "render", lambda _: "")
-    monkeypatch.setattr(page, "render", lambda _: '<a href="tables/new.csv">')
+    monkeypatch.setattr(page, "render", lambda *_: '<a href="tables/new.csv">')
     page.write(None, {}, tmp_path)
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"new.csv", "users.csv"}
     assert outside.is_file()

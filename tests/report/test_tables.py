@@ -49,12 +49,32 @@ def test_a_latex_table_is_booktabs_from_top_to_bottom():
     assert lines.count(r"\addlinespace") == 1
 
 
-def test_bold_only_where_significant():
+def test_bold_is_best_and_significance_has_its_own_mark():
     tones = ("better", "worse", "unknown", "passed", "failed", "")
-    row = [Cell("name"), *(Cell(str(i), tone) for i, tone in enumerate(tones))]
+    row = [Cell("name"), *(Cell(str(i), tone, best=i == 1) for i, tone in enumerate(tones))]
     one = Table("t", "c", ["x"] * 7, [[row]])
-    assert re.findall(r"textbf{(.)}", latex(one)) == ["0", "1"]
-    assert re.findall(r"\*\*(.)\*\*", markdown(one)) == ["0", "1"]
+    assert re.findall(r"textbf{(.)}", latex(one)) == ["1"]
+    assert re.findall(r"(\d)}? \$\\blacktriangle(\w*)\$", latex(one)) == [("0", ""), ("1", "down")]
+    assert "| 0 ▲ | **1** ▼ | 2 | 3 |" in markdown(one)
+
+
+def test_what_stands_below_a_number_is_a_line_of_its_own():
+    row = [Cell("name"), Cell("1.0"), Cell("2.0", best=True, below="+1.0 [0, 2]")]
+    one = Table("t", "c", ["x"] * 3, [[row]])
+    lines = [line for line in latex(one).splitlines() if line.endswith(r"\\")][1:]
+    assert lines == [r"name & 1.0 & \textbf{2.0} \\", r" &  & +1.0 {[}0, 2{]} \\"]
+    assert r"**2.0**<br>+1.0 \[0, 2\]" in markdown(one)
+
+
+def test_a_complete_latex_table_has_caption_and_label():
+    lines = latex(table("50 %_a&b"), complete=True).splitlines()
+    assert lines[:4] == [
+        r"\begin{table}",
+        r"\centering",
+        r"\caption{What is 100 \% shown}",
+        r"\label{tab:t}",
+    ]
+    assert lines[-2:] == [r"\end{tabular}", r"\end{table}"]
 
 
 @given(st.lists(WILD, min_size=1, max_size=4))

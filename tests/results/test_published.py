@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catchup_eval.report.findings import caveats
+from catchup_eval.report.findings import banner, remarks
 from catchup_eval.results import published
 from catchup_eval.results.result import Result, Rows
 from catchup_eval.results.study import DataInfo, ModelInfo, Study, StudyInfo
@@ -44,13 +44,14 @@ def test_more_is_a_warning_and_a_caveat(right: int) -> None:
     (text,) = published.warnings(wrong)
     assert f"{right / 100:.2f} % accuracy on all the test images" in text
     assert "91.73 % are published" in text and "(pixels - (0.5)) / (0.5)" in text
-    assert text in caveats(wrong, [], [])
+    assert text in banner(wrong, [], [])
 
 
 def test_a_subset_does_not_decide_within_its_interval() -> None:
     """90 of 100: 82.6 to 94.5 %, after Wilson."""
     (text,) = published.warnings(study(90, 100, 91.73, "subset: 100"))
     assert "100 images, which gave 90.00 %, cannot tell" in text
+    assert text in remarks(study(90, 100, 91.73, "subset: 100"))
 
 
 @pytest.mark.parametrize("claimed", [95.0, 82.0])

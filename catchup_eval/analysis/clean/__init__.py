@@ -63,7 +63,7 @@ INTERPRETATION = (
     "On the diagonal, confidence equals accuracy; below it the network is over-confident, above it "
     "under-confident. Temperature scaling removes a mere difference in scale, which training "
     "with mixed labels causes by itself. Bins with fewer than 10 images are counted, not plotted. "
-    "The last panel has the error among the most confident images alone: lower is better."
+    "The second figure has the error among the most confident images alone: lower is better."
 )
 REFERENCE = "Guo et al. 2017, On Calibration of Modern Neural Networks; Geifman et al. 2019 (AURC)"
 NEEDS = frozenset({"test"})

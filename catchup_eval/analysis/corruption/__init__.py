@@ -74,7 +74,8 @@ TITLE = "Common corruptions"
 DESCRIPTION = "What is the error on noisy, blurred, snowy, pale or compressed images?"
 INTERPRETATION = (
     "Each row is a type of corruption, averaged over its severities; further left is better. The "
-    "heat map has the error in percent at each severity and, at its margins, the means."
+    "heat maps have the error of the first model at each severity, with the means at the margins, "
+    "and what the others improve on it in points: above zero are fewer errors."
 )
 REFERENCE = (
     "Hendrycks and Dietterich 2019; the plain mean as in the mixup literature (PuzzleMix's code)"

@@ -21,55 +21,66 @@ from catchup_eval.plotting import figure, style
 from catchup_eval.results.result import Result, group_by_model
 
 FEW = 4  # models up to which intervals are drawn
+MANY = 6  # models from which on their heat maps are one, without severities
 ABREAST = 3  # heat maps beside each other
 ROW = 0.2  # inches
 MEAN = "mean"
 MEANS = [find_benchmark([name]).metric for name in BENCHMARKS]
 
 
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
-    """Errors of all models by type beside the first one's heat map; differences to the first."""
-    with style.figure_style():
-        models = group_by_model(result)
-        pictures = {"corruption": _overview(models)}
-        if len(models) > 1:
-            pictures["difference"] = _differences(models)
-        return pictures
+    """Errors of all models by type, the first one's heat map, and differences to the first."""
+    models = group_by_model(result)
+    tables = {name: _table(results) for name, results in models.items()}
+    pictures = {"corruption": _overview(models, tables), "severities": _severities(tables)}
+    if len(models) > 1:
+        pictures["difference"] = _differences(tables)
+    return pictures
 
 
-def _overview(models: Mapping[str, Sequence[Result]]) -> Figure:
-    first, *others = models
-    table = _table(models[first])
-    places = _places(table.index)
-    fig = figure.figure(style.PAGE, _height(places) + 0.17 * -(-len(others) // 3))
-    dots, heat = fig.subplots(1, 2, sharey=True, width_ratios=(1, 1.1))
-    _dots(dots, models, places)
-    _heat(heat, table, places, ScalarMappable(Normalize(0, 100), style.SEQUENTIAL), "{:.1f}")
-    heat.set_title(f"error (%) of {style.escape_label(first)}" if others else "error (%)")
-    if others:
+def _overview(models: Mapping[str, Sequence[Result]], tables: Mapping[str, pd.DataFrame]) -> Figure:
+    places = _places(next(iter(tables.values())).index)
+    lines = -(-len(models) // 3)
+    fig = figure.figure(style.PAGE, 0.55 + 0.16 * (1 + max(places.values())) + 0.17 * lines)
+    _dots(fig.subplots(), models, places)
+    if len(models) > 1:
         figure.names_below(fig, style.plot_styles(list(models)))
     return fig
 
 
-def _differences(models: Mapping[str, Sequence[Result]]) -> Figure:
-    """Each model's heat map less the first one's."""
-    tables = {name: _table(results) for name, results in models.items()}
+def _severities(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """The first model's error under each type at each severity."""
     first, *others = tables
-    gaps = {name: tables[name] - tables[first] for name in others}
     places = _places(tables[first].index)
+    fig = figure.figure(figure.COLUMN, _height(places))
+    axes = fig.subplots()
+    colors = ScalarMappable(Normalize(0, 100), style.SEQUENTIAL)
+    _heat(axes, tables[first], places, colors, "{:.1f}")
+    axes.set_title(f"error (%) of {first}" if others else "error (%)")
+    return fig
+
+
+def _differences(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """The first model's heat map less each other one's: above zero are fewer errors."""
+    first, *others = tables
+    gaps = {name: tables[first] - tables[name] for name in others}
+    places = _places(tables[first].index)
+    if len(others) > MANY:
+        gaps = {"mean over severities": pd.DataFrame({n: gap[MEAN] for n, gap in gaps.items()})}
     limit = max(1.0, *(float(gap.abs().to_numpy().max()) for gap in gaps.values()))
-    abreast = min(ABREAST, len(others))
-    lines = -(-len(others) // abreast)
-    width = style.PAGE if abreast > 1 else figure.COLUMN
+    abreast = min(figure.abreast(ABREAST), len(gaps))
+    lines = -(-len(gaps) // abreast)
+    width = style.PAGE if len(others) > 1 else figure.COLUMN
     fig = figure.figure(width, 0.2 + lines * (_height(places) + 0.1))
     grid = fig.subplots(lines, abreast, sharey=True, squeeze=False).flat
-    colors = ScalarMappable(Normalize(-limit, limit), mpl.colormaps[style.DIVERGING].reversed())
+    colors = ScalarMappable(Normalize(-limit, limit), mpl.colormaps[style.DIVERGING])
     for (name, gap), axes in zip(gaps.items(), grid):
         _heat(axes, gap, places, colors, "{:+.1f}")
-        axes.set_title(style.escape_label(name))
+        axes.set_title(name)
     for axes in list(grid):  # places left over
         axes.remove()
-    title = f"error less that of {style.escape_label(first)}, in points\n(below zero: fewer errors)"
+    title = f"improvement over {first}, in points\n(above zero: fewer errors)"
     fig.suptitle(title, fontsize=8)
     return fig
 
@@ -110,7 +121,7 @@ def _dots(axes: Axes, models: Mapping[str, Sequence[Result]], places: Mapping[st
         axes.plot(values, row + shifts, color=style.GREY, linewidth=0.8, zorder=1)
     looks = style.plot_styles(list(models)).values()
     for look, (values, low, high), shift in zip(looks, points.swapaxes(1, 2), shifts, strict=True):
-        axes.plot(values, rows + shift, look.marker, color=look.color)
+        axes.plot(values, rows + shift, look.marker, color=look.color, label=look.name)
         if len(models) <= FEW:
             low, high = low.clip(0), high.clip(0, 100)
             axes.hlines(rows + shift, low, high, color=look.color, linewidth=0.7)
@@ -138,18 +149,24 @@ def _point(results: Sequence[Result], row: str) -> tuple[float, ...]:
 def _heat(
     axes: Axes, table: pd.DataFrame, places: Mapping[str, float], colors: ScalarMappable, text: str
 ) -> None:
-    across = [float(i) for i in range(len(table.columns) - 1)]
-    across.append(across[-1] + 1.2)  # the mean is separate
+    figure.cells[axes] = figure.table_cells(table.to_numpy(float), table.columns, table.index)
+    across = [i + 0.2 * (name == MEAN) for i, name in enumerate(table.columns)]  # apart
     for row, down in places.items():
         for value, x in zip(table.loc[row].to_numpy(float), across, strict=True):
             color = colors.to_rgba(value)
             axes.add_patch(Rectangle((x - 0.5, down - 0.5), 1, 1, color=color, linewidth=0))
             ink = "white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < 0.5 else "black"
             label = text.format(value)
-            axes.text(x, down, label, ha="center", va="center", color=ink, fontsize=6.5)
+            axes.text(
+                x, down, label, ha="center", va="center", color=ink, fontsize=6.5, in_layout=False
+            )
     axes.set_xticks(across, table.columns)
     _label_rows(axes, places)
-    axes.set(xlim=(-0.5, across[-1] + 0.5), xlabel="severity")
+    axes.set_xlim(-0.5, across[-1] + 0.5)
+    if MEAN in table.columns:
+        axes.set_xlabel("severity")
+    else:
+        axes.tick_params(axis="x", rotation=90)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -42,7 +42,7 @@ from catchup_eval.analysis.deformation.transforms import (
 from catchup_eval.core.settings import one_of, validate_settings
 from catchup_eval.datasets.dataset import Split
 from catchup_eval.plotting import figure, style
-from catchup_eval.plotting.curves import Curve, curve, draw
+from catchup_eval.plotting.curves import Curve, band_alpha, curve, draw
 from catchup_eval.results.headline import Condition, Headline, RowLink
 from catchup_eval.results.result import Result, Rows, group_by_model
 
@@ -71,6 +71,7 @@ PANELS = {
     "zoom": "zoom (%)",
 }
 UNTOUCHED = {"rotation": 0.0, "shear": 0.0, "zoom": 100.0}  # the strength of "none"
+USERS = {"manifold": "Manifold Mixup", "patchup": "PatchUp"}  # of a convention
 BELOW = {"manifold": "enlarges", "patchup": "shrinks"}  # what a zoom below 100 % does
 
 
@@ -186,28 +187,36 @@ CONVENTIONS: conventions.Conventions = (
 )
 
 
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
     """Accuracy over the strength of each deformation, untouched images included."""
-    with style.figure_style():
-        models = group_by_model(result)
-        looks = style.plot_styles(list(models))
-        fig = figure.figure(style.PAGE, 2.3 + 0.17 * -(-(len(models) - 1) // 5))
-        panels = fig.subplots(1, len(PANELS), sharey=True, width_ratios=(3, 3, 4))
-        for axes, kind in zip(panels, PANELS, strict=True):
-            for name, results in models.items():
-                line = _curve_with_clean(results, kind)
-                draw(axes, line, looks[name], dash=looks[name].dash, marker=looks[name].marker)
-            names = ["none" if x == UNTOUCHED[kind] else f"{x:g}" for x in line.x]
-            axes.set_xticks(line.x, names)
-            axes.set_xlabel(PANELS[kind])
-            axes.margins(x=0.08)
-        panels[0].set(ylabel="accuracy (%)", ylim=(-3, 103))
-        convention = str(result.frame["protocol"].iloc[0]).split(f"{len(DEFORMATIONS)}@")[0]
-        below = BELOW.get(convention, "is that of whoever computed them")
-        fig.suptitle(f"{convention} convention: a zoom below 100 % {below}", fontsize=8)
-        if len(models) > 1:
-            figure.names_below(fig, looks)
-        return {"deformation": fig}
+    models = group_by_model(result)
+    looks = style.plot_styles(list(models))
+    abreast = figure.abreast(len(PANELS))
+    lines = -(-len(PANELS) // abreast)
+    fig = figure.figure(style.PAGE, 0.5 + 1.8 * lines + 0.17 * -(-(len(models) - 1) // 5))
+    grid = fig.subplots(lines, abreast, sharey=True, squeeze=False)
+    panels, shade = grid.ravel(), band_alpha(len(models))
+    for axes, kind in zip(panels, PANELS, strict=False):
+        for name, results in models.items():
+            line, look = _curve_with_clean(results, kind), looks[name]
+            draw(axes, line, look, dash=look.dash, shade=shade, marker=look.marker, label=name)
+        names = ["none" if x == UNTOUCHED[kind] else f"{x:g}" for x in line.x]
+        axes.set_xticks(line.x, names)
+        axes.set_xlabel(PANELS[kind])
+        axes.margins(x=0.08)
+    for axes in panels[len(PANELS) :]:
+        axes.set_axis_off()
+    figure.zoom(*panels)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy (%)")
+    convention = str(result.frame["protocol"].iloc[0]).split(f"{len(DEFORMATIONS)}@")[0]
+    below = BELOW.get(convention, "is that of whoever computed them")
+    title = f"{USERS.get(convention, convention)} convention: a zoom below 100 % {below}"
+    fig.suptitle(title, fontsize=8)
+    if len(models) > 1:
+        figure.legend_below(fig, panels[len(PANELS) - 1], columns=5)
+    return {"deformation": fig}
 
 
 def _curve_with_clean(results: Sequence[Result], kind: str) -> Curve:

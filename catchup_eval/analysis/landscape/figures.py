@@ -1,6 +1,8 @@
 """The figures of :mod:`catchup_eval.analysis.landscape`, from its results alone."""
 
+import re
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ PLANE = (
     f"the plane is unique: the second and third eigenvalue differ by {100 * CLUSTER:g} % or more"
 )
 AXES = f"the axes are unique: the first two eigenvalues differ by {100 * CLUSTER:g} % or more"
+PARTS = {"test": "test", "train": "training"}  # by what a protocol calls them
 NOTES = {  # text of the figure where a check fails
     SETTLED: "eigenvalues not converged",
     PLANE: "one of many planes",
@@ -35,24 +38,24 @@ NOTES = {  # text of the figure where a check fails
 }
 
 
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
     """Contours and cuts, the same as a surface, and the eigenvalue density where measured."""
     models = group_by_model(result)
-    with style.figure_style():
-        figures = {"landscape": _contours(models), "surface": _surfaces(models)}
-        dense = {name: rs for name, rs in models.items() if "nodes" in rs[0].samples}
-        return figures | ({"density": _densities(dense, list(models))} if dense else {})
+    figures = {"landscape": _contours(models), "surface": _surfaces(models)}
+    dense = {name: rs for name, rs in models.items() if "nodes" in rs[0].samples}
+    return figures | ({"density": _densities(dense, list(models))} if dense else {})
 
 
 def _title(name: str, results: Sequence[Result]) -> str:
-    return style.escape_label(name) + (" (first seed)" if len(results) > 1 else "")
+    return name + (" (first seed)" if len(results) > 1 else "")
 
 
-def _caption(fig: Figure, models: Models, *metrics: str) -> None:
-    """The protocols of these metrics, above the figure."""
-    rows = [r.rows(metric) for metric in metrics for rs in models.values() for r in rs]
-    names = dict.fromkeys(str(name) for frame in rows for name in frame["protocol"])
-    fig.suptitle(f"protocol {', '.join(names)}", fontsize=8)
+def _caption(fig: Figure, models: Models) -> None:
+    """Of which images the loss is, above the figure."""
+    rows = [result.rows("loss_rise") for results in models.values() for result in results]
+    parts = dict.fromkeys(re.split("[-@]", str(name))[-2] for r in rows for name in r["protocol"])
+    fig.suptitle(f"loss on {' and '.join(PARTS[part] for part in parts)} images", fontsize=8)
 
 
 def _levels(models: Models) -> np.ndarray:
@@ -64,12 +67,18 @@ def _levels(models: Models) -> np.ndarray:
     return steps[below : np.searchsorted(steps, high) + 1]
 
 
+def _grid(models: Models) -> tuple[int, int, float]:
+    """Lines and columns of a panel for each model, and a panel's inches."""
+    most = figure.abreast(3 if len(models) <= 6 else 4, 1.5)
+    columns = min(len(models), most)
+    return -(-len(models) // columns), columns, figure.available() / most
+
+
 def _contours(models: Models) -> Figure:
-    columns = min(len(models), 3)
-    lines = -(-len(models) // columns)
-    heights = (0.1 + 2.6 * lines, 2.4 + 0.16 * len(models))
+    lines, columns, side = _grid(models)
+    heights = (0.1 + 0.96 * side * lines, 2.0 + 0.16 * min(len(models), 6))
     fig = figure.figure(style.PAGE, sum(heights))
-    _caption(fig, models, "loss_rise", "filter_rise")
+    _caption(fig, models)
     grid = fig.add_gridspec(2, 1, height_ratios=heights)
     upper, lower = fig.add_subfigure(grid[0]), fig.add_subfigure(grid[1])
     panels = upper.subplots(lines, columns, squeeze=False)
@@ -90,6 +99,7 @@ def _contours(models: Models) -> Figure:
 
 def _contour(axes: Axes, result: Result, levels: np.ndarray) -> QuadContourSet:
     axis, surface = result.samples["axis"], result.samples["surface"]
+    figure.cells[axes] = figure.table_cells(surface, axis, axis)
     surface = np.clip(surface, levels[0], levels[-1])
     filled = axes.contourf(axis, axis, surface, levels, norm=LogNorm(), cmap=style.SEQUENTIAL)
     axes.contour(axis, axis, surface, levels, colors="black", linewidths=0.4)
@@ -115,15 +125,18 @@ def _cuts(panels: Sequence[Axes], models: Models) -> None:
             label = _label(name, results)
             draw(axes, line, looks[name], dash=looks[name].dash, shade=pale, label=label)
         axes.set(xlabel=f"step along v{number + 1}", yscale="log")
+        figure.power_ticks(axes.yaxis)
     panels[0].set_ylabel("loss (nats)")
     first = next(iter(models.values()))[0].samples
     batches = len(np.unique(first["batch"]))
     units = "images" if batches == 1 else f"{batches} batches"
     bands = "mean, range over seeds" if several else f"bands: 95 % over {units}"
-    panels[0].set_title(bands, loc="left")
-    panels[2].set_xlabel("filter-normalised step")
     lines = len(first["filter_cuts"])
-    panels[2].set_title(bands if several else f"range over {lines} directions", loc="left")
+    wide = int(figure.LETTERS * figure.available() / 3)
+    panels[0].set_title(fill(bands, wide), loc="left")
+    title = bands if several else f"range over {lines} directions"
+    panels[2].set_title(fill(title, wide), loc="left")
+    panels[2].set_xlabel(fill("filter-normalised step", wide))
 
 
 def _cut_curve(results: Sequence[Result], number: int) -> Limits:
@@ -147,7 +160,7 @@ def _label(name: str, results: Sequence[Result]) -> str:
     checks = pd.concat([result.checks for result in results])
     failed = set(checks["metric"][checks["value"] == 0])
     return (
-        f"{style.escape_label(name)}: mean rise {rise:.3g} nats, filter-normalised {scaled:.3g}; "
+        f"{name}: mean rise {rise:.3g} nats, filter-normalised {scaled:.3g}; "
         f"eigenvalues {first:.3g} and {second:.3g}; parameter norm {norm:.3g}"
     ) + "".join(f"; {note}" for claim, note in NOTES.items() if claim in failed)
 
@@ -174,10 +187,9 @@ def _range(curves: Sequence[np.ndarray] | np.ndarray) -> Limits:
 
 
 def _surfaces(models: Models) -> Figure:
-    columns = min(len(models), 3)
-    lines = -(-len(models) // columns)
-    fig = figure.figure(style.PAGE if columns > 1 else figure.COLUMN, 2.3 * lines)
-    _caption(fig, models, "loss_rise")
+    lines, columns, side = _grid(models)
+    fig = figure.figure(style.PAGE if columns > 1 else figure.COLUMN, side * lines)
+    _caption(fig, models)
     top = max(float(results[0].samples["surface"].max()) for results in models.values())
     for place, (name, results) in enumerate(models.items(), 1):
         axes = fig.add_subplot(lines, columns, place, projection="3d")
@@ -188,6 +200,7 @@ def _surfaces(models: Models) -> Figure:
 
 def _surface(axes: Any, result: Result, top: float) -> None:
     axis, surface = result.samples["axis"], result.samples["surface"]
+    figure.cells[axes] = figure.table_cells(surface, axis, axis)
     x, y = np.meshgrid(axis, axis, indexing="ij")
     mesh = {"rstride": 1, "cstride": 1, "linewidth": 0.2, "edgecolor": "black"}
     axes.plot_surface(x, y, surface, cmap=style.SEQUENTIAL, vmin=0, vmax=top, **mesh)
@@ -202,7 +215,7 @@ def _surface(axes: Any, result: Result, top: float) -> None:
 def _densities(models: Models, names: Sequence[str]) -> Figure:
     """Smoothed spectral density of each model's first seed, on a log axis."""
     fig = figure.figure(figure.COLUMN, 2.2 + 0.16 * len(models))
-    _caption(fig, models, "loss_rise")
+    _caption(fig, models)
     axes = fig.subplots()
     densities = {
         name: Density(*(rs[0].samples[key] for key in Density._fields))
@@ -214,10 +227,11 @@ def _densities(models: Models, names: Sequence[str]) -> Figure:
     at = np.linspace(low - 5 * width, high + 5 * width, 500)
     looks, top = style.plot_styles(names), 0.0
     for name, density in densities.items():
-        color, _, dash = looks[name]
+        color, dash = looks[name].color, looks[name].dash
         values = gaussian_density(density, at, width)
         axes.plot(at, values, color=color, linestyle=dash, label=_title(name, models[name]))
         top = max(top, float(values.max()))
     axes.set(xlabel="eigenvalue", ylabel="density", yscale="log", ylim=(1e-8 * top, 3 * top))
+    figure.power_ticks(axes.yaxis)
     figure.legend_below(fig, axes, columns=1)
     return fig

@@ -1,30 +1,32 @@
 """The figures of :mod:`catchup_eval.analysis.localization`, from its results alone."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
 from catchup_eval.plotting import figure
 from catchup_eval.plotting.curves import curve, draw, mean_value
-from catchup_eval.plotting.style import GREY, PAGE, SEQUENTIAL, figure_style, plot_styles
+from catchup_eval.plotting.style import GREY, plot_styles, styled
 from catchup_eval.results.result import Result, group_by_model
 
+BASELINES = ("centred_box", "whole_image")
 WORST = 3  # images at the end of the contact sheet
 
 
+@styled
 def plot(result: Result) -> dict[str, Figure]:
     """GT-known against the threshold, and a contact sheet of maps and boxes."""
     models = group_by_model(result)
-    with figure_style():
-        return {"localization": _thresholds(models), "contact_sheet": _contact_sheet(models)}
+    return {"localization": _thresholds(models), "contact_sheet": _contact_sheet(models)}
 
 
 def _thresholds(models: dict[str, list[Result]]) -> Figure:
-    fig = figure.figure(figure.COLUMN, 2.7 + 0.16 * len(models))
+    fig = figure.figure(figure.COLUMN, 2.6 + 0.16 * min(len(models), 6))
     axes = fig.subplots()
     looks = plot_styles(list(models))
     for name, results in models.items():
@@ -32,7 +34,7 @@ def _thresholds(models: dict[str, list[Result]]) -> Figure:
         protocol = _protocol(results[0])
         other = "max" if protocol.startswith("cam-minmax") else "minmax"
         value, otherwise = (mean_value(results, m) for m in ("gt_known", f"gt_known_{other}"))
-        label = f"{name}: {value:.1f} % at {at:g} ({other}: {otherwise:.1f} %)"
+        label = f"{name}: {value:.1f} % at {at:g} ({_scaling(other)}: {otherwise:.1f} %)"
         line = curve(results, "gt_known_at", "threshold")
         draw(axes, line, look, dash=look.dash, label=label)
         axes.plot(at, value, look.marker, color=look.color)
@@ -40,9 +42,15 @@ def _thresholds(models: dict[str, list[Result]]) -> Figure:
         axes.axvline(at, color=GREY, linewidth=0.8, zorder=0)
     _draw_baselines(axes, next(iter(models.values()))[0])
     axes.set(xlabel="threshold (fraction of the map's maximum)", ylabel="GT-known (%)")
-    axes.set(ylim=(0, 100), title=f"protocol {protocol}; hollow: {other}")
+    figure.zoom(axes, also=[next(iter(models.values()))[0].value(name) for name in BASELINES])
+    axes.set_title(f"maps scaled by {_scaling(protocol)}; hollow: by {_scaling(other)}")
     figure.legend_below(fig, axes, columns=1)
     return fig
+
+
+def _scaling(protocol: str) -> str:
+    """How a map is scaled before the threshold."""
+    return "min-max" if "minmax" in protocol else "max"
 
 
 def _protocol(result: Result) -> str:
@@ -66,39 +74,50 @@ def _contact_sheet(models: dict[str, list[Result]]) -> Figure:
     count = max(len(result.samples["sheet_rows"]) for result in firsts.values())
     lines = 2 if len(models) == 1 else 1
     columns = -(-count // lines)
-    side = PAGE / columns
-    fig = figure.figure(PAGE, 0.3 + len(models) * (lines * side + 0.2))
-    fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    panels = fig.subplots(len(models) * lines, columns, squeeze=False)
-    for panel in panels.ravel():
-        panel.set(xticks=(), yticks=(), frame_on=False)
-    for (name, result), line in zip(firsts.items(), panels.reshape(len(models), -1), strict=True):
-        for place, axes in zip(range(len(result.samples["sheet_rows"])), line, strict=False):
-            _example(axes, result, place)
-        if len(models) > 1:
-            line[0].set_title(name, loc="left", pad=2)
     marks = f"solid: object; dashed: box of the map; number: IoU; last {WORST}: the worst others"
-    title = f"protocol {_protocol(next(iter(firsts.values())))}; {marks}"
     seeds = "; first seed" if max(map(len, models.values())) > 1 else ""
-    fig.suptitle(title + seeds, fontsize=8)
-    return fig
+    names = len(models) * (len(models) > 1)
+    sheet = figure.Sheet(len(models) * lines, columns, lines=names, title=marks + seeds)
+    top = sheet.top
+    for name, result in firsts.items():
+        if names:
+            sheet.axes.text(0.02, top + sheet.line / 2, name, va="center")
+            top += sheet.line
+        for place in range(len(result.samples["sheet_rows"])):
+            _example(sheet, result, place, place % columns, top + place // columns)
+        top += lines
+    return sheet.finish()
 
 
-def _example(axes: Axes, result: Result, place: int) -> None:
+def _example(sheet: figure.Sheet, result: Result, place: int, left: float, top: float) -> None:
     samples = result.samples
     row = int(samples["sheet_rows"][place])
-    axes.imshow(samples["sheet_images"][place])
-    heat = samples["sheet_maps"][place].astype(float)
-    axes.imshow(heat, cmap=SEQUENTIAL, alpha=0.5)
+    image, axes = samples["sheet_images"][place], sheet.axes
+    heat = figure.in_color(samples["sheet_maps"][place].astype(float))
+    heat = np.asarray(Image.fromarray((255 * heat).astype(np.uint8)).resize(image.shape[1::-1]))
+    sheet.put((image / 255 + heat / 255) / 2, left, top)
+    at = _Place(left + 0.02, top + 0.02, 0.96 / image.shape[1], 0.96 / image.shape[0])
     outline = [withStroke(linewidth=2.4, foreground="black")]
-    _rectangle(axes, samples["truth"][row], edgecolor="white", linewidth=1.2, path_effects=outline)
+    _rectangle(
+        axes, at, samples["truth"][row], edgecolor="white", linewidth=1.2, path_effects=outline
+    )
     dashed = {"linestyle": (0, (3, 2)), "linewidth": 1.2, "path_effects": outline}
-    _rectangle(axes, samples["predicted"][row], edgecolor="#FFD24D", **dashed)
-    text = axes.text(0.04, 0.96, f"{samples['iou'][row]:.2f}", transform=axes.transAxes)
+    _rectangle(axes, at, samples["predicted"][row], edgecolor="#FFD24D", **dashed)
+    text = axes.text(left + 0.06, top + 0.06, f"{samples['iou'][row]:.2f}")
     text.set(color="white", fontsize=6.5, va="top", path_effects=outline)
 
 
-def _rectangle(axes: Axes, box: np.ndarray, **style: Any) -> None:
-    """The box in pixel edges; `imshow` has the first pixel's centre at 0."""
-    x0, y0, x1, y1 = box.astype(float) - 0.5
-    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, clip_on=False, **style))
+class _Place(NamedTuple):
+    """Where an image is drawn, and how large its pixels are."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+def _rectangle(axes: Axes, at: _Place, box: np.ndarray, **style: Any) -> None:
+    """The box, in pixel edges."""
+    x0, x1 = at.left + at.width * box[[0, 2]].astype(float)
+    y0, y1 = at.top + at.height * box[[1, 3]].astype(float)
+    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, **style))

@@ -22,12 +22,17 @@ def name_suffix(out: str) -> str:
     return "" if out == "out" else f"_{out}"
 
 
+def _label(out: str) -> str:
+    """What figures call an OOD dataset."""
+    return "OOD" if out == "out" else out
+
+
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
     """For each OOD dataset: histograms of confidence, ROC and precision-recall curves of `msp`."""
     models = group_by_model(result)
     names = [name for name in result.frame["out"].dropna().unique() if _is_set(result, name)]
-    with style.figure_style():
-        return {figure_name(name): _figure(models, name) for name in names}
+    return {figure_name(name): _figure(models, name) for name in names}
 
 
 def figure_name(out: str) -> str:
@@ -41,9 +46,9 @@ def _is_set(result: Result, name: str) -> bool:
 
 
 def _figure(models: dict[str, list[Result]], out: str) -> Figure:
-    columns = min(len(models), 3)
+    columns = min(len(models), figure.abreast(3 if len(models) <= 6 else 6, 1.0))
     lines = -(-len(models) // columns)
-    heights = (0.7 + 1.3 * lines, 2.8 + 0.16 * len(models))
+    heights = (0.7 + 1.0 * lines, 2.2 + 0.16 * min(len(models), 6))
     fig = figure.figure(style.PAGE, sum(heights))
     grid = fig.add_gridspec(2, 1, height_ratios=heights)
     upper, lower = fig.add_subfigure(grid[0]), fig.add_subfigure(grid[1])
@@ -54,15 +59,13 @@ def _figure(models: dict[str, list[Result]], out: str) -> Figure:
         axes.set_title(name + (f" ({len(results)} seeds pooled)" if len(results) > 1 else ""))
     for axes in panels[len(models) :]:
         axes.set_axis_off()
-    frames = [result.frame for results in models.values() for result in results]
-    protocols = ", ".join(dict.fromkeys(str(frame["protocol"].iloc[0]) for frame in frames))
-    fig.suptitle(f"protocol {protocols}: {out} is the positive class", fontsize=8)
+    fig.suptitle(f"{_label(out)} images are the positive class", fontsize=8)
     upper.supxlabel("confidence: largest softmax probability", fontsize=8)
     upper.supylabel("images (%)", fontsize=8)
     handles = [
         Line2D([], [], color="black", label="test"),
-        Line2D([], [], color="black", linestyle=OUT_DASH, label=out),
-        Line2D([], [], **CUTOFF, label=f"95 % of {out} lies left of it"),
+        Line2D([], [], color="black", linestyle=OUT_DASH, label=_label(out)),
+        Line2D([], [], **CUTOFF, label=f"95 % of {_label(out)} lies left of it"),
     ]
     upper.legend(handles=handles, loc="outside upper center", ncols=3)
     _curves(lower.subplots(1, 2), models, out)
@@ -114,9 +117,11 @@ def _curves(pair: Sequence[Axes], models: dict[str, list[Result]], out: str) -> 
     several = max(map(len, models.values())) > 1
     roc.set_title("ROC, marks are FPR95")
     precision.set_title("precision and recall" + "; range over seeds" * several)
-    recall = f"{out} found: recall (%)"
+    recall = f"{_label(out)} found: recall (%)"
     roc.set(xlabel="test flagged: false alarms (%)", ylabel=recall, ylim=(-3, 103))
-    precision.set(xlabel=recall, ylabel=f"{out} among flagged: precision (%)", ylim=(-3, 103))
+    precision.set(
+        xlabel=recall, ylabel=f"{_label(out)} among flagged: precision (%)", ylim=(-3, 103)
+    )
 
 
 def _chance_lines(roc: Axes, precision: Axes, models: dict[str, list[Result]], out: str) -> None:

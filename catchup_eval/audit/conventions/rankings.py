@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class ConventionResult:
     needs: str = ""
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def goodness(self) -> dict[str, float]:
         """Each group's value, turned so that higher is better."""
         return {group: self.convention.sign * one.mean for group, one in self.readings.items()}
@@ -121,7 +122,7 @@ class ConventionComparison:
         """Whether two of the conventions rank the same groups."""
         return any(not np.isnan(tau(*pair)) for pair in combinations(self.available, 2))
 
-    @property
+    @cached_property
     def swaps(self) -> list[RankingSwap]:
         """All pairs of groups that occur in either order."""
         groups = list(dict.fromkeys(group for one in self.available for group in one.readings))

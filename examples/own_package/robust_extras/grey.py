@@ -35,15 +35,15 @@ def grey(part: Split) -> Tensor:
     return mean.to(part.images.dtype).expand_as(part.images)
 
 
+@style.styled
 def plot(result: Result) -> dict[str, Figure]:
     """One bar for each model, the mean over its seeds."""
-    with style.figure_style():
-        models = group_by_model(result)
-        fig = figure.figure(figure.COLUMN, 0.5 + 0.3 * len(models))
-        axes = fig.subplots()
-        for name, look in style.plot_styles(list(models)).items():
-            values = [seed.value("grey_accuracy") for seed in models[name]]
-            axes.barh(style.escape_label(name), sum(values) / len(values), color=look.color)
-        axes.set(xlabel="accuracy in grey (%)", xlim=(0, 100))
-        axes.invert_yaxis()
-        return {"grey": fig}
+    models = group_by_model(result)
+    fig = figure.figure(figure.COLUMN, 0.5 + 0.3 * len(models))
+    axes = fig.subplots()
+    for name, look in style.plot_styles(list(models)).items():
+        values = [seed.value("grey_accuracy") for seed in models[name]]
+        axes.barh(name, sum(values) / len(values), color=look.color)
+    axes.set(xlabel="accuracy in grey (%)", xlim=(0, 100))
+    axes.invert_yaxis()
+    return {"grey": fig}
