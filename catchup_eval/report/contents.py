@@ -186,11 +186,11 @@ def _parts(page: ReportContents) -> Iterator[str]:
         yield from _comparison(section)
     for analysis in page.analyses:
         yield from _section(analysis)
+    if page.by_class:
+        yield from _comparison(page.by_class)
     if page.skips:
         yield "## Skipped or failed"
         yield _list(f"{title}: {reason} ({who})" for title, reason, who in page.skips)
-    if page.by_class:
-        yield from _comparison(page.by_class)
     yield "## Appendix"
     for section in page.appendix:
         yield from _comparison(section)
