@@ -19,7 +19,6 @@ from numpy.random import Generator
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import v2
 
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.foreign import foreign_code
@@ -133,12 +132,16 @@ def build_transform(settings: Mapping[str, Any]) -> Transform:
         root, expected = Path(name.rpartition(":")[0]), "a transform, which can be called,"
         make = load_user_function(name, expected, cast(type, Callable))
     else:
+        from torchvision.transforms import v2  # here, since it takes a second
+
         root = Path(v2.__file__).parent
-        known = [each for each in dir(v2) if _is_transform(getattr(v2, each))]
+        words = {"interpolation": _of(v2.InterpolationMode), "policy": _of(v2.AutoAugmentPolicy)}
+        entries = {each: getattr(v2, each) for each in dir(v2)}
+        known = [each for each, entry in entries.items() if _is_a(entry, v2.Transform)]
         if name not in known:
             raise UnknownName("transform", name, [*known, "FILE.py:NAME"])
         make = getattr(v2, name)
-        own |= {key: WORDS[key](own[key]) for key in WORDS if isinstance(own.get(key), str)}
+        own |= {key: words[key](own[key]) for key in words if isinstance(own.get(key), str)}
     check_options(name, make, own)
     with foreign_code(f"the transform {name}", root):
         transform = make(**own)
@@ -162,11 +165,8 @@ def _of(kind: type[Enum]) -> Callable[[str], Enum]:
     return find
 
 
-WORDS = {"interpolation": _of(v2.InterpolationMode), "policy": _of(v2.AutoAugmentPolicy)}
-
-
-def _is_transform(entry: Any) -> bool:
-    return isinstance(entry, type) and issubclass(entry, v2.Transform)
+def _is_a(entry: Any, kind: type) -> bool:
+    return isinstance(entry, type) and issubclass(entry, kind)
 
 
 def apply_transforms(images: Tensor, transforms: Sequence[Transform], rng: Generator) -> Tensor:

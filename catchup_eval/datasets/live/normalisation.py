@@ -9,10 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils import data as torch_data
-from torchvision import transforms as v1
-from torchvision.datasets.vision import StandardTransform
-from torchvision.transforms import v2
-from torchvision.transforms._presets import ImageClassification
 
 RANDOM = re.compile(r"Random|Augment|AugMix|Jitter|MixUp|CutMix|Noise|Elastic")
 FEW = 100  # members of a list that are looked through for transforms
@@ -81,6 +77,12 @@ class Transforms:
         return self._known[id(thing)]
 
     def _without(self, thing: Any) -> Any:
+        # here, since it takes a second, which no command needs
+        from torchvision import transforms as v1
+        from torchvision.datasets.vision import StandardTransform
+        from torchvision.transforms import v2
+        from torchvision.transforms._presets import ImageClassification
+
         kind = type(thing)
         if kind.__module__.startswith("torchvision.") and RANDOM.search(kind.__name__):
             self.random.append(kind.__name__)
