@@ -8,11 +8,20 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from catchup_eval.core.environment import install_command
+
 PACKAGES = (
     "catchup-eval", "torch", "torchvision", "timm", "numpy", "scipy", "pandas", "scikit-learn",
     "matplotlib", "pyhessian", "safetensors",
 )  # fmt: skip
-EXTRAS = {"attacks": "torchattacks", "autoattack": "pyautoattack"}
+EXTRAS = {
+    "attacks": "torchattacks",
+    "autoattack": "pyautoattack",
+    "huggingface": "transformers",
+    "onnx": "onnxruntime",
+    "ood": "pytorch-ood",
+    "tensorboard": "tensorboard",
+}
 SPACE = 1e9  # bytes: a report is a few MB, checkpoints and datasets are more
 
 
@@ -63,9 +72,7 @@ def _extra(name: str, package: str) -> InstallationCheck:
     try:
         return InstallationCheck(f"extra {name}", f"{package} {version(package)}", True)
     except PackageNotFoundError:
-        return InstallationCheck(
-            f"extra {name}", f'absent: pip install "catchup-eval[{name}]"', True
-        )
+        return InstallationCheck(f"extra {name}", f"absent: {install_command(name)}", True)
 
 
 def _broken_entries() -> list[InstallationCheck]:

@@ -2,9 +2,10 @@
 
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,24 @@ if TYPE_CHECKING:
     import torch
 
 __version__ = "0.1.0"
+
+
+def install_command(extra: str) -> str:
+    """What installs an extra: the packages that this one's metadata names for it.
+
+    It does not name this package, which need not lie in an index.
+
+    Example:
+        >>> install_command("ood")
+        'pip install "pytorch-ood>=0.4"'
+    """
+    try:
+        entries = [text.partition(";") for text in requires("catchup-eval") or ()]
+    except PackageNotFoundError:  # not installed, but on the path
+        entries = []
+    condition = re.compile(rf"extra == ['\"]{extra}['\"]")
+    found = [name.strip() for name, _, when in entries if condition.search(when)]
+    return "pip install " + " ".join(f'"{name}"' for name in found or [f".[{extra}]"])
 
 
 def package_versions() -> dict[str, str]:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from catchup_eval.core import readers
+from catchup_eval.core.environment import install_command
 from catchup_eval.core.errors import BadFile, InvalidOutput, UserError
 from catchup_eval.core.files import digest
 from catchup_eval.core.foreign import LONGEST
@@ -253,7 +254,7 @@ def _onnxruntime() -> Any:
     try:
         return import_module("onnxruntime")
     except ImportError as error:
-        raise UserError('ONNX files need onnxruntime: pip install "catchup-eval[onnx]"') from error
+        raise UserError(f"ONNX files need onnxruntime: {install_command('onnx')}") from error
 
 
 def _session(path: Path, providers: Sequence[Any]) -> Any:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from catchup_eval.core.environment import install_command
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.trainers.history import Epoch
@@ -123,7 +124,7 @@ class TensorBoard(Callback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError(
-                'event files need the package tensorboard: pip install "catchup-eval[tensorboard]"'
+                f"event files need the package tensorboard: {install_command('tensorboard')}"
             ) from error
         self._make, self._folder, self._every = SummaryWriter, Path(folder), every
         self._writer: Any = None

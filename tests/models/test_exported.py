@@ -296,5 +296,5 @@ def test_all_places_of_tensors_are_looked_at() -> None:
 def test_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     (tmp_path / "net.onnx").write_bytes(b"\x08\x09\x3a\x00")
-    with pytest.raises(UserError, match=r'pip install "catchup-eval\[onnx\]"'):
+    with pytest.raises(UserError, match=r'pip install "onnxruntime>='):
         load(f"{tmp_path / 'net.onnx'}?norm=none")

@@ -37,6 +37,7 @@ from catchup_eval.analysis.adversarial.attacks import (
     compute_logits,
     in_levels,
 )
+from catchup_eval.core.environment import install_command
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng
 from catchup_eval.models.classifier import check_pixel_range
@@ -272,8 +273,7 @@ def _torchattack(name: str) -> Callable[..., Any]:
 
 def _not_installed(attack: str, library: str, extra: str) -> UserError:
     return UserError(
-        f"the attack {attack} needs {library}, which is not installed; "
-        f'pip install "catchup-eval[{extra}]"'
+        f"the attack {attack} needs {library}, which is not installed; {install_command(extra)}"
     )
 
 

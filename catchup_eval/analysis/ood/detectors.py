@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.core.environment import install_command
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.models.modes import eval_mode
 
@@ -203,5 +204,5 @@ def library(score: str) -> Any:
     except ImportError:
         raise UserError(
             f"the OOD score {score} needs pytorch-ood, which is not installed; "
-            'pip install "catchup-eval[ood]"'
+            f"{install_command('ood')}"
         ) from None

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from catchup_eval.core.environment import install_command
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.datasets.preprocessing import Preprocess
 from catchup_eval.models.classifier import ModuleLayout
@@ -70,7 +71,7 @@ def _known(name: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     except ImportError as error:
         raise UserError(
             f"{HUGGINGFACE}{name} needs transformers; install it with "
-            'pip install "catchup-eval[huggingface]"'
+            f"{install_command('huggingface')}"
         ) from error
     if name not in KNOWN:
         raise UnknownName("image classifier of Hugging Face", name, KNOWN)

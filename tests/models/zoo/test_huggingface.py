@@ -189,6 +189,6 @@ def test_what_transformers_does_not_have(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(UnknownName, match="option of huggingface:vit 'image_sise'; did you mean"):
         build_small("vit", image_sise=3)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    message = r'huggingface:vit needs transformers; install it with pip install "catchup-eval\['
+    message = r'huggingface:vit needs transformers; install it with pip install .*"transformers>='
     with pytest.raises(UserError, match=message):
         build_small("vit")
