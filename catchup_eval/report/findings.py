@@ -83,7 +83,9 @@ def _phrases(
 
 
 def _rest(groups: Sequence[str]) -> str:
-    return f"; {len(groups)} more differ{'s' * (len(groups) == 1)}" if groups else ""
+    if len(groups) == 1:
+        return f"; {groups[0]} differs, too"
+    return f"; {len(groups)} more differ" if groups else ""
 
 
 def _listed(names: Sequence[str]) -> str:
