@@ -195,7 +195,7 @@ def zoom_centre(planes: Tensor, factor: float) -> Tensor:
     sides = planes.shape[-2:]
     cropped = [ceil(side / factor) for side in sides]
     size = [round(side * factor) for side in cropped]
-    middle = _crop_middle(planes, cropped)
+    middle = _crop_middle(planes, cropped).contiguous(memory_format=torch.channels_last)
     return _crop_middle(F.interpolate(middle, size, mode="bilinear", align_corners=True), sides)
 
 

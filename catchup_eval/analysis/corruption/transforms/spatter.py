@@ -145,7 +145,7 @@ def _shift(padded: np.ndarray, down: int, right: int) -> np.ndarray:
 
 def edges(levels: np.ndarray) -> np.ndarray:
     """Canny's edges (N, H, W) bool: 3x3 Sobel, the sum of both slopes as strength."""
-    padded = _pad(levels.astype(np.int32), NEAREST)
+    padded = _pad(levels.astype(np.int16), NEAREST)
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
     down, across = columns[:, 2:] - columns[:, :-2], rows[:, :, 2:] - rows[:, :, :-2]
@@ -165,9 +165,10 @@ def _ridge(strength: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.nda
     falling = (strength > _shift(padded, -1, -1)) & (strength > _shift(padded, 1, 1))
     rising = (strength > _shift(padded, -1, 1)) & (strength > _shift(padded, 1, -1))
     slanted = np.where((across ^ down) < 0, rising, falling)
-    flat = np.abs(across) * 13573  # the tangent of 22.5 degrees, in units of 2^-15
-    steep = np.abs(down) << 15
-    upwards = steep > flat + (np.abs(across) << 16)
+    wide = np.abs(across).astype(np.int32)
+    flat = wide * 13573  # the tangent of 22.5 degrees, in units of 2^-15
+    steep = np.abs(down).astype(np.int32) << 15
+    upwards = steep > flat + (wide << 16)
     return np.where(steep < flat, level, np.where(upwards, upright, slanted))
 
 
@@ -175,31 +176,34 @@ def distance(marked: np.ndarray) -> np.ndarray:
     """Chamfer distance (N, H, W) to the nearest marked pixel in units of 1/FIXED, at most 20.
 
     The shortest way runs straight in one direction of the mask, then straight in another one, so
-    one sweep in each direction finds it; a sweep doubles its reach from step to step.
+    one sweep along each line finds it; a sweep doubles its reach from step to step.
     """
-    far = np.where(marked, 0, FARTHEST * FIXED).astype(np.int32)
+    far = np.where(marked, np.int32(0), np.int32(FARTHEST * FIXED))
     for down, right, length in STEPS:
         _sweep(far, down, right, length)
-        _sweep(far, -down, -right, length)
     return far
 
 
 def _sweep(far: np.ndarray, down: int, right: int, length: float) -> None:
-    """Let every pixel hear, in place, from those any number of steps away in one direction."""
-    times = 1
-    while times * length < FARTHEST:
-        here, there = _pairs(far, times * down, times * right)
-        np.minimum(here, there + times * round(length * FIXED), out=here)
+    """Let every pixel hear, in place, from those any number of steps away, there and back."""
+    times, step, most = 1, round(length * FIXED), far.max()
+    while times * step < most:  # a longer way helps nobody
+        farther = far + np.int32(times * step)
+        for sign in (times, -times):
+            here, there = _pairs(far, farther, sign * down, sign * right)
+            np.minimum(here, there, out=here)
         times *= 2
 
 
-def _pairs(x: np.ndarray, down: int, right: int) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(
+    x: np.ndarray, others: np.ndarray, down: int, right: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that have another one `down` and `right` of them, and those others."""
     height, width = x.shape[1:]
     top, left = max(0, -down), max(0, -right)
     rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
     here = x[:, top : top + rows, left : left + columns]
-    return here, x[:, top + down : top + down + rows, left + right : left + right + columns]
+    return here, others[:, top + down : top + down + rows, left + right : left + right + columns]
 
 
 def equalize_histogram(levels: np.ndarray) -> np.ndarray:
