@@ -82,4 +82,5 @@ def correlate(planes: Tensor, kernels: Tensor, centre: tuple[int, int], *, mode:
 def _spectra(kernels: Tensor, size: tuple[int, int]) -> Tensor:
     """(N or 1, 1, ...) conjugate transforms; kept for a kernel that is the same for all batches."""
     rows = torch.fft.rfft(kernels, n=size[1])  # few: most of the padded kernel is zero
-    return torch.fft.fft(rows, n=size[0], dim=-2).conj().resolve_conj()[:, None]
+    spectra: Tensor = torch.fft.fft(rows, n=size[0], dim=-2).conj().resolve_conj()
+    return spectra[:, None]

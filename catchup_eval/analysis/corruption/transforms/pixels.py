@@ -55,14 +55,14 @@ def split_value_saturation(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Grey counts as red without saturation, as in the originals.
     """
-    red, green, blue = images.split(1, 1)
+    red, green, blue = images.unbind(1)
     most = torch.maximum(torch.maximum(red, green), blue)
     least = torch.minimum(torch.minimum(red, green), blue)
-    value = to_unit_float(most)
-    chroma = value - to_unit_float(least)
+    value = to_unit_float(most)[:, None]
+    chroma = value - to_unit_float(least)[:, None]
     below = to_unit_float(images)
     torch.sub(value, below, out=below).div_(chroma.clamp_min(TINY))
-    below[:, 1:].add_(most == least)
+    below[:, 1:].add_((most == least)[:, None])
     return value, chroma.div_(value.clamp_min(TINY)), below
 
 

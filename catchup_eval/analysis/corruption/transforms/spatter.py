@@ -111,7 +111,7 @@ def caustics(liquid: np.ndarray) -> np.ndarray:
     relief = _shift(padded, 0, 0).copy()
     for (down, right), weight in EMBOSS.items():
         relief += weight * (_shift(padded, down, right) - _shift(padded, -down, -right))
-    return np.rint(_mean3x3(relief.clip(0, 255).astype(np.int32))).astype(np.uint8)
+    return np.asarray(np.rint(_mean3x3(relief.clip(0, 255).astype(np.int32))), np.uint8)
 
 
 def _mean3x3(x: np.ndarray, unit: float = 1) -> np.ndarray:
