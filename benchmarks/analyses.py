@@ -1,28 +1,33 @@
-"""The cost of an analysis, as a multiple of its forward passes.
+"""The cost of an analysis, as a multiple of the passes that it cannot avoid.
 
     python benchmarks/analyses.py                       # some minutes on one CPU core
-    python benchmarks/analyses.py --device cuda --images 10000 --batch 500
+    python benchmarks/analyses.py --network resnet20 --images 1000
+    python benchmarks/analyses.py --device cuda --images 10000 --batch 500 --width 64
 
-An analysis is run on PreActResNet-18 and digits; then a plain loop makes as many forward passes
-with the same batch sizes, and both again, interleaved in one run. Each analysis starts without the
-outputs of the others. Printed: the median ratio, its quartiles, n, and the forward passes that each
-test image takes. Making corrupted and deformed images is left out of the ratio and printed as a
-multiple of the same forward passes: it is common to many models.
+An analysis is run on a fresh network and digits; then a plain loop makes as many passes with the
+same batch sizes, forward and, where the analysis takes a gradient, backward; both again,
+interleaved in one run. Each analysis starts without the outputs of the others. Printed: the median
+ratio, its quartiles, n, and the forward passes that each test image takes. Making corrupted and
+deformed images is left out of the ratio and printed as a multiple of the same passes: it is common
+to many models. Products with the Hessian count as they are, by the time that they take.
 """
 
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, process_time
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from overhead import machine
+from machine import machine
+from torch.nn import functional as F
 
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.analysis.context import EvaluationContext
+from catchup_eval.analysis.landscape.hessian import HessianProduct
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.datasets.readers.digits import digits
@@ -30,6 +35,9 @@ from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.zoo import build
 
 FORWARD_ONLY = ("clean", "ood", "feature_drop", "localization", "deformation", "corruption")
+NAMES = (*FORWARD_ONLY, "adversarial", "filters", "landscape")
+SLOW = ("landscape",)  # some hundred passes of each image, and products with the Hessian
+Pass = tuple[int, bool]  # images, and whether their gradient is taken
 
 
 @dataclass
@@ -38,7 +46,7 @@ class Timed(EvaluationContext):
 
     making: float = 0.0
 
-    def correct(self, part: Split, change: Any) -> np.ndarray:
+    def outcomes(self, split: Split, change: Any) -> tuple[np.ndarray, np.ndarray]:
         """As a context does it."""
 
         def timed(some: Split) -> torch.Tensor:
@@ -47,7 +55,7 @@ class Timed(EvaluationContext):
             self.making += clock(self.device) - started
             return images
 
-        return super().correct(part, timed)
+        return super().outcomes(split, timed)
 
 
 def main() -> None:
@@ -57,12 +65,12 @@ def main() -> None:
     device = torch.device(options.device)
     options.side = 32
     print(machine(options).splitlines()[0])
-    print(f"PreActResNet-18, width {options.width}, {options.images} digits, batch {options.batch}")
-    data = digits().subsample(options.images)
+    wide = {} if options.network == "resnet20" else {"width": options.width}
+    width = f", width {options.width}" if wide else ""
+    print(f"{options.network}{width}, {options.images} digits, batch {options.batch}")
+    data = many_digits(options.images)
     with fork_global_rng(generator(0, "weights")):
-        model = build(
-            "preactresnet18", classes=10, width=options.width, mean=data.mean, std=data.std
-        )
+        model = build(options.network, classes=10, mean=data.mean, std=data.std, **wide)
     model = model.eval().to(device)
     for name in options.analyses:
         ratios, making, passes = measured(name, model, data, options)
@@ -74,16 +82,32 @@ def main() -> None:
         )
 
 
+def many_digits(count: int) -> TensorDataset:
+    """As many test images; those of the digits are repeated where they do not suffice."""
+    data = digits()
+    test = data.split("test")
+    rows = torch.arange(count) % len(test)
+    again = replace(test[rows], index=torch.arange(count))
+    return replace(data, parts={**data.parts, "test": again})
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments; `--help` shows the text above."""
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = arguments.add_argument
-    add("--analyses", nargs="+", default=FORWARD_ONLY, choices=FORWARD_ONLY, help="which")
+    add(
+        "--analyses",
+        nargs="+",
+        default=[name for name in NAMES if name not in SLOW],
+        choices=NAMES,
+        help="which (default all but the landscape)",
+    )
+    add("--network", default="preactresnet18", help="preactresnet18 (default) or resnet20")
     add("--images", type=int, default=200, help="test images (default 200)")
     add("--batch", type=int, default=100, help="images in a batch (default 100)")
-    add("--width", type=int, default=64, help="channels of the stem (default 64, the paper's)")
+    add("--width", type=int, default=16, help="channels of the stem; the paper's is 64")
     add("--rounds", type=int, default=5, help="measured rounds of each analysis (default 5)")
     add("--threads", type=int, default=1, help="CPU threads (more would wait for each other)")
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
@@ -97,36 +121,66 @@ def measured(
     ratios, making, passes = [], [], 0.0
     for round_number in range(options.rounds + 1):  # the first warms up
         context = Timed(model, data, torch.device(options.device), options.batch)
-        with batch_sizes(model) as sizes:
+        with recorded_passes(context.device) as record:
             started = clock(context.device)
             ANALYSES[name].measure(context)
             total = clock(context.device) - started
-        plain, passes = plain_passes(context, sizes), sum(sizes) / len(data.split("test"))
+        plain = plain_passes(context, record.passes) + record.products
+        passes = sum(n for n, _ in record.passes) / len(data.split("test"))
         if round_number:
             ratios.append((total - context.making) / plain)
             making.append(context.making / plain)
     return ratios, making, passes
 
 
+@dataclass
+class Record:
+    """What an analysis asked of its networks."""
+
+    passes: list[Pass]
+    products: float = 0.0  # seconds of products with the Hessian
+
+
 @contextmanager
-def batch_sizes(model: Classifier) -> Iterator[list[int]]:
-    """A list that gets the size of each batch of the model."""
-    sizes: list[int] = []
-    handle = model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    try:
-        yield sizes
-    finally:
-        handle.remove()
+def recorded_passes(device: torch.device) -> Iterator[Record]:
+    """What is asked of every classifier, copies included, and the products with its Hessian."""
+    record = Record([])
+    forward, product = Classifier.forward, HessianProduct.__call__
+
+    def counted(self: Classifier, pixels: torch.Tensor) -> torch.Tensor:
+        record.passes.append((len(pixels), torch.is_grad_enabled() and pixels.requires_grad))
+        return forward(self, pixels)
+
+    def timed(self: HessianProduct, *args: Any) -> Any:
+        started = clock(device)
+        found = product(self, *args)
+        record.products += clock(device) - started
+        return found
+
+    with (
+        patch.object(Classifier, "forward", counted),
+        patch.object(HessianProduct, "__call__", timed),
+    ):
+        yield record
 
 
-@torch.inference_mode()
-def plain_passes(context: EvaluationContext, sizes: list[int]) -> float:
-    """Seconds that so many forward passes take by themselves."""
-    images = context.data.split("test").images[: max(sizes)].to(context.device).float() / 255
+def plain_passes(context: EvaluationContext, passes: list[Pass]) -> float:
+    """Seconds that so many passes take by themselves."""
+    most = max(n for n, _ in passes)
+    images = context.data.split("test").images[:most].to(context.device).float() / 255
+    labels = torch.zeros(most, dtype=torch.long, device=context.device)
+    context.model.requires_grad_(False)
     started = clock(context.device)
-    for size in sizes:
-        context.model(images[:size])
-    return clock(context.device) - started
+    for n, gradient in passes:
+        if gradient:
+            points = images[:n].clone().requires_grad_()
+            torch.autograd.grad(F.cross_entropy(context.model(points), labels[:n]), points)
+        else:
+            with torch.no_grad():
+                context.model(images[:n])
+    passed = clock(context.device) - started
+    context.model.requires_grad_(True)
+    return passed
 
 
 def clock(device: torch.device) -> float:

@@ -38,7 +38,7 @@ from catchup_eval.jobs.networks import load_models
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "analysis" / "corruption"))
 import reference  # type: ignore[import-not-found]
 
-BATCH = {32: 100, 64: 25, 224: 4}  # images that are corrupted at once
+BATCH = {32: 100, 64: 50, 224: 16}  # images that are corrupted at once
 ALONE = {32: 5, 64: 3, 224: 1}  # images that the reference is timed on
 UNFAIR = ("fog", "shot_noise")
 ORIGINAL = {

@@ -161,7 +161,7 @@ def bootstrap_mean(values: np.ndarray, *, bounds: Interval | None = None) -> Int
     n = len(values)
     if n < 2 or nearly_equal(values, bounds):
         return at_edge(float(np.mean(values)), n, bounds) if n else NO_INTERVAL
-    means = [values[rows].mean(axis=1) for rows in _resample(n, RESAMPLES)]
+    means = [values.take(rows).mean(axis=1) for rows in _resample(n, RESAMPLES)]
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return Interval(float(low), float(high))
 

@@ -39,7 +39,10 @@ def area(errors: np.ndarray, times: np.ndarray | None = None) -> float:
         times: (N,) how often each sample is there, for a bootstrap.
     """
     times = np.ones(len(errors)) if times is None else times
-    drawn = times > 0
-    counts = times[drawn]
-    risk = (errors[drawn] * counts).cumsum() / counts.cumsum()
-    return float((risk * counts).sum() / counts.sum())
+    drawn = times.nonzero()[0]
+    counts = times.take(drawn)
+    covered = counts.cumsum()
+    risk = (errors.take(drawn) * counts).cumsum()
+    risk /= covered
+    risk *= counts
+    return float(risk.sum() / covered[-1])

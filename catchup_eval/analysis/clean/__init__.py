@@ -153,8 +153,9 @@ def _add_calibration_error(rows: Rows, samples: dict[str, np.ndarray], confidenc
     gaps = correct - samples[confidence]
 
     def resampled(chosen: np.ndarray) -> np.ndarray:
-        cells = numbers[chosen] + bins * np.arange(len(chosen))[:, None]
-        sums = np.bincount(cells.ravel(), gaps[chosen].ravel(), minlength=bins * len(chosen))
+        cells = numbers.take(chosen)
+        cells += bins * np.arange(len(chosen))[:, None]
+        sums = np.bincount(cells.ravel(), gaps.take(chosen).ravel(), minlength=bins * len(chosen))
         return np.asarray(np.abs(sums).reshape(-1, bins).sum(1) / chosen.shape[1])
 
     value = calibration.expected_calibration_error(samples[confidence], correct, bins=bins)

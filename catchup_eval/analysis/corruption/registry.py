@@ -62,7 +62,7 @@ BENCHMARKS: Mapping[str, Sequence[str]] = {
     "cifar-c-bar": CIFAR_C_BAR,
 }
 VERSION = 2  # raised when an image comes out differently
-CHUNK = 3 * 224**2  # values at a time: intermediate values stay small, and in the cache
+CHUNK = 3 * 160**2  # values at a time: intermediate values stay small, and in the cache
 PRESETS: Mapping[str, int] = {"cifar": 32, "tiny_imagenet": 64, "imagenet": 224}  # pixels a side
 
 
@@ -75,6 +75,7 @@ class Corruption(NamedTuple):
     function: Callable[..., Tensor]
     family: str
     severities: Severities
+    chunk: int = CHUNK  # values that `function` is given at a time, one image at least
 
 
 CORRUPTIONS: Mapping[str, Corruption] = {
@@ -84,7 +85,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "defocus_blur": Corruption(blur.defocus_blur, "blur", blur.DEFOCUS),
     "glass_blur": Corruption(blur.glass_blur, "blur", blur.GLASS),
     "motion_blur": Corruption(blur.motion_blur, "blur", blur.MOTION),
-    "zoom_blur": Corruption(blur.zoom_blur, "blur", blur.ZOOM),
+    "zoom_blur": Corruption(blur.zoom_blur, "blur", blur.ZOOM, 4 * 3 * 224**2),
     "snow": Corruption(weather.snow, "weather", weather.SNOW),
     "frost": Corruption(frost.frost, "weather", frost.FROST),
     "fog": Corruption(weather.fog, "weather", weather.FOG),
@@ -185,15 +186,15 @@ def corrupt(
         raise UserError(
             f"expected images as uint8 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}"
         )
-    function, _, severities = CORRUPTIONS[name]
+    function, _, severities, chunk = CORRUPTIONS[name]
     setting = severities[preset][severity - 1]
     settings = setting if isinstance(setting, tuple) else (setting,)
     extra = {"photographs": photographs} if name == "frost" else {}
-    size = max(1, CHUNK // images[0].numel())
+    size = max(1, chunk // images[0].numel())
     chunks = zip(torch.split(images.cpu(), size), torch.split(index.cpu(), size), strict=True)
     corrupted = [
-        function(chunk, image_rngs(seed, f"{name} {severity}", numbers.numpy()), *settings, **extra)
-        for chunk, numbers in chunks
+        function(some, image_rngs(seed, f"{name} {severity}", numbers.numpy()), *settings, **extra)
+        for some, numbers in chunks
     ]
     return torch.cat(corrupted).to(images.device)
 

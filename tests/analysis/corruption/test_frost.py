@@ -75,3 +75,10 @@ def test_procedural_frost_is_bluish_bright_and_each_images_own(noise: Split) -> 
     assert 100 < red < green < blue < 220
     assert ice.std((1, 2)).min() > 5, "no ice is flat"
     assert not torch.equal(ice[0], ice[1])
+
+
+def test_photographs_of_one_size_are_not_mistaken_for_each_other() -> None:
+    for level in (10, 90, 200):
+        one = [np.full((64, 64, 3), level, np.uint8)]
+        pieces = frost.crop_pieces(image_rngs(0, "test", np.arange(3)), one, 1, (32, 32))
+        assert (pieces == level).all()

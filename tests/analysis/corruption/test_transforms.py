@@ -130,11 +130,12 @@ def test_fog_keeps_black_black_and_white_above_its_floor(severity: int) -> None:
 def test_saturation_and_value_are_the_standard_librarys_and_leave_the_hue(
     rgb: tuple[int, int, int], saturation: float, value: float
 ) -> None:
-    pixel = torch.tensor(rgb).double().view(1, 3, 1, 1) / 255
-    v, s, below = pixels.split_value_saturation(pixel)
+    levels = torch.tensor(rgb, dtype=torch.uint8).view(1, 3, 1, 1)
+    pixel = levels.double() / 255
+    v, s, below = pixels.split_value_saturation(levels)
     hue, *expected = colorsys.rgb_to_hsv(*(number / 255 for number in rgb))
     np.testing.assert_allclose([s.item(), v.item()], expected, atol=1e-12)
-    back = pixels.merge_value_saturation(v, s, below)
+    back = pixels.merge_value_saturation(v, s, below.clone())
     torch.testing.assert_close(back, pixel, rtol=0, atol=1e-12)
     assert back.amax() == pixel.amax(), "exactly, or truncation takes a level"
     new = (torch.tensor(x, dtype=torch.double) for x in (value, saturation))

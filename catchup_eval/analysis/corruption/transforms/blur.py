@@ -1,5 +1,6 @@
 """Defocus, frosted glass, motion and zoom blur."""
 
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -53,11 +54,16 @@ def gaussian_blur(images: Tensor, _rngs: Rngs, sigma: float) -> Tensor:
 
 def defocus_blur(images: Tensor, _rngs: Rngs, radius: float, rim: float) -> Tensor:
     """A disk of `radius` pixels whose rim is smoothed; the image is mirrored at its edge."""
-    kernel = disk(radius, rim)
-    weights = linear.quantize(kernel.reshape(1, -1), linear.KERNEL_BITS).view(1, *kernel.shape)
-    reach = len(kernel) // 2
+    weights = _disk_weights(radius, rim)
+    reach = weights.shape[-1] // 2
     blurred = linear.correlate(images.double(), weights, (reach, reach), mode="reflect")
     return levels_to_uint8(blurred)
+
+
+@lru_cache(maxsize=16)
+def _disk_weights(radius: float, rim: float) -> Tensor:
+    kernel = disk(radius, rim)
+    return linear.quantize(kernel.reshape(1, -1), linear.KERNEL_BITS).view(1, *kernel.shape)
 
 
 def disk(radius: float, rim: float) -> np.ndarray:
@@ -123,16 +129,19 @@ def _resolve_pass(look: np.ndarray, interior: tuple[slice, ...]) -> np.ndarray:
     A pixel that looks at a later one finds there what that one has copied before. Following such
     looks to their end takes as many steps as the path's logarithm when paths are doubled.
     """
-    pixels = np.arange(look.size).reshape(look.shape)
+    path = np.arange(look.size)
     copies = np.zeros(look.shape, bool)
     copies[interior] = True
-    onwards = (look > pixels) & copies.take(look)
-    path = np.where(onwards, look, pixels)
-    while True:
-        doubled = path.take(path)
-        if (doubled == path).all():
-            return np.asarray(look.take(path))
-        path = doubled
+    flat = look.ravel()
+    left = np.flatnonzero((flat > path) & copies.take(flat))
+    path[left] = flat[left]
+    while len(left):
+        reached = path[left]
+        further = path[reached]
+        moved = further != reached
+        left = left[moved]
+        path[left] = further[moved]
+    return np.asarray(look.take(path)).reshape(look.shape)
 
 
 def motion_blur(images: Tensor, rngs: Rngs, radius: float, sigma: float) -> Tensor:
@@ -169,12 +178,13 @@ def _trails(weights: Tensor, angles: np.ndarray) -> tuple[Tensor, tuple[int, int
 
 def zoom_blur(images: Tensor, _rngs: Rngs, largest: float, step: float) -> Tensor:
     """The mean of the image (which counts twice) and of its enlargements up to `largest`."""
-    x = images.double().contiguous(memory_format=torch.channels_last)
+    # All planes as channels of one image, innermost: interpolation takes several of them at once.
+    planes = images.flatten(0, 1)[None].contiguous(memory_format=torch.channels_last).double()
     factors = np.arange(1, largest, step)
-    total = x.clone()
-    for factor in factors:
-        total += zoom_centre(x, factor)
-    return levels_to_uint8(total / (len(factors) + 1)).contiguous()
+    total = 2 * planes  # the first enlargement changes nothing
+    for factor in factors[1:]:
+        total += zoom_centre(planes, factor)
+    return levels_to_uint8(total.div_(len(factors) + 1)).view_as(images).contiguous()
 
 
 def zoom_centre(planes: Tensor, factor: float) -> Tensor:
@@ -185,7 +195,7 @@ def zoom_centre(planes: Tensor, factor: float) -> Tensor:
     sides = planes.shape[-2:]
     cropped = [ceil(side / factor) for side in sides]
     size = [round(side * factor) for side in cropped]
-    middle = _crop_middle(planes, cropped)
+    middle = _crop_middle(planes, cropped).contiguous(memory_format=torch.channels_last)
     return _crop_middle(F.interpolate(middle, size, mode="bilinear", align_corners=True), sides)
 
 

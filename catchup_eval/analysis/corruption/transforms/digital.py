@@ -56,6 +56,7 @@ ELASTIC: Severities = {
         ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
     ),
 }
+LINES = "raw", "RGB;L"  # how Pillow reads and writes (H, 3, W): nothing is moved pixel by pixel
 GRID = 2**16  # steps of the noise between 0 and 1
 
 
@@ -64,15 +65,15 @@ def contrast(images: Tensor, _rngs: Rngs, factor: float) -> Tensor:
     # Whole numbers add up exactly, in any order.
     sums = images.sum((2, 3), dtype=torch.long, keepdim=True)
     means = sums.double() / (255 * images[0, 0].numel())
-    return pixels.to_uint8((pixels.to_unit_float(images) - means) * factor + means)
+    x = pixels.to_unit_float(images)
+    return pixels.to_uint8(x.sub_(means).mul_(factor).add_(means))
 
 
 def saturate(images: Tensor, _rngs: Rngs, factor: float, offset: float) -> Tensor:
     """The saturation (of hue, saturation, value) times `factor` plus `offset`."""
-    value, saturation, below = pixels.split_value_saturation(pixels.to_unit_float(images))
-    return pixels.to_uint8(
-        pixels.merge_value_saturation(value, (saturation * factor + offset).clamp(0, 1), below)
-    )
+    value, saturation, below = pixels.split_value_saturation(images)
+    saturation.mul_(factor).add_(offset).clamp_(0, 1)
+    return pixels.to_uint8(pixels.merge_value_saturation(value, saturation, below))
 
 
 def pixelate(images: Tensor, _rngs: Rngs, fraction: float) -> Tensor:
@@ -93,16 +94,20 @@ def jpeg_compression(images: Tensor, _rngs: Rngs, quality: float) -> Tensor:
     def change(image: Image.Image) -> Image.Image:
         file = BytesIO()
         image.save(file, "JPEG", quality=int(quality))
-        return Image.open(file)
+        return Image.open(file, formats=["JPEG"])
 
     return _apply_pil(images, change)
 
 
 def _apply_pil(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """`change` applied to each image as Pillow has it."""
-    arrays = images.permute(0, 2, 3, 1).contiguous().numpy()
-    changed = np.stack([np.asarray(change(Image.fromarray(array))) for array in arrays])
-    return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
+    """`change` applied to each image as Pillow has it, read and written a line of each colour."""
+    size = images.shape[-1], images.shape[-2]
+    done = b"".join(
+        change(Image.frombuffer("RGB", size, lines, *LINES, 0, 1)).tobytes(*LINES)
+        for lines in images.transpose(1, 2).contiguous().numpy()
+    )
+    changed = torch.frombuffer(bytearray(done), dtype=torch.uint8)
+    return changed.view_as(images.transpose(1, 2)).transpose(1, 2).contiguous()
 
 
 def elastic_transform(

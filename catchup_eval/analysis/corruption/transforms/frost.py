@@ -6,6 +6,7 @@ The official photographs are not part of this package. Those of `hendrycks/robus
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,8 @@ def frost(
 
 def crop_pieces(rngs: Rngs, photographs: Photographs, scale: float, size: Sequence[int]) -> Tensor:
     """(N, H, W, 3) uint8: for each image a random photograph, cropped at a random place."""
-    resized = [resize_bilinear(photograph, scale, size) for photograph in photographs]
     height, width = size
+    resized = [_resized(Identical(each), scale, (height, width)) for each in photographs]
 
     def crop_piece(rng: Generator) -> np.ndarray:
         ice = resized[rng.integers(len(resized))]
@@ -90,6 +91,24 @@ def crop_pieces(rngs: Rngs, photographs: Photographs, scale: float, size: Sequen
         return ice[top : top + height, left : left + width]
 
     return draw_per_image(rngs, crop_piece)
+
+
+class Identical:
+    """An array as a key of a cache: equal to itself alone, whatever it holds."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identical) and other.array is self.array
+
+
+@lru_cache(maxsize=len(NAMES))
+def _resized(photograph: Identical, scale: float, size: tuple[int, int]) -> np.ndarray:
+    return resize_bilinear(photograph.array, scale, size)
 
 
 def resize_bilinear(photograph: np.ndarray, scale: float, size: Sequence[int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 LINE_BITS = 18  # twice these and 16 of a value are below 53
 KERNEL_BITS = 28  # the transform's error stays below 1e-4 of a unit, measured up to 500 pixels
-PIECE = 32  # values of a line that are blurred together
+PIECE = 24  # values of a line that are blurred together
 
 
 def quantize(weights: np.ndarray, bits: int) -> Tensor:
@@ -72,8 +72,15 @@ def correlate(planes: Tensor, kernels: Tensor, centre: tuple[int, int], *, mode:
     (height, width), (rows, columns) = planes.shape[-2:], kernels.shape[-2:]
     top, left = centre
     padded = F.pad(planes, (left, columns - 1 - left, top, rows - 1 - top), mode=mode)
-    size = [fft.next_fast_len(side, real=True) for side in padded.shape[-2:]]
-    weights = torch.fft.rfft2(kernels, s=size).conj()[:, None]
-    sums = torch.fft.irfft2(torch.fft.rfft2(padded, s=size) * weights, s=size)
+    size = tuple(fft.next_fast_len(side, real=True) for side in padded.shape[-2:])
+    sums = torch.fft.irfft2(torch.fft.rfft2(padded, s=size).mul_(_spectra(kernels, size)), s=size)
     exact: Tensor = sums[..., :height, :width].round()
     return exact.div_(2.0**KERNEL_BITS)
+
+
+@lru_cache(maxsize=1)
+def _spectra(kernels: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N or 1, 1, ...) conjugate transforms; kept for a kernel that is the same for all batches."""
+    rows = torch.fft.rfft(kernels, n=size[1])  # few: most of the padded kernel is zero
+    spectra: Tensor = torch.fft.fft(rows, n=size[0], dim=-2).conj().resolve_conj()
+    return spectra[:, None]

@@ -45,7 +45,10 @@ def speckle_noise(images: Tensor, rngs: Rngs, sd: float) -> Tensor:
 
 
 def _normal(images: Tensor, rngs: Rngs) -> Tensor:
-    return pixels.draw_per_image(rngs, lambda rng: rng.standard_normal(images.shape[1:]))
+    noise = np.empty(images.shape)
+    for out, rng in zip(noise, rngs, strict=True):
+        rng.standard_normal(out=out)
+    return torch.from_numpy(noise)
 
 
 def shot_noise(images: Tensor, rngs: Rngs, photons: float) -> Tensor:

@@ -49,8 +49,8 @@ LOW, HIGH = 50, 150  # Canny's thresholds
 FARTHEST = 20  # pixels from an edge; beyond, all is the same
 FIXED = 2**16  # the fixed point of distances
 SAME_IMAGE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])  # all eight neighbours
-SOBEL = np.array([[-1, -2, -1], [0, 0, 0], [1, 2, 1]])  # the slope downwards
-EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+NEAREST, MIRROR = 0, 1  # the line that an image's rim repeats
+EMBOSS = {(1, 1): 2, (0, 1): 1, (1, 0): 1}  # down, right: weight; opposite pixels have its negative
 
 # Steps of the 5x5 chamfer mask: down, right, length. The other half of them are their opposites.
 STEPS = (
@@ -83,10 +83,10 @@ def spatter(
 def add_water(images: Tensor, liquid: np.ndarray, strength: float) -> Tensor:
     """Images brightened towards pale turquoise where liquid (N, H, W) breaks the light."""
     levels = (liquid * 255).astype(np.int64).astype(np.uint8)  # above 255 it starts anew
-    light = torch.from_numpy(levels * caustics(levels).astype(float))[:, None]
-    most = light.amax((1, 2, 3), keepdim=True)
-    fraction = light / torch.where(most > 0, most, 1) * strength
-    return pixels.to_uint8(pixels.to_unit_float(images) + fraction * WATER)
+    light = np.ascontiguousarray(levels * caustics(levels).astype(float))[:, None]
+    most = light.max((1, 2, 3), keepdims=True)
+    fraction = torch.from_numpy(light / np.where(most > 0, most, 1) * strength)
+    return pixels.to_uint8(pixels.to_unit_float(images).add_(fraction * WATER))
 
 
 def add_mud(images: Tensor, wet: np.ndarray, sigma: float) -> Tensor:
@@ -106,14 +106,35 @@ def caustics(liquid: np.ndarray) -> np.ndarray:
 
     The distance from the drops' edges, equalised, embossed and blurred.
     """
-    far = _mean3x3(distance(edges(liquid)) / FIXED).astype(np.float32).astype(np.uint8)
-    levels = equalize_histogram(far).astype(np.int32)
-    relief = ndimage.correlate(levels, EMBOSS[None], mode="mirror")
-    return np.asarray(np.rint(_mean3x3(relief.clip(0, 255))), np.uint8)
+    far = _mean3x3(distance(edges(liquid)), 1 / FIXED).astype(np.float32).astype(np.uint8)
+    padded = _pad(equalize_histogram(far).astype(np.int16), MIRROR)
+    relief = _shift(padded, 0, 0).copy()
+    for (down, right), weight in EMBOSS.items():
+        relief += weight * (_shift(padded, down, right) - _shift(padded, -down, -right))
+    return np.asarray(np.rint(_mean3x3(relief.clip(0, 255).astype(np.int32))), np.uint8)
 
 
-def _mean3x3(x: np.ndarray) -> np.ndarray:
-    return np.asarray(ndimage.correlate(x, np.ones((1, 3, 3)), mode="mirror") * (1 / 9))
+def _mean3x3(x: np.ndarray, unit: float = 1) -> np.ndarray:
+    """The mean of whole numbers (N, H, W) and their eight neighbours, times a power of two."""
+    padded = _pad(x, MIRROR)
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    sums = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    return np.asarray(sums * unit * (1 / 9))
+
+
+def _pad(x: np.ndarray, edge: int | None) -> np.ndarray:
+    """(N, H + 2, W + 2): images (N, H, W) with a rim of zeros, or of their line number `edge`.
+
+    In memory all images' values of one pixel lie together, as in all that is computed from this:
+    parts of small images are then long runs.
+    """
+    n, height, width = x.shape
+    padded = np.zeros((height + 2, width + 2, n), x.dtype).transpose(2, 0, 1)
+    padded[:, 1:-1, 1:-1] = x
+    if edge is not None:
+        padded[:, [0, -1]] = padded[:, [1 + edge, -2 - edge]]
+        padded[:, :, [0, -1]] = padded[:, :, [1 + edge, -2 - edge]]
+    return padded
 
 
 def _shift(padded: np.ndarray, down: int, right: int) -> np.ndarray:
@@ -124,10 +145,10 @@ def _shift(padded: np.ndarray, down: int, right: int) -> np.ndarray:
 
 def edges(levels: np.ndarray) -> np.ndarray:
     """Canny's edges (N, H, W) bool: 3x3 Sobel, the sum of both slopes as strength."""
-    down, across = (
-        ndimage.correlate(levels.astype(np.int32), slope[None], mode="nearest")
-        for slope in (SOBEL, SOBEL.T)
-    )
+    padded = _pad(levels.astype(np.int16), NEAREST)
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    columns = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    down, across = columns[:, 2:] - columns[:, :-2], rows[:, :, 2:] - rows[:, :, :-2]
     strength = np.abs(down) + np.abs(across)
     thin = (strength > LOW) & _ridge(strength, down, across)
     joined, count = ndimage.label(thin, SAME_IMAGE)
@@ -138,15 +159,16 @@ def edges(levels: np.ndarray) -> np.ndarray:
 
 def _ridge(strength: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
     """Where the strength is largest along its slope, which has one of four directions."""
-    padded = np.pad(strength, ((0, 0), (1, 1), (1, 1)))
+    padded = _pad(strength, None)
     level = (strength > _shift(padded, 0, -1)) & (strength >= _shift(padded, 0, 1))
     upright = (strength > _shift(padded, -1, 0)) & (strength >= _shift(padded, 1, 0))
     falling = (strength > _shift(padded, -1, -1)) & (strength > _shift(padded, 1, 1))
     rising = (strength > _shift(padded, -1, 1)) & (strength > _shift(padded, 1, -1))
     slanted = np.where((across ^ down) < 0, rising, falling)
-    flat = np.abs(across) * 13573  # the tangent of 22.5 degrees, in units of 2^-15
-    steep = np.abs(down) << 15
-    upwards = steep > flat + (np.abs(across) << 16)
+    wide = np.abs(across).astype(np.int32)
+    flat = wide * 13573  # the tangent of 22.5 degrees, in units of 2^-15
+    steep = np.abs(down).astype(np.int32) << 15
+    upwards = steep > flat + (wide << 16)
     return np.where(steep < flat, level, np.where(upwards, upright, slanted))
 
 
@@ -154,31 +176,34 @@ def distance(marked: np.ndarray) -> np.ndarray:
     """Chamfer distance (N, H, W) to the nearest marked pixel in units of 1/FIXED, at most 20.
 
     The shortest way runs straight in one direction of the mask, then straight in another one, so
-    one sweep in each direction finds it; a sweep doubles its reach from step to step.
+    one sweep along each line finds it; a sweep doubles its reach from step to step.
     """
-    far = np.where(marked, 0, FARTHEST * FIXED).astype(np.int32)
+    far = np.where(marked, np.int32(0), np.int32(FARTHEST * FIXED))
     for down, right, length in STEPS:
         _sweep(far, down, right, length)
-        _sweep(far, -down, -right, length)
     return far
 
 
 def _sweep(far: np.ndarray, down: int, right: int, length: float) -> None:
-    """Let every pixel hear, in place, from those any number of steps away in one direction."""
-    times = 1
-    while times * length < FARTHEST:
-        here, there = _pairs(far, times * down, times * right)
-        np.minimum(here, there + times * round(length * FIXED), out=here)
+    """Let every pixel hear, in place, from those any number of steps away, there and back."""
+    times, step, most = 1, round(length * FIXED), far.max()
+    while times * step < most:  # a longer way helps nobody
+        farther = far + np.int32(times * step)
+        for sign in (times, -times):
+            here, there = _pairs(far, farther, sign * down, sign * right)
+            np.minimum(here, there, out=here)
         times *= 2
 
 
-def _pairs(x: np.ndarray, down: int, right: int) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(
+    x: np.ndarray, others: np.ndarray, down: int, right: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that have another one `down` and `right` of them, and those others."""
     height, width = x.shape[1:]
     top, left = max(0, -down), max(0, -right)
     rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
     here = x[:, top : top + rows, left : left + columns]
-    return here, x[:, top + down : top + down + rows, left + right : left + right + columns]
+    return here, others[:, top + down : top + down + rows, left + right : left + right + columns]
 
 
 def equalize_histogram(levels: np.ndarray) -> np.ndarray:

@@ -49,10 +49,9 @@ LUMA = (0.299, 0.587, 0.114)  # OpenCV's grey of red, green and blue
 
 def brightness(images: Tensor, _rngs: Rngs, more: float) -> Tensor:
     """The value (of hue, saturation, value) raised by `more`."""
-    value, saturation, below = pixels.split_value_saturation(pixels.to_unit_float(images))
-    return pixels.to_uint8(
-        pixels.merge_value_saturation((value + more).clamp(0, 1), saturation, below)
-    )
+    value, saturation, below = pixels.split_value_saturation(images)
+    value.add_(more).clamp_(0, 1)
+    return pixels.to_uint8(pixels.merge_value_saturation(value, saturation, below))
 
 
 def fog(images: Tensor, rngs: Rngs, thickness: float, fade: float) -> Tensor:
@@ -110,14 +109,15 @@ def snow(
 
     They fall in streaks, downwards more than across.
     """
-    noise, angles = [], []
-    for rng in rngs:
-        noise.append(rng.standard_normal(images.shape[-2:]))
-        angles.append(rng.uniform(-135, -45))
-    flakes = blur.zoom_centre(mean + sd * torch.from_numpy(np.stack(noise))[:, None], zoom)
-    flakes = pixels.to_uint8(torch.where(flakes < threshold, 0, flakes))
-    streaks = blur.apply_motion(flakes, np.array(angles), radius, sigma)
+    noise, angles = np.empty((len(images), 1, *images.shape[-2:])), np.empty(len(images))
+    for number, rng in enumerate(rngs):
+        rng.standard_normal(out=noise[number, 0])
+        angles[number] = rng.uniform(-135, -45)
+    flakes = blur.zoom_centre(torch.from_numpy(noise).mul_(sd).add_(mean), zoom)
+    flakes = pixels.to_uint8(flakes * (flakes >= threshold))
+    streaks = blur.apply_motion(flakes, angles, radius, sigma)
     x, layer = pixels.to_unit_float(images), pixels.to_unit_float(streaks)
-    luma = (x * torch.tensor(LUMA, dtype=torch.double).view(3, 1, 1)).sum(1, keepdim=True)
-    pale = torch.maximum(x, luma * 1.5 + 0.5)
-    return pixels.to_uint8(weight * x + (1 - weight) * pale + layer + layer.flip(2, 3))
+    red, green, blue = (weight * x[:, [channel]] for channel, weight in enumerate(LUMA))
+    luma = red.add_(green).add_(blue)
+    pale = torch.maximum(x, luma.mul_(1.5).add_(0.5)).mul_(1 - weight)
+    return pixels.to_uint8(x.mul_(weight).add_(pale).add_(layer).add_(layer.flip(2, 3)))
