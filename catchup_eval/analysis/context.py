@@ -235,8 +235,7 @@ class EvaluationContext:
             change: from some rows of the split to their images (n, C, H, W) uint8.
         """
         found = []
-        for start in range(0, len(split), self.batch_size):
-            rows = split[start : start + self.batch_size]
+        for rows in split.pieces(self.batch_size):
             logits = self.logits(change(rows).float() / 255)
             outputs = ModelOutputs(logits, None, rows.labels, rows.index, rows.accepted)
             found.append((as_labels(logits), outputs.correct))
