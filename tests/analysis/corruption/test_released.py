@@ -1,5 +1,6 @@
 """The released files: CIFAR's arrays, ImageNet-C's tree of folders, used as they are."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,35 @@ def test_the_analysis_streams_them(photographs, network, tmp_path):
     assert np.array_equal(ours.samples["correct"], expected.samples["correct"])
     assert ours.frame.protocol.str.startswith("released2of19").all()
     assert ours.checks.value.all()
+
+
+def test_a_cell_above_the_limit_is_packed_once(photographs, network, tmp_path, monkeypatch):
+    """After that only the head of its first image is read, until its folders change."""
+    data, folder = photographs.transform(), tmp_path / "imagenet-c"
+    root = tmp_path / "root"
+    root.mkdir()
+
+    def errors(**more):
+        context = EvaluationContext(network, data, batch_size=6, data_root=root, **more)
+        return corruption.measure(
+            context, files=str(folder), corruptions=TYPES, severities=(1, 3)
+        ).samples["correct"]
+
+    expected = errors()
+    assert not list(root.rglob("packs/*")), "there is no limit"
+    monkeypatch.setenv("CATCHUP_EVAL_DECODED_LIMIT", "1kB")
+    assert np.array_equal(errors(auditing=True), expected) and not list(root.rglob("packs/*"))
+    assert np.array_equal(errors(), expected)
+    assert len(list(root.rglob("packs/*-offsets.npy"))) == 4, "one for each cell"
+    (changed,) = folder.glob("fog/3/*/7.JPEG")
+    for path in folder.glob("*/3/*/*.JPEG"):  # emptied, but where it was
+        path.write_bytes(path.read_bytes()[:60])
+    assert np.array_equal(errors(), expected)
+    changed.unlink()
+    save(changed, torch.zeros(3, 32, 32, dtype=torch.uint8))
+    os.utime(changed.parent, ns=(0, 0))
+    with pytest.raises(BadFile, match="cannot be decoded"):
+        errors()
 
 
 def test_alexnets_measure_follows_from_released_files(photographs, monkeypatch):
