@@ -26,9 +26,9 @@ from torch.utils._pytree import tree_map_only
 
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.datasets import memmap
-from catchup_eval.datasets.decoding import cores, decode, name_in_errors
+from catchup_eval.datasets.decoding import decode, name_in_errors
 from catchup_eval.datasets.preprocessing import Preprocess
-from catchup_eval.datasets.reading import READERS
+from catchup_eval.datasets.reading import READERS, read
 
 LIMIT = "CATCHUP_EVAL_DECODED_LIMIT"
 UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -111,17 +111,12 @@ class EncodedImages(Tensor):
         return made
 
     def decode(self) -> Tensor:
-        """The same in memory, by a thread for each core.
+        """The same in memory, by several threads.
 
         Raises:
             BadFile: one is absent, damaged or of another size; the message names it.
         """
-        numbers = self._rows.tolist()
-        if len(numbers) == 1:
-            return self._files.decode(numbers[0])[None]
-        with ThreadPoolExecutor(cores()) as pool:
-            images = list(pool.map(self._files.decode, numbers))
-        return torch.stack(images) if images else torch.empty(self.shape, dtype=torch.uint8)
+        return self._files.decode(int(self._rows))[None] if len(self._rows) == 1 else read(self)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -212,7 +207,7 @@ def load_or_pack(
         with ThreadPoolExecutor(READERS) as pool:
             yield np.cumsum([0, *pool.map(_file_size, files)], dtype=np.int64)
 
-    def read() -> Iterator[np.ndarray]:
+    def join() -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(READERS) as pool:
             for start in range(0, len(files), BLOCK):
                 some = range(start, min(start + BLOCK, len(files)))
@@ -230,7 +225,7 @@ def load_or_pack(
     beside = path.with_name(f"{path.stem}-offsets.npy")
     shape = (len(files) + 1,)
     offsets = memmap.load_or_compute(beside, shape, measure, np.int64).numpy()
-    content = memmap.load_or_compute(path, (int(offsets[-1]),), read)
+    content = memmap.load_or_compute(path, (int(offsets[-1]),), join)
     return Pack(content.numpy(), offsets)
 
 

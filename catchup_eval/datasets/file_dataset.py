@@ -252,6 +252,6 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(there).free
     if free < needed:
         raise UserError(
-            f"the decoded images need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            f"the images need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
             "are free; make room, or name another --data-root"
         )

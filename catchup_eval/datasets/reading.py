@@ -6,6 +6,7 @@ threads keep a disk busy, and on images that are encoded all cores.
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -33,8 +34,7 @@ def read_ahead(images: Tensor, batches: Iterable[Tensor | slice]) -> Iterator[Te
     if images.device.type != "cpu" or images.nbytes < SMALL * len(images):
         yield from (images[rows] for rows in batches)
         return
-    pool = ThreadPoolExecutor(max(READERS, cores()))
-    try:
+    with _threads() as pool:
         before: _Batch | None = None
         for rows in batches:
             following = _Batch(pool, images, rows)
@@ -43,7 +43,20 @@ def read_ahead(images: Tensor, batches: Iterable[Tensor | slice]) -> Iterator[Te
             before = following
         if before:
             yield before.result()
-    finally:  # also where a batch is not taken any more
+
+
+def read(images: Tensor) -> Tensor:
+    """All of them in memory; see :func:`read_ahead`."""
+    with _threads() as pool:
+        return _Batch(pool, images, slice(None)).result()
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(max(READERS, cores()))
+    try:
+        yield pool
+    finally:  # also after an error, or where a batch is not taken any more
         pool.shutdown(cancel_futures=True)
 
 
@@ -54,8 +67,8 @@ class _Batch:
         numbers = torch.arange(len(images))[rows].tolist()
         self._images = torch.empty((len(numbers), *images.shape[1:]), dtype=images.dtype)
         self._futures: list[Future[None]] = [
-            pool.submit(_read, images[number : number + 1], row)
-            for number, row in zip(numbers, torch.split(self._images, 1), strict=True)
+            pool.submit(_read, images[number : number + 1], self._images[row : row + 1])
+            for row, number in enumerate(numbers)
         ]
 
     def result(self) -> Tensor:
