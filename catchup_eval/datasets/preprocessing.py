@@ -64,7 +64,8 @@ class Preprocess:
         """(3, size, size) uint8 of an image in any mode, or (3, H, W) uint8.
 
         As torchvision's presets do it on tensors: bilinear and bicubic in integers of 16 bits,
-        the same on every processor, and within two grey levels of Pillow's.
+        the same on every processor. On 500 photographs bilinear was within two grey levels of
+        Pillow's, whose weights have 22 bits; bicubic too, but for one value in a million (seven).
         """
         from torch import Tensor
         from torchvision.transforms.functional import pil_to_tensor
