@@ -13,6 +13,7 @@ from torch import Tensor
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.datasets.dataset import Batch, Progress, Split, TensorDataset
+from catchup_eval.datasets.reading import SMALL
 from catchup_eval.models.batch_norm import IMAGES, statistics_note
 from catchup_eval.models.classifier import Classifier, check_pixel_range
 from catchup_eval.models.modes import eval_mode
@@ -160,8 +161,8 @@ class EvaluationContext:
     def batches(self, split: str) -> Iterator[Batch]:
         """The split's samples in order, on the device."""
         samples = self.data.split(split)
-        if samples.images.nbytes <= MAX_BYTES:
-            samples = samples.to(self.device)
+        if samples.images.nbytes <= min(MAX_BYTES, SMALL * len(samples)):
+            samples = samples.to(self.device)  # else they are read ahead, batch by batch
         return samples.batches(self.batch_size, self.device)
 
     def outputs(self, split: str) -> ModelOutputs:
@@ -258,8 +259,7 @@ class EvaluationContext:
             condition: what stored logits call it, as :mod:`catchup_eval.models.logits` lists.
         """
         found = []
-        for start in range(0, len(split), self.batch_size):
-            rows = split[start : start + self.batch_size]
+        for rows in split.pieces(self.batch_size):
             logits = self.logits(change(rows).float() / 255)
             outputs = ModelOutputs(logits, None, rows.labels, rows.index, rows.accepted)
             found.append((as_labels(logits), outputs.correct))

@@ -105,7 +105,7 @@ def print_models(
     size = sum(data.bytes_to_decode(transform) for transform in transforms)
     if size > LARGE:
         console.info(
-            f"{data.name} is decoded once, as far as the analyses need it: up to "
+            f"{data.name} is decoded (or packed) once, as far as the analyses need it: up to "
             f"{size / 1e9:.1f} GB in {settings.data_root}"
         )
 

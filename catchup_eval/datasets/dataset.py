@@ -14,6 +14,7 @@ from torch import Tensor
 from catchup_eval.core.errors import Missing, UserError
 from catchup_eval.core.rng import generator
 from catchup_eval.datasets.preprocessing import Preprocess
+from catchup_eval.datasets.reading import read_ahead
 
 Progress = Callable[[int, int], None]  # (done, total)
 
@@ -144,10 +145,15 @@ class Split(SplitLike):
         chosen = self[rows]
         return Batch(chosen.images.float() / 255, chosen.labels, chosen.index, chosen.boxes)
 
+    def pieces(self, size: int) -> Iterator["Split"]:
+        """All samples in order, `size` at a time, in memory; the next ones are read meanwhile."""
+        rows = [slice(start, start + size) for start in range(0, len(self), size)]
+        for some, images in zip(rows, read_ahead(self.images, rows), strict=True):
+            yield replace(self[some], images=images)
+
     def batches(self, size: int, device: torch.device | str | None = None) -> Iterator[Batch]:
-        """All samples in order, `size` at a time, each moved to `device` while still bytes."""
-        for start in range(0, len(self), size):
-            some = self[start : start + size]
+        """The same as batches, each moved to `device` while still bytes."""
+        for some in self.pieces(size):
             yield (some if device is None else some.to(device)).batch(slice(None))
 
     def with_fingerprint(self, fingerprint: str) -> "Split":

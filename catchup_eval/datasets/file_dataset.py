@@ -8,30 +8,22 @@ else. Files may be deleted at any time; a decode that was stopped starts again. 
 while others wait for it, and a file that is not whole is decoded again
 (:mod:`catchup_eval.datasets.memmap`).
 
-Pixels are those that torchvision's reader gives: the first frame, without transparency, and as they
-lie in the file, whatever orientation a camera noted (EXIF), since published accuracies were
-measured so. Images of 16 bits are scaled to 8; those of floating point are refused.
-
-Threads decode: on two cores they were as fast as processes, since Pillow decodes and resizes
-without the interpreter's lock.
+Where the user sets a limit that the pixels would exceed, they stay encoded instead
+(:mod:`catchup_eval.datasets.encoded`).
 """
 
 import hashlib
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from catchup_eval.core.errors import BadFile, UserError
+from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import remove_leftovers
 from catchup_eval.datasets import memmap
 from catchup_eval.datasets.dataset import (
@@ -42,6 +34,8 @@ from catchup_eval.datasets.dataset import (
     TensorDataset,
     combine_fingerprints,
 )
+from catchup_eval.datasets.decoding import decode_images, image_size
+from catchup_eval.datasets.encoded import Files, exceeds_limit, load_or_pack
 from catchup_eval.datasets.files import FileSplit
 from catchup_eval.datasets.preprocessing import Preprocess
 
@@ -50,8 +44,7 @@ PHOTOGRAPHS = Preprocess(224, resize=256)  # where neither model nor dataset has
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 MOST_TRAINING = 10_000  # training images; analyses take a sample of a few hundred
-VERSION = 2  # raised when the decoded pixels change
-DEEPEST = 65_535  # the largest value of 16 bits
+VERSION = 3  # raised when the decoded pixels change
 BLOCK = 256  # images that are decoded before they are written
 
 
@@ -100,9 +93,11 @@ class FileDataset(Dataset[SplitLike]):
     def bytes_to_decode(self, preprocess: Preprocess | None = None) -> int:
         """Bytes that this preprocessing adds to the disk once all splits are decoded."""
         used, folder = preprocess or self.preprocess, self._cache_folder
-        parts = [part for part in self.parts.values() if not _is_ready(part, used)]
-        wanted = [_path_and_shape(part, used, folder) for part in parts]
-        return sum(prod(shape) for path, shape in wanted if memmap.quick_damage(path, shape))
+        return sum(
+            _bytes_to_write(part, used, folder)
+            for part in self.parts.values()
+            if not _is_ready(part, used)
+        )
 
     def evaluation_subset(self) -> "FileDataset":
         """The same with at most 10,000 training images, since no analysis looks at more."""
@@ -169,7 +164,8 @@ def decode_split(
 ) -> Split:
     """These images as a network is given them, as a memory map; decoded where there is none yet.
 
-    Images in memory that have their size already are given back as they are.
+    Images in memory that have their size already are given back as they are. Files whose map would
+    exceed the user's limit are packed and decoded as they are used.
 
     Args:
         folder: where decoded images are cached.
@@ -193,7 +189,7 @@ def decode_split(
                 images = decode_images(paths[rows], preprocess, files.border)
             else:
                 assert isinstance(files, Split)
-                images = _resize(files.images[rows], preprocess)
+                images = [preprocess.pixels(image) for image in files.images[rows].cpu()]
             yield torch.stack(images).numpy()
             if progress:
                 progress(start + len(images), len(files))
@@ -203,18 +199,16 @@ def decode_split(
         for file, box in zip(files, files.boxes.numpy(), strict=True):
             yield preprocess.boxes(box[None], image_size(file))
 
-    images, boxes = memmap.load_or_compute(path, shape, decode), None
+    if isinstance(files, FileSplit) and _stays_encoded(path, shape):
+        images: Tensor = _pack(files, preprocess, folder, progress)
+    else:
+        images = memmap.load_or_compute(path, shape, decode)
+    boxes = None
     if files.boxes is not None:
         beside = path.with_name(f"{path.stem}-boxes.npy")
         boxes = memmap.load_or_compute(beside, (len(files), 4), transform_boxes, np.float32)
     part = Split(images, files.labels, files.index, boxes, accepted=files.accepted)
     return part.with_fingerprint(path.stem)
-
-
-def _resize(images: Tensor, preprocess: Preprocess) -> list[Tensor]:
-    """Images (N, 3, H, W) uint8 of memory as a network is given them."""
-    arrays = images.permute(0, 2, 3, 1).cpu().numpy()
-    return [preprocess.pixels(Image.fromarray(array)) for array in arrays]
 
 
 def _path_and_shape(
@@ -224,74 +218,40 @@ def _path_and_shape(
     return path, (len(files), 3, preprocess.size, preprocess.size)
 
 
+def _stays_encoded(path: Path, shape: tuple[int, ...]) -> bool:
+    return exceeds_limit(prod(shape)) and bool(memmap.quick_damage(path, shape))
+
+
+def _pack_path(files: FileSplit, folder: Path) -> Path:
+    return folder.with_name("packs") / f"{files.fingerprint}.npy"
+
+
+def _pack(
+    files: FileSplit, preprocess: Preprocess, folder: Path, progress: Progress | None
+) -> Tensor:
+    path, size = _pack_path(files, folder), int(files.sizes.sum())
+    if memmap.quick_damage(path, (size,)):
+        remove_leftovers(path.parent)  # before the room is looked at
+        _check_room(path.parent, size)
+    paths, sides = [*files], (preprocess.size, preprocess.size)
+    pack = load_or_pack(path, paths, progress)
+    return Files(paths, sides, preprocess, files.border, pack).images()
+
+
+def _bytes_to_write(part: SplitLike, preprocess: Preprocess, folder: Path) -> int:
+    path, shape = _path_and_shape(part, preprocess, folder)
+    size = prod(shape)
+    if isinstance(part, FileSplit) and _stays_encoded(path, shape):
+        size = int(part.sizes.sum())
+        path, shape = _pack_path(part, folder), (size,)
+    return size if memmap.quick_damage(path, shape) else 0
+
+
 def _check_room(folder: Path, needed: int) -> None:
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
         raise UserError(
-            f"the decoded images need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            f"the images need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
             "are free; make room, or name another --data-root"
         )
-
-
-def decode_images(
-    paths: Iterable[Path], preprocess: Preprocess | None, border: int = 0
-) -> list[Tensor]:
-    """Images as (3, h, w) uint8, in order; of their own size where there is no `preprocess`.
-
-    Args:
-        border: pixels that are cut off at each side first.
-
-    Raises:
-        BadFile: one is absent, damaged or no image; the message names it.
-    """
-
-    def decode(path: Path) -> Tensor:
-        with _open_image(path) as opened:
-            image = to_eight_bits(opened)
-            if border:
-                image = image.crop((border, border, image.width - border, image.height - border))
-            if preprocess:
-                return preprocess.pixels(image)
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-
-    mine = hasattr(os, "sched_getaffinity")  # the cores that this process may use
-    cores = len(os.sched_getaffinity(0)) if mine else os.cpu_count()
-    with ThreadPoolExecutor(cores or 1) as pool:
-        return list(pool.map(decode, paths))
-
-
-def to_eight_bits(image: Image.Image) -> Image.Image:
-    """An image of 16 bits scaled to 8, which PIL would clip; one of 8 bits as it is.
-
-    The orientation that a camera noted (EXIF) is not applied, as torchvision does not.
-
-    Raises:
-        ValueError: pixels of floating point or 32 bits, whose range is not known.
-    """
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > DEEPEST:
-        raise ValueError(f"expected 8 or 16 bits a channel, got the mode {image.mode}")
-    return Image.fromarray(np.round(values / (DEEPEST / 255)).astype(np.uint8))
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) from the first bytes of a file.
-
-    Raises:
-        BadFile: it is absent, damaged or no image.
-    """
-    with _open_image(path) as image:
-        return image.height, image.width
-
-
-@contextmanager
-def _open_image(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except Exception as error:  # a damaged image can raise many types
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise BadFile(f"{path} cannot be decoded: {reason}") from error

@@ -29,7 +29,8 @@ import torch
 from catchup_eval.core.errors import BadFile, UserError
 from catchup_eval.core.files import atomic_path
 from catchup_eval.core.words import count_noun
-from catchup_eval.datasets.file_dataset import CACHE, PHOTOGRAPHS, FileDataset, image_size
+from catchup_eval.datasets.decoding import image_size
+from catchup_eval.datasets.file_dataset import CACHE, PHOTOGRAPHS, FileDataset
 from catchup_eval.datasets.files import FileSplit
 from catchup_eval.datasets.preprocessing import Preprocess
 

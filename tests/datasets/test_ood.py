@@ -78,9 +78,11 @@ def test_photographs_are_brought_to_the_size_of_arrays_when_they_are_used(
     assert data.transform_fingerprint() == used.fingerprint
     theirs = [Image.open(path).convert("RGB") for path in data.split("out:far/pets")]  # type: ignore[attr-defined]
     expected = [F.pil_to_tensor(F.center_crop(F.resize(image, [32]), [32, 32])) for image in theirs]
-    assert torch.equal(used.split("out:far/pets").images, torch.stack(expected))
+    away = used.split("out:far/pets").images.int() - torch.stack(expected).int()
+    assert away.abs().max() <= 2, "Pillow's weights have more bits"
     first = Image.fromarray(np.load(grey)[0]).convert("RGB").resize((32, 32), Image.BILINEAR)
-    assert np.array_equal(used.split("out:grey").images[0].permute(1, 2, 0).numpy(), first)
+    away = used.split("out:grey").images[0].permute(1, 2, 0).int() - torch.tensor(np.array(first))
+    assert away.abs().max() <= 2
     few = data.subsample(2)
     assert len(few.split("out:far/pets")) == 2 and "out:far/pets n=2 of 4" in few.subset
 

@@ -38,6 +38,7 @@ misclassified cells. Older results lack `prediction`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,7 +158,9 @@ def measure(
             f"the types of {benchmark.name} are read from files, which are not in the data root; "
             "give their folder as --set corruption.files=FOLDER, or see: data list imagenet-c-bar"
         )
-    source = variant if made else released.find_released(Path(str(folder)), split)
+    source: Source = variant
+    if not made:
+        source = released.find_released(Path(str(folder)), split, _cache_root(context))
     cells = [(name, severity) for name in corruptions for severity in severities]
     tracked = context.track(cells, len(cells))
     columns = [_outcomes(context, split, source, *cell) for cell in tracked]
@@ -248,15 +251,25 @@ def _is_batch_independent(split: Split, name: str, variant: CorruptionVariant) -
 def _outcomes(
     context: EvaluationContext, split: Split, source: Source, name: str, severity: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    root = None if context.auditing or context.origin else context.data_root
-    if not isinstance(source, CorruptionVariant):
+    root = _cache_root(context)
+    if isinstance(source, released.ReleasedArrays):
         corrupt = partial(source.read_cell, name=name, severity=severity)
-    elif root is None or not root.is_dir() or not cache.fits_on_disk(root, split):
+        return context.outcomes(split, corrupt)
+    if isinstance(source, released.ReleasedFolders):
+        images = replace(split, images=source.read_cell(split, name, severity))
+    elif root is None or not cache.fits_on_disk(root, split):
         corrupt = partial(corrupt_split, name=name, severity=severity, variant=source)
+        return context.outcomes(split, corrupt, f"corruption/{name}/{severity}")
     else:
         images = cache.cached_split(root / "corrupted", split, name, severity, source)
-        return context.outcomes(images, lambda batch: batch.images)
-    return context.outcomes(split, corrupt, f"corruption/{name}/{severity}")
+    return context.outcomes(images, lambda batch: batch.images)
+
+
+def _cache_root(context: EvaluationContext) -> Path | None:
+    """The data root, where it is there and may be written to."""
+    root = context.data_root
+    unused = context.auditing or context.origin or root is None or not root.is_dir()
+    return None if unused else root
 
 
 def _rows(cells: Cells, samples: Mapping[str, np.ndarray], protocol: str, metric: str) -> Rows:

@@ -5,7 +5,8 @@ then all at 2, to 5. `labels.npy` holds the N labels five times; the same layout
 :func:`catchup_eval.analysis.corruption.cache.export`.
 
 CIFAR-10-C-bar as its authors' script writes it is the same. ImageNet-C and ImageNet-C-bar lie as
-files of 224 pixels that are decoded as they are used:
+files of 224 pixels that are decoded as they are used, or packed as
+:mod:`catchup_eval.datasets.encoded` does where a cell's pixels exceed the user's limit:
 
 FOLDER/NAME/SEVERITY/WNID/*.JPEG    the validation images, under their own names
 
@@ -16,8 +17,10 @@ They are never resized, whatever the network's own preprocessing is (RobustBench
 resizing and cropping them again changes ranks).
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +31,9 @@ from torch.nn import functional as F
 
 from catchup_eval.core.errors import BadFile
 from catchup_eval.datasets.dataset import Split
-from catchup_eval.datasets.file_dataset import decode_images
+from catchup_eval.datasets.decoding import image_size
+from catchup_eval.datasets.encoded import Files, exceeds_limit, load_or_pack
+from catchup_eval.datasets.file_dataset import CACHE
 from catchup_eval.datasets.folders import listing
 
 # By benchmark and dataset: the folder of its corrupted test images in the data root, as archives
@@ -67,33 +72,48 @@ class ReleasedFolders(NamedTuple):
 
     folders: Mapping[str, Path]
     paths: np.ndarray  # (N,) bytes, below FOLDER/NAME/SEVERITY
+    packs: Path | None = None  # where cells may be packed
 
     def read_cell(self, split: Split, name: str, severity: int) -> Tensor:
         """These images as the files have them, (n, 3, H, W) uint8; by `split.index`.
 
+        They are decoded as they are used; a fault of an image, or another size than that of the
+        first, is found then.
+
         Raises:
-            BadFile: one is absent, damaged, or of another size than the others.
+            BadFile: there is no such folder, or its first image is absent or damaged.
         """
         if name not in self.folders:
             raise BadFile(
                 f"there is no folder {name}; there are: {', '.join(sorted(self.folders))}"
             )
         below = self.folders[name] / str(severity)
-        paths = [below / os.fsdecode(self.paths[row]) for row in split.index.tolist()]
-        images = decode_images(paths, None)
-        for path, image in zip(paths, images, strict=True):
-            if image.shape != images[0].shape:
-                raise BadFile(
-                    f"expected images of one size in {below}, {path} has {tuple(image.shape[1:])}"
-                )
-        return torch.stack(images)
+        paths = [below / os.fsdecode(path) for path in self.paths]
+        size = image_size(paths[0])
+        pack = None
+        if self.packs is not None and exceeds_limit(3 * prod(size) * len(split)):
+            pack = load_or_pack(self.packs / f"{_identify(below, self.paths)}.npy", paths)
+        return Files(paths, size, pack=pack).images()[split.index]
 
 
 Released = ReleasedArrays | ReleasedFolders
 
 
-def find_released(folder: Path, split: Split) -> Released:
+def _identify(folder: Path, paths: np.ndarray) -> str:
+    """A hash that changes when files are put into these folders, or taken out of them."""
+    folder = folder.resolve()
+    inner = [folder, *(folder / os.fsdecode(name) for name in {os.path.dirname(p) for p in paths})]
+    folders = sorted((str(each), each.stat().st_mtime_ns) for each in inner)
+    digest = hashlib.sha256(repr(folders).encode())
+    digest.update(np.ascontiguousarray(paths).data)
+    return digest.hexdigest()[:16]
+
+
+def find_released(folder: Path, split: Split, root: Path | None = None) -> Released:
     """The files in this folder, once their labels are found to be those of `split`.
+
+    Args:
+        root: the data root, where files may be listed and packed; None: nothing is written.
 
     Raises:
         BadFile: no `labels.npy` and no folders of images; labels that are not five times the same;
@@ -106,14 +126,14 @@ def find_released(folder: Path, split: Split) -> Released:
         for path in severities:
             if folders.setdefault(path.parent.name, path.parent) != path.parent:
                 raise BadFile(f"{path.parent} and {folders[path.parent.name]} have the same name")
-        found = listing(first)
+        found = listing(first, root)
         if not _agree(found.labels, split):
             raise BadFile(
                 f"{first} has {len(found.paths)} images in {len(found.classes)} classes, which are "
                 f"not those of these {len(split)} images; both are taken in the order of their "
                 "sorted paths"
             )
-        return ReleasedFolders(folders, found.paths)
+        return ReleasedFolders(folders, found.paths, root and root / CACHE / "packs")
     paths = _glob(folder, "labels.npy") or [folder / "labels.npy"]
     if len(paths) > 1:
         raise BadFile(f"{paths[0]} and {paths[1]} are of two datasets; give the folder of one")

@@ -12,7 +12,7 @@ from torch.utils import data as torch_data
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets import arrays
-from catchup_eval.datasets.file_dataset import to_eight_bits
+from catchup_eval.datasets.decoding import to_eight_bits
 
 KINDS = {**arrays.KINDS, "img": "images", "pixel_values": "images"}  # columns by name
 FEATURES = {"Image": "images", "ClassLabel": "labels"}  # columns by Hugging Face's types

@@ -1,5 +1,6 @@
 """The released files: CIFAR's arrays, ImageNet-C's tree of folders, used as they are."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_photographs_are_used_as_they_lie(photographs, tmp_path):
     split = photographs.transform().split("test")
     source = find_released(tmp_path / "imagenet-c", split)
     for severity in (1, 3):
-        images = source.read_cell(split, "fog", severity)
+        images = source.read_cell(split, "fog", severity).clone()
         assert torch.equal(images, corrupt_split(split, "fog", severity, CorruptionVariant()))
     few = split[torch.tensor([7, 2])]
     assert torch.equal(source.read_cell(few, "fog", 3), images[[7, 2]])
@@ -157,6 +158,35 @@ def test_the_analysis_streams_them(photographs, network, tmp_path):
     assert ours.checks.value.all()
 
 
+def test_a_cell_above_the_limit_is_packed_once(photographs, network, tmp_path, monkeypatch):
+    """After that only the head of its first image is read, until its folders change."""
+    data, folder = photographs.transform(), tmp_path / "imagenet-c"
+    root = tmp_path / "root"
+    root.mkdir()
+
+    def errors(**more):
+        context = EvaluationContext(network, data, batch_size=6, data_root=root, **more)
+        return corruption.measure(
+            context, files=str(folder), corruptions=TYPES, severities=(1, 3)
+        ).samples["correct"]
+
+    expected = errors()
+    assert not list(root.rglob("packs/*")), "there is no limit"
+    monkeypatch.setenv("CATCHUP_EVAL_DECODED_LIMIT", "1kB")
+    assert np.array_equal(errors(auditing=True), expected) and not list(root.rglob("packs/*"))
+    assert np.array_equal(errors(), expected)
+    assert len(list(root.rglob("packs/*-offsets.npy"))) == 4, "one for each cell"
+    (changed,) = folder.glob("fog/3/*/7.JPEG")
+    for path in folder.glob("*/3/*/*.JPEG"):  # emptied, but where it was
+        path.write_bytes(path.read_bytes()[:60])
+    assert np.array_equal(errors(), expected)
+    changed.unlink()
+    save(changed, torch.zeros(3, 32, 32, dtype=torch.uint8))
+    os.utime(changed.parent, ns=(0, 0))
+    with pytest.raises(BadFile, match="cannot be decoded"):
+        errors()
+
+
 def test_alexnets_measure_follows_from_released_files(photographs, monkeypatch):
     """All fifteen types at five severities of a set of 1,000 classes."""
     few = photographs.transform().split("test")[torch.tensor([0, 19])]
@@ -178,13 +208,13 @@ def test_faults_of_folders_are_named(photographs, tmp_path):
     source = find_released(tmp_path / "imagenet-c", split)
     with pytest.raises(BadFile, match=r"has 20 images in 10 classes, which are not those of these"):
         find_released(tmp_path / "imagenet-c", replace(split, labels=split.labels.flip(0)))
-    path = next((tmp_path / "imagenet-c" / "fog" / "3").rglob("*.JPEG"))
+    path = max((tmp_path / "imagenet-c" / "fog" / "3").rglob("*.JPEG"))  # not the first
     Image.new("RGB", (30, 32)).save(path, format="PNG")
-    with pytest.raises(BadFile, match=r"expected images of one size in .*fog/3"):
-        source.read_cell(split, "fog", 3)
+    with pytest.raises(BadFile, match=r"expected images of one size, 32 x 32, .*fog/3/.* 32 x 30"):
+        source.read_cell(split, "fog", 3).clone()
     path.unlink()
     with pytest.raises(BadFile, match=rf"{path} cannot be decoded: No such file"):
-        source.read_cell(split, "fog", 3)
+        source.read_cell(split, "fog", 3).clone()
 
 
 def write_cifar_c_bar(folder: Path, split: Split, types=CIFAR_C_BAR) -> None:

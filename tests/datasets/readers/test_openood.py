@@ -60,7 +60,10 @@ def test_every_list_is_a_split_and_the_lists_decide(root: Path) -> None:
 
 
 def test_images_are_preprocessed_as_openood_does(root: Path) -> None:
-    """Resize(32), then CenterCrop(32), bilinear, on RGB; also of images that are no squares."""
+    """Resize(32), then CenterCrop(32), bilinear, on RGB; also of images that are no squares.
+
+    OpenOOD resizes with Pillow, whose weights have 22 bits and torch's 15.
+    """
     theirs = transforms.Compose(
         [transforms.Resize(32), transforms.CenterCrop(32), transforms.PILToTensor()]
     )
@@ -68,7 +71,8 @@ def test_images_are_preprocessed_as_openood_does(root: Path) -> None:
     ours = data.transform()
     for name in ("test", "out:near/tin", "out:far/places365"):
         images = [theirs(Image.open(path).convert("RGB")) for path in data.split(name)]  # type: ignore[attr-defined]
-        assert torch.equal(ours.split(name).images, torch.stack(images))
+        away = (ours.split(name).images.int() - torch.stack(images).int()).abs()
+        assert away.max() <= 2 and away.float().mean() < 0.05
 
 
 def test_the_same_images_as_pytorch_ood_lists(root: Path) -> None:
