@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision.io  # noqa: F401 (it brings the operator)
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -43,6 +42,8 @@ def decode(content: np.ndarray, preprocess: Preprocess | None, border: int = 0) 
     with Image.open(BytesIO(content.data)) as opened:
         image = None
         if opened.format in JPEG and opened.mode in ("L", "RGB"):
+            import torchvision.io  # noqa: F401 (it brings the operator, and takes a second)
+
             with suppress(AttributeError, RuntimeError):  # no operator; such as a cut file
                 image = torch.ops.image.decode_jpeg(torch.from_numpy(content), RGB)
         if image is None:

@@ -132,6 +132,7 @@ def _semantic_maps(
 ) -> Tensor:
     before = [] if norms_see_twice else [buffer.clone() for buffer in model.buffers()]
     maps = model.trace(images).maps
+    torch.clear_autocast_cache()  # weights that were cast here would get no gradient
     for buffer, value in zip(model.buffers(), before):
         buffer.copy_(value)
     rows = model.head.weight[labels]

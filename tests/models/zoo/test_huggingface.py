@@ -83,14 +83,14 @@ def test_the_hub_is_a_folder_elsewhere(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_its_images_are_those_of_its_processor(folder: Path) -> None:
-    """The toolkit resizes with Pillow, as the processors that have no tensors inside do."""
+    """Within a grey level, since torch resizes here and Pillow in a processor without tensors."""
     image = Image.effect_noise((50, 40), 60).convert("RGB")
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     theirs = processor(image, return_tensors="pt")["pixel_values"][0]
     model = load(str(folder)).model
     assert model.preprocess is not None
     ours = model.normalize(model.preprocess.pixels(image)[None].float() / 255)[0]
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.6 / 255 / 0.2)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1.1 / 255 / 0.2)
 
 
 @pytest.mark.parametrize(
