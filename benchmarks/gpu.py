@@ -12,16 +12,17 @@ with an error, or the number in a line of the unit "of n" is not 0: contract tes
 that are not finite or far from float32's, values more than a grey level off the CPU's.
 
 The file is {"format", "name", "small", "machine", "pieces"}; a piece is {"title", "date",
-"seconds", "settings", "lines"} or {"title", "date", "seconds", "error"}; a line is {"what",
-"quantity", "unit", "n", "low", "median", "high", "note"}, with the quartiles of n measurements
+"seconds", "settings", "lines"} and, where one ended it, "error"; a line is {"what", "quantity",
+"unit", "n", "low", "median", "high", "note"}, with the quartiles of n measurements
 (null, with n = 0, where there is only a note); of the unit "of n" it counts among n things.
 
 A machine without network that has torch, torchvision, timm, pandas, scipy, scikit-learn,
-matplotlib, jinja2, typer, rich, pytest and hypothesis needs four packages more. Elsewhere, for its
+matplotlib, jinja2, typer, rich, pytest and hypothesis needs five packages more. Elsewhere, for its
 Python and processor:
 
     python3 -m pip download --no-deps --only-binary=:all: -d .whl --python-version 3.12 \\
-        --platform manylinux2014_x86_64 pydantic==P pydantic-core==C annotated-types pyhessian
+        --platform manylinux2014_x86_64 pydantic==P pydantic-core==C annotated-types \\
+        typing-inspection pyhessian
 
 (C is what pydantic P asks for.) There, in this folder, with .whl beside it, one command of some
 nine minutes, whose files are written to OUT even where it is cut; repeat it with those put into
@@ -44,6 +45,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -78,7 +80,8 @@ from training import data_of, epoch_of, floor_of, recipe_of  # noqa: E402
 
 FORMAT = 1
 SEVERITY = 3
-LEAST = 5.0  # seconds that a test run gets whatever the time is
+LEAST = 5.0  # seconds that a run of tests gets whatever the time is
+ENDING = 15.0  # seconds that the tests then running may take to end
 FAR = 10  # %, between two losses
 GOAL = "goal on an H200, for 50,000 images: 1.0 s"
 Work = Callable[[], Any]
@@ -176,18 +179,25 @@ def contract_tests(plan: Plan, *, file: str, few: str) -> Iterator[Line]:
     """The tests that hold of each method or analysis, with the networks on the device."""
     words = [sys.executable, "-m", "pytest", "-vv", "-rfE", "--tb=no", "--color=no", file]
     words += ["-p", "no:cacheprovider", *(["-k", few] if plan.small else [])]
+    if find_spec("xdist") and not plan.small:
+        words += ["-n", str(min(4, os.cpu_count() or 1))]
     variables = {**os.environ, "CATCHUP_TEST_DEVICE": str(plan.device), "COLUMNS": "1000"}
+    variables["PYTHONUNBUFFERED"] = "1"  # so that a run that is cut has told what it did
     with subprocess.Popen(
         words, cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
-            out, cut = process.communicate(timeout=max(LEAST, plan.end - monotonic()))[0], ""
+            out, cut = (
+                process.communicate(timeout=max(LEAST, plan.end - ENDING - monotonic()))[0],
+                "",
+            )
         except subprocess.TimeoutExpired:
             process.terminate()
             out, cut = process.communicate()[0], "the time was used up before all had run"
+    out = re.sub(r"^\[gw\d+\] \[.*?\] ([A-Z]+) (tests/.*?) *$", r"\2 \1", out, flags=re.MULTILINE)
     ended = re.findall(r"^(tests/\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)\b", out, re.MULTILINE)
     if not ended:
-        raise RuntimeError(f"no test ran: {' '.join(out.split())[-300:]}")
+        raise RuntimeError(f"no test ran; {cut or ' '.join(out.split())[-150:]}")
     ran = [outcome not in ("PASSED", "SKIPPED") for _, outcome in ended if outcome != "SKIPPED"]
     skipped = f"{len(ended) - len(ran)} skipped" if len(ran) < len(ended) else ""
     note = "; ".join(filter(None, (cut, skipped)))
@@ -283,11 +293,11 @@ def epoch(plan: Plan) -> Iterator[Line]:
                     work = prepare()
                     work()  # the first call allocates and compiles
                     ready[name] = work
-            except RuntimeError as error:
+            except Exception as error:
                 note = f"fails: {_first_line(error)}"
             if note:
                 yield Line(name, "an epoch", "s", note=note)
-        reference = next(iter(ways))
+        reference = next(iter(ready))
         seconds, ratios = alternate(ready, reference, plan)
     for name, values in seconds.items():
         yield Line(name, "an epoch", "s", values, GOAL if name.startswith("loop") else "")
@@ -329,7 +339,8 @@ def _prepare_bare(
     images, labels = ready[0].contiguous(memory_format=layout), ready[1]
     model.to(memory_format=layout)
     learner = compiled(model) if compiles else model
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    settings = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}  # fused, as the loop has it
+    optimiser = torch.optim.SGD(model.parameters(), fused=images.is_cuda or None, **settings)
 
     def step() -> None:
         with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
@@ -368,10 +379,16 @@ def steps(plan: Plan) -> Iterator[Line]:
         model = network(options).to(memory_format=torch.channels_last)
         ready = batch(options)
         names = plan.either([*METHODS], ["baseline", "catchup", "cutmix"])
-        works = {name: _some_steps(model, name, ready, kind, repeats) for name in names}
-        for work in works.values():
-            work()
-            work()  # first calls allocate; a method may draw another layer
+        works: dict[str, Work] = {}
+        for name in names:
+            works[name] = _some_steps(model, name, ready, kind, repeats)
+            try:
+                works[name]()
+                works[name]()  # first calls allocate; a method may draw another layer
+            except Exception as error:
+                del works[name]
+                note = f"fails: {_first_line(error)}"
+                yield Line(f"{name}, {kind}", "a step", "ms", note=note)
         seconds, ratios = alternate(works, "baseline", plan)
         for name, values in seconds.items():
             milliseconds = [1000 * value / repeats for value in values]
@@ -438,7 +455,7 @@ def corruptions(plan: Plan, *, side: int) -> Iterator[Line]:
         expected = package()
         try:
             apart = (device().int() - expected.int()).abs().cpu()
-        except (RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:
             yield Line(name, "on the device", "ms/image", note=f"fails: {_first_line(error)}")
             del works["device"]
         seconds, ratios = alternate(works, "package", part)
@@ -487,7 +504,7 @@ def throughput(plan: Plan, *, architecture: str, side: int, images: int) -> Iter
 
     @torch.inference_mode()
     def forward() -> None:
-        for part in split.batches(size, plan.device):
+        for part in split.to(plan.device).batches(size, plan.device):
             model(part.images)
 
     works: dict[str, Work] = {"forward passes alone": forward}
@@ -556,6 +573,8 @@ def _main(options: argparse.Namespace) -> int:
     file = options.results / f"gpu-{name}{'-small' if options.small else ''}.json"
     record = load(file, name, device, options.small)
     chosen = options.only or PIECES
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     if options.list:
         for key, piece in PIECES.items():
             print(f"{key:18} {state(record['pieces'].get(key)):8} {piece.title}")
@@ -631,16 +650,22 @@ def read(file: Path) -> dict[str, Any]:
 
 def measure(piece: Piece, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
     """One piece as it is stored; an error of it is stored as well, and the next is measured."""
-    start, lines = monotonic(), []
+    start = monotonic()
     plan = Plan(device, options.small, options.rounds, start + options.budget_seconds)
-    record: dict[str, Any] = {"title": piece.title, "date": environment.utc_timestamp()}
+    record: dict[str, Any] = {
+        "title": piece.title,
+        "date": environment.utc_timestamp(),
+        "settings": {"rounds": options.rounds, "budget_seconds": options.budget_seconds},
+        "lines": [],
+    }
     try:
-        lines = [line.record() for line in piece.lines(plan)]
+        for line in piece.lines(plan):
+            record["lines"].append(line.record())
     except Exception as error:
         traceback.print_exc()
-        return {**record, "seconds": monotonic() - start, "error": _first_line(error)}
-    settings = {"rounds": options.rounds, "budget_seconds": options.budget_seconds}
-    return {**record, "seconds": monotonic() - start, "settings": settings, "lines": lines}
+        record["error"] = _first_line(error)
+    record["seconds"] = monotonic() - start
+    return record
 
 
 def state(piece: Mapping[str, Any] | None) -> str:
@@ -650,8 +675,8 @@ def state(piece: Mapping[str, Any] | None) -> str:
 
 def failed(piece: Mapping[str, Any]) -> bool:
     """Whether it ended with an error, or a contract test failed."""
-    lines = piece.get("lines", ())
-    return "error" in piece or any(line["unit"] == "of n" and line["median"] for line in lines)
+    counts = [line["median"] for line in piece["lines"] if line["unit"] == "of n"]
+    return "error" in piece or any(counts)
 
 
 def table(record: Mapping[str, Any]) -> str:
@@ -671,6 +696,7 @@ def table(record: Mapping[str, Any]) -> str:
         ]
         if "error" in piece:
             text[-1] += f" It ended with an error: {piece['error']}"
+        if not piece["lines"]:
             continue
         text += ["", "| | | median [quartiles] | | n | |", "|---|---|---|---|---|---|"]
         text += [row(line) for line in piece["lines"]]

@@ -183,3 +183,38 @@ def test_under_the_mode_every_tensor_is_on_the_device(gpu):
     assert not torch.ones(2).is_meta
     with gpu.OnDevice(torch.device("cpu")):
         np.testing.assert_array_equal(np.asarray(kept), (2 * kept).numpy() / 2)
+
+
+@pytest.mark.trained
+def test_a_method_that_cannot_be_trained_is_a_note_beside_the_others(gpu, monkeypatch):
+    make = gpu.build
+
+    def build(name, model):
+        def refuse(*_):
+            raise RuntimeError("no kernel")
+
+        return refuse if name == "cutmix" else make(name, model)
+
+    monkeypatch.setattr(gpu, "build", build)
+    lines = [*gpu.steps(gpu.Plan(torch.device("cpu"), True, 1, -math.inf))]
+    notes = {line.what: line.note for line in lines if not line.values}
+    assert notes == {"cutmix, float32": "fails: RuntimeError: no kernel"}
+    assert {line.what for line in lines if line.values} == {"baseline, float32", "catchup, float32"}
+
+
+def test_a_corruption_that_differs_or_fails_on_the_device_is_told(gpu, monkeypatch):
+    def differ(images, name):
+        if name == "jpeg_compression":
+            raise RuntimeError("needs the CPU")
+        return gpu._corrupt(images, name) ^ 2  # another grey level everywhere, by two
+
+    monkeypatch.setattr(gpu, "_corrupt_on_device", differ)
+    plan = gpu.Plan(torch.device("cpu"), True, 1, -math.inf)
+    lines = [line.record() for line in gpu.corruptions(plan, side=32)]
+    (far,) = (line for line in lines if line["unit"] == "of n")
+    assert (far["what"], far["median"], far["n"]) == ("gaussian_noise", 3072, 3072)
+    assert [line["note"] for line in lines if line["what"] == "jpeg_compression"] == [
+        "fails: RuntimeError: needs the CPU",
+        "",
+    ]
+    assert gpu.failed({"lines": lines})
