@@ -339,8 +339,10 @@ def _prepare_bare(
     images, labels = ready[0].contiguous(memory_format=layout), ready[1]
     model.to(memory_format=layout)
     learner = compiled(model) if compiles else model
-    settings = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}  # fused, as the loop has it
-    optimiser = torch.optim.SGD(model.parameters(), fused=images.is_cuda or None, **settings)
+    fused = images.is_cuda or None  # as the loop has it
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=fused
+    )
 
     def step() -> None:
         with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
