@@ -4,6 +4,7 @@
 # make test-lowest  all tests with the lowest versions that are allowed
 # make fuzz   10,000 bad inputs through every door, at most 20 minutes on two cores
 # make faults 300 kills at random instants, full disks, read-only folders; at most 90 minutes
+# make gpu  what has to be measured on a GPU, in pieces of at most eight minutes, resumable
 # make check  format, lint and types; changes nothing
 # make fix    mend what can be mended by itself
 # make docs   build the documentation into site/, in an environment of its own
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Tests are rewritten and compiled once, not in each process that runs some of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-machines test-lowest fuzz faults check fix docs clean
+.PHONY: run test test-machines test-lowest fuzz faults gpu check fix docs clean
 
 run: .venv/.installed-run
 	$(BIN)/catchup-eval run $(ARGS)
@@ -34,6 +35,9 @@ fuzz: .venv/.installed-dev
 
 faults: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz.faults $(ARGS)
+
+gpu: .venv/.installed-dev
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .

@@ -102,6 +102,21 @@ def optimiser_steps() -> Iterator[Counter[str]]:
     hook.remove()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def device() -> "torch.device":
+    """Where the contract tests compute: CATCHUP_TEST_DEVICE, or the CPU.
+
+    On a GPU in full float32, and with algorithms that give the same result twice.
+    """
+    import torch
+
+    where = torch.device(os.environ.get("CATCHUP_TEST_DEVICE", "cpu"))
+    if where.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+    return where
+
+
 @pytest.fixture(autouse=True)
 def _what_trains_is_marked(
     request: pytest.FixtureRequest, optimiser_steps: Counter[str]
@@ -156,9 +171,9 @@ def network() -> "Classifier":
 
 
 @pytest.fixture(scope="session")
-def networks() -> "Callable[..., Classifier]":
-    """Builds small classifiers: `networks(seed, width=4, classes=10)`."""
-    return tiny_network
+def networks(device: "torch.device") -> "Callable[..., Classifier]":
+    """Builds small classifiers on the device: `networks(seed, width=4, classes=10)`."""
+    return lambda *seed, **options: tiny_network(*seed, **options).to(device)
 
 
 @pytest.fixture(scope="session")

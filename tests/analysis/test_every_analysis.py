@@ -21,6 +21,7 @@ from catchup_eval.core.errors import Missing, UnknownName
 from catchup_eval.datasets.classes import imagenet_wnids
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.live import device_of
 from catchup_eval.plotting import style
 from catchup_eval.results.result import CHECK, COLUMNS, ModelResult, Result, join
 from catchup_eval.results.store import Key, Provenance, ResultRecord, Store
@@ -58,7 +59,8 @@ def make_context(
         every = torch.arange(len(digits))
         cue = replace(digits, labels=16 * (every % 16) + (7 * every + 3) % 16, cscores=None)
         data = replace(data, parts={"cue": cue}, classes=imagenet_wnids())
-    return EvaluationContext(model, data, batch_size=batch_size, history=HISTORY)
+    device = device_of(model)
+    return EvaluationContext(model, data, device, batch_size=batch_size, history=HISTORY)
 
 
 def make_network(name: str, networks: Networks, seed: int = 0) -> Classifier:
@@ -82,7 +84,7 @@ def measured(few_digits: TensorDataset, networks: Networks) -> Callable[[str, in
 def state(model: Classifier) -> dict[str, Any]:
     digest = hashlib.sha256()
     for value in model.state_dict().values():
-        digest.update(value.numpy().tobytes())
+        digest.update(value.cpu().numpy().tobytes())
     return {
         "tensors": digest.hexdigest(),
         "modes": [module.training for module in model.modules()],

@@ -18,8 +18,8 @@ from catchup_eval.trainers.recipe import Recipe
 
 
 @pytest.fixture(scope="session")
-def new_model():
-    """Builds fresh PreActResNet-10s; always the same weights.
+def new_model(device):
+    """Builds fresh PreActResNet-10s on the device; always the same weights.
 
     oneDNN#6035: with fewer than 8 channels a backward pass may write beyond its memory.
     """
@@ -27,7 +27,8 @@ def new_model():
     def build(classes=10, width=8, **options):
         with fork_global_rng(generator(0)):
             net = preactresnet10(classes=classes, width=width, **options)
-        return wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES)
+        model = wrap(net, mean=(0.4,) * 3, std=(0.2,) * 3, stages=PreActResNet.STAGES)
+        return model.to(device)
 
     return build
 
@@ -65,12 +66,13 @@ def copies():
 
 
 @pytest.fixture(scope="session")
-def new_batch():
-    """Draws images (n, 3, side, width) in [0, 1] and labels (n,)."""
+def new_batch(device):
+    """Draws images (n, 3, side, width) in [0, 1] and labels (n,), on the device."""
 
     def draw(n=6, side=16, width=None, classes=10):
         source = torch.Generator().manual_seed(n)
-        return torch.rand(n, 3, side, width or side, generator=source), torch.arange(n) % classes
+        images = torch.rand(n, 3, side, width or side, generator=source)
+        return images.to(device), torch.arange(n, device=device) % classes
 
     return draw
 

@@ -84,7 +84,7 @@ def test_the_weights_of_the_labels_sum_to_one(name, new_model, new_batch):
     criterion, rng = (lambda logits, _: 1 + 0 * logits.sum()), generator(0)
     method = make(name, new_model(), LABELS_ALONE, criterion=criterion)
     for _ in range(8):
-        torch.testing.assert_close(method(*new_batch(), rng), torch.ones(()))
+        torch.testing.assert_close(method(*new_batch(), rng).cpu(), torch.ones(()))
 
 
 @every_method
@@ -148,22 +148,22 @@ def test_a_step_never_waits_for_the_device_and_all_that_is_drawn_moves_there(
 
 
 @every_method
-def test_gradients_in_half_precision_regions(name, new_model, new_batch):
+def test_gradients_in_half_precision_regions(name, new_model, new_batch, device):
     model, rng = new_model(), generator(0)
     method = make(name, model)
     for _ in range(STEPS.get(name, 6) // 2):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = method(*new_batch(), rng)
         loss.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
 
 @pytest.fixture(scope="module")
-def zeros_and_ones(digits):
+def zeros_and_ones(digits, device):
     """Forty of them, 16 x 16 pixels."""
     split = digits.split("train")
     split = split[torch.nonzero(split.labels < 2).flatten()[:40]]
-    return avg_pool2d(split.images.float() / 255, 2), split.labels
+    return avg_pool2d(split.images.float() / 255, 2).to(device), split.labels.to(device)
 
 
 @pytest.mark.trained
@@ -186,10 +186,10 @@ def test_a_few_digits_are_learned_in_a_plain_loop(name, new_model, zeros_and_one
 
 
 @pytest.fixture(scope="module")
-def resnet18():
+def resnet18(device):
     with fork_global_rng(generator(0)):
         net = torchvision.models.resnet18(num_classes=10)
-    return wrap(net, stages=["maxpool", "layer1", "layer2", "layer3", "layer4"])
+    return wrap(net, stages=["maxpool", "layer1", "layer2", "layer3", "layer4"]).to(device)
 
 
 @every_method
@@ -203,8 +203,8 @@ def test_a_torchvision_network_by_the_names_of_its_stages(name, resnet18, new_ba
 
 
 @every_method
-def test_a_network_that_is_no_classifier(name, new_batch):
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 10))
+def test_a_network_that_is_no_classifier(name, new_batch, device):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 10)).to(device)
     if name in INSIDE | POOLED:
         with pytest.raises(UserError, match=r"catchup_eval\.wrap\(net, stages="):
             METHODS[name](net)
