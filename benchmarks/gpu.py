@@ -479,12 +479,12 @@ def _corrupt(images: Tensor, name: str) -> Tensor:
 
 
 def _corrupt_on_device(images: Tensor, name: str) -> Tensor:
-    function, _, severities = CORRUPTIONS[name]
-    setting = severities[preset_for(images.shape[-1])][SEVERITY - 1]
+    corruption = CORRUPTIONS[name]
+    setting = corruption.severities[preset_for(images.shape[-1])][SEVERITY - 1]
     settings = setting if isinstance(setting, tuple) else (setting,)
     rngs = image_rngs(0, f"{name} {SEVERITY}", np.arange(len(images)))
     with OnDevice(images.device):
-        return function(images, rngs, *settings)
+        return corruption.function(images, rngs, *settings)
 
 
 def throughput(plan: Plan, *, architecture: str, side: int, images: int) -> Iterator[Line]:
