@@ -23,7 +23,7 @@ from catchup_eval.cli.options import Options, with_common_options
         "data_root",
         "trust_pickle",
     ),
-    *("shard", "fresh", "verbose"),
+    *("shard", "engine", "workers", "engine_set", "fresh", "verbose"),
     name="Name of a new folder, for a copy of one report or for several merged.",
     out="Where a new folder is made.",
 )
