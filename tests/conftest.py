@@ -47,6 +47,8 @@ HINTS = {
     "extra `attacks`": "pip install -e '.[attacks]'",
     "extra `autoattack`": "pip install -e '.[autoattack]'",
     "extra `ood`": "pip install -e '.[ood]'",
+    "extra `slurm`": "pip install -e '.[slurm]'",
+    "extra `ray`": "pip install -e '.[ray]'",
     "opencv": "pip install -e '.[test]'",
 }
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -12,7 +12,12 @@ PACKAGES = (
     "catchup-eval", "torch", "torchvision", "timm", "numpy", "scipy", "pandas", "scikit-learn",
     "matplotlib", "pyhessian", "safetensors",
 )  # fmt: skip
-EXTRAS = {"attacks": "torchattacks", "autoattack": "pyautoattack"}
+EXTRAS = {
+    "attacks": "torchattacks",
+    "autoattack": "pyautoattack",
+    "slurm": "submitit",
+    "ray": "ray",
+}
 SPACE = 1e9  # bytes: a report is a few MB, checkpoints and datasets are more
 
 
@@ -72,10 +77,11 @@ def _broken_entries() -> list[InstallationCheck]:
     """What other packages add and cannot be used; only who asks for it needs it."""
     from catchup_eval.analysis import ANALYSES
     from catchup_eval.datasets import DATASETS
+    from catchup_eval.jobs.engines import ENGINES
     from catchup_eval.models.zoo import ARCHITECTURES
     from catchup_eval.trainers.mixing import METHODS
 
-    registries = (ANALYSES, METHODS, ARCHITECTURES, DATASETS)
+    registries = (ANALYSES, METHODS, ARCHITECTURES, DATASETS, ENGINES)
     faults = [fault for registry in registries for fault in registry.broken.items()]
     return [InstallationCheck(f"added {name}", f"broken: {why}", True) for name, why in faults]
 

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import torch
 
 from catchup_eval.cli.evaluate import evaluate_models
+from catchup_eval.cli.list import listing
 from catchup_eval.cli.options import Options
 from catchup_eval.cli.run import run_plan
 from catchup_eval.core.errors import DONE, IN_PART, BadFile, UnknownName, UserError
@@ -35,6 +37,7 @@ from catchup_eval.jobs.plan import Plan
 from catchup_eval.jobs.task import TaskResult
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.results.store import MemoryStore, Store
+from catchup_eval.results.study import load_info
 
 # The first worker that evaluates the network "a" kills itself in the middle.
 NETS = """
@@ -292,6 +295,49 @@ def test_slurm_that_is_absent_or_refuses_is_one_sentence(
 @pytest.mark.parametrize(("time", "minutes"), [("90", 90), ("01:30:00", 90), ("00:00:01", 1)])
 def test_the_time_of_a_job(time: str, minutes: int) -> None:
     assert SlurmSettings(time=time).minutes == minutes
+
+
+ADDED = """
+from concurrent.futures import ThreadPoolExecutor
+from catchup_eval.jobs.engine import InlineEngine
+from catchup_eval.jobs.engines.settings import EngineSettings
+
+
+class Settings(EngineSettings):
+    colour: str = "red"
+
+
+class Threads:
+    "Threads of this process."
+
+    SETTINGS = Settings
+    about = "threads"
+
+    def __init__(self, device, workers, settings):
+        self.slots, self.colour = workers or 3, settings.colour
+        self._inline, self._pool = InlineEngine(device), ThreadPoolExecutor(1)
+
+    def submit(self, task, store, progress, *, fresh):
+        return self._pool.submit(self._inline.run, task, store, progress, fresh=fresh)
+
+    def close(self):
+        self._pool.shutdown()
+"""
+
+
+def test_another_package_adds_an_engine(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (box / "added_engine.py").write_text(ADDED)
+    monkeypatch.syspath_prepend(box)
+    point = EntryPoint("threads", "added_engine:Threads", "catchup_eval.engines")
+    monkeypatch.setitem(vars(engines.ENGINES), "_others", {"threads": point})
+    assert listing("engines")["threads"] == "Threads of this process."
+    opened = open_engine("threads", "cpu", 2, {"colour": "blue"})
+    assert (opened.slots, opened.colour) == (2, "blue")
+    with pytest.raises(UnknownName, match="colour"):
+        open_engine("threads", "cpu", 2, {"color": "blue"})
+    done = Options(name="x", out=box, only=["clean"], limit=20, quiet=True, engine="threads")
+    assert evaluate_models(specs(box), str(box / "few.npz"), done, command="x") == DONE
+    assert "threads" in load_info(box / "x").machine
 
 
 def test_threads_are_given_back() -> None:

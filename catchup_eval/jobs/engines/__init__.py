@@ -25,7 +25,7 @@ ENGINES: Registry[Any] = Registry(
         "slurm": LazyEntry("catchup_eval.jobs.engines.slurm:SlurmEngine"),
         "ray": LazyEntry("catchup_eval.jobs.engines.ray:RayEngine"),
     },
-    ("SETTINGS", "submit", "close"),
+    ("SETTINGS", "about", "submit", "close"),
 )
 NEEDS = {"slurm": "submitit", "ray": "ray"}  # the package of the extra of the same name
 
