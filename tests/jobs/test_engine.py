@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,7 @@ def test_a_full_disk_and_a_signal_end_the_run_and_keep_what_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ANALYSES["deformation"], "measure", failing(error))
+    monkeypatch.setattr(engine, "monotonic", count(1.0).__next__)
     with pytest.raises(type(error)):
         evaluate(two, few_digits, BOTH, Store(tmp_path))
     stopped = engine.study.load(tmp_path)
