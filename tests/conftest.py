@@ -49,6 +49,8 @@ HINTS = {
     "extra `tensorboard`": "pip install -e '.[tensorboard]'",
     "Lightning": "pip install lightning",
     "extra `ood`": "pip install -e '.[ood]'",
+    "extra `slurm`": "pip install -e '.[slurm]'",
+    "extra `ray`": "pip install -e '.[ray]'",
     "opencv": "pip install -e '.[test]'",
 }
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -55,6 +55,31 @@ Device = Annotated[
         help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What runs the tasks: this process (inline), processes of this machine (local), "
+        "Slurm (slurm), Ray (ray).",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Tasks at a time (default: local one for each GPU, slurm 64, ray one for each core).",
+    ),
+]
+EngineSet = Annotated[
+    list[str],
+    typer.Option(
+        "--engine-set",
+        metavar="KEY=VALUE...",
+        help="Settings of the engine: threads; of slurm partition, account, time, gpus, ...",
+    ),
+]
 Folders = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Finished reports.")]
 
 

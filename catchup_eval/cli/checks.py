@@ -11,6 +11,7 @@ from catchup_eval.analysis import ANALYSES, choose
 from catchup_eval.core import toml
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets.ood import check_ood
+from catchup_eval.jobs import engines
 from catchup_eval.models import spec
 from catchup_eval.results import shards
 from catchup_eval.results.folder import study_file
@@ -25,6 +26,9 @@ def check_request(arguments: Mapping[str, Any]) -> None:
         UnknownName, BadFile, UserError: a name, a file or a value that cannot be meant.
     """
     shards.parse(arguments.get("shard", ""))
+    engines.parse_settings(arguments.get("engine_set", ()))
+    if arguments.get("engine") or "plan" not in arguments:  # a plan may name one
+        engines.check_engine(arguments.get("engine") or engines.INLINE, arguments.get("workers"))
     if arguments.get("data"):
         datasets.check_name(arguments["data"])
     check_ood(arguments.get("ood", ()))

@@ -14,6 +14,7 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TransferSpeedColumn,
 )
@@ -123,13 +124,15 @@ class ProgressBars:
 
     Args:
         console: gets a line for each task that was run, and the notes of the tasks.
-        terminal: gets bars: one for the task, one for all of them by their costs; None for none.
+        terminal: gets bars: one for each task that runs, one for all by their costs; None for none.
     """
 
     def __init__(self, console: Console, terminal: Terminal | None):
         self._console, self._terminal = console, terminal
         self._progress: Progress | None = None
         self._started: dict[Task, float] = {}
+        self._bars: dict[Task, TaskID] = {}  # of the tasks that run
+        self._fractions: dict[Task, float] = {}  # of each task that is done or runs
         self._known: set[str] = set()  # models and notes that were printed
         self._ended = self._total = 0
 
@@ -145,16 +148,24 @@ class ProgressBars:
             console=self._terminal,
             transient=True,
         )
-        self._whole = self._progress.add_task("whole run", total=sum(task.cost for task in tasks))
-        self._current = self._progress.add_task("", total=1.0, visible=False)
-        self._done_cost = 0.0
+        self._whole = self._progress.add_task("", total=sum(task.cost for task in tasks))
+        self._show_whole()
         self._progress.start()
+
+    def _show_whole(self) -> None:
+        """How many tasks are done, run and wait, and how much that is by their costs."""
+        if self._progress:
+            done, running = self._ended, len(self._started)
+            text = f"{done} done, {running} running, {self._total - done - running} waiting"
+            cost = sum(task.cost * fraction for task, fraction in [*self._fractions.items()])
+            self._progress.update(self._whole, completed=cost, description=text)
 
     def start(self, task: "Task") -> None:
         """A task has begun."""
         self._started[task] = monotonic()
-        if self._progress:
-            self._progress.reset(self._current, description=task.label, visible=True)
+        if self._progress and task not in self._bars:  # else its worker was lost
+            self._bars[task] = self._progress.add_task(task.label, total=1.0)
+            self._show_whole()
 
     def update(
         self, task: "Task", done: int, total: int, note: str = "", *, line: str = ""
@@ -162,25 +173,27 @@ class ProgressBars:
         """A task has come so far; the line is printed where there are no bars."""
         if line and not self._progress:
             self._console.info(f"{task.unit}: {line}")
-        if self._progress:
-            fraction = done / max(total, 1)
+        if self._progress and task in self._bars:
+            self._fractions[task] = done / max(total, 1)
             text = f"{task.label}  {note}".rstrip()
-            self._progress.update(self._current, completed=fraction, description=text)
-            self._progress.update(self._whole, completed=self._done_cost + fraction * task.cost)
+            bar, fraction = self._bars[task], self._fractions[task]
+            self._progress.update(bar, completed=fraction, description=text)
+            self._show_whole()
 
     def finish(self, task: "Task", result: "TaskResult") -> None:
         """A task has ended: one line, unless it was done before."""
         self._ended += 1
+        seconds = monotonic() - self._started.pop(task)
         if self._progress:
-            self._done_cost += task.cost
-            self._progress.update(self._whole, completed=self._done_cost)
+            self._fractions[task] = 1.0
+            self._progress.remove_task(self._bars.pop(task))
+            self._show_whole()
         for note in result.notes:
             self._print_once(note, self._console.info)
         for model in result.models:
             if model.fingerprint:
                 text = f"{model.key}: {model.preprocessing}, weights {model.fingerprint[:8]}"
                 self._print_once(text, self._console.detail)
-        seconds = monotonic() - self._started.pop(task)
         ending = result.reason or f"{seconds:.1f} s"
         if result.status != "cached":
             self._console.info(f"[{self._ended}/{self._total}] {task.label}: {ending}")

@@ -5,8 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catchup_eval.cli.arguments import LARGEST_SEED, MOST, DataArgument, DataRoot, Device
+from catchup_eval.cli.arguments import (
+    LARGEST_SEED,
+    MOST,
+    DataArgument,
+    DataRoot,
+    Device,
+    Engine,
+    EngineSet,
+    Workers,
+)
 from catchup_eval.cli.checks import check_request
+from catchup_eval.cli.options import Options
 
 if TYPE_CHECKING:
     from catchup_eval.jobs.plan import CScoreSettings
@@ -98,6 +108,17 @@ def cscores(
     ] = "tiny",
     device: Device = "auto",
     data_root: DataRoot = Path("data"),
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Train only every N-th network from the I-th on; then the same command without "
+            "--shard writes the file.",
+        ),
+    ] = "",
+    engine: Engine = "",
+    workers: Workers = None,
+    engine_set: EngineSet = [],  # noqa: B006
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train all again, also what is done.")
     ] = False,
@@ -109,20 +130,21 @@ def cscores(
     """
     from catchup_eval.jobs.plan import CScoreSettings
 
-    check_request({"data": dataset, "recipe": recipe})
+    options = Options(
+        device=device,
+        data_root=data_root,
+        shard=shard,
+        engine=engine,
+        workers=workers,
+        engine_set=engine_set,
+        fresh=fresh,
+    )
+    check_request({"data": dataset, "recipe": recipe, **vars(options)})
     settings = CScoreSettings(networks=networks, recipe=recipe)
-    write_cscores(dataset, out, settings, device=device, data_root=data_root, fresh=fresh)
+    write_cscores(dataset, out, settings, options)
 
 
-def write_cscores(
-    name: str,
-    out: Path,
-    settings: "CScoreSettings",
-    *,
-    device: str,
-    data_root: Path,
-    fresh: bool,
-) -> None:
+def write_cscores(name: str, out: Path, settings: "CScoreSettings", options: Options) -> None:
     """Write the estimated C-scores of a dataset's test images to a file.
 
     Raises:
@@ -135,25 +157,41 @@ def write_cscores(
     from catchup_eval.core.files import locked
     from catchup_eval.datasets.cscores import write_scores
     from catchup_eval.datasets.dataset import TensorDataset
-    from catchup_eval.jobs import engine
     from catchup_eval.jobs.cscores import CScoreEstimation, plan_cscores
+    from catchup_eval.jobs.engine import execute
+    from catchup_eval.results import shards
     from catchup_eval.results.store import MemoryStore
 
     console = Console()
-    data = datasets.load(name, data_root).without_cscores
+    shard = shards.parse(options.shard)
+    origin = (name, options.data_root)
+    data = datasets.load(*origin).without_cscores
     if not isinstance(data, TensorDataset):
         raise UserError(f"expected images of one size, got {data.name} with varying sizes")
     if not data.has("train"):
         raise UserError(f"expected training images to learn from, {data.name} has none")
-    estimation = CScoreEstimation(settings, data, out.with_name(f"{out.stem}-networks"))
+    folder = out.with_name(f"{out.stem}-networks")
+    estimation = CScoreEstimation(settings, data, folder, origin)
     console.info(estimation.description)
-    tasks = plan_cscores(estimation)
-    inline, display = engine.InlineEngine(device), console.display()
-    with locked(out, wait=False) as alone:
+    tasks = shard.select(plan_cscores(estimation))
+    with locked(out.with_name(out.name + shard.suffix), wait=False) as alone:
         if alone is False:
             raise UserError(f"another process is estimating {out} at this moment; wait for its end")
-        for _ in engine.execute(tasks, MemoryStore(), engine=inline, display=display, fresh=fresh):
-            pass
+        ended = execute(
+            tasks,
+            MemoryStore(),
+            engine=options.open_engine(),
+            display=console.display(),
+            fresh=options.fresh,
+        )
+        failed = [f"{task.label} {result.reason}" for task, result in ended if result.reason]
+    if failed:
+        raise UserError("; ".join(failed))
+    if shard.total > 1:
+        console.result(
+            f"shard {shard} has ended; when all have, the same command without --shard writes {out}"
+        )
+        return
     split = estimation.scored().split("cscores")
     write_scores(out, split)
     console.result(f"C-scores of {len(split)} images in {out}")

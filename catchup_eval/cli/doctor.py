@@ -21,6 +21,8 @@ EXTRAS = {
     "onnx": "onnxruntime",
     "ood": "pytorch-ood",
     "tensorboard": "tensorboard",
+    "slurm": "submitit",
+    "ray": "ray",
 }
 SPACE = 1e9  # bytes: a report is a few MB, checkpoints and datasets are more
 
@@ -79,10 +81,11 @@ def _broken_entries() -> list[InstallationCheck]:
     """What other packages add and cannot be used; only who asks for it needs it."""
     from catchup_eval.analysis import ANALYSES
     from catchup_eval.datasets import DATASETS
+    from catchup_eval.jobs.engines import ENGINES
     from catchup_eval.models.zoo import ARCHITECTURES
     from catchup_eval.trainers.mixing import METHODS
 
-    registries = (ANALYSES, METHODS, ARCHITECTURES, DATASETS)
+    registries = (ANALYSES, METHODS, ARCHITECTURES, DATASETS, ENGINES)
     faults = [fault for registry in registries for fault in registry.broken.items()]
     return [InstallationCheck(f"added {name}", f"broken: {why}", True) for name, why in faults]
 

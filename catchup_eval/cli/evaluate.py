@@ -68,20 +68,22 @@ def evaluate_models(
         plan_evaluate,
         save_examples,
     )
-    from catchup_eval.jobs.networks import ModelSource, load_models
+    from catchup_eval.jobs.networks import ModelSource
     from catchup_eval.results import shards, study
     from catchup_eval.results.folder import writing
     from catchup_eval.results.store import Store
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
+    workers = options.open_engine()
     settings = options.evaluation_settings(most=USUAL if page else inf)
     source = DataSource(data_name, options.data_root, options.limit, ood=options.ood)
     data = source.evaluation
     how = access(options, console)
-    loaded = load_models(models, data, access=how)
+    sources = ModelSource.of_specs(models, source, how)
+    loaded = [each.load() for each in sources]
     groups = list(dict.fromkeys(model.info.group for model in loaded))
     study.check_groups(model.info for model in loaded)
-    tasks = plan_evaluate([*map(ModelSource.of, loaded)], source, settings)
+    tasks = plan_evaluate(sources, source, settings)
     shard = shards.parse(options.shard)
     folder = options.out / ((options.name or f"evaluate-{data.name}") + shard.suffix)
     info = describe_study(folder.name, command, groups, study.data_info(data), settings, reference)
@@ -92,14 +94,17 @@ def evaluate_models(
     store = Store(folder)
     if options.dry_run:
         written = folder / "index.html" if page else None
-        dry_run(console, own, store, settings.device, fresh=options.fresh, page=written)
+        slots = workers.slots
+        dry_run(
+            console, own, store, settings.device, fresh=options.fresh, page=written, workers=slots
+        )
         return DONE
     with writing(folder):
         finished = engine.run(
             own,
             store,
             info,
-            engine=engine.InlineEngine(settings.device),
+            engine=workers,
             display=console.display(),
             fresh=options.fresh,
         )

@@ -124,6 +124,12 @@ def _data() -> Rows:
     return {name: entry.about for name, entry in DATASETS.items()} | _broken(DATASETS)
 
 
+def _engines() -> Rows:
+    from catchup_eval.jobs.engines import ENGINES
+
+    return _describe(ENGINES)
+
+
 def _recipes() -> Rows:
     from catchup_eval.trainers.shipped import RECIPES
 
@@ -154,6 +160,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "recipes": _recipes,
     "plans": _plans,
     "reproductions": _reproductions,
+    "engines": _engines,
 }
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from catchup_eval.cli.arguments import MOST
+from catchup_eval.cli.arguments import MOST, Engine, EngineSet, Workers
 
 if TYPE_CHECKING:
     from catchup_eval.analysis.base import Analysis
+    from catchup_eval.jobs.engine import Engine as TaskEngine
     from catchup_eval.jobs.evaluate import EvaluationSettings
     from catchup_eval.jobs.plan import Plan
 
@@ -30,6 +31,7 @@ SEVERAL = (
     "--corruptions",
     "--order",
     "--rename",
+    "--engine-set",
 )  # take all words up to the next option
 REPORT = (*SEVERAL, "--models")  # of `report`; elsewhere it is one folder
 
@@ -69,7 +71,10 @@ PANELS = {  # of the help; what is in none concerns the command itself
     ),
     **dict.fromkeys(("name", "out", "data_root"), "Where it is"),
     **dict.fromkeys(
-        ("device", "batch_size", "trust_pickle", "shard", "dry_run", "fresh", "quiet", "verbose"),
+        (
+            *("device", "batch_size", "trust_pickle", "shard", "engine", "workers", "engine_set"),
+            *("dry_run", "fresh", "quiet", "verbose"),
+        ),
         "How it runs",
     ),
 }
@@ -181,6 +186,9 @@ class Options:
             "report NAME-shard* makes one of them.",
         ),
     ] = ""
+    engine: Engine = ""
+    workers: Workers = None
+    engine_set: EngineSet = field(default_factory=list)
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
     ] = False
@@ -196,6 +204,22 @@ class Options:
             "--verbose", "-v", help="Print details: fingerprints, preprocessing, seconds."
         ),
     ] = False
+
+    def open_engine(self, plan: "Plan | None" = None) -> "TaskEngine":
+        """The engine of these options; the plan's, where they name none.
+
+        Raises:
+            UserError: as of :func:`~catchup_eval.jobs.engines.open_engine`.
+        """
+        from catchup_eval.jobs.engines import INLINE, open_engine, parse_settings
+
+        settings = dict(plan.engine) if plan and not self.engine else {}
+        name = self.engine or settings.pop("name", INLINE)
+        planned = settings.pop("workers", None)
+        workers = planned if self.workers is None else self.workers
+        settings |= parse_settings(self.engine_set)
+        opened: TaskEngine = open_engine(name, self.device, workers, settings)
+        return opened
 
     def evaluation_settings(
         self,

@@ -41,6 +41,7 @@ def dry_run(
     *,
     fresh: bool = False,
     page: Path | None = None,
+    workers: int = 1,
 ) -> None:
     """Measure a few steps and print what would be done, and about how long it takes."""
     console.info(f"measuring a few steps of each network on {machine(device)}")
@@ -50,7 +51,17 @@ def dry_run(
         console.result(f"then write {page}")
     lacking = count_noun(int(planned["seconds"].isna().sum()), "task")
     rest = f", and {lacking} whose time is not known" if planned["seconds"].isna().any() else ""
-    console.result(f"in all {format_roughly(planned['seconds'].sum())} here{rest} ({BASIS})")
+    over = format_parallel(tasks, planned["seconds"].fillna(0.0).tolist(), workers)
+    whole = format_roughly(planned["seconds"].sum())
+    console.result(f"in all {whole} here{over}{rest} ({BASIS})")
+
+
+def format_parallel(tasks: Sequence[Task], seconds: Sequence[float], workers: int) -> str:
+    """How long tasks take on several workers, as the end of a phrase; nothing for one."""
+    if workers < 2:
+        return ""
+    parallel = format_roughly(engine.schedule_seconds(tasks, seconds, workers))
+    return f", {parallel} over {workers} workers, each as fast as this process alone"
 
 
 def print_dry_run(console: Console, planned: pd.DataFrame) -> None:

@@ -1,7 +1,7 @@
 """`reproduce`: a table or figure of the paper."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,14 +9,21 @@ from catchup_eval.cli.arguments import Seeds, command_line
 from catchup_eval.cli.options import Options, with_common_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from catchup_eval.cli.console import Console
+    from catchup_eval.jobs.data import DataSource
+    from catchup_eval.jobs.evaluate import EvaluationSettings
     from catchup_eval.paper.plan import ReproductionStage
     from catchup_eval.paper.reproduction import Reproduction
+    from catchup_eval.results.shards import Shard
     from catchup_eval.results.study import Study
 
 
 @with_common_options(
-    *("ood", "shard", "quick", "include"),
+    *("ood", "quick", "include"),
+    shard="Do only every N-th network from the I-th on, all shards in one folder; then the same "
+    "command without --shard writes the page.",
     only=("ROW...", "Only the rows of these names or methods."),
     skip=("ROW...", "Not the rows of these names or methods."),
 )
@@ -97,15 +104,19 @@ def reproduce_paper(
     from catchup_eval.paper.page import deviation_warnings, reproduction_facts, write
     from catchup_eval.paper.plan import plan_reproduction
     from catchup_eval.paper.reproduction import transfer
+    from catchup_eval.results import shards
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
     folder = options.out / (options.name or name)
     wanted = transfer(wanted, on) if on else wanted
     stages = list(plan_reproduction(wanted, folder, scale=scale))
+    shard = shards.parse(options.shard)
     if options.dry_run:
         console.result(f"{wanted.title}: {wanted.about}")
         print_cost(console, stages, options)
         return DONE
+    if shard.total > 1:
+        return run_shard(stages, shard, options, console, folder / "index.html")
     studies: dict[str, Study] = {}
     missing: list[str] = []
     for stage in stages:
@@ -137,16 +148,91 @@ def run_stage(
     Raises:
         BadFile: the data are missing; the message says what to put where.
     """
-    from dataclasses import replace
-
     from catchup_eval.api import write_report
-    from catchup_eval.cli.console import access
-    from catchup_eval.core.errors import BadFile
     from catchup_eval.jobs import engine
-    from catchup_eval.jobs.data import DataSource
-    from catchup_eval.jobs.evaluate import describe_study, plan_evaluate, save_examples
+    from catchup_eval.jobs.evaluate import describe_study, save_examples
     from catchup_eval.results import study
     from catchup_eval.results.store import Store
+
+    data, settings, tasks, missing = plan_stage(stage, options, console)
+    groups = list(dict.fromkeys(task.model.group for task in tasks if task.kind == "evaluate"))
+    about = study.data_info(data.evaluation)
+    finished = engine.run(
+        tasks,
+        Store(stage.folder),
+        describe_study(stage.name, command, groups, about, settings),
+        engine=options.open_engine(),
+        display=console.display(),
+        fresh=options.fresh,
+    )
+    save_examples(finished, data.evaluation, stage.folder)
+    write_report(finished, stage.folder)
+    return finished, missing
+
+
+def run_shard(
+    stages: "Sequence[ReproductionStage]",
+    shard: "Shard",
+    options: Options,
+    console: "Console",
+    page: "Path",
+) -> int:
+    """Train and evaluate one shard's networks, and write no page; gives the exit code.
+
+    Raises:
+        UserError: there are fewer networks than shards, and this one has none.
+    """
+    from catchup_eval.core.errors import DONE, IN_PART, BadFile, UserError
+    from catchup_eval.jobs import engine
+    from catchup_eval.results.store import Store
+
+    failed = count = done = 0
+    for stage in stages:
+        try:
+            _, _, tasks, missing = plan_stage(stage, options, console)
+        except BadFile as error:
+            tasks, missing = [], [f"{stage.name} is left out: {error}"]
+        for sentence in missing:
+            console.info(sentence)
+        failed += len(missing)
+        units, here = {task.unit for task in tasks}, shard.after(count)
+        count += len(units)
+        if here.number > len(units):
+            continue
+        ended = engine.execute(
+            engine.shard_tasks(tasks, here),
+            Store(stage.folder),
+            engine=options.open_engine(),
+            display=console.display(),
+            fresh=options.fresh,
+        )
+        for task, result in ended:
+            done += 1
+            if result.status == "failed":
+                failed += 1
+                console.result(f"{stage.name}: {task.label}: {result.reason}")
+    if count and not done:
+        raise UserError(f"shard {shard} has nothing to do: there are only {count}")
+    console.result(
+        f"shard {shard} has ended; when all have, the same command without --shard writes {page}"
+    )
+    return IN_PART if failed else DONE
+
+
+def plan_stage(
+    stage: "ReproductionStage", options: Options, console: "Console"
+) -> "tuple[DataSource, EvaluationSettings, list[Any], Sequence[str]]":
+    """The data, the settings and the tasks of one setting; which networks are missing, and why.
+
+    Raises:
+        BadFile: the data are missing; the message says what to put where.
+    """
+    from dataclasses import replace
+
+    from catchup_eval.cli.console import access
+    from catchup_eval.core.errors import BadFile
+    from catchup_eval.jobs.data import DataSource
+    from catchup_eval.jobs.evaluate import plan_evaluate
 
     data = DataSource(stage.setting.data, options.data_root, options.limit)
     data.training  # noqa: B018 (raises where the data are not here)
@@ -160,25 +246,14 @@ def run_stage(
     models, missing = stage.models(trainings, data, access(options, console))
     if not models:
         raise BadFile("none of its models is here; " + "; ".join(missing))
-    groups = list(dict.fromkeys(model.group for model in models))
-    about = study.data_info(data.evaluation)
-    finished = engine.run(
-        [*trainings, *stage.timings(trainings), *plan_evaluate(models, data, settings)],
-        Store(stage.folder),
-        describe_study(stage.name, command, groups, about, settings),
-        engine=engine.InlineEngine(settings.device),
-        display=console.display(),
-        fresh=options.fresh,
-    )
-    save_examples(finished, data.evaluation, stage.folder)
-    write_report(finished, stage.folder)
-    return finished, missing
+    evaluations = plan_evaluate(models, data, settings)
+    return data, settings, [*trainings, *stage.timings(trainings), *evaluations], missing
 
 
 def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", options: Options) -> None:
     """Print what would be trained and evaluated, and what that costs on this device."""
     from catchup_eval.core.environment import machine, resolve_device
-    from catchup_eval.jobs.cost import StepTimes, analysis_seconds
+    from catchup_eval.jobs.cost import StepTimes, analysis_seconds, parallel_seconds
     from catchup_eval.jobs.data import DataSource
     from catchup_eval.report.formatting import format_duration, format_roughly
 
@@ -186,6 +261,7 @@ def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", option
     console.info(f"measuring a few steps of each network on {machine(device)}")
     step_times = StepTimes(device)
     total = evaluating = 0.0
+    each: list[float] = []  # network and seed, with its analyses
     for stage in stages:
         size = stage.data_size(DataSource(stage.setting.data, options.data_root))
         split_sizes = {"train": size.train, "test": min(size.test, options.limit or size.test)}
@@ -195,6 +271,7 @@ def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", option
             images = len(stage.seeds) * recipe.epochs * round(size.train * recipe.share)
             seconds = images * step_times(recipe, network.method, network.options, size)
             total += seconds
+            before = own
             console.result(
                 f"{stage.name}: train {network.name}: {len(stage.seeds)} x {recipe.epochs} epochs, "
                 f"{images / 1e6:.2f} million images, {format_duration(seconds)}"
@@ -204,6 +281,7 @@ def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", option
                 settings = stage.analysis_settings.get(name, {})
                 cost = analysis_seconds(name, settings, split_sizes, size.side, forward)
                 own += len(stage.seeds) * cost
+            each += len(stage.seeds) * [(seconds + own - before) / len(stage.seeds)]
         evaluating += own
         for sentence in stage.missing_weights:
             console.result(f"{stage.name}: {sentence}")
@@ -214,3 +292,11 @@ def print_cost(console: "Console", stages: "Sequence[ReproductionStage]", option
         f"all trainings: {format_duration(total)} on this device, without the analyses; "
         f"these {format_roughly(evaluating)} for the networks that are trained, roughly"
     )
+    workers = options.open_engine().slots
+    if workers > 1:
+        console.result(
+            f"over {workers} workers, each as fast as this process alone: "
+            f"{format_duration(parallel_seconds(each, workers))}, analyses included"
+        )
+    if options.shard:
+        console.result(f"shard {options.shard}: every so many of these networks and seeds")

@@ -63,6 +63,7 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
     console = Console(quiet=options.quiet, verbose=options.verbose)
     changes = {"name": options.name, "only": tuple(options.only), "skip": tuple(options.skip)}
     plan = plans.override_plan(plan, changes)
+    workers = options.open_engine(plan)
     settings = options.evaluation_settings(plan, known_simulations(plan) or None)
     shard = shards.parse(options.shard)
     folder = options.out / f"{plan.name}{shard.suffix}"
@@ -84,7 +85,15 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
     store = Store(folder)
     if options.dry_run:
         page = folder / "index.html"
-        dry_run(console, experiment.tasks, store, settings.device, fresh=options.fresh, page=page)
+        dry_run(
+            console,
+            experiment.tasks,
+            store,
+            settings.device,
+            fresh=options.fresh,
+            page=page,
+            workers=workers.slots,
+        )
         return DONE
     with writing(folder):
         write_text(folder / "plan.toml", plans.write(plan))
@@ -92,7 +101,7 @@ def run_plan(plan: "Plan", options: Options, *, command: str) -> int:
             experiment.tasks,
             store,
             experiment.info,
-            engine=engine.InlineEngine(settings.device),
+            engine=workers,
             display=console.display(),
             fresh=options.fresh,
         )

@@ -87,7 +87,7 @@ def train_networks(
     from catchup_eval.cli.console import Console
     from catchup_eval.cli.printing import dry_run
     from catchup_eval.core.environment import resolve_device
-    from catchup_eval.core.errors import UserError
+    from catchup_eval.core.errors import IN_PART, UserError
     from catchup_eval.jobs import engine
     from catchup_eval.jobs.data import DataSource
     from catchup_eval.jobs.train import plan_train
@@ -97,6 +97,7 @@ def train_networks(
     from catchup_eval.trainers.recipe import load_recipe, with_architecture, with_epochs
 
     console = Console(quiet=options.quiet)
+    workers = options.open_engine()
     chosen = with_epochs(load_recipe(recipe), epochs)
     if architecture:
         chosen = with_architecture(chosen, architecture)
@@ -111,15 +112,22 @@ def train_networks(
     )
     if options.dry_run:
         device = resolve_device(options.device)
-        dry_run(console, tasks, MemoryStore(), device, fresh=options.fresh)
+        dry_run(console, tasks, MemoryStore(), device, fresh=options.fresh, workers=workers.slots)
         return
     trained = engine.execute(
         tasks,
         MemoryStore(),
-        engine=engine.InlineEngine(options.device),
+        engine=workers,
         display=console.display(),
         fresh=options.fresh,
     )
-    for path in [task.outputs[0] for task, _ in trained]:
+    ended = list(trained)
+    for task, result in ended:
+        path = task.outputs[0]
+        if result.status == "failed":
+            console.result(f"{path} {result.reason}")
+            continue
         last = read_history(path.with_suffix(".history.csv")).summary
         console.result(", ".join([f"{path} ", *(f"{k} {v:.1f} %" for k, v in last.items())]))
+    if any(result.status == "failed" for _, result in ended):
+        raise typer.Exit(IN_PART)

@@ -47,6 +47,7 @@ def package_versions() -> dict[str, str]:
         "torch": torch.__version__,
         **{name: version(name) for name in ("torchvision", "numpy", "scipy", "pillow")},
         "libjpeg": f"{jpeg} {features.version(jpeg) or ''}".strip(),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
     }
 
 

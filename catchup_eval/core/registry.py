@@ -8,8 +8,8 @@ entry points, in their `pyproject.toml`, under the group of the list:
 
 The groups are `catchup_eval.methods` (a builder), `.analyses` (a module or object of the shape
 :class:`catchup_eval.analysis.base.Analysis`), `.models` (a
-:class:`catchup_eval.models.zoo.Architecture`) and `.data` (a
-:class:`catchup_eval.datasets.DatasetEntry`).
+:class:`catchup_eval.models.zoo.Architecture`), `.data` (a
+:class:`catchup_eval.datasets.DatasetEntry`) and `.engines` (:mod:`catchup_eval.jobs.engines`).
 """
 
 import ast

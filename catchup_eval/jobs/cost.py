@@ -7,10 +7,11 @@ known. An analysis declares how many images it passes through the network, rough
 corruption takes is assumed: read the seconds as an order of magnitude.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import heapreplace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -140,6 +141,19 @@ def analysis_seconds(
     complete = setting_defaults(ANALYSES[name]) | dict(settings)
     work = work_of(ANALYSES[name], complete, images)
     return work.passes * forward + work.changed * CORRUPTION * (side / 32) ** 2
+
+
+def parallel_seconds(seconds: Iterable[float], workers: int) -> float:
+    """Of tasks that need not wait for each other, the longest first, on equally fast workers.
+
+    Example:
+        >>> parallel_seconds([3, 3, 2, 2, 2], 2)
+        7.0
+    """
+    ends = [0.0] * workers
+    for each in sorted(seconds, reverse=True):
+        heapreplace(ends, ends[0] + each)
+    return max(ends)
 
 
 def dataset_size(data: AnySet) -> DatasetSize:

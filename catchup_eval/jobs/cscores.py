@@ -5,25 +5,30 @@ correlation of .49 [.46, .52] with the published scores, .44 to .45 if only thre
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from catchup_eval import datasets
 from catchup_eval.analysis import ANALYSES
 from catchup_eval.analysis.context import EvaluationContext
-from catchup_eval.core.files import atomic_path
+from catchup_eval.core.errors import UserError
+from catchup_eval.core.files import atomic_path, locked
 from catchup_eval.core.readers import read_npz
 from catchup_eval.datasets.cscores import estimate, with_cscores
 from catchup_eval.datasets.dataset import AnySet, TensorDataset
 from catchup_eval.jobs.cost import StepTimes, dataset_size
 from catchup_eval.jobs.plan import CScoreSettings
-from catchup_eval.jobs.task import Progress, Task, TaskResult, Worker
+from catchup_eval.jobs.task import Progress, SharedInput, Task, TaskResult, Worker
 from catchup_eval.models import loading, spec
+from catchup_eval.results.shards import WHOLE, Shard
 from catchup_eval.trainers.recipe import Recipe, checkpoint_spec, load_recipe
 from catchup_eval.trainers.train import code_digests, train
 
@@ -32,18 +37,36 @@ STEP_COST = 0.015  # of one training step, on the scale of the analyses' `COST`
 
 
 @dataclass(frozen=True, eq=False)
-class CScoreEstimation:
+class CScoreEstimation(SharedInput):
     """C-scores to be estimated.
 
     Args:
         settings: how many networks, of which sizes and by which recipe.
-        data: its training split is learned from, in random subsets; its test split is scored.
+        live: the dataset; its training split is learned from, in random subsets; its test split is
+            scored.
         folder: where the predictions of each network are saved, so that a stopped estimate goes on.
+        origin: name and data root by which another process loads the dataset.
     """
 
     settings: CScoreSettings
-    data: TensorDataset
+    live: TensorDataset | None
     folder: Path
+    origin: tuple[str, Path] | None = None
+
+    @cached_property
+    def data(self) -> TensorDataset:
+        """The dataset, without C-scores."""
+        if self.live is None:
+            assert self.origin is not None
+            loaded = datasets.load(*self.origin).without_cscores
+            assert isinstance(loaded, TensorDataset)
+            return loaded
+        return self.live
+
+    def spelled(self) -> Mapping[str, Any]:
+        if self.origin is None:
+            raise UserError("the dataset is in the memory of this process; use the engine inline")
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"live": None}
 
     @property
     def sizes(self) -> list[int]:
@@ -115,6 +138,12 @@ class CScoreTask(Task):
         self.outputs = (estimation.outputs[number],)
 
     def run(self, worker: Worker, progress: Progress, *, fresh: bool = False) -> TaskResult:
+        with locked(self.outputs[0]):  # other runs of the same plan need it too
+            if not fresh and self.outputs[0].exists():
+                return TaskResult("cached")
+            return self._train(worker, progress, fresh=fresh)
+
+    def _train(self, worker: Worker, progress: Progress, *, fresh: bool) -> TaskResult:
         data, size = self._estimation.data, self._estimation.sizes[self._number]
         subset = data.split("train").subsample(size, seed=self._number)
         (path,) = self.outputs
@@ -148,23 +177,30 @@ class CScoreTask(Task):
         return f"about {self._estimation.steps} steps each"
 
 
-def plan_cscores(estimation: CScoreEstimation) -> list[CScoreTask]:
-    """A task for each network."""
-    return [CScoreTask(estimation, number) for number in range(estimation.settings.networks)]
+def plan_cscores(estimation: CScoreEstimation, shard: Shard = WHOLE) -> list[CScoreTask]:
+    """A task for each network; every shard needs all, and begins elsewhere."""
+    count = estimation.settings.networks
+    first = (shard.number - 1) * count // shard.total
+    return [CScoreTask(estimation, (first + number) % count) for number in range(count)]
 
 
 def needed_estimation(
-    settings: CScoreSettings | None, data: AnySet, analyses: Sequence[str], folder: Path
+    settings: CScoreSettings | None,
+    data: AnySet,
+    analyses: Sequence[str],
+    folder: Path,
+    origin: tuple[str, Path] | None = None,
 ) -> CScoreEstimation | None:
     """What has to be estimated before these analyses; None where none needs it, or none can be.
 
     Args:
         settings: None where nothing is to be estimated.
         folder: of the report.
+        origin: of the data, as of :class:`CScoreEstimation`.
     """
     wanted = any("cscores" in ANALYSES[name].NEEDS for name in analyses)
     if settings is None or not wanted or data.has("cscores"):
         return None
     if not (isinstance(data, TensorDataset) and data.has("train") and data.has("test")):
         return None
-    return CScoreEstimation(settings, data, folder / "cscores")
+    return CScoreEstimation(settings, data, folder / "cscores", origin)

@@ -1,19 +1,21 @@
 """The dataset of a command, opened when a task needs it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from catchup_eval import datasets
 from catchup_eval.core.errors import UserError
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.datasets.ood import with_ood
 from catchup_eval.jobs.cscores import CScoreEstimation
+from catchup_eval.jobs.task import SharedInput
 
 
 @dataclass(frozen=True, eq=False)
-class DataSource:
+class DataSource(SharedInput):
     """A dataset to train and to evaluate on.
 
     Args:
@@ -39,6 +41,8 @@ class DataSource:
         Raises:
             UserError: there is no such dataset, or it is not here.
         """
+        if self.cscores is not None:
+            return self.cscores.data
         return datasets.load(self.name, self.root) if self.live is None else self.live
 
     @cached_property
@@ -58,6 +62,14 @@ class DataSource:
         data = self.cscores.scored() if self.cscores else self.given.evaluation_subset()
         data = with_ood(data, self.ood, self.root)
         return data if self.limit is None else data.subsample(self.limit)
+
+    def spelled(self) -> Mapping[str, Any]:
+        if self.live is not None:
+            raise UserError(
+                f"{self.name or self.live.name} is a live dataset, in the memory of this process; "
+                "other processes read datasets by name: use the engine inline, or a file"
+            )
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def inputs(self) -> tuple[Path, ...]:

@@ -1,9 +1,17 @@
-"""Run tasks: the same order, resuming, dry run and progress display for every command."""
+"""Run tasks: the same order, resuming, dry run and progress display for every command.
 
-from collections.abc import Iterable, Iterator, Sequence
+A mistake of the user, such as data that one method cannot learn from, ends its own task and those
+that need its outputs. It ends the run where it is not about one task: where nothing was done yet
+and a second task meets it, or where the disk is full.
+"""
+
+import errno
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, nullcontext
 from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -13,13 +21,22 @@ import torch
 
 from catchup_eval import feature_learning
 from catchup_eval.core.environment import resolve_device
+from catchup_eval.core.errors import CatchupError, UserError
 from catchup_eval.jobs.cost import NOT_KNOWN, StepTimes
+from catchup_eval.jobs.engines.settings import EngineSettings
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
 from catchup_eval.results import study
 from catchup_eval.results.folder import writing
 from catchup_eval.results.shards import Shard
 from catchup_eval.results.store import MemoryStore
-from catchup_eval.results.study import SkippedAnalysis, Study, StudyInfo, check_groups
+from catchup_eval.results.study import FAILED, SkippedAnalysis, Study, StudyInfo, check_groups
+
+AGAIN = 3  # times that the task of a lost worker is submitted again
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+class WorkerLost(CatchupError):
+    """A worker ended without a result, killed for instance; the message names its log."""
 
 
 class Display(Protocol):
@@ -61,14 +78,20 @@ class Engine(Protocol):
 
     Attributes:
         slots: how many at a time.
+        about: what computes, in words, where it is not this process.
     """
 
     slots: int
+    about: str
 
     def submit(
         self, task: Task, store: AnyStore, progress: Progress, *, fresh: bool
     ) -> Future[TaskResult]:
-        """Run a task whose inputs are there, or take what is done of it."""
+        """Run a task whose inputs are there, or take what is done of it.
+
+        The future raises `UserError` for a user's mistake, and `WorkerLost` where the task should
+        be submitted again.
+        """
         ...
 
     def close(self) -> None:
@@ -81,19 +104,34 @@ class InlineEngine:
 
     Args:
         device: where to compute.
+        workers: none.
+        settings: its threads.
     """
 
+    SETTINGS = EngineSettings
     slots = 1
+    about = ""
 
-    def __init__(self, device: torch.device | str = "auto"):
+    def __init__(
+        self,
+        device: torch.device | str = "auto",
+        workers: None = None,
+        settings: EngineSettings | None = None,
+    ):
         self._device = device if isinstance(device, torch.device) else resolve_device(device)
         self._worker: Worker | None = None
+        self._threads = torch.get_num_threads()
+        if settings and settings.threads:
+            torch.set_num_threads(settings.threads)
 
     def submit(
         self, task: Task, store: AnyStore, progress: Progress, *, fresh: bool
     ) -> Future[TaskResult]:
         future: Future[TaskResult] = Future()
-        future.set_result(self.run(task, store, progress, fresh=fresh))
+        try:
+            future.set_result(self.run(task, store, progress, fresh=fresh))
+        except UserError as error:
+            future.set_exception(error)
         return future
 
     def run(self, task: Task, store: AnyStore, progress: Progress, *, fresh: bool) -> TaskResult:
@@ -107,6 +145,7 @@ class InlineEngine:
     def close(self) -> None:
         """Forget the last model."""
         self._worker = None
+        torch.set_num_threads(self._threads)
 
 
 def execute(
@@ -117,12 +156,21 @@ def execute(
     display: Display = SILENT,
     fresh: bool = False,
 ) -> Iterator[tuple[Task, TaskResult]]:
-    """Run tasks as their inputs appear, in the order planned; pass over what is done.
+    """Run tasks as their inputs appear; pass over what is done.
 
-    Gives each with its result as soon as it ends. A task that raises ends the run.
+    One at a time they run in the order planned; several at a time the longest first, each with the
+    longest of what waits for it.
+
+    Gives each with its result as soon as it ends.
+
+    Raises:
+        UserError: a mistake that is not about one task; or the first one, where no task was done.
     """
     engine = engine or InlineEngine()
     waiting, running = list(tasks), dict[Future[TaskResult], Task]()
+    if engine.slots > 1:
+        waiting.sort(key=_chain_costs(tasks).__getitem__, reverse=True)
+    outcomes = _Outcomes()
     unfinished = {path for task in tasks for path in task.outputs}
     display.begin(tasks)
     try:
@@ -136,11 +184,92 @@ def execute(
                     running[engine.submit(task, store, progress, fresh=fresh)] = task
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     task = running.pop(future)
-                    unfinished -= {*task.outputs}
-                    display.finish(task, future.result())
-                    yield task, future.result()
+                    result = outcomes.take(task, future)
+                    if result is None:
+                        waiting.insert(0, task)
+                        continue
+                    ended = [(task, result)]
+                    if result.status == "failed":
+                        ended += _blocked_by(task, result, waiting)
+                        for lost, _ in ended[1:]:
+                            waiting.remove(lost)
+                            display.start(lost)
+                    for each, its_result in ended:
+                        unfinished -= {*each.outputs}
+                        display.finish(each, its_result)
+                        yield each, its_result
+        outcomes.check()
     finally:
         display.end()
+
+
+class _Outcomes:
+    """Which errors came, and what they end."""
+
+    def __init__(self) -> None:
+        self._lost: Counter[Task] = Counter()
+        self._mistakes: list[UserError] = []
+        self._any_done = False
+
+    def take(self, task: Task, future: Future[TaskResult]) -> TaskResult | None:
+        """The result of a task; None where it should be submitted again.
+
+        Raises:
+            UserError: what other tasks would meet too.
+        """
+        try:
+            result = future.result()
+        except WorkerLost as error:
+            self._lost[task] += 1
+            if self._lost[task] <= AGAIN:
+                return None
+            reason = f"{FAILED}its worker was lost {self._lost[task]} times; the last: {error}"
+            return TaskResult("failed", reason)
+        except UserError as error:
+            met = str(error) in map(str, self._mistakes) and not self._any_done
+            if met or getattr(error.__cause__, "errno", None) in NO_ROOM:
+                raise
+            self._mistakes.append(error)
+            return TaskResult("failed", f"{FAILED}{error}")
+        self._any_done |= result.status in ("done", "cached")
+        return result
+
+    def check(self) -> None:
+        """Raise the first mistake where nothing was done."""
+        if self._mistakes and not self._any_done:
+            raise self._mistakes[0]
+
+
+def _chain_costs(tasks: Sequence[Task]) -> Mapping[Task, float]:
+    """The cost of each task with that of the longest chain of tasks that wait for it."""
+    readers: dict[Path, list[Task]] = {}
+    for task in tasks:
+        for path in task.inputs:
+            readers.setdefault(path, []).append(task)
+    known: dict[Task, float] = {}
+
+    def chain(task: Task) -> float:
+        if task not in known:
+            after = {reader for path in task.outputs for reader in readers.get(path, ())}
+            known[task] = task.cost + max(map(chain, after), default=0.0)
+        return known[task]
+
+    return {task: chain(task) for task in tasks}
+
+
+def _blocked_by(
+    failed: Task, result: TaskResult, waiting: Sequence[Task]
+) -> list[tuple[Task, TaskResult]]:
+    """The tasks that can never run, since they need an output of the failed one."""
+    reason = f"{FAILED}{failed.label}: {result.reason.removeprefix(FAILED)}"
+    missing = {*failed.outputs}
+    blocked: list[tuple[Task, TaskResult]] = []
+    left = [*waiting]
+    while found := [task for task in left if not missing.isdisjoint(task.inputs)]:
+        blocked += [(task, TaskResult("failed", reason)) for task in found]
+        missing |= {path for task in found for path in task.outputs}
+        left = [task for task in left if task not in found]
+    return blocked
 
 
 def run(
@@ -165,11 +294,15 @@ def run(
     with nullcontext() if isinstance(store, MemoryStore) else writing(store.folder):
         planned = dict.fromkeys(task.unit for task in tasks if task.kind == "evaluate")
         seconds = info.seconds + _seconds_before(store)
-        info = info.model_copy(update={"seconds": seconds, "planned": tuple(planned)})
-        before = info.seconds
+        machine = "; ".join(filter(None, [info.machine, engine.about if engine else ""]))
+        known = {"seconds": seconds, "planned": tuple(planned), "machine": machine}
+        info = info.model_copy(update=known)
+        before, given = info.seconds, info
+        results: dict[Task, TaskResult] = {}
         try:
             for task, result in execute(tasks, store, engine=engine, display=display, fresh=fresh):
-                changed = _with_result(info, task, result)
+                results[task] = result
+                changed = _with_results(given, [(t, results[t]) for t in tasks if t in results])
                 if changed != info:
                     check_groups(changed.models)
                     info = changed
@@ -181,16 +314,19 @@ def run(
     return study.collect(info, store, feature_learning.KNOWN)
 
 
-def _with_result(info: StudyInfo, task: Task, result: TaskResult) -> StudyInfo:
-    """What is known of the study after one more task."""
-    known = {model.key for model in info.models}
-    models = (*info.models, *(model for model in result.models if model.key not in known))
-    skipped = info.skipped
-    if result.status in ("skipped", "failed"):
-        missing = SkippedAnalysis(model=task.unit, analysis=task.name, reason=result.reason)
-        skipped = (*skipped, missing)
-    data = result.data or info.data
-    return info.model_copy(update={"models": models, "skipped": skipped, "data": data})
+def _with_results(info: StudyInfo, ended: Sequence[tuple[Task, TaskResult]]) -> StudyInfo:
+    """What is known of the study after these tasks, in the order planned."""
+    models = {model.key: model for model in info.models}
+    skipped, data = [*info.skipped], info.data
+    for task, result in ended:
+        models |= {model.key: model for model in result.models if model.key not in models}
+        data = result.data or data
+        # What fails before an evaluation, such as a training, is the reason of the evaluation's.
+        if result.status in ("skipped", "failed") and task.kind not in ("train", "estimate"):
+            missing = SkippedAnalysis(model=task.unit, analysis=task.name, reason=result.reason)
+            skipped.append(missing)
+    update = {"models": (*models.values(),), "skipped": (*skipped,), "data": data}
+    return info.model_copy(update=update)
 
 
 def _seconds_before(store: AnyStore) -> float:
@@ -211,6 +347,27 @@ def shard_tasks(tasks: Sequence[Task], shard: Shard) -> list[Task]:
     """
     own = {*shard.select(list(dict.fromkeys(task.unit for task in tasks if task.unit)))}
     return [task for task in tasks if not task.unit or task.unit in own]
+
+
+def schedule_seconds(tasks: Sequence[Task], seconds: Sequence[float], workers: int) -> float:
+    """How long tasks take on several workers, in the order in which :func:`execute` starts them.
+
+    Args:
+        seconds: of each on one worker, all workers being as fast.
+    """
+    needed, chains = dict(zip(tasks, seconds, strict=True)), _chain_costs(tasks)
+    waiting = sorted(tasks, key=chains.__getitem__, reverse=True)
+    unfinished = {path for task in tasks for path in task.outputs}
+    running: list[tuple[float, int]] = []  # the end, and which
+    now, numbers = 0.0, {task: number for number, task in enumerate(tasks)}
+    while waiting or running:
+        ready = [task for task in waiting if unfinished.isdisjoint(task.inputs)]
+        for task in ready[: workers - len(running)]:
+            waiting.remove(task)
+            heappush(running, (now + needed[task], numbers[task]))
+        now, number = heappop(running)
+        unfinished -= {*tasks[number].outputs}
+    return now
 
 
 def dry_run(

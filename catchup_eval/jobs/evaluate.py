@@ -17,7 +17,14 @@ from catchup_eval.analysis.base import Analysis, declaration
 from catchup_eval.analysis.context import EvaluationContext, name_need, require
 from catchup_eval.analysis.from_logits import context_for
 from catchup_eval.core import environment
-from catchup_eval.core.errors import CatchupError, InvalidOutput, Missing, UnknownName, UserError
+from catchup_eval.core.errors import (
+    BadFile,
+    CatchupError,
+    InvalidOutput,
+    Missing,
+    UnknownName,
+    UserError,
+)
 from catchup_eval.datasets.cscores import was_trained_on
 from catchup_eval.datasets.dataset import AnySet, Split
 from catchup_eval.datasets.preprocessing import Preprocess
@@ -148,6 +155,11 @@ class EvaluateTask(Task):
     def is_done(self, store: AnyStore) -> bool:
         if not all(path.exists() for path in self.inputs):
             return False
+        try:
+            if store.record(self.unit, self.name) is None:  # known without the model
+                return False
+        except BadFile:
+            return False
         return store.has(self.unit, self.key())
 
     def missing_need(self) -> str:
@@ -230,7 +242,8 @@ class EvaluateTask(Task):
         model, data = self.model.load(), self.data.evaluation
         transform = preprocessing_for(model, data, self.name)
         if transform not in worker.cache:
-            worker.cache[transform] = _make_context(model, data, self.settings, transform)
+            settings = replace(self.settings, device=worker.device)
+            worker.cache[transform] = _make_context(model, data, settings, transform)
         context: EvaluationContext = worker.cache[transform]
         return context
 

@@ -16,7 +16,7 @@ from catchup_eval.jobs.evaluate import (
     left_out,
     plan_evaluate,
 )
-from catchup_eval.jobs.networks import ModelSource, load_models
+from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.plan import Plan
 from catchup_eval.jobs.simulate import describe_simulations, plan_simulate
 from catchup_eval.jobs.task import Task
@@ -81,20 +81,22 @@ def plan_experiment(
     if not (plan.methods or plan.models):
         raise UserError("the plan names no methods to train and no models to evaluate")
     data = DataSource(plan.data, root, limit, ood=ood)
-    estimation = needed_estimation(plan.cscores, data.given, settings.names, folder)
+    common = folder.with_name(folder.name.removesuffix(shard.suffix))  # to all shards
+    origin = (plan.data, root)
+    estimation = needed_estimation(plan.cscores, data.given, settings.names, common, origin)
     if estimation is not None:
-        data = replace(data, cscores=estimation, live=data.given)
+        data = replace(data, cscores=estimation)
     recipe = with_epochs(load_recipe(plan.recipe), plan.epochs) if plan.methods else None
     trainings = (
         plan_train(recipe, plan.methods, plan.seeds, data, folder / "models") if recipe else []
     )
     if trainings:
         data.training  # noqa: B018 (raises where there is nothing to learn from)
-    others = load_models(plan.models, data.given, access=access)
+    others = ModelSource.of_specs(plan.models, data, access)
     methods = len(dict.fromkeys(plan.methods))  # of each seed, in this order
     ordered = [task.model for first in range(methods) for task in trainings[first::methods]]
-    models = [*ordered, *map(ModelSource.of, others)]
-    tasks: list[Task] = [*trainings, *(plan_cscores(estimation) if estimation else [])]
+    models = [*ordered, *others]
+    tasks: list[Task] = [*trainings, *(plan_cscores(estimation, shard) if estimation else [])]
     tasks += plan_evaluate(models, data, settings)
     groups = list(dict.fromkeys(model.group for model in models))
     described = study.data_info(replace(data, cscores=None, live=data.given).evaluation)
@@ -102,7 +104,7 @@ def plan_experiment(
     own = shard_tasks(tasks, shard)
     skipped = left_out(settings, own)
     info = info.model_copy(update={**shard.study_fields(groups), "skipped": skipped})
-    notes = [note for model in others for note in model.notes]
+    notes = [note for model in others for note in model.load().notes]
     notes += [estimation.description] if estimation else []
     return Experiment(own, info, data, notes)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,10 @@ import torch
 from catchup_eval.core import readers
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.files import safe_filename
+from catchup_eval.core.http import download
 from catchup_eval.datasets.dataset import AnySet, Split
+from catchup_eval.jobs.data import DataSource
+from catchup_eval.jobs.task import SharedInput
 from catchup_eval.models import checkpoints, loading
 from catchup_eval.models import spec as specs
 from catchup_eval.models.checkpoints import find_epoch_checkpoints, find_history
@@ -36,6 +39,7 @@ class ModelUnderTest:
         notes: what was chosen for it; a sentence each.
         history: rows per epoch of its training, where they lie beside its weights.
         epoch_checkpoints: of the same training, by epoch, likewise.
+        spec: what it was loaded by; None where it was in memory.
     """
 
     info: ModelInfo
@@ -43,9 +47,43 @@ class ModelUnderTest:
     notes: tuple[str, ...] = ()
     history: pd.DataFrame | None = field(default=None, repr=False)
     epoch_checkpoints: Mapping[int, Path] = field(default_factory=dict)
+    spec: specs.ModelSpec | None = None
 
 
-class ModelSource:
+@dataclass(frozen=True)
+class ModelLoader:
+    """Loads a model by its spec, in this process or in another.
+
+    Args:
+        spec: of one model.
+        group, seed: what it is called.
+        data: what it is evaluated on; None for a checkpoint that was trained on it.
+        access: how files are read.
+        fingerprint: that it must have; any where it is empty.
+    """
+
+    spec: specs.ModelSpec
+    group: str
+    seed: int
+    data: DataSource | None = None
+    access: WeightsAccess = field(default_factory=WeightsAccess)
+    fingerprint: str = ""
+
+    def __call__(self) -> ModelUnderTest:
+        """The model.
+
+        Raises:
+            UserError: it is another one by now.
+        """
+        data = None if self.data is None else self.data.given
+        (found,) = load_models([self.spec], data, access=self.access)
+        if self.fingerprint not in ("", found.info.fingerprint):
+            raise UserError(f"the weights of {self.group} have changed since the command began")
+        named = {"seed": self.seed, "key": model_key(self.group, self.seed)}
+        return replace(found, info=found.info.model_copy(update=named))
+
+
+class ModelSource(SharedInput):
     """A model to evaluate; loaded when it is needed.
 
     Args:
@@ -60,13 +98,21 @@ class ModelSource:
         self,
         group: str,
         seed: int,
-        load: Callable[[], ModelUnderTest] | None = None,
+        load: ModelLoader | None = None,
         inputs: tuple[Path, ...] = (),
         live: ModelUnderTest | None = None,
     ):
         self.group, self.seed, self.inputs = group, seed, inputs
         self.key = model_key(group, seed)
         self._load, self._model = load, live
+
+    def spelled(self) -> Mapping[str, Any]:
+        if self._load is None:
+            raise UserError(
+                f"{self.key} is a live network, in the memory of this process; other processes "
+                "load networks by their specs: use the engine inline, or a spec"
+            )
+        return {**vars(self), "_model": None}
 
     @classmethod
     def of(cls, model: ModelUnderTest) -> "ModelSource":
@@ -76,12 +122,23 @@ class ModelSource:
     @classmethod
     def of_checkpoint(cls, group: str, seed: int, path: Path, spec: str = "") -> "ModelSource":
         """A model that a training is going to write; its spec where the path alone is none."""
+        plain = specs.ModelSpec("", str(path), {}, group, named=True)
+        found = specs.parse(f"{group}={spec}") if spec else plain
+        return cls(group, seed, ModelLoader(found, group, seed), (path,))
 
-        def load() -> ModelUnderTest:
-            (loaded,) = load_models([f"{group}={spec or path}"])
-            return loaded
-
-        return cls(group, seed, load, (path,))
+    @classmethod
+    def of_specs(
+        cls, texts: Sequence[str], data: DataSource, access: WeightsAccess = WeightsAccess()
+    ) -> list["ModelSource"]:
+        """The models that these specs name, as :func:`load_models` gives them."""
+        plain = replace(access, get=download)  # what another process must get, it gets silently
+        sources = []
+        for model in load_models(texts, data.given, access=access):
+            info = model.info
+            assert model.spec is not None
+            load = ModelLoader(model.spec, info.group, info.seed, data, plain, info.fingerprint)
+            sources.append(cls(info.group, info.seed, load, live=model))
+        return sources
 
     def load(self) -> ModelUnderTest:
         """The model, held until it is released."""
@@ -126,7 +183,7 @@ class LazyCheckpoints(Mapping[int, Classifier]):
 
 
 def load_models(
-    texts: Sequence[str],
+    texts: Sequence[str | specs.ModelSpec],
     data: AnySet | None = None,
     *,
     access: WeightsAccess = WeightsAccess(),
@@ -142,7 +199,11 @@ def load_models(
             outputs of a network are the dataset's classes.
     """
     classes = None if data is None else len(data.classes)
-    found = [one for text in texts for one in specs.expand(text)]
+    found = [
+        one
+        for text in texts
+        for one in ([text] if isinstance(text, specs.ModelSpec) else specs.expand(text))
+    ]
     _expect_chosen_names(found)
     loaded = [(one, loading.load(one, classes=classes, access=access)) for one in found]
     seeds = _seeds([one.name for one, _ in loaded], [it.seed for _, it in loaded])
@@ -165,7 +226,7 @@ def load_models(
             # The average is evaluated; its loss was not measured.
             history = history.assign(top1=history["ema_top1"], validation_loss=float("nan"))
         beside = history, find_epoch_checkpoints(weights)
-        candidates.append(ModelUnderTest(info, model, it.notes, *beside))
+        candidates.append(ModelUnderTest(info, model, it.notes, *beside, spec=one))
     check_groups(candidate.info for candidate in candidates)
     return candidates
 

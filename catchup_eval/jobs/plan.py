@@ -64,6 +64,7 @@ class Plan(Settings):
         cscores: how C-scores are estimated for the analysis that needs them; without this
             table they are not, and the analysis needs data that has them.
         settings: by analysis or simulation.
+        engine: what runs the tasks: its `name`, how many `workers`, and its settings.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -81,11 +82,15 @@ class Plan(Settings):
     seed: Seed = 0
     cscores: CScoreSettings | None = None
     settings: dict[str, dict[str, Any]] = {}
+    engine: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if Path(self.name).name != self.name:  # a plan writes below its folder alone
             raise ValueError(f"expected name as that of a folder, got {self.name!r}")
+        name, workers = self.engine.get("name", ""), self.engine.get("workers", 1)
+        if not isinstance(name, str) or not isinstance(workers, int):
+            raise ValueError("expected engine.name as text and engine.workers as a number")
         return self
 
 
@@ -114,6 +119,7 @@ def write(plan: Plan) -> str:
     content = plan.model_dump(exclude_defaults=True, mode="json")
     settings = content.pop("settings", {})
     tables = {f"settings.{name}": values for name, values in settings.items()}
+    tables |= {"engine": content.pop("engine")} if plan.engine else {}
     if plan.cscores is not None:
         tables["cscores"] = content.pop("cscores")
     lines = [f"{key} = {toml.write_value(value)}" for key, value in content.items()]
@@ -129,7 +135,8 @@ def write(plan: Plan) -> str:
 def differences(plan: Plan, other: Plan) -> list[str]:
     """What changed from `other` to `plan`, one line a key."""
     new, old = plan.model_dump(), other.model_dump()
-    return [f"{key}: {old[key]} -> {new[key]}" for key in new if new[key] != old[key]]
+    keys = [key for key in new if key != "engine"]  # which changes no number
+    return [f"{key}: {old[key]} -> {new[key]}" for key in keys if new[key] != old[key]]
 
 
 def override_plan(plan: Plan, changes: Mapping[str, Any]) -> Plan:

@@ -1,8 +1,10 @@
 """What a command plans: tasks with inputs, outputs and a cost; an engine runs them."""
 
+import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -49,8 +51,35 @@ class Worker:
     cache: dict[Any, Any] = field(default_factory=dict)
 
 
+class SharedInput(ABC):
+    """What several tasks share and load, such as a dataset or a model.
+
+    It is pickled without what it has loaded. A process that unpickles it with each of its tasks
+    has one object for all of them, so that it loads once.
+    """
+
+    @abstractmethod
+    def spelled(self) -> Mapping[str, Any]:
+        """The attributes that another process makes it from.
+
+        Raises:
+            UserError: it lies in the memory of this process alone.
+        """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle_once, (pickle.dumps((type(self), dict(self.spelled()))),)
+
+
+@lru_cache(maxsize=64)
+def _unpickle_once(content: bytes) -> SharedInput:
+    kind, attributes = pickle.loads(content)
+    made: SharedInput = kind.__new__(kind)
+    made.__dict__.update(attributes)
+    return made
+
+
 class Task(ABC):
-    """One piece of work.
+    """One piece of work; it can be pickled, to run in another process.
 
     Attributes:
         kind: "train", "evaluate", "simulate" or "estimate".

@@ -14,7 +14,7 @@ from catchup_eval.core.files import safe_filename
 from catchup_eval.datasets import SIZES, DatasetSize
 from catchup_eval.jobs.cost import dataset_size
 from catchup_eval.jobs.data import DataSource
-from catchup_eval.jobs.networks import ModelSource, load_models
+from catchup_eval.jobs.networks import ModelSource
 from catchup_eval.jobs.timing import EpochTimes, TimingTask, read_times
 from catchup_eval.jobs.train import TrainTask
 from catchup_eval.models import catalogue
@@ -123,15 +123,13 @@ class ReproductionStage:
                 continue
             where = network.weights or f"{catalogue.CATALOGUE}{network.published}"
             spec = f"{network.name}={where}"
-            given = data.given
+            data.given  # noqa: B018 (raises where the data are not here)
             try:
-                loaded = load_models([spec], given, access=access)
+                models += ModelSource.of_specs([spec], data, access)
             except UserError as error:
                 if network.weights:  # the user's own
                     raise
                 missing.append(f"{network.name} is left out: {error}")
-            else:
-                models += map(ModelSource.of, loaded)
         return models, missing
 
     def data_size(self, data: DataSource) -> DatasetSize:

@@ -12,7 +12,7 @@ from catchup_eval.core.settings import flatten
 from catchup_eval.report import formatting
 from catchup_eval.results import published
 from catchup_eval.results.comparison import PairwiseComparison, overall_ranking
-from catchup_eval.results.study import Study
+from catchup_eval.results.study import FAILED, Study
 from catchup_eval.results.summary import SummaryRow
 
 WORDS = 25  # of the sentence, names of models counted as one
@@ -160,7 +160,13 @@ def output_notes(study: Study) -> list[str]:
         for group in study.groups
         if (reason := study.failure(group, analysis))
     ]
-    return [*notes, *failed]
+    there = {model.key for model in study.info.models}
+    absent = {
+        f"{skip.model} is absent: {skip.reason}."
+        for skip in study.info.skipped
+        if skip.reason.startswith(FAILED) and skip.model not in there
+    }
+    return [*notes, *failed, *sorted(absent)]
 
 
 def _model_differences(study: Study) -> Iterator[str]:

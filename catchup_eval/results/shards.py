@@ -1,6 +1,7 @@
 """Shards, for job arrays: `--shard 2/8` does every eighth network, from the second on.
 
-Each shard writes a report folder of its own; `catchup-eval report NAME-shard*` merges them.
+Of `run`, `evaluate` and `compare` each shard writes a report folder of its own, and
+`catchup-eval report NAME-shard*` merges them. The shards of other commands write to one folder.
 """
 
 import re
@@ -31,6 +32,10 @@ class Shard(NamedTuple):
         if items and not own:
             raise UserError(f"shard {self} has nothing to do: there are only {len(items)}")
         return own
+
+    def after(self, count: int) -> "Shard":
+        """The shard of a next list, where `count` items came before it."""
+        return Shard((self.number - 1 - count) % self.total + 1, self.total)
 
     @property
     def suffix(self) -> str:

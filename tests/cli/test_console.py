@@ -4,12 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
 
 import pytest
 
-from catchup_eval.cli.console import Console
+from catchup_eval.cli.console import Console, ProgressBars, Terminal
 from catchup_eval.cli.main import prepare_console
+from catchup_eval.jobs.data import DataSource
+from catchup_eval.jobs.task import TaskResult
+from catchup_eval.jobs.train import TrainTask
+from catchup_eval.trainers.recipe import load_recipe
+
+NOWHERE = DataSource("nowhere", Path())
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
@@ -46,3 +53,26 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     os.close(write)
     assert done.returncode == 128 + signal.SIGPIPE
     assert done.stderr == "the output was closed; the same command resumes from here\n"
+
+
+def test_one_display_has_the_tasks_that_run_and_what_waits() -> None:
+    tasks = [TrainTask(load_recipe("tiny"), "baseline", n, NOWHERE, Path()) for n in range(4)]
+    bars = ProgressBars(Console(quiet=True), Terminal(file=StringIO(), force_terminal=True))
+
+    def shown() -> list[str]:
+        assert bars._progress is not None
+        return [task.description for task in bars._progress.tasks]
+
+    bars.begin(tasks)
+    bars.start(tasks[0])
+    bars.start(tasks[1])
+    bars.update(tasks[1], 1, 2, "epoch 1")
+    assert shown() == [
+        "0 done, 2 running, 2 waiting",
+        "baseline-s0: training",
+        "baseline-s1: training  epoch 1",
+    ]
+    bars.start(tasks[1])  # again: its worker was lost
+    bars.finish(tasks[1], TaskResult("done"))
+    assert shown() == ["1 done, 1 running, 2 waiting", "baseline-s0: training"]
+    bars.end()

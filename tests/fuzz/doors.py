@@ -175,6 +175,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "data cscores": ("{digits}", "--networks", "--recipe", "--device"),
 }  # fmt: skip
 COMMON = ("--device", "--batch-size", "--limit", "--only", "--skip", "--with", "--name", "--shard",
+          "--engine", "--workers", "--engine-set",
           "--data-root", "--set", "--reference", "--ood")  # fmt: skip
 
 

@@ -203,8 +203,8 @@ def test_a_file_of_estimates_is_as_the_published_ones(
     tmp_path: Path, recipe: str, few: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, settings = tmp_path / "few-cscores.npz", CScoreSettings(networks=3, recipe=recipe)
-    where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
-    write_cscores(few, out, settings, **where)
+    where = Options(device="cpu", data_root=tmp_path)
+    write_cscores(few, out, settings, where)
     assert "3 networks" in capsys.readouterr().out
     scores = read_scores(out, load(few).split("test").labels)
     assert len(scores) == 40 and 0 < scores.mean() < 1
@@ -214,17 +214,17 @@ def test_a_file_of_estimates_is_as_the_published_ones(
 
 def test_a_second_process_on_one_file_is_refused(tmp_path: Path, recipe: str, few: str) -> None:
     out, settings = tmp_path / "x.npz", CScoreSettings(networks=3, recipe=recipe)
-    where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
+    where = Options(device="cpu", data_root=tmp_path)
     with locked(out), pytest.raises(UserError, match="another process is estimating"):
-        write_cscores(few, out, settings, **where)
+        write_cscores(few, out, settings, where)
 
 
 def test_nothing_to_train_on_is_reported(tmp_path: Path) -> None:
     images = np.zeros((4, 8, 8), np.uint8)
     np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(4))
-    where = {"device": "cpu", "data_root": tmp_path, "fresh": False}
+    where = Options(device="cpu", data_root=tmp_path)
     with pytest.raises(UserError, match="training images"):
-        write_cscores(str(tmp_path / "mine.npz"), tmp_path / "x.npz", CScoreSettings(), **where)
+        write_cscores(str(tmp_path / "mine.npz"), tmp_path / "x.npz", CScoreSettings(), where)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tasks run in order as their inputs appear; what is done is passed over; one failure is one."""
 
+import errno
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
@@ -12,7 +13,7 @@ from catchup_eval.analysis import ANALYSES
 from catchup_eval.core.errors import Interrupted, UserError
 from catchup_eval.datasets.dataset import AnySet
 from catchup_eval.jobs import engine
-from catchup_eval.jobs.engine import InlineEngine, Silent
+from catchup_eval.jobs.engine import InlineEngine, Silent, WorkerLost
 from catchup_eval.jobs.evaluate import LOG, EvaluationSettings
 from catchup_eval.jobs.networks import ModelUnderTest, describe
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
@@ -44,7 +45,7 @@ class Writing(Task):
 class Threads:
     """Three tasks at a time."""
 
-    slots = 3
+    slots, about = 3, "threads"
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.slots)
@@ -100,6 +101,48 @@ def test_what_is_done_is_passed_over_unless_fresh(chain: list[Task]) -> None:
     again = engine.execute(chain, MemoryStore(), engine=InlineEngine("cpu"), fresh=True)
     assert {result.status for _, result in again} == {"done"}
     assert chain[2].outputs[0].read_text() == "new"
+
+
+class Losing(InlineEngine):
+    """Loses its worker so many times; several at a time, so the longest first."""
+
+    def __init__(self, times: int):
+        super().__init__("cpu")
+        self.slots, self.left, self.order = 2, times, []
+
+    def submit(self, task: Task, *rest: Any, **named: Any) -> Future[TaskResult]:
+        self.order.append(task.name)
+        if not self.left:
+            return super().submit(task, *rest, **named)
+        self.left -= 1
+        future: Future[TaskResult] = Future()
+        future.set_exception(WorkerLost("its log is here"))
+        return future
+
+
+def test_the_task_of_a_lost_worker_is_submitted_again_three_times(tmp_path: Path) -> None:
+    losing = Losing(3)
+    (ended,) = engine.execute([Writing(tmp_path / "a")], MemoryStore(), engine=losing)
+    assert ended[1].status == "done" and losing.order == ["a"] * 4
+    needs = [Writing(tmp_path / "b"), Writing(tmp_path / "c", tmp_path / "b")]
+    b, c = (result for _, result in engine.execute(needs, MemoryStore(), engine=Losing(4)))
+    assert b.reason == "failed: its worker was lost 4 times; the last: its log is here"
+    assert c.reason == f"failed: b: {b.reason.removeprefix('failed: ')}", (
+        "what needs its output is not waited for"
+    )
+
+
+def test_the_longest_chain_begins_first(tmp_path: Path) -> None:
+    paths = {name: tmp_path / name for name in "abcd"}
+    a, b, c = (Writing(paths[name]) for name in "abc")
+    d = Writing(paths["d"], paths["c"])
+    a.cost, b.cost, c.cost, d.cost = 2.0, 5.0, 1.0, 9.0
+    busy = Losing(0)
+    list(engine.execute([a, b, c, d], MemoryStore(), engine=busy))
+    assert busy.order == ["c", "b", "d", "a"]
+    # Two workers: c, then d until 10; b until 5, then a until 7.
+    assert engine.schedule_seconds([a, b, c, d], [2, 5, 1, 9], 2) == 10
+    assert engine.schedule_seconds([a, b, c, d], [2, 5, 1, 9], 1) == 17
 
 
 def test_a_dry_run_lists_all_and_does_nothing(chain: list[Task], tmp_path: Path) -> None:
@@ -171,8 +214,12 @@ def test_an_analysis_that_fails_ends_itself_alone(
     assert len(again.results) == 4 and not again.info.skipped
 
 
-@pytest.mark.parametrize("error", [UserError("no such file"), Interrupted("stopped", 2)])
-def test_a_mistake_and_a_signal_end_the_run_and_keep_what_is_done(
+FULL = UserError("cannot write: no room")
+FULL.__cause__ = OSError(errno.ENOSPC, "no room")
+
+
+@pytest.mark.parametrize("error", [FULL, Interrupted("stopped", 2)])
+def test_a_full_disk_and_a_signal_end_the_run_and_keep_what_is_done(
     error: Exception,
     two: list[ModelUnderTest],
     few_digits: AnySet,
@@ -188,6 +235,22 @@ def test_a_mistake_and_a_signal_end_the_run_and_keep_what_is_done(
     assert set(stopped.results) == {("a-s0", "clean")}
     assert [model.key for model in stopped.info.models] == ["a-s0"]
     assert stopped.info.seconds >= 1
+
+
+def test_a_mistake_ends_its_own_task(
+    two: list[ModelUnderTest],
+    few_digits: AnySet,
+    evaluate: Evaluate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mistake = failing(UserError("no such file"))
+    monkeypatch.setattr(ANALYSES["deformation"], "measure", mistake)
+    finished = evaluate(two, few_digits, BOTH)
+    assert set(finished.results) == {("a-s0", "clean"), ("b-s0", "clean")}
+    assert [skip.reason for skip in finished.info.skipped] == ["failed: no such file"] * 2
+    monkeypatch.setattr(ANALYSES["clean"], "measure", mistake)
+    with pytest.raises(UserError, match="no such file"):  # which no task got past
+        evaluate(two, few_digits, BOTH)
 
 
 def test_memory_and_disk_hold_the_same(
