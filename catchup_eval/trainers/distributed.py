@@ -126,10 +126,8 @@ def join_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         distributed.init_process_group(
             backend, store=store, rank=rank, world_size=size, timeout=WAITING
         )
-    try:
-        yield Processes(rank, size), own
-    finally:
-        distributed.destroy_process_group()
+    yield Processes(rank, size), own
+    distributed.destroy_process_group()  # not after an error, for it may wait for the others
 
 
 def _own_device(name: str) -> torch.device:
@@ -249,16 +247,18 @@ def synchronise_norms(model: Classifier, device: torch.device, processes: Proces
     model.net = nn.SyncBatchNorm.convert_sync_batchnorm(model.net)  # type: ignore[no-untyped-call]
 
 
-def expect_no_memory(method: object) -> None:
-    """Raise `UserError` for a method that keeps more than parameters, such as the last mixture."""
-    if isinstance(method, nn.Module):
-        kept = method.state_dict().keys() - dict(method.named_parameters()).keys()
-        if kept:
-            raise UserError(
-                "expected one process for this method, which remembers earlier steps "
-                f"({', '.join(sorted(kept))}): each process would remember its own part, and a "
-                "training that is resumed would not be the same"
-            )
+def expect_no_memory(method: object, model: nn.Module) -> None:
+    """Raise `UserError` for a method that keeps more than parameters and the network."""
+    if not isinstance(method, nn.Module):
+        return
+    known = [*method.parameters(), *model.state_dict(keep_vars=True).values()]
+    kept = {id(value) for value in method.state_dict(keep_vars=True).values()}
+    if kept - {id(value) for value in known}:
+        raise UserError(
+            "expected one process for a method that remembers earlier steps, such as recursivemix: "
+            "each of several would remember its own part of the batch, of which a resume file has "
+            "only the first process's"
+        )
 
 
 # Beside the partners, in one sentence each; what is not named here draws and computes for each

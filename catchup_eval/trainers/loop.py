@@ -107,7 +107,7 @@ def fit(
     device = torch.device(device)
     processes = current_processes()
     if processes.size > 1:
-        expect_no_memory(method)
+        expect_no_memory(method, model)
         identity = {**(identity or {}), "processes": processes.size}
     if not processes.first:
         after_epoch, callbacks, progress = None, (), None

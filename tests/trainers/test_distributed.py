@@ -26,6 +26,7 @@ from catchup_eval.trainers.distributed import (
     join_processes,
     synchronise_norms,
 )
+from catchup_eval.trainers.loop import fit
 from catchup_eval.trainers.mixing import METHODS, build
 from tests.trainers import together
 
@@ -174,10 +175,20 @@ def test_what_differs_is_said_for_each_method():
     )
 
 
+class Holding(torch.nn.Module):
+    """A method that has the network, with its running statistics, and a parameter of its own."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.scale = model, torch.nn.Parameter(torch.ones(()))
+
+
 def test_a_method_with_a_memory_is_refused(new_model):
-    expect_no_memory(build("catchup", new_model()))
-    with pytest.raises(UserError, match="expected one process for this method"):
-        expect_no_memory(build("recursivemix", new_model()))
+    model = new_model()
+    for harmless in (build("catchup", model), Holding(model)):
+        expect_no_memory(harmless, model)
+    with pytest.raises(UserError, match="expected one process for a method that remembers"):
+        expect_no_memory(build("recursivemix", model), model)
 
 
 def test_norms_are_not_synchronised_on_a_cpu(new_model):
@@ -218,7 +229,5 @@ def test_more_processes_than_images_in_a_batch_are_refused(
     monkeypatch.setattr("catchup_eval.trainers.loop.current_processes", lambda: Processes(0, 9))
     monkeypatch.setattr(Processes, "ask_first", lambda _self, answer: answer())
     model = small_net()
-    from catchup_eval.trainers.loop import fit
-
     with pytest.raises(UserError, match="for each of 9 processes, got batch_size 8"):
         fit(model, build("baseline", model), noise_split(), None, recipe_of())
