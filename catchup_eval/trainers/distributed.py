@@ -112,7 +112,7 @@ def join_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
             GPU for all of them.
         Interrupted: the others do not come.
     """
-    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
+    if os.environ.get("WORLD_SIZE") in (None, "", "1"):
         yield Processes(), resolve_device(device)
         return
     own = _own_device(device)
@@ -133,14 +133,16 @@ def join_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
 def _own_device(name: str) -> torch.device:
     """This process's device."""
     lacking = [key for key in ("RANK", "MASTER_ADDR", "MASTER_PORT") if key not in os.environ]
+    if not os.environ["WORLD_SIZE"].isdecimal():
+        raise UserError(f"expected WORLD_SIZE as a number, got {os.environ['WORLD_SIZE']!r}")
     if lacking:
         raise UserError(
             f"WORLD_SIZE asks for {os.environ['WORLD_SIZE']} processes, expected {lacking[0]} "
             "beside it, as torchrun sets it; start the command with torchrun, or unset WORLD_SIZE"
         )
-    device = resolve_device(name)
-    if device.type != "cuda":
-        return device
+    kind = name.partition(":")[0]
+    if kind not in ("auto", "cuda") or not torch.cuda.is_available():
+        return resolve_device(name)
     here, count = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if ":" in name:
         raise UserError(

@@ -16,7 +16,6 @@ from numpy.random import Generator
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator, torch_generator
-from catchup_eval.trainers import distributed
 from catchup_eval.trainers.distributed import (
     EXACT,
     PartGenerator,
@@ -209,7 +208,7 @@ def four_processes(monkeypatch):
 
 
 def test_more_processes_than_gpus_are_refused(four_processes):
-    four_processes.setattr(distributed, "resolve_device", lambda _: torch.device("cuda"))
+    four_processes.setattr(torch.cuda, "is_available", lambda: True)
     four_processes.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="a GPU for each of 4 processes, there are 2"):
         join_processes("auto").__enter__()
@@ -220,6 +219,9 @@ def test_more_processes_than_gpus_are_refused(four_processes):
 def test_an_environment_that_torchrun_did_not_make_is_refused(four_processes):
     four_processes.delenv("RANK")
     with pytest.raises(UserError, match="expected RANK beside it"):
+        join_processes("cpu").__enter__()
+    four_processes.setenv("WORLD_SIZE", "many")
+    with pytest.raises(UserError, match="expected WORLD_SIZE as a number, got 'many'"):
         join_processes("cpu").__enter__()
 
 
