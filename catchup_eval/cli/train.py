@@ -93,6 +93,7 @@ def train_networks(
     from catchup_eval.jobs.train import plan_train
     from catchup_eval.results import shards
     from catchup_eval.results.store import MemoryStore
+    from catchup_eval.trainers.distributed import describe_differences, join_processes
     from catchup_eval.trainers.history import read_history
     from catchup_eval.trainers.recipe import load_recipe, with_architecture, with_epochs
 
@@ -106,28 +107,32 @@ def train_networks(
     source = DataSource(data or chosen.data, options.data_root)
     source.training  # noqa: B018 (raises where there is nothing to learn from)
     folder = options.out / (options.name or Path(recipe).stem)
-    tasks = engine.shard_tasks(
-        plan_train(chosen, methods, seeds, source, folder, tensorboard=tensorboard),
-        shards.parse(options.shard),
-    )
+    planned = plan_train(chosen, methods, seeds, source, folder, tensorboard=tensorboard)
+    tasks = engine.shard_tasks(planned, shards.parse(options.shard))
     if options.dry_run:
         device = resolve_device(options.device)
         dry_run(console, tasks, MemoryStore(), device, fresh=options.fresh, workers=workers.slots)
         return
-    trained = engine.execute(
-        tasks,
-        MemoryStore(),
-        engine=workers,
-        display=console.display(),
-        fresh=options.fresh,
-    )
-    ended = list(trained)
-    for task, result in ended:
-        path = task.outputs[0]
-        if result.status == "failed":
-            console.result(f"{path} {result.reason}")
-            continue
-        last = read_history(path.with_suffix(".history.csv")).summary
-        console.result(", ".join([f"{path} ", *(f"{k} {v:.1f} %" for k, v in last.items())]))
+    with join_processes(options.device) as (processes, device):
+        trained = engine.execute(
+            tasks,
+            MemoryStore(),
+            engine=workers if processes.size == 1 else engine.InlineEngine(device),
+            display=console.display() if processes.first else engine.SILENT,
+            fresh=options.fresh,
+        )
+        ended = list(trained)
+    if processes.first:
+        for task, result in ended:
+            path = task.outputs[0]
+            if result.status == "failed":
+                console.result(f"{path} {result.reason}")
+                continue
+            last = read_history(path.with_suffix(".history.csv")).summary
+            console.result(", ".join([f"{path} ", *(f"{k} {v:.1f} %" for k, v in last.items())]))
+        names = dict.fromkeys(task.method for task in planned)
+        notes = [describe_differences(n, processes, sync_norm=chosen.sync_norm) for n in names]
+        for note in dict.fromkeys(note for each in notes for note in each):
+            console.result(f"note: {note}")
     if any(result.status == "failed" for _, result in ended):
         raise typer.Exit(IN_PART)

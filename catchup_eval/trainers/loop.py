@@ -30,6 +30,11 @@ from catchup_eval.models.modes import eval_mode
 from catchup_eval.trainers.augmentation import apply_transforms, augment, recolour
 from catchup_eval.trainers.base import Loss
 from catchup_eval.trainers.callbacks import Callback, EpochInfo, StepInfo, call_all
+from catchup_eval.trainers.distributed import (
+    PartGenerator,
+    current_processes,
+    expect_no_memory,
+)
 from catchup_eval.trainers.history import History
 from catchup_eval.trainers.optimization import WeightAverage
 from catchup_eval.trainers.recipe import Recipe
@@ -64,6 +69,10 @@ def fit(
     where it is a single image on which the network's batch norms cannot be trained, it goes with
     the batch before it.
 
+    Where torch's process group has several processes, each takes its part of every batch
+    (:mod:`~catchup_eval.trainers.distributed`); files, `after_epoch`, `callbacks` and `progress`
+    are the first one's. A last batch of fewer images than processes goes with the one before.
+
     Args:
         model: trained in training mode.
         method: gives the mean loss of images (N, C, H, W) in [0, 1] and labels (N,). If it is an
@@ -89,12 +98,19 @@ def fit(
         Interrupted: by a signal; the same call goes on.
         UserError: a callback is none, the loss is no number any more or more than one, the resume
             file is another training's, or there is nothing to train on, or only batches of one
-            image that the network cannot be trained on.
+            image that the network cannot be trained on; or there are more processes than images in
+            a batch, or several while the method remembers earlier steps.
         BadFile: the resume file is damaged.
     """
     if not len(train):
         raise UserError("expected images to train on, got an empty split")
     device = torch.device(device)
+    processes = current_processes()
+    if processes.size > 1:
+        expect_no_memory(method, model)
+        identity = {**(identity or {}), "processes": processes.size}
+    if not processes.first:
+        after_epoch, callbacks, progress = None, (), None
     rng = generator(seed, "training")
     claims = {
         "seed": seed,
@@ -116,15 +132,15 @@ def fit(
             raise UserError(f"expected callbacks of the class Callback, got {type(each).__name__}")
     of_steps = [each for each in callbacks if type(each).on_step is not Callback.on_step]
     with fork_global_rng(rng), _train_mode(model), _closing(callbacks):
-        run = TrainingState(model, method, recipe, len(train), rng, device, average)
+        run = TrainingState(model, method, recipe, len(train), rng, device, average, processes)
         with resume_from(run, resume, claims) as pause:
-            join = _needs_joining(run, train)
+            least = _smallest_batch(run, train)
             while run.epoch < recipe.epochs:
                 run.begin_epoch()
                 batches = run.batches(train.images.device)
-                for rows in _join_last(batches) if join else batches:
+                for rows in _join_last(batches, least):
                     with run.measure_time():
-                        loss = _step(run, train, rows)
+                        loss = _step(run, train, rows, seed)
                     if of_steps:
                         call_all(of_steps, "on_step", _step_info(run, loss))
                     _report_progress(run, progress)
@@ -148,23 +164,32 @@ def move_to_device(split: Split, device: torch.device) -> Split:
     return split.to(device)
 
 
-def _step(run: TrainingState, train: Split, rows: torch.Tensor) -> torch.Tensor:
+def _step(run: TrainingState, train: Split, rows: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """One step; gives its loss ()."""
+    count, rng, own = len(rows), run.rng, run.rng
+    if run.processes.size > 1:
+        rank, parts = run.processes.rank, run.processes.parts(count)
+        rows = rows[parts[rank]]
+        rng = PartGenerator(run.rng, parts, rank)
+        # A method may draw more for a larger part: what comes later does not depend on it. Dropout
+        # is another for each process.
+        own = PartGenerator(generator(seed, "method", run.step), parts, rank)
+        torch.manual_seed(int(generator(seed, "network", run.step, rank).integers(2**62)))
     run.set_learning_rates()
     if hasattr(run.method, "set_progress"):  # for schedules other than the learning rate's
         run.method.set_progress(run.step / run.steps)
-    images, labels = _pixels(run, train, rows, run.rng), train.labels[rows].to(run.device)
+    images, labels = _pixels(run, train, rows, rng), train.labels[rows].to(run.device)
     mixed_precision = run.recipe.precision == "bfloat16"
     with torch.autocast(run.device.type, torch.bfloat16, enabled=mixed_precision):
-        loss = run.method(images, labels, run.rng)
+        loss = run.method(images, labels, own)
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         got = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
         raise UserError(f"expected the loss of a batch as one number, got {got}")
-    run.take_step(loss)
-    run.record_step(loss, len(rows))
+    loss = run.take_step(loss, len(rows) / count)
+    run.record_step(loss, count)
     if run.step % GUARD == 0:
         run.check_loss()
-    return loss.detach()
+    return loss
 
 
 def _step_info(run: TrainingState, loss: torch.Tensor) -> StepInfo:
@@ -181,41 +206,47 @@ def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, rng: Generator
     return recolour(images, settings, rng)
 
 
-def _needs_joining(run: TrainingState, train: Split) -> bool:
-    """Whether an epoch ends with a batch of one image that the network cannot be trained on.
+def _smallest_batch(run: TrainingState, train: Split) -> int:
+    """How many images a batch must have: an image for each process, or two.
 
     Batch norms refuse one value per channel: a single image where its map has come down to 1x1.
-    Found by trying, which changes nothing.
+    Found by trying, which changes nothing, where there is such a batch.
 
     Raises:
-        UserError: all batches are of one image.
+        UserError: all batches have fewer.
     """
-    size, count = run.recipe.batch_size, len(train)
-    if size > 1 and count % size != 1:
-        return False
+    size, count, parts = min(run.recipe.batch_size, len(train)), len(train), run.processes.size
+    if size < parts:
+        raise UserError(
+            f"expected batches of an image or more for each of {parts} processes, got "
+            f"batch_size {run.recipe.batch_size} and {count} images"
+        )
+    if min(size, count % size or size) >= 2 * parts:
+        return parts
     image = _pixels(run, train, torch.zeros(1, dtype=torch.long), generator(0))
     buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
     try:
         with torch.no_grad(), fork_global_rng(generator(0)):
             run.model(image)
     except ValueError as error:
-        if min(size, count) == 1:
+        if size < 2 * parts:
+            each = f" for each of {parts} processes" if parts > 1 else ""
             raise UserError(
-                "expected batches of two images or more, which the network's batch norms need, got "
-                f"batch_size {size} and {count} images ({error})"
+                f"expected batches of two images or more{each}, which the network's batch norms "
+                f"need, got batch_size {run.recipe.batch_size} and {count} images ({error})"
             ) from error
-        return True
+        return 2 * parts
     finally:
         for buffer, before in buffers:
             buffer.copy_(before)
-    return False
+    return parts
 
 
-def _join_last(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """The same batches of rows (N,), a last one of one image together with the one before."""
+def _join_last(batches: Iterator[torch.Tensor], least: int) -> Iterator[torch.Tensor]:
+    """The same batches of rows (N,), a last one of too few together with the one before."""
     before: list[torch.Tensor] = []
     for rows in batches:
-        if before and len(rows) > 1:
+        if before and len(rows) >= least:
             yield torch.cat(before)
             before = []
         before.append(rows)
@@ -261,15 +292,34 @@ def validate(
 def _validate(run: TrainingState, split: Split | None, pause: Pause) -> tuple[float, float, float]:
     """Cross-entropy and top-1 in %, and the latter of the average of the weights; NaN where none.
 
-    No pause while the network has the average, which the state would be saved with.
+    No pause while the network has the average, which the state would be saved with. Several
+    processes take a part of the split each, and pause only together.
     """
-    if not run.recipe.is_validated(run.epoch + 1):
-        return nan, nan, nan
-    loss, top1 = validate(run.model, split, run.recipe.batch_size, pause)
-    if run.average is None:
-        return loss, top1, nan
-    with run.average.in_the_network():
-        return loss, top1, validate(run.model, split, run.recipe.batch_size)[1]
+    wanted, fraction = run.recipe.is_validated(run.epoch + 1), 1.0
+    if run.processes.size > 1:
+        pause = _never
+        if split is not None and len(split):
+            part = run.processes.parts(len(split))[run.processes.rank]
+            whole, split = len(split), split[part]
+            fraction = len(split) / whole
+    numbers = nan, nan, nan
+    if wanted:
+        loss, top1 = validate(run.model, split, run.recipe.batch_size, pause)
+        numbers = loss, top1, nan
+        if run.average is not None:
+            with run.average.in_the_network():
+                numbers = loss, top1, validate(run.model, split, run.recipe.batch_size)[1]
+    if run.processes.size == 1:
+        return numbers
+    own = [fraction * number if fraction else 0.0 for number in numbers]
+    summed = torch.tensor(own, dtype=torch.float64, device=run.device)
+    run.add_up([summed])
+    loss, top1, ema_top1 = summed.tolist()
+    return loss, top1, ema_top1
+
+
+def _never() -> None:
+    """A pause that neither saves nor stops."""
 
 
 @contextmanager

@@ -52,6 +52,7 @@ LATER: Mapping[str, Any] = {
     "schedule.warmup_start": 0.01,
     "schedule.end": 0.0,
     "augmentation.transforms": [],
+    "sync_norm": False,
 }
 
 
@@ -110,6 +111,8 @@ class Recipe(Settings):
         validate_every: epochs from one look at the validation split to the next; 0: after none but
             the last and those of `keep`, after which it is always looked at. The weights do not
             depend on it.
+        sync_norm: several processes take the statistics of batch norms from the whole batch, not
+            each from its part; needs GPUs. One process does so anyhow.
         optimiser: SGD or, with `kind = "adamw"`, AdamW.
         schedule: of the learning rate: step, cosine or one_cycle.
         clip_norm: the longest gradient, of all parameters together; a longer one is shortened.
@@ -137,6 +140,7 @@ class Recipe(Settings):
     compile: bool = False
     keep: Several[Count] = ()
     validate_every: Annotated[int, Field(ge=0, le=MOST)] = 1
+    sync_norm: bool = False
     optimiser: Optimiser
     schedule: Schedule
     clip_norm: Positive | None = None

@@ -4,8 +4,9 @@ It is saved on disk, so that a training can stop and go on; signals are heeded b
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import ceil
@@ -25,6 +26,7 @@ from catchup_eval.models.checkpoints import check_archive
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers.augmentation import build_transform
 from catchup_eval.trainers.base import Loss
+from catchup_eval.trainers.distributed import Processes, running_statistics
 from catchup_eval.trainers.history import Epoch, History
 from catchup_eval.trainers.optimization import (
     WeightAverage,
@@ -44,11 +46,13 @@ class TrainingState:
         rng: the one generator of the training.
         device: where model and method are.
         average: of the weights, where the recipe has one.
+        processes: those that train together.
         history: the finished epochs.
         order: (N,) the rows of the present epoch, in its order; None between epochs.
         position: how many of them are done.
         seconds: what they took.
         saved: the resume file that holds an earlier, sound state, if one has been written.
+        heard: the signal that has come to this process.
 
     `loss` (), on the device, is the sum of their losses; reading it waits for the device.
     """
@@ -60,27 +64,69 @@ class TrainingState:
     rng: Generator
     device: torch.device
     average: WeightAverage | None = None
+    processes: Processes = field(default_factory=Processes)
     history: History = field(default_factory=History)
     order: Tensor | None = None
     position: int = 0
     seconds: float = 0.0
     saved: Path | None = None
+    heard: SignalFlag = field(default_factory=SignalFlag)
 
     def __post_init__(self) -> None:
         self.loss = torch.zeros((), device=self.device)
+        self._stops = [torch.zeros((), device=self.device)] * 2
+        self._statistics = running_statistics(self.model)
         self.optimiser = make_optimiser(self.model, self.method, self.recipe.optimiser)
         self.transforms = [build_transform(e) for e in self.recipe.augmentation.transforms]
 
-    def take_step(self, loss: Tensor) -> None:
-        """Move all parameters against the gradient of the loss (), then their average."""
+    def take_step(self, loss: Tensor, fraction: float = 1.0) -> Tensor:
+        """Move all parameters against the gradient of the loss (), then their average.
+
+        Args:
+            fraction: of the batch, which the loss is the mean of.
+
+        Returns:
+            the loss of the whole batch.
+        """
         self.optimiser.zero_grad()
+        moved = [each for group in self.optimiser.param_groups for each in group["params"]]
+        if self.processes.size > 1:
+            loss = loss * fraction
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        if self.processes.size > 1:
+            for each in self._statistics:
+                each.mul_(fraction)
+            gradients = [each.grad for each in moved if each.grad is not None]
+            self.add_up([loss, *gradients, *self._statistics])
         if self.recipe.clip_norm is not None:
-            moved = [each for group in self.optimiser.param_groups for each in group["params"]]
             nn.utils.clip_grad_norm_(moved, self.recipe.clip_norm)
         self.optimiser.step()
         if self.average:
             self.average.update(self.step + 1)
+        return loss
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each by its sum over all processes, and exchange whether a signal has come."""
+        stop = torch.tensor(float(self.heard.came is not None), device=self.device)
+        self.processes.add_up([*tensors, stop])
+        self._stops = [self._stops[1], stop]
+
+    def is_stopped(self) -> bool:
+        """Whether a signal has come, to whichever process: the same answer for all.
+
+        In the midst of an epoch it is that of the step before the last, for which no GPU waits.
+        """
+        if self.processes.size == 1:
+            return self.heard.came is not None
+        return bool(self._stops[1 if self.order is None else 0])
+
+    def share(self) -> None:
+        """All processes take the state of the first."""
+        if self.processes.size > 1:
+            packed = self.processes.ask_first(lambda: _pack(self.state()).getvalue())
+            if not self.processes.first:
+                self.load_state(_unpack(BytesIO(packed)))
 
     @property
     def epoch(self) -> int:
@@ -256,14 +302,16 @@ def resume_from(
         BadFile: it is damaged.
     """
     if path is None:
+        run.share()
         yield lambda: None
         return
-    with locked(path, wait=False) as alone:
+    with locked(path, wait=False) if run.processes.first else nullcontext() as alone:
         if alone is False:
             raise UserError(f"another process is training with {path} at this moment")
         file = _ResumeFile(run, path, identity)
-        with catch_signals() as heard:
-            yield lambda: file.pause(heard)
+        run.share()
+        with catch_signals() as run.heard:
+            yield file.pause
 
 
 class _ResumeFile:
@@ -273,43 +321,55 @@ class _ResumeFile:
         self._run, self._path = run, path
         self._identity = json.dumps(identity, sort_keys=True)
         self._due = perf_counter() + SECONDS
-        if path.exists():
+        if run.processes.first and path.exists():
             state = _read_state(path)
             there, here = (json.loads(text) for text in (state["identity"], self._identity))
             expect_same(there, here, f"{path} belongs to another training")
             run.load_state(state)
             run.saved = path
 
-    def pause(self, heard: SignalFlag) -> None:
+    def pause(self) -> None:
         """Save if it is time to, stop if a signal has come."""
-        if heard.came is None and perf_counter() < self._due:
-            return
-        self._save()
-        if heard.came is not None:
+        stopped, first = self._run.is_stopped(), self._run.processes.first
+        if first and (stopped or perf_counter() >= self._due):
+            self._save()
+        if stopped:
+            came = self._run.heard.came or signal.SIGTERM  # to another process
+            self._run.processes.ask_first(lambda: None)  # has saved
             raise Interrupted(
-                f"stopped by {heard.came.name} after {self._run.step} of {self._run.steps} steps; "
+                f"stopped by {came.name} after {self._run.step} of {self._run.steps} steps; "
                 f"all is saved in {self._path}, and the same call goes on from there",
-                int(heard.came),
+                int(came),
             )
 
     def _save(self) -> None:
         """Write the state, whole or not at all; the file's is never one with what is no number."""
         started = perf_counter()
         self._run.check_weights()
-        buffer = BytesIO()  # torch's error on a full disk is not readable
-        torch.save({"identity": self._identity, **self._run.state()}, buffer)
+        packed = _pack({"identity": self._identity, **self._run.state()})
         with atomic_path(self._path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+            temporary.write_bytes(packed.getbuffer())
         self._run.saved = self._path
         now = perf_counter()
         self._due = now + max(SECONDS, COST_FACTOR * (now - started))
 
 
+def _pack(state: dict[str, Any]) -> BytesIO:
+    buffer = BytesIO()  # torch's error on a full disk is not readable
+    torch.save(state, buffer)
+    return buffer
+
+
+def _unpack(source: Path | BytesIO) -> Any:
+    """On the CPU; nothing in it is run."""
+    return torch.load(source, map_location="cpu", weights_only=True)
+
+
 def _read_state(path: Path) -> dict[str, Any]:
-    """What a resume file holds, on the CPU; nothing in it is run."""
+    """What a resume file holds."""
     try:
         check_archive(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _unpack(path)
         if isinstance(state, dict) and "identity" in state:
             return state
     except Exception:  # a damaged file can raise many types

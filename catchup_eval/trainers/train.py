@@ -7,7 +7,8 @@ FOLDER/NAME.samples.json             which images it learned from, where these a
 FOLDER/NAME.resume.pt                during the training
 FOLDER/NAME.tensorboard/             event files, where the command is asked for them
 
-One process trains NAME at a time; a second one is refused, and none changes what is finished.
+One process trains NAME at a time, or several together (:mod:`~catchup_eval.trainers.distributed`),
+of which the first writes; another one is refused, and none changes what is finished.
 """
 
 import json
@@ -30,6 +31,7 @@ from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers import mixing
 from catchup_eval.trainers.callbacks import Callback
+from catchup_eval.trainers.distributed import current_processes, synchronise_norms
 from catchup_eval.trainers.history import History, read_history
 from catchup_eval.trainers.initialization import first_weights, weights_digest
 from catchup_eval.trainers.loop import Progress, compile_settings, compiled, fit
@@ -38,6 +40,8 @@ from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.regularizers import fill_defaults, regularize
 from catchup_eval.trainers.regularizers.base import Regularizers
 from catchup_eval.trainers.state import expect_same
+
+PROCESSES = "processes"  # in a card's recipe, where several trained it
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def train(
         Interrupted: by SIGINT or SIGTERM; the same call goes on.
         UserError: what lies there was trained otherwise, or is being trained by another process,
             the labels do not fit the classes, or the loss is no number any more, or torch cannot
-            compile.
+            compile; or several processes cannot train so together.
         UnknownName: no such recipe, method, regularizer, setting, architecture or normalisation.
         Missing: the data has no training split.
     """
@@ -132,23 +136,34 @@ def train(
     if not fresh and _is_finished(files, claims):
         return replace(files, skipped=True)
 
-    splits = _transform_splits(data, recipe, seed, progress)
+    processes = current_processes()
+    if processes.first:
+        splits = _transform_splits(data, recipe, seed, progress)
+    processes.ask_first(lambda: None)  # has decoded what the others read
+    if not processes.first:
+        splits = _transform_splits(data, recipe, seed, None)
     model, card = first_weights(recipe, splits, seed)
+    if recipe.sync_norm:
+        synchronise_norms(model, torch.device(device), processes)
     model.preprocess = data.preprocessing_for(recipe.preprocessing_by_split["test"])
     card = card.model_copy(update={**claims, "preprocess": model.preprocess})
+    if processes.size > 1:
+        card = card.model_copy(update={"recipe": {**card.recipe, PROCESSES: processes.size}})
     with fork_global_rng(generator(seed, "method")):
         on = regularize(model, recipe.regularizers)
         learner = compiled(model) if recipe.compile else model
         plain = mixing.build(method, learner, criterion=on.criterion, **card.settings)
         built = on.wrap(plain)
-    with closing(built), _alone(files):
-        if not fresh and _is_finished(files, claims):  # by a process that has just ended
+    alone = _alone(files) if processes.first else nullcontext()
+    with closing(built), alone:
+        # By a process that has just ended.
+        if processes.ask_first(lambda: not fresh and _is_finished(files, claims)):
             return replace(files, skipped=True)
-        if fresh:
+        if fresh and processes.first:
             _clear(files)
-        resumed = files.resume_path.exists()
+        resumed = processes.ask_first(files.resume_path.exists)
         average = WeightAverage(model, recipe.ema) if recipe.ema else None
-        if recipe.share < 1:
+        if recipe.share < 1 and processes.first:
             split = splits.split("train")
             write_list(files.samples_path, data.name, split, recipe.share, seed)
             card = card.model_copy(update={"samples": digest_of(split.index)})
@@ -179,9 +194,11 @@ def train(
                 callbacks=callbacks,
                 progress=progress,
             )
-        _expect_unfinished(files)
-        _save(files.checkpoint, model, card, history, on, average)
-        files.resume_path.unlink(missing_ok=True)
+        if processes.first:
+            _expect_unfinished(files)
+            _save(files.checkpoint, model, card, history, on, average)
+            files.resume_path.unlink(missing_ok=True)
+        processes.ask_first(lambda: None)  # has written the checkpoint
     return replace(files, resumed=resumed)
 
 
@@ -193,6 +210,8 @@ def _is_finished(files: TrainingOutput, claims: Mapping[str, Any]) -> bool:
     if card is None:
         raise UserError(f"{path} has no card, so it is not from here; choose another name")
     there = {name: value for name, value in card.model_dump().items() if name in claims}
+    # How many trained it is recorded, and does not make it another training's.
+    there["recipe"] = {key: there["recipe"][key] for key in there["recipe"] if key != PROCESSES}
     expect_same(there, claims, f"{path} was trained otherwise")
     return True
 

@@ -541,7 +541,7 @@ def test_trying_one_image_leaves_no_trace(monkeypatch, recipe_of, noise_split, s
     weights = []
     for tried in (True, False):
         if not tried:
-            monkeypatch.setattr("catchup_eval.trainers.loop._needs_joining", lambda *_: False)
+            monkeypatch.setattr("catchup_eval.trainers.loop._smallest_batch", lambda *_: 1)
         model = small_net()
         fit(model, plain(model), noise_split(17), None, recipe_of())
         weights.append(weights_of(model))

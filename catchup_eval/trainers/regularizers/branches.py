@@ -38,7 +38,7 @@ def _branch_end(block: nn.Module) -> nn.Module:
     end = weighted[-1] if weighted else None
     while isinstance(end, nn.Sequential):
         end = end[-1]
-    if not isinstance(end, nn.Conv2d | nn.BatchNorm2d):
+    if not isinstance(end, nn.Conv2d | nn.BatchNorm2d | nn.SyncBatchNorm):
         raise UserError(
             f"expected the branch of a {type(block).__name__} to end with a convolution or a batch "
             f"norm, got {'nothing with weights' if end is None else type(end).__name__}"
