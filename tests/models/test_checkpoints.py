@@ -301,7 +301,7 @@ def test_the_fingerprint_depends_on_every_weight_and_on_the_normalisation(
 def test_versions_name_what_numbers_depend_on() -> None:
     printed = environment.package_versions()
     pixels = {"torchvision", "numpy", "scipy", "pillow", "libjpeg"}
-    assert set(printed) == {"catchup-eval", "python", "torch"} | pixels
+    assert set(printed) == {"catchup-eval", "python", "torch", "instruction set"} | pixels
     assert all(printed.values()) and printed["numpy"] == np.__version__
 
 

@@ -97,7 +97,8 @@ class _Process:
                 sent = pickle.load(process.stdout)
                 if isinstance(sent, Outcome):
                     return sent
-                progress(*sent)
+                *so_far, line = sent
+                progress(*so_far, line=line)
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             self.join(GRACE)
             code = process.returncode

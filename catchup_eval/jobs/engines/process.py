@@ -44,11 +44,11 @@ def main() -> None:
     while (work := works.get()) is not None:
         last = 0.0
 
-        def progress(done: int, total: int, note: str = "") -> None:
+        def progress(done: int, total: int, note: str = "", *, line: str = "") -> None:
             nonlocal last
-            if monotonic() - last > OFTEN:
+            if line or monotonic() - last > OFTEN:
                 last = monotonic()
-                send((done, total, note))
+                send((done, total, note, line))
 
         outcome = do(work, progress)
         busy.clear()

@@ -78,7 +78,7 @@ class Outcome(NamedTuple):
         raise WorkerLost(f"{self.lost}; its log is {log}")
 
 
-def do(work: Work, progress: Callable[..., None] = lambda *_: None) -> Outcome:
+def do(work: Work, progress: Callable[..., None] = lambda *_, **__: None) -> Outcome:
     """Run a task here, and note its begin and end in the log, which is the error stream."""
     _log(work, "begins")
     try:
