@@ -67,7 +67,7 @@ clean:
 
 .venv/.installed-dev: pyproject.toml | .venv/bin/python
 	@echo "installing into .venv (about two minutes the first time)"
-	$(PIP) install --editable '.[attacks,huggingface,onnx,ood,tensorboard,test,check]'
+	$(PIP) install --editable '.[attacks,huggingface,onnx,ood,ray,slurm,tensorboard,test,check]'
 	touch $@ .venv/.installed-run
 
 # The documentation's tools need a newer requests than torchattacks allows.
