@@ -16,22 +16,11 @@ The file is {"format", "name", "small", "machine", "pieces"}; a piece is {"title
 "unit", "n", "low", "median", "high", "note"}, with the quartiles of n measurements
 (null, with n = 0, where there is only a note); of the unit "of n" it counts among n things.
 
-A machine without network that has torch, torchvision, timm, pandas, scipy, scikit-learn,
-matplotlib, jinja2, typer, rich, pytest and hypothesis needs five packages more. Elsewhere, for its
-Python and processor:
+On a machine without network that has the other packages of this one, put the wheels of pydantic,
+pydantic-core, annotated-types, typing-inspection and pyhessian for its Python into WHEELS, then
 
-    python3 -m pip download --no-deps --only-binary=:all: -d .whl --python-version 3.12 \\
-        --platform manylinux2014_x86_64 pydantic==P pydantic-core==C annotated-types \\
-        typing-inspection pyhessian
-
-(C is what pydantic P asks for.) There, in this folder, with .whl beside it, one command of some
-nine minutes, whose files are written to OUT even where it is cut; repeat it with those put into
-benchmarks/results to go on:
-
-    python3 -m pip install -q --no-index --no-deps --no-compile --target /tmp/site .whl/*.whl &&
-    export PYTHONPATH=/tmp/site:$PWD PYTHONUNBUFFERED=1 && mkdir -p $OUT &&
-    { cp benchmarks/results/gpu-* $OUT || true; } 2>/dev/null &&
-    timeout 560 python3 benchmarks/gpu.py --device cuda --results $OUT --budget-seconds 60
+    python3 -m pip install --no-index --no-deps --target SITE WHEELS/*.whl
+    PYTHONPATH=SITE:. timeout 560 python3 benchmarks/gpu.py --device cuda --budget-seconds 60
 """
 
 import argparse
