@@ -28,7 +28,11 @@ def check_request(arguments: Mapping[str, Any]) -> None:
     shards.parse(arguments.get("shard", ""))
     engines.parse_settings(arguments.get("engine_set", ()))
     if arguments.get("engine") or "plan" not in arguments:  # a plan may name one
-        engines.check_engine(arguments.get("engine") or engines.INLINE, arguments.get("workers"))
+        engines.check_engine(
+            arguments.get("engine") or engines.INLINE,
+            arguments.get("workers"),
+            arguments.get("devices"),
+        )
     if arguments.get("data"):
         datasets.check_name(arguments["data"])
     check_ood(arguments.get("ood", ()))

@@ -10,13 +10,13 @@ from catchup_eval.cli.arguments import Data, Models, command_line
 from catchup_eval.cli.options import Options, with_common_options
 
 
-@with_common_options()
+@with_common_options("devices")
 def evaluate(models: Models, data: Data = "digits", *, options: Options) -> None:
     """Evaluate models by every analysis; print a table."""
     raise typer.Exit(evaluate_models(models, data, options, command=command_line()))
 
 
-@with_common_options()
+@with_common_options("devices")
 def compare(
     models: Models,
     data: Data = "digits",

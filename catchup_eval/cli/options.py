@@ -72,7 +72,8 @@ PANELS = {  # of the help; what is in none concerns the command itself
     **dict.fromkeys(("name", "out", "data_root"), "Where it is"),
     **dict.fromkeys(
         (
-            *("device", "batch_size", "trust_pickle", "shard", "engine", "workers", "engine_set"),
+            *("device", "batch_size", "trust_pickle", "shard", "engine", "workers", "devices"),
+            "engine_set",
             *("dry_run", "fresh", "quiet", "verbose"),
         ),
         "How it runs",
@@ -188,6 +189,16 @@ class Options:
     ] = ""
     engine: Engine = ""
     workers: Workers = None
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=64,
+            help="GPUs, or processes on a CPU, that train one network together, by the engines "
+            "local and slurm (default: 1).",
+        ),
+    ] = None
     engine_set: EngineSet = field(default_factory=list)
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
@@ -218,6 +229,8 @@ class Options:
         planned = settings.pop("workers", None)
         workers = planned if self.workers is None else self.workers
         settings |= parse_settings(self.engine_set)
+        if self.devices is not None:
+            settings["devices"] = self.devices
         opened: TaskEngine = open_engine(name, self.device, workers, settings)
         return opened
 

@@ -91,6 +91,7 @@ def train_networks(
     from catchup_eval.jobs import engine
     from catchup_eval.jobs.data import DataSource
     from catchup_eval.jobs.train import plan_train
+    from catchup_eval.models import checkpoints
     from catchup_eval.results import shards
     from catchup_eval.results.store import MemoryStore
     from catchup_eval.trainers.distributed import describe_differences, join_processes
@@ -123,6 +124,7 @@ def train_networks(
         )
         ended = list(trained)
     if processes.first:
+        notes: list[str] = []
         for task, result in ended:
             path = task.outputs[0]
             if result.status == "failed":
@@ -130,9 +132,9 @@ def train_networks(
                 continue
             last = read_history(path.with_suffix(".history.csv")).summary
             console.result(", ".join([f"{path} ", *(f"{k} {v:.1f} %" for k, v in last.items())]))
-        names = dict.fromkeys(task.method for task in planned)
-        notes = [describe_differences(n, processes, sync_norm=chosen.sync_norm) for n in names]
-        for note in dict.fromkeys(note for each in notes for note in each):
+            if card := checkpoints.read(path)[1]:
+                notes += describe_differences(card.method, card.recipe)
+        for note in dict.fromkeys(notes):
             console.result(f"note: {note}")
     if any(result.status == "failed" for _, result in ended):
         raise typer.Exit(IN_PART)

@@ -88,6 +88,7 @@ class Task(ABC):
         cost: relative to the other tasks', for the order and the progress.
         inputs: files that it reads and other tasks write.
         outputs: files that it writes, whole or not at all; where they are, it is done.
+        divisible: whether several processes can do it together, as torchrun starts them.
     """
 
     kind: str
@@ -96,6 +97,7 @@ class Task(ABC):
     cost: float
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
+    divisible: bool = False
 
     @property
     def label(self) -> str:

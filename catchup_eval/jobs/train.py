@@ -47,6 +47,7 @@ class TrainTask(Task):
     """
 
     kind = "train"
+    divisible = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from catchup_eval.results import published
 from catchup_eval.results.comparison import PairwiseComparison, overall_ranking
 from catchup_eval.results.study import FAILED, Study
 from catchup_eval.results.summary import SummaryRow
+from catchup_eval.trainers.distributed import describe_differences
 
 WORDS = 25  # of the sentence, names of models counted as one
 
@@ -147,7 +148,12 @@ def banner(study: Study, lines: Sequence[SummaryRow], failed: Sequence[str]) -> 
 
 def remarks(study: Study) -> list[str]:
     """What else differs between the models, one sentence each: no reason to distrust a number."""
-    return [*published.undecided(study), *_model_differences(study), *_run_differences(study)]
+    return [
+        *published.undecided(study),
+        *_training_processes(study),
+        *_model_differences(study),
+        *_run_differences(study),
+    ]
 
 
 def output_notes(study: Study) -> list[str]:
@@ -167,6 +173,17 @@ def output_notes(study: Study) -> list[str]:
         if skip.reason.startswith(FAILED) and skip.model not in there
     }
     return [*notes, *failed, *sorted(absent)]
+
+
+def _training_processes(study: Study) -> Iterator[str]:
+    """What differs from a training by one process, where several trained a model together."""
+    groups: dict[str, dict[str, None]] = {}
+    for model in study.info.models:
+        ways = describe_differences(model.card.get("method", ""), model.card.get("recipe") or {})
+        for way in ways:
+            groups.setdefault(way, {})[model.group] = None
+    for way, names in groups.items():
+        yield f"{_listed([*names])}: {way}."
 
 
 def _model_differences(study: Study) -> Iterator[str]:

@@ -12,7 +12,7 @@ methods whose loss is a mean over images that depend on the batch through their 
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from catchup_eval.models.classifier import Classifier
 
 MEETING = timedelta(minutes=5)  # until all processes must have found each other
 WAITING = timedelta(hours=2)  # of one process for another, such as while images are decoded
+PROCESSES = "processes"  # in a card's recipe, where several trained it
 SEED = 2**31  # single draws of numbers up to this or more are seeds
 
 T = TypeVar("T")
@@ -286,18 +287,18 @@ DIFFERENCES = {
 UNKNOWN = "its loss is computed for each part by itself"
 
 
-def describe_differences(method: str, processes: Processes, *, sync_norm: bool) -> list[str]:
+def describe_differences(method: str, recipe: Mapping[str, Any]) -> list[str]:
     """In which ways the weights differ from those of one process, in sentences; empty for one.
 
     Args:
-        method: its name.
-        sync_norm: as of the recipe.
+        method, recipe: as of a checkpoint's card.
     """
-    if processes.size == 1:
+    size = recipe.get(PROCESSES, 1)
+    if size == 1:
         return []
-    parts = f"trained by {processes.size} processes, each with a part of every batch"
+    parts = f"trained by {size} processes, each with a part of every batch"
     ways = [f"{parts}: images are mixed with partners of the same part"]
-    if not sync_norm:
+    if not recipe.get("sync_norm"):
         ways.append(
             "batch norms, if any, normalise each part by itself (sync_norm = true: the whole batch)"
         )

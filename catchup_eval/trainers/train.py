@@ -31,7 +31,7 @@ from catchup_eval.models.checkpoints import ModelCard
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.trainers import mixing
 from catchup_eval.trainers.callbacks import Callback
-from catchup_eval.trainers.distributed import current_processes, synchronise_norms
+from catchup_eval.trainers.distributed import PROCESSES, current_processes, synchronise_norms
 from catchup_eval.trainers.history import History, read_history
 from catchup_eval.trainers.initialization import first_weights, weights_digest
 from catchup_eval.trainers.loop import Progress, compile_settings, compiled, fit
@@ -40,8 +40,6 @@ from catchup_eval.trainers.recipe import Recipe, load_recipe
 from catchup_eval.trainers.regularizers import fill_defaults, regularize
 from catchup_eval.trainers.regularizers.base import Regularizers
 from catchup_eval.trainers.state import expect_same
-
-PROCESSES = "processes"  # in a card's recipe, where several trained it
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ by a Ray that is started on loopback.
 """
 
 import errno
+import os
 import pickle
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -23,12 +26,13 @@ from catchup_eval.cli.evaluate import evaluate_models
 from catchup_eval.cli.list import listing
 from catchup_eval.cli.options import Options
 from catchup_eval.cli.run import run_plan
+from catchup_eval.cli.train import train_networks
 from catchup_eval.core.errors import DONE, IN_PART, BadFile, UnknownName, UserError
 from catchup_eval.datasets.dataset import TensorDataset
 from catchup_eval.jobs import engines
 from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.engine import WorkerLost, execute
-from catchup_eval.jobs.engines import open_engine
+from catchup_eval.jobs.engines import local, open_engine
 from catchup_eval.jobs.engines.slurm import SlurmSettings
 from catchup_eval.jobs.engines.worker import Outcome
 from catchup_eval.jobs.evaluate import EvaluationSettings, plan_evaluate
@@ -73,6 +77,7 @@ class Net(nn.Module):
 def build(*, seed=0):
     return Net(seed)
 """
+ROOT = Path(__file__).parents[2]
 RECIPE = """
 architecture = "preactresnet10"
 options = {width = 4}
@@ -183,6 +188,111 @@ def test_a_killed_worker_of_a_cluster_changes_nothing(
     assert lines["a-s0: clean ends: done"] == lines["b-s0: clean ends: done"] == 1
 
 
+# The second process of a training kills itself in the middle.
+TEAM = """
+import os, signal
+from pathlib import Path
+from torch import nn
+
+ARMED = Path(__file__).with_name("armed")
+
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.fc = nn.Linear(3, classes)
+        self.calls = 0
+
+    def forward(self, pixels):
+        self.calls += self.training
+        if self.calls == 3 and os.environ.get("RANK") == "1" and ARMED.exists():
+            ARMED.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.fc(pixels.mean((2, 3)))
+
+
+def build(*, classes):
+    return Net(classes)
+"""
+
+
+@pytest.mark.trained
+@pytest.mark.filterwarnings("ignore")  # of submitit
+def test_two_processes_of_a_worker_train_what_torchrun_does(
+    box: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one of them is killed and both begin again."""
+    engines: dict[str, list[str]] = {"local": []}
+    if find_spec("submitit"):
+        engines["slurm"] = ["cluster=local", "threads=1"]
+        job = pytest.importorskip("submitit").Job
+        monkeypatch.setattr(job, "_results_timeout_s", 0)  # of a file system's delay
+    (box / "team.py").write_text(TEAM)
+    recipe = RECIPE.replace("options = {width = 4}", "")
+    recipe = recipe.replace("preactresnet10", f"{box / 'team.py'}:build")
+    (box / "team.toml").write_text(recipe)
+    source, data = str(box / "team.toml"), str(box / "few.npz")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = ["-m", "catchup_eval", "train", source, "--method", "cutmix", "--data", data, "-q"]
+    told = subprocess.run(
+        [*torchrun, *command, "--out", box / "torchrun"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("note: ") == 2, "the first process says what differs, the other none"
+    for name, settings in engines.items():
+        (box / "armed").touch()
+        options = Options(
+            out=box / name, quiet=True, engine=name, workers=1, devices=2, engine_set=settings
+        )
+        train_networks(source, ["cutmix"], [0], None, data, options)
+        assert not (box / "armed").exists()
+        assert capsys.readouterr().out.splitlines()[1:] == told.stdout.splitlines()[-2:]
+        files = [box / folder / "team/cutmix-s0.safetensors" for folder in ("torchrun", name)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        lines = log_lines(box / name / "team")
+        assert lines["cutmix-s0: training begins"] == 2
+        assert lines["cutmix-s0: training ends: done"] == 1
+        assert lines["cutmix-s0: training (process 2 of 2) ends: done"] == 1
+
+
+def test_gpus_are_divided_among_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
+    monkeypatch.setattr(local, "resolve_device", lambda _name: torch.device("cuda"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert local._places("auto", 1) == [(f"cuda:{n}", {}) for n in range(5)]
+    both = [("cuda", {"CUDA_VISIBLE_DEVICES": names}) for names in ("0,1", "2,3")]
+    assert local._places("auto", 2) == both
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,6,5,4,3")
+    assert local._places("auto", 4) == [("cuda", {"CUDA_VISIBLE_DEVICES": "7,6,5,4"})]
+    with pytest.raises(UserError, match="expected at most 5 GPUs for one training, as there are"):
+        local._places("auto", 6)
+
+
+def test_a_job_has_a_gpu_for_each_process_of_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Mapping[str, Any]] = []
+
+    class Executor:
+        def __init__(self, **_: Any): ...
+        def update_parameters(self, **settings: Any) -> None:
+            given.append(settings)
+
+    fake = type("submitit", (), {"AutoExecutor": Executor})
+    monkeypatch.setattr("catchup_eval.jobs.engines.slurm.import_module", lambda _name: fake)
+    settings = {"cluster": "local", "devices": "4", "gpus": "1", "cpus": "3"}
+    for device in ("auto", "cpu"):
+        engine = open_engine("slurm", device, settings=settings)
+        for team in (1, 4):
+            engine._executor(tmp_path, team)
+    sizes = [(one["gpus_per_node"], one["cpus_per_task"]) for one in given]
+    assert sizes == [(1, 3), (4, 12), (1, 3), (1, 12)]
+
+
 def test_a_message_names_the_log_of_the_worker() -> None:
     log = Path("logs/worker-1.log")
     odd = Outcome(TaskResult("failed", "failed: RuntimeError: odd"))
@@ -253,7 +363,11 @@ def test_what_an_engine_cannot_do_is_one_sentence(monkeypatch: pytest.MonkeyPatc
         open_engine("local", workers=0)
     with pytest.raises(UserError, match="--workers 2 needs an engine that has workers"):
         open_engine("inline", workers=2)
-    with pytest.raises(UserError, match="expected at most 1 devices, which are here, got 9"):
+    for name in ("inline", "ray"):
+        with pytest.raises(UserError, match="--devices 2 needs an engine that starts processes"):
+            open_engine(name, settings={"devices": 2})
+    monkeypatch.setattr(local, "_cores", lambda: 2)
+    with pytest.raises(UserError, match="expected at most 2 cores for one training, as there are"):
         open_engine("local", "cpu", settings={"devices": "9"})
     with pytest.raises(UnknownName, match="partition"):
         open_engine("local", "cpu", settings={"partition": "gpu"})

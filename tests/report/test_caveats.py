@@ -45,6 +45,18 @@ def test_recipes_and_training_data(three, analyses):
     assert second == "The models differ in recipe: epochs: 60 (baseline); 30 (cutmix, catchup)."
 
 
+def test_several_processes_of_a_training(three):
+    study = three
+    for key, method in (("m1-s0", "cutmix"), ("m2-s0", "comixup")):
+        study = changed(study, key, card={"method": method, "recipe": {"processes": 2}})
+    first, norms, groups, *others = remarks(study)
+    assert first.startswith("cutmix and catchup: trained by 2 processes, each with a part of every")
+    assert norms.startswith("cutmix and catchup: batch norms, if any, normalise each part")
+    assert groups == "catchup: comixup: groups are made of the images of one part."
+    sentence = "The models differ in recipe: processes: not set (baseline); 2 (cutmix, catchup)."
+    assert sentence in others
+
+
 def test_protocols_and_samples(three, analyses):
     key = ("m2-s0", "outside")
     frame = three.results[key].frame.assign(protocol="ood@2", n=10)

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +14,6 @@ import pytest
 import torch
 from numpy.random import Generator
 
-from catchup_eval.cli.options import Options
-from catchup_eval.cli.train import train_networks
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import generator, torch_generator
 from catchup_eval.trainers.distributed import (
@@ -167,12 +165,12 @@ def test_parts_make_up_the_batch(images):
 
 
 def test_what_differs_is_said_for_each_method():
-    assert describe_differences("comixup", Processes(), sync_norm=False) == []
+    assert describe_differences("comixup", {}) == []
     for name in METHODS:
-        ways = describe_differences(name, Processes(0, 2), sync_norm=True)
+        ways = describe_differences(name, {"processes": 2, "sync_norm": True})
         assert len(ways) == (1 if name in EXACT else 2), name
     assert "sync_norm = true" in " ".join(
-        describe_differences("cutmix", Processes(0, 2), sync_norm=False)
+        describe_differences("cutmix", {"processes": 2, "sync_norm": False})
     )
 
 
@@ -235,18 +233,3 @@ def test_more_processes_than_images_in_a_batch_are_refused(
     model = small_net()
     with pytest.raises(UserError, match="for each of 9 processes, got batch_size 8"):
         fit(model, build("baseline", model), noise_split(), None, recipe_of())
-
-
-@pytest.mark.parametrize("rank, notes", [(0, 3), (1, 0)])
-def test_the_command_tells_what_differs_once(rank, notes, monkeypatch, tmp_path, capsys):
-    """The first process prints it, with --quiet too; the others print nothing."""
-
-    @contextmanager
-    def join(_device):
-        yield Processes(rank, 2), torch.device("cpu")
-
-    monkeypatch.setattr("catchup_eval.trainers.distributed.join_processes", join)
-    monkeypatch.setattr("catchup_eval.jobs.engine.execute", lambda *_, **__: iter(()))
-    train_networks("tiny", ["comixup"], [0], 1, "", Options(out=tmp_path, quiet=True))
-    printed = capsys.readouterr().out
-    assert printed.count("note: ") == len(printed.splitlines()) == notes

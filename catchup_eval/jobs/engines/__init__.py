@@ -30,12 +30,12 @@ ENGINES: Registry[Any] = Registry(
 NEEDS = {"slurm": "submitit", "ray": "ray"}  # the package of the extra of the same name
 
 
-def check_engine(name: str, workers: int | None = None) -> None:
+def check_engine(name: str, workers: int | None = None, devices: int | None = None) -> None:
     """Refuse an engine that cannot be used, as far as names and packages show.
 
     Raises:
         UnknownName: there is none of this name.
-        UserError: its extra is not installed, or it has no workers.
+        UserError: its extra is not installed, it has no workers, or none that train together.
     """
     if name not in ENGINES:
         raise UnknownName("engine", name, ENGINES)
@@ -48,6 +48,11 @@ def check_engine(name: str, workers: int | None = None) -> None:
         raise UserError(
             f"--workers {workers} needs an engine that has workers, such as --engine local; "
             "inline runs one task after the other"
+        )
+    if devices is not None and name in (INLINE, "ray"):
+        raise UserError(
+            f"--devices {devices} needs an engine that starts processes for one training: local or "
+            f"slurm; without an engine: torchrun --nproc-per-node {devices} -m catchup_eval train"
         )
     if workers is not None and workers < 1:
         raise UserError(f"expected at least one worker, got {workers}")
@@ -86,7 +91,7 @@ def open_engine(
     """
     from catchup_eval.core.settings import check
 
-    check_engine(name, workers)
+    check_engine(name, workers, (settings or {}).get("devices"))
     kind = ENGINES[name]
     with ENGINES.guard(name):
         return kind(device, workers, check(kind.SETTINGS, settings or {}, "--engine-set"))

@@ -22,19 +22,21 @@ class WorkerEngine(ABC):
     Args:
         device: as `--device` names it.
         slots: how many tasks at a time.
-        threads: of each task; the worker's default where it is 0.
+        threads: of each process; the worker's default where it is 0.
+        team: how many processes train one network together.
     """
 
-    def __init__(self, device: str, slots: int, threads: int = 0):
+    def __init__(self, device: str, slots: int, threads: int = 0, team: int = 1):
         self.slots = slots
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._team = device, threads, team
         self._pool = ThreadPoolExecutor(slots)
 
     @property
     def about(self) -> str:
         """What computes, in words."""
         each = f" of {count_noun(self._threads, 'thread')} each" if self._threads else ""
-        return f"{count_noun(self.slots, 'worker')}{each}"
+        team = f", {self._team} processes for each training" if self._team > 1 else ""
+        return f"{count_noun(self.slots, 'worker')}{each}{team}"
 
     def submit(
         self, task: Task, store: AnyStore, progress: Progress, *, fresh: bool
@@ -63,7 +65,8 @@ class WorkerEngine(ABC):
         else:
             own = folder = store.folder
         content = pickle.dumps(task)
-        work = Work(task.label, content, own, self._device, self._threads, Path.cwd(), fresh)
+        team = self._team if task.divisible else 1
+        work = Work(task.label, content, own, self._device, self._threads, team, Path.cwd(), fresh)
         return work, folder.absolute()
 
     @abstractmethod

@@ -5,34 +5,24 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
-from typing import Annotated
 
 import torch
-from pydantic import Field
 
 from catchup_eval.core.environment import resolve_device
 from catchup_eval.core.errors import UserError
+from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.engines.base import WorkerEngine
-from catchup_eval.jobs.engines.settings import EngineSettings
+from catchup_eval.jobs.engines.settings import TeamSettings
 from catchup_eval.jobs.engines.worker import Outcome, Work
 from catchup_eval.jobs.task import Progress, TaskResult
 
 GRACE = 30.0  # seconds for a worker to save what it has, once it is stopped
 WORKER = "catchup_eval.jobs.engines.process"
-
-
-class LocalSettings(EngineSettings):
-    """Of processes.
-
-    Attributes:
-        devices: how many GPUs; all where it is 0.
-    """
-
-    devices: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
 class LocalEngine(WorkerEngine):
@@ -42,19 +32,19 @@ class LocalEngine(WorkerEngine):
     GPUs share them.
     """
 
-    SETTINGS = LocalSettings
+    SETTINGS = TeamSettings
 
     def __init__(
         self,
         device: str = "auto",
         workers: int | None = None,
-        settings: LocalSettings | None = None,
+        settings: TeamSettings | None = None,
     ):
-        chosen = settings or LocalSettings()
-        devices = _devices(device, chosen.devices)
-        slots = workers or len(devices)
-        super().__init__(device, slots, chosen.threads or _threads(slots))
-        self._processes = [_Process(n, devices[n % len(devices)]) for n in range(slots)]
+        chosen = settings or TeamSettings()
+        places = _places(device, chosen.devices)
+        slots, team = workers or len(places), chosen.devices
+        super().__init__(device, slots, chosen.threads or _threads(slots * team), team)
+        self._processes = [_Process(n, *places[n % len(places)]) for n in range(slots)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for process in self._processes:
             self._idle.put(process)
@@ -80,8 +70,8 @@ class LocalEngine(WorkerEngine):
 class _Process:
     """A worker's process, started with its first task, and again after it was lost."""
 
-    def __init__(self, number: int, device: str):
-        self._number, self._device = number + 1, device
+    def __init__(self, number: int, device: str, environment: Mapping[str, str]):
+        self._number, self._device, self._environment = number + 1, device, environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def log(self, logs: Path) -> Path:
@@ -115,7 +105,7 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **threads, "PYTHONPATH": paths},
+                env={**os.environ, **self._environment, **threads, "PYTHONPATH": paths},
                 start_new_session=True,  # Ctrl-C is for this process, which ends its workers
             )
         return self._process
@@ -142,26 +132,35 @@ class _Process:
                     stream.close()
 
 
-def _devices(name: str, most: int) -> list[str]:
-    """The devices of the workers.
+def _places(name: str, each: int) -> list[tuple[str, dict[str, str]]]:
+    """Device and environment of the workers, `each` of which has so many GPUs, or cores.
 
     Raises:
-        UserError: there are fewer than `most`, or none of this name.
+        UserError: there are not so many, or no device of this name.
     """
     resolved = resolve_device(name)
     several = resolved.type == "cuda" and resolved.index is None
-    devices = (
-        [f"cuda:{n}" for n in range(torch.cuda.device_count())] if several else [str(resolved)]
-    )
-    if most > len(devices):
-        raise UserError(f"expected at most {len(devices)} devices, which are here, got {most}")
-    return devices[:most] if most else devices
+    count = torch.cuda.device_count() if several else _cores() if resolved.type == "cpu" else 1
+    if each > count:
+        what = count_noun(count, "core" if resolved.type == "cpu" else "GPU")
+        raise UserError(f"expected at most {what} for one training, as there are, got {each}")
+    if not several:
+        return [(str(resolved), {})]
+    if each == 1:
+        return [(f"cuda:{n}", {}) for n in range(count)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible[:count] if len(visible) >= count > 0 and visible[0] else map(str, range(count))
+    groups = zip(*[iter(names)] * each)
+    return [("cuda", {"CUDA_VISIBLE_DEVICES": ",".join(group)}) for group in groups]
 
 
-def _threads(slots: int) -> int:
-    """Of each worker, so that all together have no more than there are cores."""
+def _threads(processes: int) -> int:
+    """Of each process, so that all together have no more than there are cores."""
     if "OMP_NUM_THREADS" in os.environ:
         return torch.get_num_threads()
+    return max(1, _cores() // processes)
+
+
+def _cores() -> int:
     known = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return max(1, cores // slots)
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

@@ -18,3 +18,13 @@ class EngineSettings(Settings):
     model_config = ConfigDict(strict=False)
 
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
+
+
+class TeamSettings(EngineSettings):
+    """Settings of an engine whose workers can start processes that train one network together.
+
+    Attributes:
+        devices: of one training, each with a process of its own, on one machine.
+    """
+
+    devices: Annotated[int, Field(ge=1, le=64)] = 1

@@ -12,7 +12,7 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.core.settings import Few, Positive
 from catchup_eval.jobs.engine import WorkerLost
 from catchup_eval.jobs.engines.base import WorkerEngine
-from catchup_eval.jobs.engines.settings import EngineSettings
+from catchup_eval.jobs.engines.settings import TeamSettings
 from catchup_eval.jobs.engines.worker import Outcome, Work, do
 from catchup_eval.jobs.task import Progress, TaskResult
 
@@ -20,14 +20,14 @@ JOBS = 64  # at a time, where --workers does not say
 POLL = 0.5  # seconds between two looks at the file of a result; Slurm is asked once a minute
 
 
-class SlurmSettings(EngineSettings):
+class SlurmSettings(TeamSettings):
     """Of a job.
 
     Attributes:
         partition, account, qos, constraint: as sbatch has them.
         time: limit of a job, minutes or HH:MM:SS.
-        gpus: of a job.
-        cpus: of a job.
+        gpus: of a job; one that trains on several devices gets as many, unless --device is cpu.
+        cpus: of a process.
         memory: of a job, in GB; the cluster's default where it is 0.
         cluster: "local" runs the jobs as processes here, as a trial.
     """
@@ -68,8 +68,9 @@ class SlurmEngine(WorkerEngine):
                 "there is no Slurm here: no command sbatch; call this on a login node, or use "
                 "another engine"
             )
-        super().__init__(device, workers or JOBS, self._settings.threads or self._settings.cpus)
-        self._executors: dict[Path, Any] = {}
+        own = self._settings
+        super().__init__(device, workers or JOBS, own.threads or own.cpus, own.devices)
+        self._executors: dict[tuple[Path, int], Any] = {}
         self._jobs: list[Any] = []
         self._alone, self._closed = Lock(), Event()
 
@@ -91,13 +92,13 @@ class SlurmEngine(WorkerEngine):
     def _submit(self, work: Work, logs: Path) -> Any:
         refused = import_module("submitit.core.utils").FailedJobError
         try:
-            return self._executor(logs).submit(do, work)
+            return self._executor(logs, work.team).submit(do, work)
         except (refused, OSError, RuntimeError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(f"Slurm refuses the job: {lines[-1]}") from error
 
-    def _executor(self, logs: Path) -> Any:
-        if logs not in self._executors:
+    def _executor(self, logs: Path, team: int) -> Any:
+        if (logs, team) not in self._executors:
             own = self._settings
             submitit = import_module("submitit")
             executor = submitit.AutoExecutor(folder=logs / "%j", cluster=own.cluster)
@@ -106,13 +107,13 @@ class SlurmEngine(WorkerEngine):
             executor.update_parameters(
                 name="catchup-eval",
                 timeout_min=own.minutes,
-                cpus_per_task=own.cpus,
-                gpus_per_node=own.gpus,
+                cpus_per_task=own.cpus * team,
+                gpus_per_node=max(own.gpus, team if team > 1 and self._device != "cpu" else 0),
                 **given,
                 **({"mem_gb": own.memory} if own.memory else {}),
             )
-            self._executors[logs] = executor
-        return self._executors[logs]
+            self._executors[logs, team] = executor
+        return self._executors[logs, team]
 
     def close(self) -> None:
         """Cancel the jobs that have not ended."""

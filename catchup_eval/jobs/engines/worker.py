@@ -4,7 +4,8 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,8 +31,10 @@ class Work:
         folder: of the report; None where the task writes files only.
         device: as `--device` names it; the worker resolves it.
         threads: of torch; as the worker's process has them where it is 0.
+        team: how many processes do it together.
         cwd: what relative paths begin at.
         fresh: do not resume a stopped call.
+        rank: which of the team this is; the first is the worker.
     """
 
     label: str
@@ -39,8 +42,10 @@ class Work:
     folder: Path | None
     device: str
     threads: int
+    team: int
     cwd: Path
     fresh: bool
+    rank: int = 0
 
 
 class Outcome(NamedTuple):
@@ -85,9 +90,9 @@ def do(work: Work, progress: Callable[..., None] = lambda *_, **__: None) -> Out
         os.chdir(work.cwd)
         if work.threads:
             torch.set_num_threads(work.threads)
-        worker = _worker(work.device, work.folder)
         task: Task = pickle.loads(work.task)
-        result = task.run(worker, progress, fresh=work.fresh)
+        with _device(work) as device:
+            result = task.run(_worker(device, work.folder), progress, fresh=work.fresh)
     except UserError as error:
         _log(work, f"ends: {error}")
         cause: Any = error.__cause__
@@ -98,7 +103,7 @@ def do(work: Work, progress: Callable[..., None] = lambda *_, **__: None) -> Out
         )
     except (Interrupted, KeyboardInterrupt) as error:
         _log(work, f"was stopped: {error}")
-        return Outcome(lost="it was stopped by a signal")
+        return Outcome(lost=str(error) or "it was stopped by a signal")
     except Exception as error:  # whatever one task meets, the others go on
         traceback.print_exc()
         _log(work, "ends by an error")
@@ -108,9 +113,21 @@ def do(work: Work, progress: Callable[..., None] = lambda *_, **__: None) -> Out
     return Outcome(result)
 
 
+@contextmanager
+def _device(work: Work) -> Iterator[torch.device]:
+    """Where it is computed; the other processes of a team are there meanwhile."""
+    if work.team == 1:
+        yield resolve_device(work.device)
+        return
+    from catchup_eval.jobs.engines.team import meet
+
+    with meet(work) as device:
+        yield device
+
+
 @lru_cache(maxsize=1)
-def _worker(device: str, folder: Path | None) -> Worker:
-    return Worker(resolve_device(device), MemoryStore() if folder is None else Store(folder))
+def _worker(device: torch.device, folder: Path | None) -> Worker:
+    return Worker(device, MemoryStore() if folder is None else Store(folder))
 
 
 def _log(work: Work, text: str) -> None:
