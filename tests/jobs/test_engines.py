@@ -5,11 +5,8 @@ by a Ray that is started on loopback.
 """
 
 import errno
-import os
 import pickle
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -77,7 +74,6 @@ class Net(nn.Module):
 def build(*, seed=0):
     return Net(seed)
 """
-ROOT = Path(__file__).parents[2]
 RECIPE = """
 architecture = "preactresnet10"
 options = {width = 4}
@@ -218,44 +214,39 @@ def build(*, classes):
 
 @pytest.mark.trained
 @pytest.mark.filterwarnings("ignore")  # of submitit
-def test_two_processes_of_a_worker_train_what_torchrun_does(
+def test_two_processes_of_a_worker_train_one_network(
     box: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where one of them is killed and both begin again."""
-    engines: dict[str, list[str]] = {"local": []}
-    if find_spec("submitit"):
-        engines["slurm"] = ["cluster=local", "threads=1"]
-        job = pytest.importorskip("submitit").Job
-        monkeypatch.setattr(job, "_results_timeout_s", 0)  # of a file system's delay
+    """In a job of Slurm's; and as processes of this machine, of which one is killed."""
     (box / "team.py").write_text(TEAM)
     recipe = RECIPE.replace("options = {width = 4}", "")
     recipe = recipe.replace("preactresnet10", f"{box / 'team.py'}:build")
     (box / "team.toml").write_text(recipe)
-    source, data = str(box / "team.toml"), str(box / "few.npz")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    command = ["-m", "catchup_eval", "train", source, "--method", "cutmix", "--data", data, "-q"]
-    told = subprocess.run(
-        [*torchrun, *command, "--out", box / "torchrun"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.count("note: ") == 2, "the first process says what differs, the other none"
-    for name, settings in engines.items():
-        (box / "armed").touch()
-        options = Options(
-            out=box / name, quiet=True, engine=name, workers=1, devices=2, engine_set=settings
-        )
-        train_networks(source, ["cutmix"], [0], None, data, options)
-        assert not (box / "armed").exists()
-        assert capsys.readouterr().out.splitlines()[1:] == told.stdout.splitlines()[-2:]
-        files = [box / folder / "team/cutmix-s0.safetensors" for folder in ("torchrun", name)]
-        assert files[0].read_bytes() == files[1].read_bytes()
+    calm, settings = "local", ["threads=1"]
+    if find_spec("submitit"):
+        calm, settings = "slurm", ["cluster=local", *settings]
+        job = pytest.importorskip("submitit").Job
+        monkeypatch.setattr(job, "_results_timeout_s", 0)  # of a file system's delay
+    contents = []
+    for name, engine, how in (("calm", calm, settings), ("killed", "local", ["threads=1"])):
+        if name == "killed":
+            (box / "armed").touch()
+        common: dict[str, Any] = {"out": box / name, "quiet": True, "workers": 1, "devices": 2}
+        options = Options(engine=engine, engine_set=how, **common)
+        source, data = str(box / "team.toml"), str(box / "few.npz")
+        train_networks(source, ["comixup"], [0], None, data, options)
+        _, *notes = capsys.readouterr().out.splitlines()
+        assert [note[:27] for note in notes] == [
+            "note: trained by 2 processe",
+            "note: batch norms, if any, ",
+            "note: comixup: groups are m",
+        ]
+        contents.append((box / name / "team/comixup-s0.safetensors").read_bytes())
         lines = log_lines(box / name / "team")
-        assert lines["cutmix-s0: training begins"] == 2
-        assert lines["cutmix-s0: training ends: done"] == 1
-        assert lines["cutmix-s0: training (process 2 of 2) ends: done"] == 1
+        assert lines["comixup-s0: training begins"] == (2 if name == "killed" else 1)
+        assert lines["comixup-s0: training ends: done"] == 1
+        assert lines["comixup-s0: training (process 2 of 2) ends: done"] == 1
+    assert not (box / "armed").exists() and contents[0] == contents[1]
 
 
 def test_gpus_are_divided_among_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
