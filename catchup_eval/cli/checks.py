@@ -42,7 +42,13 @@ def check_request(arguments: Mapping[str, Any]) -> None:
         from catchup_eval.paper import reproduction
 
         wanted = reproduction.find(arguments["table"])
+        reproduction.select_columns(wanted, arguments["columns"])
         reproduction.select_rows(wanted, arguments["only"], arguments["seeds"], arguments["skip"])
+        read_recipe_changes(arguments["set"])
+        if arguments["on"] and arguments["data"]:
+            raise UserError(
+                "--on takes a dataset with its own recipe, --data with the paper's: give one"
+            )
         for setting in wanted.settings.values() if arguments["on"] else ():
             reproduction.transfer_setting(setting, arguments["on"])
     if "plan" in arguments:
@@ -82,6 +88,31 @@ def _check_models(models: Sequence[str]) -> None:
 def _check_analyses(arguments: Mapping[str, Any]) -> None:
     named = read_settings(arguments.get("set", ()))
     choose((*arguments.get("only", ()), *named), arguments.get("skip", ()), ANALYSES)
+
+
+def read_recipe_changes(texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """`["recipe.options.width=16"]` as the tables of a recipe; and the texts about analyses.
+
+    Raises:
+        UserError: not recipe.KEY=VALUE.
+    """
+    changes: dict[str, Any] = {}
+    others: list[str] = []
+    for text in texts:
+        target, equals, value = text.partition("=")
+        first, *tables, last = target.split(".") if "." in target else ("", target)
+        if first != "recipe":
+            others.append(text)
+            continue
+        if not (equals and last and all(tables)):
+            raise UserError(f"expected --set recipe.KEY=VALUE, got {text!r}")
+        inner = changes
+        for table in tables:
+            inner = inner.setdefault(table, {})
+            if not isinstance(inner, dict):
+                raise UserError(f"expected one kind of value for {table}, got {text!r}")
+        inner[last] = toml.parse_value(value, "--set")
+    return changes, others
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

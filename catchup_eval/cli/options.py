@@ -25,6 +25,7 @@ SEVERAL = (
     "--methods",
     "--models",
     "--only",
+    "--columns",
     "--skip",
     "--ood",
     "--with",

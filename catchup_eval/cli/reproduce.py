@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     *("ood", "quick", "include"),
     shard="Do only every N-th network from the I-th on, all shards in one folder; then the same "
     "command without --shard writes the page.",
-    only=("ROW...", "Only the rows of these names or methods."),
+    only=("ROW...", "Only the rows of these names or methods; a method without a row gets one."),
+    set=(
+        "ANALYSIS.KEY=VALUE",
+        "Change one setting of an analysis, or of the recipes, such as "
+        "recipe.options.width=16; may be repeated.",
+    ),
     skip=("ROW...", "Not the rows of these names or methods."),
 )
 def reproduce(
@@ -46,6 +51,16 @@ def reproduce(
         str,
         typer.Option(metavar="NAME", help="Run the design on these data instead: digits, ..."),
     ] = "",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="A dataset or a .npz file, in place of one of as many classes."
+        ),
+    ] = "",
+    columns: Annotated[
+        list[str],
+        typer.Option(metavar="COLUMN...", help="Only the columns of these names, such as '10 %'."),
+    ] = [],  # noqa: B006
     weights: Annotated[
         list[str],
         typer.Option(
@@ -64,19 +79,21 @@ def reproduce(
     from catchup_eval.paper.reproduction import (
         fill_rows,
         find,
+        select_columns,
         select_rows,
         shipped_reproductions,
     )
 
-    if table == "all" and (options.only or options.skip or weights or options.name):
-        raise UserError("rows and a name are those of one table: give its name, not all")
+    if table == "all" and (options.only or options.skip or weights or columns or options.name):
+        raise UserError("rows, columns and a name are those of one table: give its name, not all")
     codes = []
     for name in shipped_reproductions() if table == "all" else [table]:
-        wanted = select_rows(find(name), options.only, seeds, options.skip)
+        wanted = select_columns(find(name), columns)
+        wanted = select_rows(wanted, options.only, seeds, options.skip)
         wanted = fill_rows(wanted, weights)
         codes.append(
             reproduce_paper(
-                name, wanted, options, scale=epochs_scale, on=on, command=command_line()
+                name, wanted, options, scale=epochs_scale, on=on, data=data, command=command_line()
             )
         )
     raise typer.Exit(max(codes))
@@ -89,6 +106,7 @@ def reproduce_paper(
     *,
     scale: float = 1.0,
     on: str = "",
+    data: str = "",
     command: str,
 ) -> int:
     """Carry out a table or figure and lay it out; gives the exit code.
@@ -97,18 +115,30 @@ def reproduce_paper(
         name: of the report's folder, where the options have none.
         wanted: narrowed to what shall be done.
         scale: fraction of all epochs; the page notes it.
-        on: another dataset than the paper's; the page notes it.
+        on: another dataset than the paper's, with the recipe for it; the page notes it.
+        data: likewise, with the paper's recipe.
+
+    Raises:
+        UserError: data with another number of classes than the paper's.
     """
+    from dataclasses import replace
+
+    from catchup_eval.cli.checks import read_recipe_changes
     from catchup_eval.cli.console import Console
     from catchup_eval.core.errors import DONE, IN_PART, BadFile
+    from catchup_eval.jobs.data import DataSource
     from catchup_eval.paper.page import deviation_warnings, reproduction_facts, write
-    from catchup_eval.paper.plan import plan_reproduction
-    from catchup_eval.paper.reproduction import transfer
+    from catchup_eval.paper.plan import expect_classes, plan_reproduction
+    from catchup_eval.paper.reproduction import change_settings, transfer
     from catchup_eval.results import shards
 
     console = Console(quiet=options.quiet, verbose=options.verbose)
     folder = options.out / (options.name or name)
     wanted = transfer(wanted, on) if on else wanted
+    if data:
+        expect_classes(wanted, DataSource(data, options.data_root))
+    changes, others = read_recipe_changes(options.set)
+    wanted, options = change_settings(wanted, data, changes), replace(options, set=others)
     stages = list(plan_reproduction(wanted, folder, scale=scale))
     shard = shards.parse(options.shard)
     if options.dry_run:
@@ -134,7 +164,10 @@ def reproduce_paper(
         folder,
         facts=reproduction_facts(wanted, studies, command),
         times={stage.name: stage.times() for stage in stages},
-        warnings=[*deviation_warnings(wanted, stages, scale, on, options.limit), *missing],
+        warnings=[
+            *deviation_warnings(wanted, stages, scale, on, options.limit, data, changes),
+            *missing,
+        ],
     )
     console.result(str(page))
     return IN_PART if missing else DONE

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import isnan, nan
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scipy.stats import beta, spearmanr
 
 from catchup_eval import feature_learning
 from catchup_eval.core.files import atomic_path, write_text
+from catchup_eval.core.settings import flatten
 from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.timing import EpochTimes
 from catchup_eval.metrics.intervals import NO_INTERVAL, Interval
@@ -451,14 +452,27 @@ def deviation_warnings(
     scale: float,
     on: str,
     limit: int | None,
+    data: str = "",
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
-    """Differences from the paper's own experiment."""
+    """Differences from the paper's own experiment.
+
+    Args:
+        changes: of the recipes.
+    """
     facts = []
     if on:
         facts.append(
             f"This is {wanted.title}'s design on {on}, not the paper's data: compare the order of "
             "its rows, not its numbers. Settings that are equal there are one."
         )
+    if data:
+        facts.append(
+            f"The networks learn from {data} and are tested on it, not on the paper's data."
+        )
+    if changes:
+        texts = (f"{key} = {value}" for key, value in flatten(changes).items())
+        facts.append(f"The recipes differ from the paper's in {', '.join(texts)}.")
     if scale != 1:
         epochs = sorted({each.recipe(one).epochs for each in stages for one in each.trained})
         numbers = " and ".join(map(str, epochs))

@@ -139,6 +139,19 @@ class ReproductionStage:
         return dataset_size(data.given)
 
 
+def expect_classes(wanted: Reproduction, data: DataSource) -> None:
+    """Raise `UserError` where other data have another number of classes than a table's own."""
+    classes = len(data.given.classes)
+    for name, setting in wanted.settings.items():
+        own = SIZES[setting.data].classes
+        if wanted.networks(name) and own != classes:
+            columns = [one.heading for one in wanted.columns if one.setting in ("", name)]
+            raise UserError(
+                f"expected data of {own} classes in place of {setting.data}, {data.name} has "
+                f"{classes}; choose columns by --columns, without {' and '.join(columns)}"
+            )
+
+
 def plan_reproduction(
     wanted: Reproduction, folder: Path, *, scale: float = 1.0
 ) -> Iterator[ReproductionStage]:

@@ -6,7 +6,7 @@ setting, in Table 12 the reverse.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import product
@@ -18,7 +18,9 @@ from pydantic import ConfigDict, PlainValidator
 
 from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.readers import names_code
 from catchup_eval.core.settings import Settings, Several, check
+from catchup_eval.trainers.mixing import METHODS, short_name
 from catchup_eval.trainers.shipped import RECIPES
 
 SECONDS = "timing.seconds"
@@ -347,18 +349,74 @@ def transfer(wanted: Reproduction, on: str) -> Reproduction:
     )
 
 
+def _with_methods(wanted: Reproduction, names: Iterable[str]) -> Reproduction:
+    """With a row for each method of these names that has none, without the paper's numbers."""
+    known = {row.method for row in wanted.rows}
+    if not known - {""}:  # columns name the methods
+        return wanted
+    missing = (PaperNumber(nan),) * len(wanted.columns)
+    added = [
+        Row(name=short_name(name), method=name, paper=missing)
+        for name in sorted(names)
+        if name not in known and (name in METHODS or names_code(name))
+    ]
+    return wanted.model_copy(update={"rows": (*wanted.rows, *added)})
+
+
+def select_columns(wanted: Reproduction, names: Sequence[str]) -> Reproduction:
+    """Only the columns of these names, as "10 %" or "CIFAR-100: 10 %"; all without any.
+
+    Raises:
+        UnknownName: a name that no column has.
+    """
+    known = [label for one in wanted.columns for label in (one.heading, one.name)]
+    for name in names:
+        if name not in known:
+            raise UnknownName(f"column of {wanted.title}", name, dict.fromkeys(known))
+    places = [
+        place
+        for place, one in enumerate(wanted.columns)
+        if not names or {one.heading, one.name} & {*names}
+    ]
+    rows = (
+        row.model_copy(update={"paper": tuple(row.paper[place] for place in places)})
+        for row in wanted.rows
+    )
+    columns = tuple(wanted.columns[place] for place in places)
+    return wanted.model_copy(update={"columns": columns, "rows": tuple(rows)})
+
+
+def change_settings(wanted: Reproduction, data: str, changes: Mapping[str, Any]) -> Reproduction:
+    """The same networks, trained and evaluated on other data, by recipes that differ.
+
+    Args:
+        data: a dataset or a file, in place of the paper's; none where it is empty.
+        changes: as of :func:`~catchup_eval.trainers.recipe.load_recipe`, on top of the paper's.
+    """
+    from catchup_eval.trainers.recipe import merge_settings  # which imports torch
+
+    settings = {
+        name: one.model_copy(
+            update={"data": data or one.data, "changes": merge_settings(one.changes, changes)}
+        )
+        for name, one in wanted.settings.items()
+    }
+    return wanted.model_copy(update={"settings": settings})
+
+
 def select_rows(
     wanted: Reproduction, only: Sequence[str], seeds: Sequence[int], skip: Sequence[str] = ()
 ) -> Reproduction:
     """Only the rows of these names or methods, without those to skip, with these seeds.
 
     Raises:
-        UnknownName: a name that no row has.
+        UnknownName: a name that no row has, and no method.
         UserError: no row is left.
     """
     names, others = ({name for text in texts for name in text.split(",")} for texts in (only, skip))
+    wanted = _with_methods(wanted, names)
     known = {label for row in wanted.rows for label in (row.name, row.method) if label}
-    for name in (names | others) - known:
+    for name in sorted((names | others) - known):
         raise UnknownName(f"row of {wanted.title}", name, known)
     labels = [(row, {row.name, row.method}) for row in wanted.rows]
     rows = [row for row, own in labels if (not names or own & names) and not own & others]

@@ -13,12 +13,14 @@ import torch
 
 from catchup_eval import datasets
 from catchup_eval.analysis import ANALYSES
+from catchup_eval.cli.checks import read_recipe_changes
 from catchup_eval.cli.options import Options
 from catchup_eval.cli.reproduce import reproduce_paper
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.datasets import DATASETS, SIZES
 from catchup_eval.datasets.cscores import with_cscores
 from catchup_eval.jobs.cost import seconds_per_image
+from catchup_eval.jobs.data import DataSource
 from catchup_eval.metrics.intervals import Interval
 from catchup_eval.models.catalogue import entries
 from catchup_eval.paper.page import (
@@ -28,13 +30,16 @@ from catchup_eval.paper.page import (
     _paper_cells,
     _papers_best,
     _rank_correlation,
+    deviation_warnings,
 )
-from catchup_eval.paper.plan import plan_reproduction
+from catchup_eval.paper.plan import expect_classes, plan_reproduction
 from catchup_eval.paper.reproduction import (
     PaperNumber,
     Reproduction,
+    change_settings,
     fill_rows,
     find,
+    select_columns,
     select_rows,
     shipped_reproductions,
     transfer,
@@ -115,6 +120,58 @@ def test_rows_are_chosen_by_name_or_method() -> None:
         select_rows(find("table1"), ["cutmx"], [])
     with pytest.raises(UnknownName, match="did you mean 'table1'"):
         find("tabel1")
+
+
+def test_columns_are_chosen_by_name() -> None:
+    wanted = select_columns(find("table4"), ["CIFAR-100: 10 %", "CIFAR-100: 50 %"])
+    assert wanted.rows[-1].paper == (51.26, 76.95)
+    stages = plan_reproduction(wanted, Path("out"))
+    assert [stage.name for stage in stages] == ["cifar100_10", "cifar100_50"]
+    assert len(select_columns(find("table4"), ["10 %"]).columns) == 2, "of both datasets"
+    with pytest.raises(UnknownName, match="did you mean 'CIFAR-100: 10 %'"):
+        select_columns(find("table4"), ["CIFAR-10: 10 %"])
+
+
+def test_a_method_that_the_paper_has_not_gets_a_row(tmp_path: Path) -> None:
+    wanted = select_rows(find("table4"), ["baseline", "random_channel", "own/mine.py:mix"], [])
+    names = [(row.name, row.method) for row in wanted.rows]
+    own = [("random_channel", "random_channel"), ("mix", "own/mine.py:mix")]
+    assert names == [("Baseline", "baseline"), *sorted(own, key=lambda pair: pair[1])]
+    assert all(isnan(number) for row in wanted.rows[1:] for number in row.paper)
+    with pytest.raises(UnknownName, match="there is no row of Table 12 'random_channel'"):
+        select_rows(find("table12"), ["random_channel"], [])  # whose columns name the methods
+
+
+def test_data_and_recipes_of_ones_own(tmp_path: Path) -> None:
+    images = np.zeros((3, 32, 32, 3), dtype=np.uint8)
+    names = np.array([f"class {n}" for n in range(100)])
+    labels = np.array([0, 50, 99])
+    pack = tmp_path / "pack.npz"
+    np.savez(pack, x_train=images, y_train=labels, images=images, labels=labels, class_names=names)
+    data = DataSource(str(pack), tmp_path)
+    wanted = select_columns(find("table4"), ["CIFAR-100: 10 %"])
+    expect_classes(wanted, data)
+    with pytest.raises(UserError, match=r"of 200 classes .* without Tiny-ImageNet: 10 %"):
+        expect_classes(find("table4"), data)
+    texts = ["recipe.epochs=8", "landscape.points=3", "recipe.schedule.milestones=[2, 4]"]
+    changes, others = read_recipe_changes(texts)
+    assert others == ["landscape.points=3"]
+    own = change_settings(wanted, str(pack), changes)
+    (stage,) = plan_reproduction(own, tmp_path)
+    recipe = stage.recipe(stage.networks[0])
+    assert stage.setting.data == str(pack)
+    assert (recipe.share, recipe.epochs, recipe.schedule.milestones) == (0.1, 8, (2, 4))
+    assert recipe.schedule.gamma == 0.1 and recipe.optimiser.lr == 0.1
+    sentences = deviation_warnings(own, [stage], 1, "", None, str(pack), changes)
+    assert sentences == [
+        f"The networks learn from {pack} and are tested on it, not on the paper's data.",
+        "The recipes differ from the paper's in epochs = 8, schedule.milestones = [2, 4].",
+    ]
+    for text in ("recipe.=3", "recipe.epochs", "recipe..a=3"):
+        with pytest.raises(UserError, match=r"expected --set recipe\.KEY=VALUE"):
+            read_recipe_changes([text])
+    with pytest.raises(UserError, match="expected one kind of value for options"):
+        read_recipe_changes(["recipe.options=3", "recipe.options.width=4"])
 
 
 def test_the_settings_of_a_training(tmp_path: Path) -> None:
@@ -270,7 +327,9 @@ def test_all_of_them_are_planned_at_once(
     printed = call("reproduce", "all", "--dry-run", folder=tmp_path).stdout
     assert all(f"{one.title}: {one.about}" in printed for one in EVERY.values())
     ended = call("reproduce", "all", "--only", "catchup", folder=tmp_path)
-    assert ended.returncode == 2 and "rows and a name are those of one table" in ended.stderr
+    assert (
+        ended.returncode == 2 and "rows, columns and a name are those of one table" in ended.stderr
+    )
 
 
 @pytest.mark.trained
