@@ -109,7 +109,7 @@ class Drawing:
 @with_common_options(
     *("device", "batch_size", "limit", "quick", "include", "ood", "set", "data_root"),
     "trust_pickle",
-    *("shard", "engine", "workers", "engine_set", "fresh", "verbose"),
+    *("shard", "engine", "workers", "devices", "engine_set", "fresh", "verbose"),
     only="Show only these analyses.",
     skip="Do not show these analyses.",
     name="Name of a new folder, for a copy of one report or for several merged.",

@@ -183,7 +183,8 @@ def _open_script(path: Path) -> Opened:
 
 
 def _open_program(path: Path) -> Opened:
-    with path.open("rb") as file:
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")  # torch 2.9 warns of its own reader
         program = torch.export.load(file)
     names = program.graph_signature.user_inputs
     if len(names) != 1:

@@ -47,11 +47,13 @@ VALUES: Mapping[str, str] = {
     "--archives": "list.toml",
     "--architecture": "resnet20",
     "--batch-size": "7",
+    "--columns": "'mCE (%)'",
     "--config": str(Path(__file__).with_name("options.toml")),
     "--corruptions": "fog snow",
     "--data": "mine.npz",
     "--data-root": "elsewhere",
     "--device": "cpu",
+    "--devices": "2",
     "--engine": "local",
     "--engine-set": "threads=1",
     "--epochs": "3",
@@ -132,7 +134,8 @@ def test_an_option_reaches_what_does_the_work(
     monkeypatch.setattr(target, work)
     for module in ("checks", "data"):
         monkeypatch.setattr(f"catchup_eval.cli.{module}.check_request", lambda _arguments: None)
-    value = [] if flag else VALUES.get(f"{name} {option}", VALUES.get(option, "")).split()
+    text = "" if flag else VALUES.get(f"{name} {option}", VALUES.get(option, ""))
+    value = shlex.split(text)
     assert flag or value, f"{name} {option} has no value here: give it one, and see what it does"
     for more in ([], [option, *value]):
         app(expand_repeated_options([*words.split(), *more]), standalone_mode=False)

@@ -31,7 +31,7 @@ from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.engine import WorkerLost, execute
 from catchup_eval.jobs.engines import local, open_engine
 from catchup_eval.jobs.engines.slurm import SlurmSettings
-from catchup_eval.jobs.engines.worker import Outcome
+from catchup_eval.jobs.engines.work import Outcome
 from catchup_eval.jobs.evaluate import EvaluationSettings, plan_evaluate
 from catchup_eval.jobs.networks import ModelSource, ModelUnderTest, describe
 from catchup_eval.jobs.plan import Plan
@@ -266,6 +266,7 @@ def test_gpus_are_divided_among_trainings(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_job_has_a_gpu_for_each_process_of_a_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engines, "NEEDS", {})
     given: list[Mapping[str, Any]] = []
 
     class Executor:

@@ -39,6 +39,11 @@ def check_engine(name: str, workers: int | None = None, devices: int | None = No
     """
     if name not in ENGINES:
         raise UnknownName("engine", name, ENGINES)
+    if devices is not None and name in (INLINE, "ray"):
+        raise UserError(
+            f"--devices {devices} needs an engine that starts processes for one training: local or "
+            f"slurm; without an engine: torchrun --nproc-per-node {devices} -m catchup_eval train"
+        )
     needed = NEEDS.get(name)
     if needed and find_spec(needed) is None:
         raise UserError(
@@ -48,11 +53,6 @@ def check_engine(name: str, workers: int | None = None, devices: int | None = No
         raise UserError(
             f"--workers {workers} needs an engine that has workers, such as --engine local; "
             "inline runs one task after the other"
-        )
-    if devices is not None and name in (INLINE, "ray"):
-        raise UserError(
-            f"--devices {devices} needs an engine that starts processes for one training: local or "
-            f"slurm; without an engine: torchrun --nproc-per-node {devices} -m catchup_eval train"
         )
     if workers is not None and workers < 1:
         raise UserError(f"expected at least one worker, got {workers}")

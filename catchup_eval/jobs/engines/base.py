@@ -9,7 +9,7 @@ import torch
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.words import count_noun
-from catchup_eval.jobs.engines.worker import Work
+from catchup_eval.jobs.engines.work import Work
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
 from catchup_eval.results.store import MemoryStore
 

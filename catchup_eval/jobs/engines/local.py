@@ -18,7 +18,7 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.core.words import count_noun
 from catchup_eval.jobs.engines.base import WorkerEngine
 from catchup_eval.jobs.engines.settings import TeamSettings
-from catchup_eval.jobs.engines.worker import Outcome, Work
+from catchup_eval.jobs.engines.work import Outcome, Work
 from catchup_eval.jobs.task import Progress, TaskResult
 
 GRACE = 30.0  # seconds for a worker to save what it has, once it is stopped

@@ -13,7 +13,8 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from time import monotonic
 
-from catchup_eval.jobs.engines.worker import Work, do
+from catchup_eval.jobs.engines.work import Work
+from catchup_eval.jobs.engines.worker import do
 
 OFTEN = 0.1  # seconds between two reports of progress
 

@@ -12,7 +12,8 @@ from catchup_eval.core.files import safe_filename
 from catchup_eval.core.settings import Few
 from catchup_eval.jobs.engines.base import WorkerEngine
 from catchup_eval.jobs.engines.settings import EngineSettings
-from catchup_eval.jobs.engines.worker import Outcome, Work, do
+from catchup_eval.jobs.engines.work import Outcome, Work
+from catchup_eval.jobs.engines.worker import do
 from catchup_eval.jobs.task import Progress, TaskResult
 
 LOOPBACK = "127.0.0.1"

@@ -13,7 +13,8 @@ from catchup_eval.core.settings import Few, Positive
 from catchup_eval.jobs.engine import WorkerLost
 from catchup_eval.jobs.engines.base import WorkerEngine
 from catchup_eval.jobs.engines.settings import TeamSettings
-from catchup_eval.jobs.engines.worker import Outcome, Work, do
+from catchup_eval.jobs.engines.work import Outcome, Work
+from catchup_eval.jobs.engines.worker import do
 from catchup_eval.jobs.task import Progress, TaskResult
 
 JOBS = 64  # at a time, where --workers does not say

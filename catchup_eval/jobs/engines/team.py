@@ -13,16 +13,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
-from time import sleep
 
 import torch
 
-from catchup_eval.jobs.engines.worker import Work, do
+from catchup_eval.jobs.engines.work import Work
 from catchup_eval.trainers.distributed import join_processes
 
 GRACE = 30.0  # seconds for a process to end by itself
-MEMBER = "catchup_eval.jobs.engines.team"
+MEMBER = "catchup_eval.jobs.engines.member"
 LOOPBACK = "127.0.0.1"
 
 
@@ -97,23 +95,3 @@ def _member(work: Work, port: int) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def main() -> None:
-    """Do this process's part of the work that comes by the input.
-
-    When the input ends, the worker has ended, or will not wait for longer.
-    """
-    work: Work = pickle.load(sys.stdin.buffer)
-
-    def leave() -> None:
-        sys.stdin.buffer.read()
-        sleep(GRACE)
-        os._exit(1)
-
-    Thread(target=leave, daemon=True).start()
-    sys.exit(do(work).result is None)
-
-
-if __name__ == "__main__":
-    main()
