@@ -299,8 +299,7 @@ def evaluate(
             is, a network that fails on its images, or of which it is not known which outputs are
             the dataset's classes.
     """
-    if not isinstance(model, nn.Module):
-        raise UserError(f"expected a network, an nn.Module, got {type(model).__name__}")
+    _expect_networks(model)
     name = model.name if isinstance(model, Classifier) else type(model).__name__.lower()
     chosen = evaluation_settings(
         only,
@@ -342,10 +341,11 @@ def compare(
 
     The other arguments are those of :func:`evaluate`.
     """
-    groups = {
-        name: [value] if isinstance(value, nn.Module) else list(value)
-        for name, value in models.items()
-    }
+    groups: dict[str, list[nn.Module]] = {}
+    for name, value in models.items():
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        groups[name] = [*value] if several else [value]  # type: ignore[list-item,misc]
+        _expect_networks(*groups[name])
     chosen = evaluation_settings(
         only,
         skip,
@@ -398,6 +398,14 @@ def _evaluate_models(
     for one in failed:
         warnings.warn(f"{one.model}: {one.analysis} {one.reason}", stacklevel=3)
     return Evaluation(finished, store)
+
+
+def _expect_networks(*models: object) -> None:
+    for model in models:
+        if not isinstance(model, nn.Module):
+            hint = f"; load({str(model)!r}) gives one" if isinstance(model, str | Path) else ""
+            got = type(model).__name__
+            raise UserError(f"expected a network, an nn.Module, got {got}{hint}")
 
 
 def _check_positive(**values: int | None) -> None:

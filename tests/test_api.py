@@ -214,8 +214,12 @@ def test_a_network_that_fails_ends_alone() -> None:
 
 
 def test_what_is_no_network_or_no_data() -> None:
-    with pytest.raises(ce.UserError, match=r"expected a network, an nn.Module, got str"):
-        ce.evaluate("resnet20", Photos())  # type: ignore[arg-type]
+    with pytest.raises(ce.UserError, match=r"expected a network, an nn.Module, got int$"):
+        ce.evaluate(3, Photos())  # type: ignore[arg-type]
+    for models in ("net.pth", {"a": "net.pth"}, {"a": ["net.pth"]}):
+        call: Any = ce.evaluate if isinstance(models, str) else ce.compare
+        with pytest.raises(ce.UserError, match=r"Module, got str; load\('net.pth'\) gives one"):
+            call(models, Photos())
     with pytest.raises(ce.UserError, match=r"expected a torch Dataset or DataLoader, .*got int"):
         ce.evaluate(Answering(), 3)  # type: ignore[arg-type]
     with pytest.raises(ce.UnknownName, match="there is no dataset 'digit'; did you mean 'digits'"):

@@ -50,10 +50,10 @@ def test_options_that_show_in_shapes_are_found(name: str, options: dict[str, Any
 
 def test_what_no_shape_tells_is_reported() -> None:
     guess = infer(weights("preactresnet18", width=4), "x.pth")
-    assert set(guess.unseen) == {"stem_stride", "active_shortcut"}
+    assert set(guess.unseen) == {"stem_stride", "strides", "active_shortcut"}
     assert str(guess) == (
         "its names and shapes are those of preactresnet18?width=4; "
-        "shapes do not determine stem_stride, active_shortcut"
+        "shapes do not determine stem_stride, strides, active_shortcut"
     )
 
 

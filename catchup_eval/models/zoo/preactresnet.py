@@ -7,13 +7,17 @@ builds on it. AlignMixup's has `stem_norm` and `active_shortcut`.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from catchup_eval.models.classifier import ModuleLayout
 from catchup_eval.models.zoo.builders import Classes, Width, builder_of
+
+Stride = Literal[1, 2]
+Strides = Annotated[tuple[Stride, Stride, Stride, Stride], Field(strict=False)]
 
 
 class PreActBlock(nn.Module):
@@ -73,6 +77,8 @@ class PreActResNet(nn.Module):
         width: channels of the stem and the first stage; each later stage has twice as many (and
             bottlenecks give four times as many).
         stem_stride: 2 halves the image at once, as PuzzleMix's code does at 64 px; 1 elsewhere.
+        strides: of the stages; with fewer of 2 the last one keeps more places, which class
+            activation maps of small images need.
         stem_norm: BN and ReLU after the stem, as AlignMixup's code has; features at the stem are
             mixed after them.
         active_shortcut: an identity shortcut carries `relu(bn1(x))` and not `x`: AlignMixup's code.
@@ -88,7 +94,8 @@ class PreActResNet(nn.Module):
         *,
         classes: Classes,
         width: Width = 64,
-        stem_stride: Literal[1, 2] = 1,
+        stem_stride: Stride = 1,
+        strides: Strides = (1, 2, 2, 2),
         stem_norm: bool = False,
         active_shortcut: bool = False,
         final_norm: bool = False,
@@ -97,8 +104,8 @@ class PreActResNet(nn.Module):
         widths = [width * 2**stage for stage in range(4)]
         sizes = [width, *(each * block.EXPANSION for each in widths)]
 
-        def stage(number: int, stride: int) -> nn.Sequential:
-            first = block(sizes[number], widths[number], stride, active_shortcut)
+        def stage(number: int) -> nn.Sequential:
+            first = block(sizes[number], widths[number], strides[number], active_shortcut)
             last = sizes[number + 1]
             more = range(blocks[number] - 1)
             rest = (block(last, widths[number], 1, active_shortcut) for _ in more)
@@ -106,10 +113,10 @@ class PreActResNet(nn.Module):
 
         stem = nn.Conv2d(3, width, 3, stem_stride, 1, bias=False)
         self.conv1 = nn.Sequential(stem, *_norm(width, True)) if stem_norm else stem
-        self.layer1 = stage(0, stride=1)
-        self.layer2 = stage(1, stride=2)
-        self.layer3 = stage(2, stride=2)
-        self.layer4 = stage(3, stride=2)
+        self.layer1 = stage(0)
+        self.layer2 = stage(1)
+        self.layer3 = stage(2)
+        self.layer4 = stage(3)
         self.final = _norm(sizes[-1], final_norm)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(sizes[-1], classes)

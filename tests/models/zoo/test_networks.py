@@ -17,7 +17,7 @@ from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.models.classifier import Classifier
 from catchup_eval.models.loading import load
 from catchup_eval.models.wrapping import wrap
-from catchup_eval.models.zoo import ARCHITECTURES, build
+from catchup_eval.models.zoo import ARCHITECTURES, build, check_architecture_options
 from catchup_eval.models.zoo.preactresnet import PreActBlock, PreActBottleneck
 from catchup_eval.models.zoo.pyramidnet import LAYOUT, PyramidBlock, PyramidNet
 from catchup_eval.models.zoo.wideresnet import FLAVOURS, WideBlock, wrn16_8
@@ -103,6 +103,16 @@ def test_every_network_keeps_its_promises(name: str) -> None:
 def test_the_stem_can_halve_the_image() -> None:
     model = build("preactresnet18", classes=2, width=4, stem_stride=2, **PLAIN)
     assert model.feature_map(torch.rand(1, 3, 64, 64)).shape == (1, 32, 4, 4)
+
+
+def test_stages_can_keep_the_places_of_those_before() -> None:
+    images = torch.rand(1, 3, 32, 32)
+    sizes = {(1, 2, 2, 2): 4, (1, 2, 2, 1): 8, (1, 1, 2, 1): 16, (2, 2, 2, 2): 2}
+    for strides, side in sizes.items():
+        model = build("preactresnet10", classes=2, width=4, strides=strides, **PLAIN)
+        assert model.feature_map(images).shape == (1, 32, side, side)
+    with pytest.raises(UserError, match="strides"):
+        check_architecture_options("preactresnet10", {"strides": [1, 2, 3, 1]})
 
 
 @torch.no_grad()
