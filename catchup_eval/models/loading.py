@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, equal, get_rng_state, nn
 
-from catchup_eval.core import readers
+from catchup_eval.core import readers, toml
 from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.classes import SYNSETS, OutputNames, read_names
@@ -465,6 +465,9 @@ def _build_from_factory(
 
 
 def _parse_value(value: str) -> Any:
+    """A number, a truth value, a list as TOML spells it, or the text itself."""
+    if value.startswith("["):
+        return toml.parse_value(value, "a model's option")
     for kind in (int, float):
         try:
             return kind(value)

@@ -105,14 +105,17 @@ def test_the_stem_can_halve_the_image() -> None:
     assert model.feature_map(torch.rand(1, 3, 64, 64)).shape == (1, 32, 4, 4)
 
 
-def test_stages_can_keep_the_places_of_those_before() -> None:
+def test_stages_can_keep_the_places_of_those_before(tmp_path: Path) -> None:
     images = torch.rand(1, 3, 32, 32)
-    sizes = {(1, 2, 2, 2): 4, (1, 2, 2, 1): 8, (1, 1, 2, 1): 16, (2, 2, 2, 2): 2}
+    sizes = {(1, 2, 2, 2): 4, (2, 2, 2, 2): 2, (1, 1, 2, 1): 16, (1, 2, 2, 1): 8}
     for strides, side in sizes.items():
         model = build("preactresnet10", classes=2, width=4, strides=strides, **PLAIN)
         assert model.feature_map(images).shape == (1, 32, side, side)
     with pytest.raises(UserError, match="strides"):
         check_architecture_options("preactresnet10", {"strides": [1, 2, 3, 1]})
+    torch.save(model.net.state_dict(), tmp_path / "x.pth")
+    spec = f"preactresnet10@{tmp_path / 'x.pth'}?width=4&strides=[1,2,2,1]&norm=none"
+    assert load(spec).feature_map(images).shape == (1, 32, 8, 8)
 
 
 @torch.no_grad()
