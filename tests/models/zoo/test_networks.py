@@ -115,7 +115,7 @@ def test_stages_can_keep_the_places_of_those_before(tmp_path: Path) -> None:
         check_architecture_options("preactresnet10", {"strides": [1, 2, 3, 1]})
     torch.save(model.net.state_dict(), tmp_path / "x.pth")
     spec = f"preactresnet10@{tmp_path / 'x.pth'}?width=4&strides=[1,2,2,1]&norm=none"
-    assert load(spec).feature_map(images).shape == (1, 32, 8, 8)
+    assert load(spec).model.feature_map(images).shape == (1, 32, 8, 8)
 
 
 @torch.no_grad()
