@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 
 from catchup_eval.cli.evaluate import evaluate_models
 from catchup_eval.cli.list import listing
@@ -209,6 +210,10 @@ class Net(nn.Module):
 
 def build(*, classes):
     return Net(classes)
+
+
+def odd(model, *, criterion=None):
+    return lambda *_: sum(each.sum() for each in model.parameters()) * float("nan")
 """
 
 
@@ -217,7 +222,7 @@ def build(*, classes):
 def test_two_processes_of_a_worker_train_one_network(
     box: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a job of Slurm's; and as processes of this machine, of which one is killed."""
+    """In a job of Slurm's; and by a worker that has failed before, of which a process is killed."""
     (box / "team.py").write_text(TEAM)
     recipe = RECIPE.replace("options = {width = 4}", "")
     recipe = recipe.replace("preactresnet10", f"{box / 'team.py'}:build")
@@ -229,14 +234,18 @@ def test_two_processes_of_a_worker_train_one_network(
         monkeypatch.setattr(job, "_results_timeout_s", 0)  # of a file system's delay
     contents = []
     for name, engine, how in (("calm", calm, settings), ("killed", "local", ["threads=1"])):
-        if name == "killed":
-            (box / "armed").touch()
         common: dict[str, Any] = {"out": box / name, "quiet": True, "workers": 1, "devices": 2}
         options = Options(engine=engine, engine_set=how, **common)
         source, data = str(box / "team.toml"), str(box / "few.npz")
-        train_networks(source, ["comixup"], [0], None, data, options)
-        _, *notes = capsys.readouterr().out.splitlines()
-        assert [note[:27] for note in notes] == [
+        if name == "killed":
+            (box / "armed").touch()
+            with pytest.raises(typer.Exit):
+                methods = [f"{box / 'team.py'}:odd", "comixup"]
+                train_networks(source, methods, [0], None, data, options)
+        else:
+            train_networks(source, ["comixup"], [0], None, data, options)
+        printed = capsys.readouterr().out.splitlines()
+        assert [line[:27] for line in printed if line.startswith("note: ")] == [
             "note: trained by 2 processe",
             "note: batch norms, if any, ",
             "note: comixup: groups are m",

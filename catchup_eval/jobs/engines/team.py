@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import distributed
 
 from catchup_eval.jobs.engines.work import Work
 from catchup_eval.trainers.distributed import join_processes
@@ -36,6 +37,7 @@ def meet(work: Work) -> Iterator[torch.device]:
         Interrupted: the others do not come.
     """
     with ExitStack() as ending:
+        ending.callback(_leave_group)  # at last, when there is no process that it could wait for
         if work.rank == 0:
             port = _free_port()
             for rank in range(1, work.team):
@@ -43,6 +45,11 @@ def meet(work: Work) -> Iterator[torch.device]:
             ending.enter_context(_environment(_meeting(work, port)))
         _, device = ending.enter_context(join_processes(work.device))
         yield device
+
+
+def _leave_group() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _meeting(work: Work, port: int) -> dict[str, str]:
