@@ -458,6 +458,9 @@ def deviation_warnings(
     """Differences from the paper's own experiment.
 
     Args:
+        scale: of the epochs.
+        on, data: in place of the paper's data, with another recipe or the paper's; else empty.
+        limit: of the test images.
         changes: of the recipes.
     """
     facts = []

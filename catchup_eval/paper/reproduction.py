@@ -20,7 +20,7 @@ from catchup_eval.core import toml
 from catchup_eval.core.errors import UnknownName, UserError
 from catchup_eval.core.readers import names_code
 from catchup_eval.core.settings import Settings, Several, check
-from catchup_eval.trainers.mixing import METHODS, short_name
+from catchup_eval.trainers.mixing import METHODS, check_name, short_name
 from catchup_eval.trainers.shipped import RECIPES
 
 SECONDS = "timing.seconds"
@@ -354,12 +354,11 @@ def _with_methods(wanted: Reproduction, names: Iterable[str]) -> Reproduction:
     known = {row.method for row in wanted.rows}
     if not known - {""}:  # columns name the methods
         return wanted
+    new = [n for n in sorted(names) if n not in known and (n in METHODS or names_code(n))]
+    for name in new:
+        check_name(name)
     missing = (PaperNumber(nan),) * len(wanted.columns)
-    added = [
-        Row(name=short_name(name), method=name, paper=missing)
-        for name in sorted(names)
-        if name not in known and (name in METHODS or names_code(name))
-    ]
+    added = (Row(name=short_name(name), method=name, paper=missing) for name in new)
     return wanted.model_copy(update={"rows": (*wanted.rows, *added)})
 
 
@@ -411,6 +410,7 @@ def select_rows(
 
     Raises:
         UnknownName: a name that no row has, and no method.
+        BadFile: no file of a method FILE.py:NAME.
         UserError: no row is left.
     """
     names, others = ({name for text in texts for name in text.split(",")} for texts in (only, skip))

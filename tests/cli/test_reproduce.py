@@ -16,7 +16,7 @@ from catchup_eval.analysis import ANALYSES
 from catchup_eval.cli.checks import read_recipe_changes
 from catchup_eval.cli.options import Options
 from catchup_eval.cli.reproduce import reproduce_paper
-from catchup_eval.core.errors import UnknownName, UserError
+from catchup_eval.core.errors import BadFile, UnknownName, UserError
 from catchup_eval.datasets import DATASETS, SIZES
 from catchup_eval.datasets.cscores import with_cscores
 from catchup_eval.jobs.cost import seconds_per_image
@@ -133,9 +133,13 @@ def test_columns_are_chosen_by_name() -> None:
 
 
 def test_a_method_that_the_paper_has_not_gets_a_row(tmp_path: Path) -> None:
-    wanted = select_rows(find("table4"), ["baseline", "random_channel", "own/mine.py:mix"], [])
+    mine = f"{tmp_path / 'mine.py'}:mix"
+    with pytest.raises(BadFile, match="there is no file"):
+        select_rows(find("table4"), [mine], [])
+    (tmp_path / "mine.py").touch()
+    wanted = select_rows(find("table4"), ["baseline", "random_channel", mine], [])
     names = [(row.name, row.method) for row in wanted.rows]
-    own = [("random_channel", "random_channel"), ("mix", "own/mine.py:mix")]
+    own = [("random_channel", "random_channel"), ("mix", mine)]
     assert names == [("Baseline", "baseline"), *sorted(own, key=lambda pair: pair[1])]
     assert all(isnan(number) for row in wanted.rows[1:] for number in row.paper)
     with pytest.raises(UnknownName, match="there is no row of Table 12 'random_channel'"):
