@@ -126,22 +126,26 @@ def test_fog_keeps_black_black_and_white_above_its_floor(severity: int) -> None:
     assert torch.equal(fogged[:, 0], fogged[:, 1]), "the clouds are grey"
 
 
-@given(st.tuples(level, level, level), st.floats(0, 1), st.floats(0, 1))
+@given(
+    st.tuples(level, level, level), st.floats(0, 20), st.floats(0, 0.5), st.sampled_from((0, 0.2))
+)
 def test_saturation_and_value_are_the_standard_librarys_and_leave_the_hue(
-    rgb: tuple[int, int, int], saturation: float, value: float
+    rgb: tuple[int, int, int], factor: float, offset: float, brighter: float
 ) -> None:
     levels = torch.tensor(rgb, dtype=torch.uint8).view(1, 3, 1, 1)
-    pixel = levels.double() / 255
-    v, s, below = pixels.split_value_saturation(levels)
-    hue, *expected = colorsys.rgb_to_hsv(*(number / 255 for number in rgb))
-    np.testing.assert_allclose([s.item(), v.item()], expected, atol=1e-12)
-    back = pixels.merge_value_saturation(v, s, below.clone())
-    torch.testing.assert_close(back, pixel, rtol=0, atol=1e-12)
-    assert back.amax() == pixel.amax(), "exactly, or truncation takes a level"
-    new = (torch.tensor(x, dtype=torch.double) for x in (value, saturation))
-    merged = pixels.merge_value_saturation(*new, below)
-    expected = colorsys.hsv_to_rgb(hue, saturation, value)
-    np.testing.assert_allclose(merged.flatten(), expected, atol=1e-12)
+    changed = pixels.recolour(levels, factor=factor, offset=offset, brighter=brighter)
+    hue, saturation, value = colorsys.rgb_to_hsv(*(number / 255 for number in rgb))
+    new = min(saturation * factor + offset, 1), min(value + brighter, 1)
+    expected = 255 * np.array(colorsys.hsv_to_rgb(hue, *new))
+    low, high = (np.floor((expected + gap).clip(0, 255)) for gap in (-5e-4, 5e-4))
+    found = changed.flatten().numpy()
+    assert (low <= found).all() and (found <= high).all(), (found, expected)
+
+
+@given(st.tuples(level, level, level))
+def test_a_colour_that_keeps_saturation_and_value_stays(rgb: tuple[int, int, int]) -> None:
+    levels = torch.tensor(rgb, dtype=torch.uint8).view(1, 3, 1, 1)
+    assert torch.equal(pixels.recolour(levels), levels)
 
 
 def box(size: int, small: int) -> np.ndarray:

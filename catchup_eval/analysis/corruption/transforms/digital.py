@@ -71,9 +71,7 @@ def contrast(images: Tensor, _rngs: Rngs, factor: float) -> Tensor:
 
 def saturate(images: Tensor, _rngs: Rngs, factor: float, offset: float) -> Tensor:
     """The saturation (of hue, saturation, value) times `factor` plus `offset`."""
-    value, saturation, below = pixels.split_value_saturation(images)
-    saturation.mul_(factor).add_(offset).clamp_(0, 1)
-    return pixels.to_uint8(pixels.merge_value_saturation(value, saturation, below))
+    return pixels.recolour(images, factor=factor, offset=offset)
 
 
 def pixelate(images: Tensor, _rngs: Rngs, fraction: float) -> Tensor:

@@ -35,13 +35,13 @@ STARTS = 1024  # slices of a probability; for each, shot noise has a count to be
 
 def gaussian_noise(images: Tensor, rngs: Rngs, sd: float) -> Tensor:
     """Added normal noise of standard deviation `sd`, in units of [0, 1]."""
-    return pixels.to_uint8(_normal(images, rngs).mul_(sd).add_(pixels.to_unit_float(images)))
+    return pixels.truncate(_normal(images, rngs).mul_(255 * sd).add_(images))
 
 
 def speckle_noise(images: Tensor, rngs: Rngs, sd: float) -> Tensor:
     """Normal noise in proportion to the value."""
-    x = pixels.to_unit_float(images)
-    return pixels.to_uint8(_normal(images, rngs).mul_(sd).mul_(x).add_(x))
+    x = images.double()
+    return pixels.truncate(_normal(images, rngs).mul_(sd).mul_(x).add_(x))
 
 
 def _normal(images: Tensor, rngs: Rngs) -> Tensor:

@@ -1,11 +1,12 @@
 """Common to the corruptions: grey levels to [0, 1] and back, and saturation and value.
 
-Saturation and value (of hue, saturation, value) are those of whole batches, all in [0, 1]. A colour
-of constant hue is `value * (1 - saturation * below)`, where `below` is how far each channel is
-under the largest one, as a fraction of the distance to the smallest; the hue is never needed.
+A colour of constant hue is `value * (1 - saturation * below)`, where `below` is how far each
+channel is under the largest one, as a fraction of the distance to the smallest: the hue is never
+needed, and the largest and smallest channel decide all but a multiplication.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 Rngs = Iterator[Generator]  # one generator for each image of the batch
 Setting = float | tuple[float, ...]
-TINY = 1e-9  # below 1 / 255: what zero is divided by
+FIXED_BITS = 20  # of a grey level's fraction: 28 bits in all
 Severities = Mapping[str, tuple[Setting, ...]]  # by preset: the settings of severities 1 to 5
 
 
@@ -24,24 +25,26 @@ def to_unit_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """(N, 3, H, W) uint8: clipped to [0, 1], then truncated, not rounded.
-
-    As in the originals; the images become half a grey level darker on average. `x` is overwritten.
-    """
-    return _truncate(x.clamp_(0, 1).mul_(255))
+    """(N, 3, H, W) uint8 of values in [0, 1]; `x` is overwritten."""
+    return truncate(x.mul_(255))
 
 
 def levels_to_uint8(levels: Tensor) -> Tensor:
-    """The same for what is computed in grey levels, (N, 3, H, W) from 0 to 255.
+    """The same of values in grey levels, after a blur or an interpolation; they are overwritten.
 
     A millionth is added: where an image is flat, interpolation comes out a last bit too low.
-    `levels` are overwritten.
     """
-    return _truncate(levels.add_(1e-6).clamp_(0, 255))
+    return truncate(levels.add_(1e-6))
 
 
-def _truncate(levels: Tensor) -> Tensor:
-    return torch.from_numpy(levels.numpy().astype(np.uint8))  # twice as fast as torch's
+def truncate(levels: Tensor) -> Tensor:
+    """(N, 3, H, W) uint8: clipped to [0, 255], then truncated, not rounded.
+
+    As in the originals; the images become half a grey level darker on average. `levels` are
+    overwritten.
+    """
+    # twice as fast as torch's
+    return torch.from_numpy(levels.clamp_(0, 255).numpy().astype(np.uint8))
 
 
 def draw_per_image(rngs: Rngs, draw: Callable[[Generator], np.ndarray]) -> Tensor:
@@ -50,26 +53,44 @@ def draw_per_image(rngs: Rngs, draw: Callable[[Generator], np.ndarray]) -> Tenso
     return torch.from_numpy(draws[0][None] if len(draws) == 1 else np.stack(draws))
 
 
-def split_value_saturation(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Value and saturation (N, 1, H, W), `below` (N, 3, H, W) of (N, 3, H, W) uint8.
+def recolour(
+    images: Tensor, *, factor: float = 1, offset: float = 0, brighter: float = 0
+) -> Tensor:
+    """Saturation times `factor` plus `offset`, value plus `brighter`, both cut to [0, 1].
 
-    Grey counts as red without saturation, as in the originals.
+    Truncated, as in the originals; where a whole grey level comes out, theirs lose one to rounding
+    for some colours. Grey counts as red without saturation, as there.
+
+    Args:
+        images: (N, 3, H, W) uint8, as is what is returned.
+        factor: what saturation is multiplied by.
+        offset: what is added to saturation.
+        brighter: what is added to value.
     """
     red, green, blue = images.unbind(1)
     most = torch.maximum(torch.maximum(red, green), blue)
     least = torch.minimum(torch.minimum(red, green), blue)
-    value = to_unit_float(most)[:, None]
-    chroma = value - to_unit_float(least)[:, None]
-    below = to_unit_float(images)
-    torch.sub(value, below, out=below).div_(chroma.clamp_min(TINY))
-    below[:, 1:].add_((most == least)[:, None])
-    return value, chroma.div_(value.clamp_min(TINY)), below
+    below = most[:, None] - images
+    below[:, 1:] += (most == least)[:, None]
+    pairs = (most.int() * 256 + least).flatten()
+    tops, slopes = _colour_tables(factor, offset, brighter)
+    top, slope = (table.index_select(0, pairs).view_as(red)[:, None] for table in (tops, slopes))
+    return (top - below.int().mul_(slope)).bitwise_right_shift_(FIXED_BITS).to(torch.uint8)
 
 
-def merge_value_saturation(value: Tensor, saturation: Tensor, below: Tensor) -> Tensor:
-    """(N, 3, H, W) from what :func:`split_value_saturation` gave.
+@lru_cache(maxsize=16)
+def _colour_tables(factor: float, offset: float, brighter: float) -> tuple[Tensor, Tensor]:
+    """By 256 * largest + smallest channel: the new largest one, and the slope down from it.
 
-    The largest channel is exactly `value`, so that truncation cannot take a grey level from it.
-    `below` is overwritten.
+    A colour of the same hue lies `slope` lower for each grey level that it was under the largest
+    channel. Both are int32 in units of 2^-FIXED_BITS of a grey level, rounded down: the largest
+    channel is truncated as in double precision, and no other one loses a level to rounding.
     """
-    return below.mul_(-saturation).add_(1).mul_(value)
+    most, least = np.arange(256.0)[:, None], np.arange(256.0)
+    chroma = np.maximum(most - least, 0)
+    saturation = chroma / np.maximum(most, 1) * factor + offset
+    top = (most / 255 + brighter).clip(0, 1) * 255 + np.zeros_like(chroma)
+    slope = top * saturation.clip(0, 1) / np.maximum(chroma, 1)
+    fixed = (2.0**FIXED_BITS * np.stack([top, slope])).astype(np.int32).reshape(2, -1)
+    tops, slopes = torch.from_numpy(fixed)
+    return tops, slopes

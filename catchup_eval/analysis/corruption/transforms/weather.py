@@ -49,9 +49,7 @@ LUMA = (0.299, 0.587, 0.114)  # OpenCV's grey of red, green and blue
 
 def brightness(images: Tensor, _rngs: Rngs, more: float) -> Tensor:
     """The value (of hue, saturation, value) raised by `more`."""
-    value, saturation, below = pixels.split_value_saturation(images)
-    value.add_(more).clamp_(0, 1)
-    return pixels.to_uint8(pixels.merge_value_saturation(value, saturation, below))
+    return pixels.recolour(images, brighter=more)
 
 
 def fog(images: Tensor, rngs: Rngs, thickness: float, fade: float) -> Tensor:
