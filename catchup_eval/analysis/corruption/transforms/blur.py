@@ -55,15 +55,13 @@ def gaussian_blur(images: Tensor, _rngs: Rngs, sigma: float) -> Tensor:
 def defocus_blur(images: Tensor, _rngs: Rngs, radius: float, rim: float) -> Tensor:
     """A disk of `radius` pixels whose rim is smoothed; the image is mirrored at its edge."""
     weights = _disk_weights(radius, rim)
-    reach = weights.shape[-1] // 2
-    blurred = linear.correlate(images.double(), weights, (reach, reach), mode="reflect")
-    return levels_to_uint8(blurred)
+    return levels_to_uint8(linear.correlate(images.double(), weights))
 
 
 @lru_cache(maxsize=16)
 def _disk_weights(radius: float, rim: float) -> Tensor:
     kernel = disk(radius, rim)
-    return linear.quantize(kernel.reshape(1, -1), linear.KERNEL_BITS).view(1, *kernel.shape)
+    return linear.quantize(kernel.ravel(), linear.KERNEL_BITS).view(kernel.shape)
 
 
 def disk(radius: float, rim: float) -> np.ndarray:
@@ -160,20 +158,26 @@ def apply_motion(planes: Tensor, angles: np.ndarray, radius: float, sigma: float
     """
     fading = np.exp(-0.5 * (np.arange(2 * int(radius) + 1) / sigma) ** 2)
     weights = linear.quantize(fading / fading.sum(), linear.KERNEL_BITS)
-    kernels, centre = _trails(weights[weights > 0], angles)
-    return levels_to_uint8(linear.correlate(planes.double(), kernels, centre, mode="replicate"))
+    weights = weights[weights > 0]
+    reach = len(weights) - 1
+    padded = F.pad(planes.double(), (reach, reach, reach, reach), mode="replicate")
+    height, width = planes.shape[-2:]
+    sums = torch.zeros(planes.shape, dtype=torch.double)
+    for image, total, angle in zip(padded, sums, angles, strict=True):
+        for (down, right), weight in _trail(weights.tolist(), np.deg2rad(angle)).items():
+            top, left = reach + down, reach + right
+            total.add_(image[:, top : top + height, left : left + width], alpha=weight)
+    return levels_to_uint8(sums.div_(2.0**linear.KERNEL_BITS))
 
 
-def _trails(weights: Tensor, angles: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
-    """Kernels (N, K, L) with the weights laid along each angle, and where they begin."""
-    steps, radians = np.arange(len(weights)), np.deg2rad(angles)[:, None]
-    down = np.ceil(steps * np.sin(radians) - 0.5).astype(int)
-    right = np.ceil(steps * np.cos(radians) - 0.5).astype(int)
-    top, left = -down.min(), -right.min()
-    kernels = np.zeros((len(angles), 1 + down.max() + top, 1 + right.max() + left))
-    pixels = np.arange(len(angles))[:, None], down + top, right + left
-    np.add.at(kernels, pixels, weights.numpy())  # two steps may end in one pixel
-    return torch.from_numpy(kernels), (int(top), int(left))
+def _trail(weights: list[float], radians: float) -> dict[tuple[int, int], float]:
+    """Down and right of a pixel: the weights laid along an angle; two may end in one place."""
+    steps = np.arange(len(weights))
+    down, right = (np.ceil(steps * f(radians) - 0.5).astype(int) for f in (np.sin, np.cos))
+    trail: dict[tuple[int, int], float] = {}
+    for place, weight in zip(zip(down.tolist(), right.tolist(), strict=True), weights, strict=True):
+        trail[place] = trail.get(place, 0) + weight
+    return trail
 
 
 def zoom_blur(images: Tensor, _rngs: Rngs, largest: float, step: float) -> Tensor:

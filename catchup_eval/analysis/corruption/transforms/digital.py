@@ -123,8 +123,11 @@ def elastic_transform(
     if not strength:
         return pixels.levels_to_uint8(tilted)
     steps = torch.from_numpy(np.stack(noise)).double()
-    smooth = linear.gaussian_filter(steps, sigma, mode="reflect", truncate=3) * (strength / GRID)
-    return pixels.levels_to_uint8(_read(tilted, _grid(height, width) + smooth, mirror=False))
+    smooth = linear.gaussian_filter(steps, sigma, mode="reflect", truncate=3)
+    smooth.mul_(strength / GRID)
+    for axis, places in enumerate(_grid(height, width)):
+        smooth[:, axis].add_(places)
+    return pixels.levels_to_uint8(_read(tilted, smooth, mirror=False))
 
 
 def _tilt(shifts: Tensor, height: int, width: int) -> Tensor:
@@ -139,15 +142,16 @@ def _tilt(shifts: Tensor, height: int, width: int) -> Tensor:
     ones = torch.ones(3, 1, dtype=torch.double)
     after = torch.cat([before + shifts, ones.expand(len(shifts), 3, 1)], 2)
     maps = torch.linalg.solve(after, before.double().expand(len(shifts), 3, 2))  # (N, 3, 2)
-    row, column = _grid(height, width)
+    rows, columns = _grid(height, width)
     across, down, offset = maps.flip(2)[..., None, None].unbind(1)
-    positions: Tensor = across * column + down * row + offset
+    positions: Tensor = (across * columns + offset) + down * rows
     return positions
 
 
-def _grid(height: int, width: int) -> Tensor:
+def _grid(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The pixels' rows (H, 1) and columns (W,)."""
     rows, columns = (torch.arange(side, dtype=torch.double) for side in (height, width))
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    return rows[:, None], columns
 
 
 def _read(images: Tensor, positions: Tensor, *, mirror: bool) -> Tensor:
@@ -157,8 +161,9 @@ def _read(images: Tensor, positions: Tensor, *, mirror: bool) -> Tensor:
         mirror: outside, the image is mirrored at the centres of its outermost pixels; else at
             their outer edges.
     """
-    size = torch.tensor(images.shape[-2:], dtype=torch.double).view(2, 1, 1)
-    unit = 2 * positions / (size - 1) - 1 if mirror else (2 * positions + 1) / size - 1
-    grid = unit.flip(1).permute(0, 2, 3, 1)
+    grid = positions.new_empty(len(positions), *positions.shape[2:], 2)  # column first
+    for axis, side in enumerate(images.shape[-2:]):
+        scale, start = (2 / (side - 1), -1) if mirror else (2 / side, 1 / side - 1)
+        torch.mul(positions[:, axis], scale, out=grid[..., 1 - axis]).add_(start)
     read: Tensor = F.grid_sample(images, grid, padding_mode="reflection", align_corners=mirror)
     return read

@@ -59,28 +59,25 @@ def gaussian_filter(
     return across.div_(4.0**LINE_BITS)
 
 
-def correlate(planes: Tensor, kernels: Tensor, centre: tuple[int, int], *, mode: str) -> Tensor:
-    """Each plane (N, C, H, W) of grey levels correlated with its kernel.
+def correlate(planes: Tensor, kernel: Tensor) -> Tensor:
+    """Each plane (..., H, W) of grey levels correlated with a kernel, mirrored at its edge.
 
     By the Fourier transform, whose error is far below one half: rounding makes the sums exact.
 
     Args:
-        kernels: (N or 1, K, L) of whole weights in units of 2^-KERNEL_BITS.
-        centre: row and column of the kernels that lie on the pixel itself.
-        mode: of padding: "reflect" (without the edge itself) or "replicate".
+        kernel: (K, K) of whole weights in units of 2^-KERNEL_BITS, K odd.
     """
-    (height, width), (rows, columns) = planes.shape[-2:], kernels.shape[-2:]
-    top, left = centre
-    padded = F.pad(planes, (left, columns - 1 - left, top, rows - 1 - top), mode=mode)
+    height, width = planes.shape[-2:]
+    reach = len(kernel) // 2
+    padded = F.pad(planes, (reach, reach, reach, reach), mode="reflect")
     size = tuple(fft.next_fast_len(side, real=True) for side in padded.shape[-2:])
-    sums = torch.fft.irfft2(torch.fft.rfft2(padded, s=size).mul_(_spectra(kernels, size)), s=size)
+    sums = torch.fft.irfft2(torch.fft.rfft2(padded, s=size).mul_(_spectrum(kernel, size)), s=size)
     exact: Tensor = sums[..., :height, :width].round()
     return exact.div_(2.0**KERNEL_BITS)
 
 
 @lru_cache(maxsize=1)
-def _spectra(kernels: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N or 1, 1, ...) conjugate transforms; kept for a kernel that is the same for all batches."""
-    rows = torch.fft.rfft(kernels, n=size[1])  # few: most of the padded kernel is zero
-    spectra: Tensor = torch.fft.fft(rows, n=size[0], dim=-2).conj().resolve_conj()
-    return spectra[:, None]
+def _spectrum(kernel: Tensor, size: tuple[int, int]) -> Tensor:
+    """The kernel's conjugate transform; kept for the next batch."""
+    spectrum: Tensor = torch.fft.rfft2(kernel, s=size).conj().resolve_conj()
+    return spectrum
