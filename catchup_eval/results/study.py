@@ -112,10 +112,15 @@ def architecture_label(architecture: str, options: Mapping[str, Any]) -> str:
     """The architecture and its builder's options but the number of classes, common to all.
 
     Example:
-        >>> architecture_label("resnet20", {"width": 2, "classes": 10})
-        'resnet20?width=2'
+        >>> architecture_label("vgg", {"width": 8, "strides": [1, 2], "classes": 10})
+        'vgg?strides=[1,2]&width=8'
     """
-    query = "&".join(f"{key}={options[key]}" for key in sorted(options) if key != "classes")
+    shown = {
+        key: json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value
+        for key, value in options.items()
+        if key != "classes"
+    }
+    query = "&".join(f"{key}={shown[key]}" for key in sorted(shown))
     return f"{architecture}?{query}" if query else architecture
 
 
@@ -255,11 +260,14 @@ def load_info(folder: Path) -> StudyInfo:
     return info
 
 
+_Scalar = str | bool | int | float | None
+
+
 class _StoredCard(BaseModel):
     """What pages read of a card."""
 
     architecture: str = ""
-    options: dict[str, str | bool | int | float | None] = {}
+    options: dict[str, _Scalar | list[_Scalar]] = {}
     method: str = ""
     settings: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
