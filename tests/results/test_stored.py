@@ -40,6 +40,19 @@ def report(finished_report: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_network_whose_options_are_lists_is_read_again(report: Path, tmp_path: Path) -> None:
+    info = study.load_info(report)
+    first = info.models[0]
+    card = first.card | {"architecture": "preactresnet10", "options": {"strides": [1, 1, 2, 1]}}
+    models = (first.model_copy(update={"card": card}), *info.models[1:])
+    study.save(info.model_copy(update={"models": models}), tmp_path)
+    assert study.load_info(tmp_path).models == models
+    card["options"] = {"strides": {"first": 1}}
+    study.save(info.model_copy(update={"models": models}), tmp_path)
+    with pytest.raises(BadFile, match="strides"):
+        study.load_info(tmp_path)
+
+
 def failures(folder: Path) -> dict[tuple[str, str], str]:
     found = study.load(folder, KNOWN)
     assert found.results.keys().isdisjoint({(s.model, s.analysis) for s in found.info.skipped})
