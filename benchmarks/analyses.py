@@ -32,6 +32,7 @@ from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import Split, TensorDataset
 from catchup_eval.datasets.readers.digits import digits
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.memory_format import reorder
 from catchup_eval.models.zoo import build
 
 FORWARD_ONLY = ("clean", "ood", "feature_drop", "localization", "deformation", "corruption")
@@ -72,6 +73,7 @@ def main() -> None:
     with fork_global_rng(generator(0, "weights")):
         model = build(options.network, classes=10, mean=data.mean, std=data.std, **wide)
     model = model.eval().to(device)
+    reorder(model.net)
     for name in options.analyses:
         ratios, making, passes = measured(name, model, data, options)
         low, median, high = np.percentile(ratios, [25, 50, 75])

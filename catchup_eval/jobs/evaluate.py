@@ -33,6 +33,7 @@ from catchup_eval.jobs.data import DataSource
 from catchup_eval.jobs.networks import LazyCheckpoints, ModelSource, ModelUnderTest
 from catchup_eval.jobs.task import AnyStore, Progress, Task, TaskResult, Worker
 from catchup_eval.models.complexity import Complexity, measure_complexity
+from catchup_eval.models.memory_format import reorder
 from catchup_eval.models.modes import full_precision
 from catchup_eval.results import agreement, study
 from catchup_eval.results.result import Result
@@ -326,6 +327,8 @@ def _make_context(
         if context.progress:  # of the analysis that first needs what is decoded
             context.progress(done, total)
 
+    if model.spec is not None:  # the caller's own network stays as it is
+        reorder(model.model.net)
     context = context_for(
         model.model.to(settings.device),
         data.transform(transform, report),

@@ -26,6 +26,7 @@ from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import fork_global_rng, generator
 from catchup_eval.datasets.dataset import Split
 from catchup_eval.models.classifier import Classifier
+from catchup_eval.models.memory_format import memory_format
 from catchup_eval.models.modes import eval_mode
 from catchup_eval.trainers.augmentation import apply_transforms, augment, recolour
 from catchup_eval.trainers.base import Loss
@@ -121,7 +122,7 @@ def fit(
     }
     for module in (model, method):
         if isinstance(module, nn.Module):
-            module.to(device, memory_format=_layout(model, device))  # type: ignore[call-overload]
+            module.to(device, memory_format=memory_format(model))  # type: ignore[call-overload]
     train = move_to_device(train, device)
     validation = None if validation is None else move_to_device(validation, device)
 
@@ -201,7 +202,7 @@ def _pixels(run: TrainingState, train: Split, rows: torch.Tensor, rng: Generator
     settings = run.recipe.augmentation
     pixels = augment(train.images[rows].to(run.device), settings, rng)  # still bytes
     pixels = apply_transforms(pixels, run.transforms, rng)
-    images = pixels.contiguous(memory_format=_layout(run.model, run.device))
+    images = pixels.contiguous(memory_format=memory_format(run.model))
     images = images if images.is_floating_point() else images.float() / 255
     return recolour(images, settings, rng)
 
@@ -252,22 +253,6 @@ def _join_last(batches: Iterator[torch.Tensor], least: int) -> Iterator[torch.Te
         before.append(rows)
     if before:
         yield torch.cat(before)
-
-
-def _layout(model: nn.Module, device: torch.device) -> torch.memory_format:
-    """Channels last, which is faster, but for networks that it crashes.
-
-    On a CPU the backward pass of a strided 1x1 convolution of fewer than 16 channels then writes
-    beyond its memory, for images of 64 pixels and more (torch 2.15).
-    """
-    narrow = any(
-        isinstance(module, nn.Conv2d)
-        and module.kernel_size == (1, 1)
-        and module.stride != (1, 1)
-        and module.in_channels < 16
-        for module in model.modules()
-    )
-    return torch.contiguous_format if narrow and device.type == "cpu" else torch.channels_last
 
 
 @torch.no_grad()
