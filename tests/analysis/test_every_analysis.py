@@ -143,6 +143,21 @@ def test_another_batch_size_changes_nothing_but_rounding(
 
 
 @everyone
+def test_another_order_in_memory_changes_nothing_but_rounding(
+    name: str, few_digits: TensorDataset, networks: Networks
+) -> None:
+    values = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        classes = 1000 if "cue" in ANALYSES[name].NEEDS else 10
+        model = networks(0, width=16, classes=classes)  # narrower ones crash: `memory_format`
+        context = make_context(name, few_digits, model.to(memory_format=order))
+        found = ANALYSES[name].measure(context, **QUICK.get(name, {}))
+        values.append(found.frame["value"].to_numpy())
+    assert not model.net.layer1[0].conv1.weight.is_contiguous()
+    np.testing.assert_allclose(*values, rtol=0.02, atol=2.6)
+
+
+@everyone
 def test_the_predicted_labels_of_its_conditions_give_their_outcomes(
     name: str, measured: Measured
 ) -> None:

@@ -62,7 +62,6 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector
 
 from catchup_eval.analysis.base import Work
 from catchup_eval.analysis.context import EvaluationContext
@@ -181,7 +180,7 @@ def measure(
     rows = Rows(f"hessian-plane-{part}@{VERSION}")
     _add_losses(rows, arrays, f"filter-normalised-{part}@{FILTER_VERSION}")
     _add_curvature(rows, pairs, arrays["probes"], samples=n)
-    norm = float(parameters_to_vector(context.model.parameters()).detach().norm())
+    norm = float(losses.flatten(context.model.parameters()).norm())
     rows.add("parameter_norm", norm, unit="norm", n=pairs.vectors.shape[1])
     check_eigenpairs(rows, pairs, samples=n)
     _check_centre(rows, context, batch, float(arrays["surface"][points // 2, points // 2]))

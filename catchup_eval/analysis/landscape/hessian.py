@@ -25,7 +25,7 @@ Faults of pyhessian 0.1, and their remedies:
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from catchup_eval.analysis.landscape.losses import flatten
 from catchup_eval.core.errors import Missing
 from catchup_eval.core.rng import fork_global_rng, torch_generator
 
@@ -54,7 +55,7 @@ class Eigenpairs(NamedTuple):
     """
 
     values: np.ndarray  # (count,)
-    vectors: Tensor  # (count, P), in the order of `torch.nn.utils.parameters_to_vector`
+    vectors: Tensor  # (count, P), in the order of `losses.flatten`
     residuals: np.ndarray  # (count,), |Hv - lambda v| / |lambda|: 0 for an exact pair
     solver: str  # that gave them: "scipy", "pyhessian", "dense", or "pyhessian, then scipy"
 
@@ -333,11 +334,6 @@ def hessian_product(
         reached = [torch.full_like(p, g is not None, dtype=torch.bool) for p, g in pairs]
         pairs = [(p, g) for p, g in pairs if g is not None]
         yield HessianProduct([p for p, _ in pairs], [g for _, g in pairs], flatten(reached))
-
-
-def flatten(pieces: Iterable[Tensor]) -> Tensor:
-    """All entries in one vector, in order, without a graph."""
-    return torch.cat([piece.detach().reshape(-1) for piece in pieces])
 
 
 class Density(NamedTuple):

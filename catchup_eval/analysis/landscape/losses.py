@@ -1,13 +1,12 @@
 """Each image's loss at moved weights, means over steps, and random directions to move along."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.rng import torch_generator
@@ -49,12 +48,19 @@ def losses_at(model: nn.Module, batch: Batch, steps: Iterator[Tensor]) -> Iterat
     In evaluation mode, on a copy: the model stays as it is.
     """
     twin = copy.deepcopy(model).eval()
-    centre = parameters_to_vector(twin.parameters()).detach()
+    weights = list(twin.parameters())
+    centre, sizes = flatten(weights), [weight.numel() for weight in weights]
     images, labels = torch.split(batch.images, CHUNK), torch.split(batch.labels, CHUNK)
     for step in steps:
-        vector_to_parameters(centre + step, twin.parameters())
+        for weight, piece in zip(weights, torch.split(centre + step, sizes), strict=True):
+            weight.copy_(piece.view_as(weight))
         losses = [F.cross_entropy(twin(x), y, reduction="none") for x, y in zip(images, labels)]
         yield np.asarray(torch.cat(losses).cpu().numpy(), float)
+
+
+def flatten(pieces: Iterable[Tensor]) -> Tensor:
+    """(P,) all entries, in the order of the indices whatever that in memory, without a graph."""
+    return torch.cat([piece.detach().reshape(-1) for piece in pieces])
 
 
 def orient_axes(losses: np.ndarray) -> np.ndarray:
@@ -86,8 +92,8 @@ def filter_normalized_direction(model: nn.Module, generator: np.random.Generator
     (biases, batch norm) get 0. A step of 1 so moves each filter by its own length, and a filter
     before batch norm that is ten times longer gives the same losses.
 
-    The P entries are in the order of `torch.nn.utils.parameters_to_vector`, and random on the CPU,
-    so that every device gets the same.
+    The P entries are in the order of :func:`flatten`, and random on the CPU, so that every device
+    gets the same.
     """
     rng = torch_generator(generator)
     return torch.cat([_normalized_like(p.detach(), rng).flatten() for p in model.parameters()])
