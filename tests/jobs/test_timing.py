@@ -15,7 +15,7 @@ from catchup_eval.trainers.recipe import load_recipe
 
 @pytest.fixture
 def task(tmp_path, few_digits):
-    recipe = load_recipe("digits", {"options": {"width": 4}, "epochs": 30, "batch_size": 100})
+    recipe = load_recipe("digits", {"options": {"width": 4}, "epochs": 60, "batch_size": 100})
     data = DataSource("few", tmp_path, live=few_digits)
     training = TrainTask(recipe, "baseline", 0, data, tmp_path / "models")
     return TimingTask(training, tmp_path / "timing")
