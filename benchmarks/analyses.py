@@ -47,7 +47,9 @@ class Timed(EvaluationContext):
 
     making: float = 0.0
 
-    def outcomes(self, split: Split, change: Any) -> tuple[np.ndarray, np.ndarray]:
+    def outcomes(
+        self, split: Split, change: Any, condition: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As a context does it."""
 
         def timed(some: Split) -> torch.Tensor:
@@ -56,7 +58,7 @@ class Timed(EvaluationContext):
             self.making += clock(self.device) - started
             return images
 
-        return super().outcomes(split, timed)
+        return super().outcomes(split, timed, condition)
 
 
 def main() -> None:

@@ -46,6 +46,8 @@ GLASS: Severities = {
     "imagenet": ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
 }
 
+SMALL = 1 << 14  # values of an image, below which numpy's cheaper calls outweigh torch's one pass
+
 
 def gaussian_blur(images: Tensor, _rngs: Rngs, sigma: float) -> Tensor:
     """A normal kernel of `sigma` pixels, cut at four of them; the edge is repeated outwards."""
@@ -163,10 +165,16 @@ def apply_motion(planes: Tensor, angles: np.ndarray, radius: float, sigma: float
     padded = F.pad(planes.double(), (reach, reach, reach, reach), mode="replicate")
     height, width = planes.shape[-2:]
     sums = torch.zeros(planes.shape, dtype=torch.double)
-    for image, total, angle in zip(padded, sums, angles, strict=True):
+    small = planes[0].numel() < SMALL
+    pairs = (padded.numpy(), sums.numpy()) if small else (padded, sums)
+    for image, total, angle in zip(*pairs, angles, strict=True):
         for (down, right), weight in _trail(weights.tolist(), np.deg2rad(angle)).items():
             top, left = reach + down, reach + right
-            total.add_(image[:, top : top + height, left : left + width], alpha=weight)
+            window = image[:, top : top + height, left : left + width]
+            if small:
+                total += weight * window
+            else:
+                total.add_(window, alpha=weight)
     return levels_to_uint8(sums.div_(2.0**linear.KERNEL_BITS))
 
 
