@@ -172,7 +172,7 @@ def test_settings_are_listed_with_their_meaning(call: Call, tmp_path: Path) -> N
         "catchup": "alpha          10.0: within the network the weight is from Beta(alpha, alpha)",
         "landscape": "(a whole number from 3 to 501)",
         "cutout": "length  8: ",
-        "digits": "batch_size                 100: images in a step",
+        "digits": "batch_size                 50: images in a step",
         "feature_learning": "seeds",
     }.items():
         assert says in call("list", "settings", name).stdout

@@ -176,33 +176,34 @@ def test_a_training_in_a_file_has_a_line_for_each_epoch(
     begins = ["baseline-s0: epoch 1/2: train loss ", "baseline-s0: epoch 2/2: train loss "]
     shown = [line for line in lines if "epoch" in line]
     assert [line[: len(begins[0])] for line in shown] == ([] if quiet else begins)
-    assert quiet or all(" %, " in line and " s, learning rate " in line for line in shown)
+    assert all(" s, learning rate " in line for line in shown)
+    assert quiet or " %, " in shown[-1]  # the split that is validated on is looked at last
     assert str(tmp_path / "digits" / "baseline-s0.safetensors") in lines[-1]
 
 
 def test_a_killed_run_goes_on(
     call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM in the second epoch: exit code 143, and the same command ends as if nothing was."""
+    """SIGTERM in the sixth epoch: exit code 143, and the same command ends as if nothing was."""
     loop = import_module("catchup_eval.trainers.loop")
-    validate, epochs = loop.validate, []
+    validate, looks = loop.validate, []
 
     def killed(*arguments: Any) -> Any:
-        epochs.append("one")
-        if len(epochs) == 2:
+        looks.append("one")
+        if len(looks) == 2:  # after every fifth epoch, and the last
             signal.raise_signal(signal.SIGTERM)
         return validate(*arguments)
 
     monkeypatch.setattr(loop, "validate", killed)
-    words = ["run", "--methods", "baseline", "--epochs", "3", "--only", "clean", "--limit", "20"]
+    words = ["run", "--methods", "baseline", "--epochs", "6", "--only", "clean", "--limit", "20"]
     history = tmp_path / "reports/digits/models/baseline-s0.history.csv"
     stopped = call(*words, folder=tmp_path)
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
     assert "goes on" in stopped.stderr
-    assert len(history.read_text().splitlines()) < 1 + 3
+    assert len(history.read_text().splitlines()) < 1 + 6
     again = call(*words, folder=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert len(history.read_text().splitlines()) == 1 + 3
+    assert len(history.read_text().splitlines()) == 1 + 6
     whole = tmp_path / "whole"
     whole.mkdir()
     assert call(*words, folder=whole).returncode == 0

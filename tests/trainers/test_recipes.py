@@ -29,7 +29,8 @@ WITHOUT_POOLED_MAP = {"recursivemix", "snapmix"}  # what VGG's head is not for
 def network_of(recipe: Recipe, classes: int = 100) -> Classifier:
     """Its network, without numbers in it; built once where several recipes have it."""
     architecture = recipe.architecture or parse(recipe.weights).architecture
-    return _network(architecture, classes, tuple(recipe.options.items()))
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.options.items()}
+    return _network(architecture, classes, tuple(options.items()))
 
 
 @cache
