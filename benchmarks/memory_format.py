@@ -38,12 +38,12 @@ def main() -> None:
     print(machine(options).splitlines()[0])
     for name in options.networks:
         side, count = NETWORKS.get(name, (224, 4))
-        ratios = measured(name, torch.rand(count, 3, side, side), options.rounds, options.device)
+        ratios = pass_ratios(name, torch.rand(count, 3, side, side), options.rounds, options.device)
         texts = ["{1:.2f} [{0:.2f}, {2:.2f}]".format(*row) for row in ratios]
         print(f"{name:26} {side} px: forward {texts[0]}, and backward {texts[1]}", flush=True)
 
 
-def measured(name: str, images: torch.Tensor, rounds: int, device: str) -> np.ndarray:
+def pass_ratios(name: str, images: torch.Tensor, rounds: int, device: str) -> np.ndarray:
     """(2, 3) quartiles of the ratios: of a forward pass, and of one there and back."""
     with fork_global_rng(generator(0, "weights")):
         built = build(name, classes=10, mean=(0.5,) * 3, std=(0.25,) * 3).eval().to(device)
