@@ -1,6 +1,7 @@
 """The networks of a command: names, groups, settings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from catchup_eval.analysis.context import EvaluationContext
 from catchup_eval.core.errors import UserError
 from catchup_eval.core.settings import check_keywords
 from catchup_eval.datasets.dataset import AnySet
-from catchup_eval.jobs.evaluate import EvaluationSettings
+from catchup_eval.jobs.evaluate import EvaluationSettings, _make_context
 from catchup_eval.jobs.networks import ModelUnderTest, load_models
 from catchup_eval.models.zoo import build
 from catchup_eval.results import study
@@ -33,6 +34,18 @@ def test_what_is_published_is_known(net: Path, few_digits: AnySet) -> None:
     (one,) = load_models([f"resnet8@{net}?norm=half&published=91.73"], few_digits)
     assert one.info.published == 91.73
     assert one.info.spec == f"net=resnet8@{net}?norm=half&published=91.73"
+
+
+def test_loaded_networks_compute_channels_last_and_the_callers_own_stay(
+    net: Path, few_digits: AnySet
+) -> None:
+    for changed in (True, False):
+        (one,) = load_models([f"resnet8@{net}?norm=half"], few_digits)
+        one = one if changed else replace(one, spec=None)  # as one that was in memory
+        _make_context(one, few_digits, ASKED, None)
+        weight = next(w for w in one.model.parameters() if w.ndim == 4 and w.shape[1] > 3)
+        assert weight.is_contiguous(memory_format=torch.channels_last) == changed
+        assert weight.is_contiguous() != changed
 
 
 def test_a_list_stands_for_all_of_its_models(tmp_path: Path, net: Path, few_digits: AnySet) -> None:

@@ -91,6 +91,15 @@ def test_a_point_leaves_a_trail_against_the_angle(angle: float, row: int, column
     assert int(trail.int().sum()) == sum(levels)
 
 
+def test_motion_blurs_a_large_image_as_its_channels_alone() -> None:
+    """Small planes are added by numpy, large ones by torch."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 3, 80, 80), dtype=np.uint8)
+    planes, angles = torch.from_numpy(noise), np.array([-30.0, 100.0])
+    assert planes[0, :1].numel() < blur.SMALL < planes[0].numel()
+    alone = [blur.apply_motion(planes[:, [c]], angles, 6, 2) for c in range(3)]
+    assert torch.equal(blur.apply_motion(planes, angles, 6, 2), torch.cat(alone, 1))
+
+
 def test_long_chains_of_glass_are_followed_to_their_end() -> None:
     """Every pixel looks one row down, where the pixel below has looked before: all rows become the
     last one that is never written."""
